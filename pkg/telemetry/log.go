@@ -1,0 +1,45 @@
+// Package telemetry sets up what a daemon tells of itself: structured logs and a Prometheus registry.
+// It exists so that both daemons log alike and so that a secret, by its type, cannot reach a log.
+package telemetry
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// Logger returns a logger that writes to w. level is debug, info, warn or error; format is text or json.
+func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var threshold slog.Level
+	if err := threshold.UnmarshalText([]byte(level)); err != nil || strings.ContainsAny(level, "+-") {
+		return nil, fmt.Errorf("log level %q: use debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: threshold}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, fmt.Errorf("log format %q: use text or json", format)
+}
+
+// redacted stands for a secret wherever one would be printed.
+const redacted = "[redacted]"
+
+// Secret is a text that never shows: logs, fmt verbs and JSON print a placeholder. Reveal gives it out,
+// and a search for its callers shows every use.
+type Secret string
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// LogValue keeps the secret out of slog.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Format keeps the secret out of every fmt verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText keeps the secret out of JSON, YAML and the like.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
