@@ -1,0 +1,155 @@
+package xclient
+
+import (
+	"context"
+	"fmt"
+	"image/color"
+	"math"
+	"time"
+
+	"github.com/jezek/xgb/xproto"
+)
+
+// Kind is a moving picture.
+type Kind string
+
+// The moving pictures.
+const (
+	Paint  Kind = "paint"  // a small brush blob at 60 Hz that leaves its trace
+	Scroll Kind = "scroll" // the whole screen scrolls detailed content at 60 Hz
+	Noise  Kind = "noise"  // the whole screen is a new noisy photograph at 30 Hz
+)
+
+// Rate is how often a kind is drawn, in frames a second.
+func (k Kind) Rate() int {
+	if k == Noise {
+		return 30
+	}
+	return 60
+}
+
+// Frame is one drawing: the counter in its marker and when it was begun.
+type Frame struct {
+	Counter uint16
+	At      time.Time
+}
+
+// Play covers the screen with a moving picture until ctx ends. ready is called before the first frame. The frames drawn
+// come back, also with an error. A frame that the X server is too slow for is left out, as an application would.
+func (s *Screen) Play(ctx context.Context, kind Kind, ready func()) ([]Frame, error) {
+	w, err := s.coverAll(0)
+	if err != nil {
+		return nil, fmt.Errorf("play %s: %w", kind, err)
+	}
+	defer w.close()
+	draw, err := w.player(kind)
+	if err != nil {
+		return nil, fmt.Errorf("play %s: %w", kind, err)
+	}
+	mark, err := w.pixmap(MarkerWidth, CellSize, nil)
+	if err != nil {
+		return nil, fmt.Errorf("play %s: %w", kind, err)
+	}
+	defer xproto.FreePixmap(s.conn, mark)
+	ready()
+	tick := time.NewTicker(time.Second / time.Duration(kind.Rate()))
+	defer tick.Stop()
+	var frames []Frame
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return frames, nil
+		case <-tick.C:
+		}
+		frames = append(frames, Frame{Counter: uint16(n), At: time.Now()})
+		s.drawMarker(xproto.Drawable(mark), w.gc, uint16(n))
+		draw(n)
+		xproto.CopyArea(s.conn, xproto.Drawable(mark), xproto.Drawable(w.id), w.gc, 0, 0, 0, 0, MarkerWidth, CellSize)
+		if err := w.sync(); err != nil {
+			return frames, fmt.Errorf("play %s: %w", kind, err)
+		}
+	}
+}
+
+// player returns the function that draws frame n of a kind, everything but the marker.
+func (w *window) player(kind Kind) (func(n int), error) {
+	switch kind {
+	case Paint:
+		return w.paint(), nil
+	case Scroll:
+		return w.scroll()
+	case Noise:
+		return w.noise()
+	}
+	return nil, fmt.Errorf("unknown kind %q; try paint, scroll or noise", kind)
+}
+
+// paint moves a 24 pixel brush along a curve that fills most of the screen.
+func (w *window) paint() func(int) {
+	const brush = 24
+	return func(n int) {
+		t := float64(n) / 60
+		x := (0.5 + 0.4*math.Sin(t*1.3)) * float64(w.size.X)
+		y := (0.5 + 0.4*math.Sin(t*1.7+1)) * float64(w.size.Y)
+		c := color.RGBA{uint8(128 + 100*math.Sin(t)), uint8(128 + 100*math.Sin(t+2)), uint8(128 + 100*math.Sin(t+4)), 255}
+		xproto.ChangeGC(w.conn, w.gc, xproto.GcForeground, []uint32{uint32(c.R)<<16 | uint32(c.G)<<8 | uint32(c.B)})
+		xproto.PolyFillArc(w.conn, xproto.Drawable(w.id), w.gc, []xproto.Arc{{
+			X: int16(x) - brush/2, Y: int16(y) - brush/2, Width: brush, Height: brush, Angle2: 360 * 64,
+		}})
+	}
+}
+
+// scroll moves the window of the screen's size over a picture twice as high, 6 pixels a frame.
+func (w *window) scroll() (func(int), error) {
+	height := w.size.Y * 2
+	page, err := w.pixmap(w.size.X, height, document(w.size.X, height))
+	if err != nil {
+		return nil, err
+	}
+	return func(n int) {
+		y := n * 6 % height
+		first := min(w.size.Y, height-y)
+		w.blit(page, y, 0, first)
+		if first < w.size.Y {
+			w.blit(page, 0, first, w.size.Y-first)
+		}
+	}, nil
+}
+
+// noise shows six noisy photographs in turn.
+func (w *window) noise() (func(int), error) {
+	var shots []xproto.Pixmap
+	for i := range 6 {
+		p, err := w.pixmap(w.size.X, w.size.Y, Photograph(w.size.X, w.size.Y, uint64(i)))
+		if err != nil {
+			return nil, err
+		}
+		shots = append(shots, p)
+	}
+	return func(n int) { w.blit(shots[n%len(shots)], 0, 0, w.size.Y) }, nil
+}
+
+// blit copies full-width rows of a pixmap into the window.
+func (w *window) blit(p xproto.Pixmap, from, to, rows int) {
+	xproto.CopyArea(w.conn, xproto.Drawable(p), xproto.Drawable(w.id), w.gc, 0, int16(from), 0, int16(to), uint16(w.size.X), uint16(rows))
+}
+
+// Still covers the screen with one detailed picture until ctx ends; shown is called when the server has it.
+func (s *Screen) Still(ctx context.Context, shown func()) error {
+	w, err := s.coverAll(0)
+	if err != nil {
+		return fmt.Errorf("still picture: %w", err)
+	}
+	defer w.close()
+	p, err := w.pixmap(w.size.X, w.size.Y, document(w.size.X, w.size.Y))
+	if err != nil {
+		return fmt.Errorf("still picture: %w", err)
+	}
+	w.blit(p, 0, 0, w.size.Y)
+	if err := w.sync(); err != nil {
+		return err
+	}
+	shown()
+	<-ctx.Done()
+	return nil
+}
