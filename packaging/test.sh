@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Easel's tests, in phases: what fails quickly comes first, every phase says how long it took, and the last line counts.
+# Usage: test.sh all | lint unit web fuzz integration…     (make test, make unit, … call it)
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+reports=out/test
+tools=$PWD/bin/tools
+failed=()
+timings=()
+
+# phase NAME COMMAND… runs one phase and remembers how it ended.
+phase() {
+  local name=$1 began=$SECONDS
+  shift
+  echo "=== $name"
+  if "$@"; then
+    timings+=("$(printf '%-12s ok      %4d s' "$name" $((SECONDS - began)))")
+    return 0
+  fi
+  failed+=("$name")
+  timings+=("$(printf '%-12s FAILED  %4d s' "$name" $((SECONDS - began)))")
+  return 1
+}
+
+# go_test NAME ARGUMENTS… runs go test, prints a line a package and the output of what failed, and keeps the events for counting.
+go_test() {
+  local name=$1
+  shift
+  "$tools/gotestsum" --format pkgname-and-test-fails --format-hide-empty-pkg --hide-summary=skipped --jsonfile "$reports/$name.json" -- "$@"
+}
+
+unit_packages() { go list ./... | grep -v '/integration/\|/integration$'; }
+
+# integration/… packages whose tests need no machine of their own: they run with the unit tests.
+plain_integration() { go list ./integration/deptest ./integration/xclient/... ./integration/devstack/... 2>/dev/null; }
+
+lint() { make lint-go && make lint-web; }
+
+unit() {
+  local packages
+  mapfile -t packages < <(unit_packages; plain_integration)
+  # -p 2: several packages start a containerd or an X server of their own.
+  go_test unit -race -p 2 -timeout 10m "${packages[@]}"
+}
+
+web() {
+  local page ok=0
+  for page in $(make -s print-web-pages); do
+    packaging/build-web.sh "$page" || return 1
+    (cd "$page" && npm test --silent) 2>&1 | tee "$reports/web-${page//\//-}.log" || ok=1
+  done
+  return $ok
+}
+
+# fuzz gives every fuzz target in the tree a short time. Targets are found, not listed, so that a new one cannot be forgotten.
+fuzz() {
+  local file package target ok=0
+  while IFS=: read -r file target; do
+    package=./$(dirname "$file")
+    fuzz_one "$package" "$target" || ok=1
+  done < <(git -c safe.directory='*' ls-files -co --exclude-standard '*_test.go' | LC_ALL=C sort |
+    xargs grep -HoE '^func Fuzz[A-Za-z0-9_]*' | sed 's/:func /:/')
+  return $ok
+}
+
+fuzz_one() {
+  local log attempt
+  log=$(mktemp)
+  # Go's fuzzer sometimes reports its own deadline as a failure (golang/go#75804): that, and only that, is tried once more.
+  for attempt in 1 2; do
+    if go test -run '^$' -fuzz "^$2\$" -fuzztime "${FUZZTIME:-5s}" -fuzzminimizetime 5s -parallel 2 "$1" >"$log" 2>&1; then
+      echo "ok    $1 $2 $(grep -oE 'execs: [0-9]+' "$log" | tail -n1)"
+      echo "$1 $2" >>"$reports/fuzz.passed"
+      rm -f "$log"
+      return 0
+    fi
+    grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input written' "$log" || break
+  done
+  echo "FAIL  $1 $2"
+  cat "$log"
+  echo "$1 $2" >>"$reports/fuzz.failed"
+  rm -f "$log"
+  return 1
+}
+
+integration() {
+  local packages
+  mapfile -t packages < <(go list ./integration/... | grep -vxF "$(plain_integration)")
+  # One package at a time: each has the machine's containerd root, ports and CPU to itself.
+  go_test integration -count=1 -p 1 -timeout 20m "${packages[@]}"
+}
+
+build() {
+  packaging/install-deps.sh build run test && make build containerd tools
+}
+
+# count ACTION counts tests (not packages) that ended so, in all phases run now.
+count() {
+  local n=0 f
+  for f in "$reports"/*.json; do
+    [[ -e $f ]] && n=$((n + $(grep -c "\"Action\":\"$1\".*\"Test\":" "$f")))
+  done
+  echo "$n"
+}
+
+web_count() { cat "$reports"/web-*.log 2>/dev/null | sed 's/\x1b\[[0-9;]*m//g' | grep -E '^ *Tests ' | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
+lines() { if [[ -e $1 ]]; then wc -l <"$1"; else echo 0; fi; }
+
+rm -rf "$reports"
+mkdir -p "$reports"
+phases=("$@")
+[[ $1 == all ]] && phases=(build lint unit web fuzz integration)
+for name in "${phases[@]}"; do
+  # Without a build there is nothing to test; any other phase is worth running after one that failed.
+  phase "$name" "$name" || [[ $name != build ]] || break
+done
+
+echo "=== times"
+printf '%s\n' "${timings[@]}"
+skipped=$(count skip)
+passed=$(($(count pass) + $(web_count passed) + $(lines "$reports/fuzz.passed")))
+bad=$(($(count fail) + $(web_count failed) + $(lines "$reports/fuzz.failed")))
+# A phase that failed without a failing test (a compile error, lint) counts as one.
+if [[ ${#failed[@]} -gt 0 && $bad -lt ${#failed[@]} ]]; then bad=${#failed[@]}; fi
+[[ ${#failed[@]} -eq 0 ]] || echo "Failed: ${failed[*]}"
+[[ $skipped -eq 0 ]] || echo "$skipped skipped"
+echo "$passed passed, $bad failed"
+[[ ${#failed[@]} -eq 0 ]]
