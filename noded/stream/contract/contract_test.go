@@ -1,0 +1,72 @@
+package contract
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func good() Config {
+	return Config{
+		Session: "sabc", Socket: "/r/streamer.sock", XSocket: "/r/x11/X0", XCookie: strings.Repeat("ab", 16),
+		EdgeDir: "/r/edge", UDPAddrs: []string{"127.0.0.1"}, UDPPort: 50000, Initial: Size{1280, 720}, LogLevel: "info",
+	}
+}
+
+func TestReadConfigTakesWhatNodedWrites(t *testing.T) {
+	b, err := json.Marshal(good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ReadConfig(strings.NewReader(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.UDPPort != 50000 || len(c.Cookie()) != 16 || c.Cookie()[0] != 0xab {
+		t.Fatalf("read back %+v", c)
+	}
+}
+
+func TestReadConfigAtEndOfFileIsErrNoConfig(t *testing.T) {
+	if _, err := ReadConfig(strings.NewReader("")); !errors.Is(err, ErrNoConfig) {
+		t.Fatalf("got %v, want ErrNoConfig", err)
+	}
+}
+
+func TestReadConfigRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		in, want string
+	}{
+		"an unknown field":   {`{"sesion":"x"}`, "sesion"},
+		"no JSON":            {`nonsense`, "invalid character"},
+		"two documents":      {`{}{}`, "follows"},
+		"an empty document":  {`{}`, "x_cookie"},
+		"too long":           {strings.Repeat(" ", MaxConfig) + "{}", "longer than"},
+		"a bad media adress": {`{"udp_addrs":["nowhere"]}`, `"nowhere" is not an IP address`},
+		"a bad port":         {`{"udp_port":70000}`, "70000 is not a port"},
+		"a tiny screen":      {`{"initial":{"width":1,"height":1}}`, "1x1 is outside"},
+		"a relative path":    {`{"socket":"a/b"}`, "not an absolute path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ReadConfig(strings.NewReader(c.in))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("got %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func FuzzReadHealth(f *testing.F) {
+	f.Add(`{"seq":1,"ready":true,"viewers":1,"path":"direct","gimp":{"state":"running","pid":7,"restarts":0,"window_ms":2000},"x_pid":3,"services":{"xorg":{"state":"running","pid":3,"restarts":0}},"degraded":[],"error":""}`)
+	f.Add(`{"seq":-1}`)
+	f.Fuzz(func(t *testing.T, s string) {
+		h, err := ReadHealth(strings.NewReader(s))
+		if err != nil {
+			return
+		}
+		if _, err := json.Marshal(h); err != nil {
+			t.Fatalf("a health that was read can't be written: %v", err)
+		}
+	})
+}

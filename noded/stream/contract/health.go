@@ -1,0 +1,75 @@
+package contract
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// States that easel-init reports of GIMP and of its services.
+const (
+	Starting   = "starting"
+	Running    = "running"
+	Restarting = "restarting"
+	Backoff    = "backoff"
+	Failed     = "failed"
+)
+
+// Paths that a picture takes to its viewer.
+const (
+	PathNone   = ""
+	PathDirect = "direct"
+	PathRelay  = "relay"
+	PathVNC    = "vnc"
+)
+
+// GIMP is the state of the application. WindowMS is measured from PID 1's start.
+type GIMP struct {
+	State    string `json:"state"`
+	PID      int    `json:"pid"`
+	Restarts int    `json:"restarts"`
+	WindowMS int64  `json:"window_ms"`
+}
+
+// Service is one process that easel-init supervises; PID is the container's.
+type Service struct {
+	State    string `json:"state"`
+	PID      int    `json:"pid"`
+	Restarts int    `json:"restarts"`
+}
+
+// Health is what the streamer knows of its session. Seq grows with every change.
+type Health struct {
+	Seq      uint64             `json:"seq"`
+	Ready    bool               `json:"ready"`
+	Viewers  int                `json:"viewers"`
+	Path     string             `json:"path"`
+	GIMP     GIMP               `json:"gimp"`
+	XPID     int                `json:"x_pid"`
+	Services map[string]Service `json:"services"`
+	Degraded []string           `json:"degraded"`
+	Error    string             `json:"error"`
+}
+
+// ReadHealth reads one Health strictly and within MaxHealth bytes.
+func ReadHealth(r io.Reader) (Health, error) {
+	var h Health
+	b, err := io.ReadAll(io.LimitReader(r, MaxHealth+1))
+	if err != nil {
+		return h, fmt.Errorf("read the streamer's health: %w", err)
+	}
+	if len(b) > MaxHealth {
+		return h, fmt.Errorf("read the streamer's health: longer than %d bytes", MaxHealth)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&h); err != nil {
+		return h, fmt.Errorf("read the streamer's health: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return h, errors.New("read the streamer's health: something follows the JSON document")
+	}
+	return h, nil
+}
