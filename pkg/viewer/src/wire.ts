@@ -1,0 +1,157 @@
+// The binary messages of the `input` and `motion` data channels (ARCHITECTURE.md, "Data channels"). All numbers
+// are little endian. testdata/wire.json holds golden bytes that the node's tests read too.
+
+export const Device = { mouse: 0, pen: 1, eraser: 2, touch: 3 } as const;
+export type Device = (typeof Device)[keyof typeof Device];
+
+const Kind = { pointer: 1, button: 2, wheel: 3, key: 4, text: 5, release: 6, proximity: 7 } as const;
+
+/** One place and moment of a pointer, in the remote screen's terms. */
+export interface Sample {
+	/** Remote pixels; fractions count to 1/256. */
+	x: number;
+	y: number;
+	/** 0 to 1. */
+	pressure: number;
+	/** Degrees, -90 to 90. */
+	tiltX: number;
+	tiltY: number;
+	/** Degrees, 0 to 359. */
+	twist: number;
+	/** Bit 0 left, 1 middle, 2 right, 3 back, 4 forward. */
+	buttons: number;
+	/** Milliseconds since the page began. */
+	time: number;
+}
+
+export const SAMPLE_BYTES = 20;
+/** A TEXT message's longest text, in bytes of UTF-8. */
+export const MAX_TEXT_BYTES = 4096;
+
+const clamp = (v: number, lo: number, hi: number): number => Math.min(Math.max(v, lo), hi);
+// A browser that does not know a value may report NaN; the wire has no such number.
+const finite = (v: number): number => (Number.isFinite(v) ? v : 0);
+const int32 = (v: number): number => clamp(Math.round(finite(v)), -0x80000000, 0x7fffffff);
+
+function putSample(v: DataView, at: number, s: Sample): void {
+	v.setInt32(at, int32(s.x * 256), true);
+	v.setInt32(at + 4, int32(s.y * 256), true);
+	v.setUint16(at + 8, clamp(Math.round(finite(s.pressure) * 65535), 0, 65535), true);
+	v.setInt8(at + 10, clamp(Math.round(finite(s.tiltX)), -90, 90));
+	v.setInt8(at + 11, clamp(Math.round(finite(s.tiltY)), -90, 90));
+	v.setUint16(at + 12, ((Math.round(finite(s.twist)) % 360) + 360) % 360, true);
+	v.setUint16(at + 14, s.buttons & 0xffff, true);
+	// Wraps after five days; the node uses differences only.
+	v.setUint32(at + 16, Math.round(finite(s.time) * 10) >>> 0, true);
+}
+
+function putSamples(v: DataView, at: number, samples: readonly Sample[]): void {
+	for (const s of samples) {
+		putSample(v, at, s);
+		at += SAMPLE_BYTES;
+	}
+}
+
+function message(bytes: number, kind: number): DataView<ArrayBuffer> {
+	const v = new DataView(new ArrayBuffer(bytes));
+	v.setUint8(0, kind);
+	return v;
+}
+
+/** POINTER, for the `motion` channel. `first` is the number of the first sample, `barrier` the rseq it follows. */
+export function encodePointer(device: Device, barrier: number, first: number, samples: readonly Sample[]): ArrayBuffer {
+	const v = message(12 + samples.length * SAMPLE_BYTES, Kind.pointer);
+	v.setUint8(1, device);
+	v.setUint16(2, samples.length, true);
+	v.setUint32(4, barrier, true);
+	v.setUint32(8, first, true);
+	putSamples(v, 12, samples);
+	return v.buffer;
+}
+
+/** BUTTON. `button` is X's number (1 left, 2 middle, 3 right, 8 back, 9 forward); it happened at the last sample. */
+export function encodeButton(
+	device: Device,
+	button: number,
+	down: boolean,
+	rseq: number,
+	first: number,
+	samples: readonly Sample[],
+): ArrayBuffer {
+	const v = message(14 + samples.length * SAMPLE_BYTES, Kind.button);
+	v.setUint8(1, device);
+	v.setUint8(2, button);
+	v.setUint8(3, down ? 1 : 0);
+	v.setUint32(4, rseq, true);
+	v.setUint16(8, samples.length, true);
+	v.setUint32(10, first, true);
+	putSamples(v, 14, samples);
+	return v.buffer;
+}
+
+/** WHEEL at a remote place, in 1/120 notch, down and right positive. */
+export function encodeWheel(rseq: number, x: number, y: number, dx: number, dy: number): ArrayBuffer {
+	const v = message(24, Kind.wheel);
+	v.setUint32(4, rseq, true);
+	v.setInt32(8, int32(x * 256), true);
+	v.setInt32(12, int32(y * 256), true);
+	v.setInt32(16, int32(dx), true);
+	v.setInt32(20, int32(dy), true);
+	return v.buffer;
+}
+
+/** KEY. `locks`: bit 0 CapsLock, bit 1 NumLock. `code` is the physical key's evdev code, 0 when unknown. */
+export function encodeKey(down: boolean, locks: number, rseq: number, keysym: number, code: number): ArrayBuffer {
+	const v = message(14, Kind.key);
+	v.setUint8(1, down ? 1 : 0);
+	v.setUint8(2, locks);
+	v.setUint32(4, rseq, true);
+	v.setUint32(8, keysym, true);
+	v.setUint16(12, code, true);
+	return v.buffer;
+}
+
+/** TEXT: composed text. The caller splits what is longer than MAX_TEXT_BYTES (see splitText). */
+export function encodeText(rseq: number, text: string): ArrayBuffer {
+	const utf8 = new TextEncoder().encode(text);
+	const v = message(8 + utf8.length, Kind.text);
+	v.setUint32(4, rseq, true);
+	new Uint8Array(v.buffer, 8).set(utf8);
+	return v.buffer;
+}
+
+/** RELEASE: every key and button goes up. */
+export function encodeRelease(rseq: number): ArrayBuffer {
+	const v = message(8, Kind.release);
+	v.setUint32(4, rseq, true);
+	return v.buffer;
+}
+
+/** PROXIMITY: a pen or eraser comes into or goes out of reach. */
+export function encodeProximity(device: Device, near: boolean, rseq: number): ArrayBuffer {
+	const v = message(8, Kind.proximity);
+	v.setUint8(1, device);
+	v.setUint8(2, near ? 1 : 0);
+	v.setUint32(4, rseq, true);
+	return v.buffer;
+}
+
+/** Cuts text into pieces of at most MAX_TEXT_BYTES of UTF-8, never inside a character. */
+export function splitText(text: string): string[] {
+	const pieces: string[] = [];
+	let piece = "";
+	let bytes = 0;
+	for (const char of text) {
+		const code = char.codePointAt(0) ?? 0;
+		const n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+		if (bytes + n > MAX_TEXT_BYTES) {
+			pieces.push(piece);
+			piece = "";
+			bytes = 0;
+		}
+		piece += char;
+		bytes += n;
+	}
+	if (piece !== "") pieces.push(piece);
+	return pieces;
+}

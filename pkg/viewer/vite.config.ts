@@ -1,0 +1,22 @@
+import { defineConfig } from "vitest/config";
+
+// The node serves the page at /s/ID and its assets below /assets, so asset addresses are absolute.
+export default defineConfig({
+	base: "/",
+	build: {
+		target: "es2022",
+		outDir: "dist",
+		assetsDir: "assets",
+		// dist/.gitkeep stays in git so that the Go embed finds the folder before the first build.
+		emptyOutDir: false,
+		// Everything is a file: the page's policy allows no data: script or style.
+		assetsInlineLimit: 0,
+		modulePreload: { polyfill: false },
+		reportCompressedSize: false,
+	},
+	test: {
+		environment: "happy-dom",
+		include: ["src/**/*.test.ts"],
+		restoreMocks: true,
+	},
+});
