@@ -1,0 +1,47 @@
+// Package codec turns a screen's pixels into video: a persistent picture that takes over only what changed, and
+// encoders behind one small interface. It links libx264 (GPL) and libyuv (BSD) through cgo.
+package codec
+
+// Encoder makes packets of a picture. It is for one goroutine.
+type Encoder interface {
+	// Encode encodes the whole picture as it stands. The packet's memory is good until the next call.
+	Encode(p *Picture, o FrameOptions) (Packet, error)
+	// SetRate changes quality and bit rate from the next frame on.
+	SetRate(r Rate) error
+	// Info says what the encoder is, for people.
+	Info() Info
+	Close()
+}
+
+// FrameOptions are wishes for one frame.
+type FrameOptions struct {
+	// Key asks for a frame that needs none before it.
+	Key bool
+	// QP, when above 0, sets the frame's quantiser (1 fine … 51 coarse) instead of leaving it to the rate.
+	QP int
+}
+
+// Packet is one encoded frame: H.264 NAL units without start codes, in order.
+type Packet struct {
+	NALs  [][]byte
+	Key   bool
+	Bytes int
+}
+
+// Rate bounds what the encoder makes.
+type Rate struct {
+	// Quality is x264's constant rate factor: 18 sharp, 23 usual, 28 coarse.
+	Quality float64
+	// Kbps is the most that goes out over time, in kilobits a second.
+	Kbps int
+	// BufferMS is how much of it, in milliseconds, one frame may take at once.
+	BufferMS int
+}
+
+// Info names an encoder and what it makes.
+type Info struct {
+	Codec   string // "H264"
+	Profile string // "constrained-baseline"
+	Chroma  string // "4:2:0"
+	Encoder string // "x264 (software)"
+}

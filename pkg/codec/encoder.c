@@ -1,0 +1,83 @@
+#include "encoder.h"
+
+#include <stdlib.h>
+
+static void set_rate(x264_param_t *param, float crf, int kbps, int buffer_ms)
+{
+	param->rc.f_rf_constant = crf;
+	param->rc.i_vbv_max_bitrate = kbps;
+	param->rc.i_vbv_buffer_size = (int)((int64_t)kbps * buffer_ms / 1000);
+}
+
+struct encoder *encoder_open(int width, int height, int threads, float crf, int kbps, int buffer_ms)
+{
+	struct encoder *e = calloc(1, sizeof *e);
+	if (!e)
+		return NULL;
+	x264_param_t *p = &e->param;
+	if (x264_param_default_preset(p, "ultrafast", "zerolatency") < 0) {
+		free(e);
+		return NULL;
+	}
+	p->i_width = width;
+	p->i_height = height;
+	p->i_csp = X264_CSP_I420;
+	p->i_threads = threads;
+	p->b_sliced_threads = threads > 1;
+	p->i_fps_num = 60;
+	p->i_fps_den = 1;
+	p->b_vfr_input = 0;
+	p->i_keyint_max = X264_KEYINT_MAX_INFINITE;
+	p->i_scenecut_threshold = 0;
+	p->i_log_level = X264_LOG_NONE;
+	p->b_annexb = 0;
+	p->b_repeat_headers = 1;
+	p->b_aud = 0;
+	p->analyse.b_mb_info = 1;
+	p->rc.i_rc_method = X264_RC_CRF;
+	set_rate(p, crf, kbps, buffer_ms);
+	/* What libyuv's ARGBToI420 makes of an sRGB screen: BT.601 matrix, limited range, BT.709 primaries, sRGB transfer. */
+	p->vui.b_fullrange = 0;
+	p->vui.i_colmatrix = 6;
+	p->vui.i_colorprim = 1;
+	p->vui.i_transfer = 13;
+	if (x264_param_apply_profile(p, "baseline") < 0 || !(e->x264 = x264_encoder_open(p))) {
+		free(e);
+		return NULL;
+	}
+	return e;
+}
+
+int encoder_reconfigure(struct encoder *e, float crf, int kbps, int buffer_ms)
+{
+	set_rate(&e->param, crf, kbps, buffer_ms);
+	return x264_encoder_reconfig(e->x264, &e->param);
+}
+
+int encoder_encode(struct encoder *e, struct picture *p, int key, int qp, x264_nal_t **nals, int *nal_count, int *was_key)
+{
+	x264_picture_t in, out;
+	x264_picture_init(&in);
+	in.img.i_csp = X264_CSP_I420;
+	in.img.i_plane = 3;
+	for (int i = 0; i < 3; i++) {
+		in.img.plane[i] = p->plane[i];
+		in.img.i_stride[i] = p->stride[i];
+	}
+	in.i_pts = e->frames++;
+	in.i_type = key ? X264_TYPE_IDR : X264_TYPE_AUTO;
+	in.i_qpplus1 = qp < 0 ? X264_QP_AUTO : qp + 1;
+	in.prop.mb_info = p->mb_info;
+	int n = x264_encoder_encode(e->x264, nals, nal_count, &in, &out);
+	if (n > 0) {
+		*was_key = out.b_keyframe;
+		picture_encoded(p);
+	}
+	return n;
+}
+
+void encoder_close(struct encoder *e)
+{
+	x264_encoder_close(e->x264);
+	free(e);
+}

@@ -1,0 +1,101 @@
+#include "picture.h"
+
+#include <libyuv.h>
+#include <stdlib.h>
+#include <string.h>
+#include <x264.h>
+
+struct picture *picture_new(int width, int height)
+{
+	struct picture *p = calloc(1, sizeof *p);
+	if (!p)
+		return NULL;
+	p->width = width;
+	p->height = height;
+	p->mb_width = (width + MB - 1) / MB;
+	p->mb_height = (height + MB - 1) / MB;
+	p->stride[0] = width;
+	p->stride[1] = p->stride[2] = width / 2;
+	size_t pixels = (size_t)width * height;
+	p->bgrx = calloc(pixels, 4);
+	p->plane[0] = malloc(pixels);
+	p->plane[1] = malloc(pixels / 4);
+	p->plane[2] = malloc(pixels / 4);
+	p->mb_info = calloc((size_t)p->mb_width * p->mb_height, 1);
+	if (!p->bgrx || !p->plane[0] || !p->plane[1] || !p->plane[2] || !p->mb_info) {
+		picture_free(p);
+		return NULL;
+	}
+	/* Black in both forms, so that the two agree from the start. */
+	memset(p->plane[0], 16, pixels);
+	memset(p->plane[1], 128, pixels / 4);
+	memset(p->plane[2], 128, pixels / 4);
+	return p;
+}
+
+void picture_free(struct picture *p)
+{
+	if (!p)
+		return;
+	free(p->bgrx);
+	for (int i = 0; i < 3; i++)
+		free(p->plane[i]);
+	free(p->mb_info);
+	free(p);
+}
+
+static int differs(const uint8_t *a, size_t a_stride, const uint8_t *b, size_t b_stride, size_t bytes, int rows)
+{
+	for (int i = 0; i < rows; i++)
+		if (memcmp(a + i * a_stride, b + i * b_stride, bytes))
+			return 1;
+	return 0;
+}
+
+/* Copies src's pixels [x0, x1) of one row of cells and converts them while they are still in the cache.
+ * The conversion reads our copy: src is shared with the session and may change at any time. */
+static void take(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int x1, int y, int rows)
+{
+	size_t stride = (size_t)p->width * 4;
+	uint8_t *to = p->bgrx + y * stride + (size_t)x0 * 4;
+	const uint8_t *from = src + y * src_stride + (size_t)x0 * 4;
+	for (int i = 0; i < rows; i++)
+		memcpy(to + i * stride, from + i * src_stride, (size_t)(x1 - x0) * 4);
+	size_t luma = (size_t)y * p->stride[0] + x0, chroma = (size_t)(y / 2) * p->stride[1] + x0 / 2;
+	ARGBToI420(to, (int)stride, p->plane[0] + luma, p->stride[0], p->plane[1] + chroma, p->stride[1],
+		   p->plane[2] + chroma, p->stride[2], x1 - x0, rows);
+	int mb0 = x0 / MB, mb1 = (x1 + MB - 1) / MB;
+	memset(p->mb_info + (size_t)(y / MB) * p->mb_width + mb0, 0, mb1 - mb0);
+}
+
+int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int y0, int x1, int y1)
+{
+	size_t stride = (size_t)p->width * 4;
+	int changed = 0;
+	x0 -= x0 % CELL_W;
+	y0 -= y0 % CELL_H;
+	for (int y = y0; y < y1; y += CELL_H) {
+		int rows = p->height - y < CELL_H ? p->height - y : CELL_H;
+		int start = -1, x = x0;
+		for (; x < x1; x += CELL_W) {
+			int columns = p->width - x < CELL_W ? p->width - x : CELL_W;
+			size_t at = (size_t)x * 4;
+			if (differs(src + y * src_stride + at, src_stride, p->bgrx + y * stride + at, stride, (size_t)columns * 4, rows)) {
+				changed++;
+				if (start < 0)
+					start = x;
+			} else if (start >= 0) {
+				take(p, src, src_stride, start, x, y, rows);
+				start = -1;
+			}
+		}
+		if (start >= 0)
+			take(p, src, src_stride, start, x < p->width ? x : p->width, y, rows);
+	}
+	return changed;
+}
+
+void picture_encoded(struct picture *p)
+{
+	memset(p->mb_info, X264_MBINFO_CONSTANT, (size_t)p->mb_width * p->mb_height);
+}

@@ -1,0 +1,26 @@
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+/* CELL_W x CELL_H pixels are compared, copied and converted together: four macroblocks side by side. */
+enum { CELL_W = 64, CELL_H = 16, MB = 16 };
+
+/* A picture that lasts from frame to frame: what the encoder saw last, as BGRX and as I420. */
+struct picture {
+	int width, height;
+	int mb_width, mb_height;
+	uint8_t *bgrx;
+	uint8_t *plane[3];
+	int stride[3];
+	/* X264_MBINFO_CONSTANT for each macroblock that has not changed since the last encoded frame. */
+	uint8_t *mb_info;
+};
+
+struct picture *picture_new(int width, int height);
+void picture_free(struct picture *p);
+
+/* Takes over what differs from src within the rectangle (clipped by the caller) and returns how many cells did. */
+int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int y0, int x1, int y1);
+
+/* Says that everything up to now has been encoded. */
+void picture_encoded(struct picture *p);
