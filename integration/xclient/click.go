@@ -9,9 +9,29 @@ import (
 	"github.com/jezek/xgb/xproto"
 )
 
-// Palette is what Click fills its area with, in turn: far apart, so that no codec confuses two.
+// Palette is what a target's sample points change through, in turn: far apart, so that no codec confuses two.
 var Palette = []color.RGBA{
 	{255, 255, 255, 255}, {200, 0, 0, 255}, {0, 160, 0, 255}, {0, 0, 200, 255}, {230, 200, 0, 255}, {0, 0, 0, 255},
+}
+
+// Target is an area of the screen that changes with each button press.
+type Target struct {
+	Area image.Rectangle // screen pixels
+	// Photo makes each change a new noisy photograph instead of one flat colour; only patches around the sample points
+	// have the colour then.
+	Photo bool
+}
+
+// patch is the size of a coloured patch in a photograph, in pixels.
+const patch = 48
+
+// Points are where a picture shows the target's colour: near its corners and in its middle.
+func (t Target) Points() []image.Point {
+	in := t.Area.Inset(patch / 2)
+	return []image.Point{
+		in.Min, {X: in.Max.X - 1, Y: in.Min.Y}, {X: in.Min.X, Y: in.Max.Y - 1}, in.Max.Sub(image.Pt(1, 1)),
+		in.Min.Add(in.Size().Div(2)),
+	}
 }
 
 // Press is a button press that the X server delivered.
@@ -20,17 +40,20 @@ type Press struct {
 	Button int         // X numbering
 }
 
-// Click covers the screen and, at each button press, fills area with the next colour of Palette (the first press gives
-// Palette[1]) until ctx ends. ready is called when the window is up and holds Palette[0]; pressed, when not nil, after
-// each fill.
-func (s *Screen) Click(ctx context.Context, area image.Rectangle, ready func(), pressed func(n int, p Press)) error {
+// Click covers the screen and, at each button press, shows the next colour of Palette in the target (the first press
+// gives Palette[1]) until ctx ends. ready is called when the window is up and shows Palette[0]; pressed, when not nil,
+// after each change.
+func (s *Screen) Click(ctx context.Context, t Target, ready func(), pressed func(n int, p Press)) error {
 	w, err := s.coverAll(xproto.EventMaskButtonPress)
 	if err != nil {
 		return fmt.Errorf("click target: %w", err)
 	}
 	defer w.close()
-	rect := xproto.Rectangle{X: int16(area.Min.X), Y: int16(area.Min.Y), Width: uint16(area.Dx()), Height: uint16(area.Dy())}
-	w.fill(xproto.Drawable(w.id), w.gc, Palette[0], rect)
+	change, err := w.changer(t)
+	if err != nil {
+		return fmt.Errorf("click target: %w", err)
+	}
+	change(0)
 	if err := w.sync(); err != nil {
 		return err
 	}
@@ -42,7 +65,7 @@ func (s *Screen) Click(ctx context.Context, area image.Rectangle, ready func(), 
 			return nil
 		}
 		n++
-		w.fill(xproto.Drawable(w.id), w.gc, Palette[n%len(Palette)], rect)
+		change(n)
 		if pressed != nil {
 			pressed(n, Press{At: image.Pt(int(e.RootX), int(e.RootY)), Button: int(e.Detail)})
 		}
@@ -50,63 +73,29 @@ func (s *Screen) Click(ctx context.Context, area image.Rectangle, ready func(), 
 	})
 }
 
-// events hands every event to f until ctx ends, which is no error, or f or the connection fails.
-func (s *Screen) events(ctx context.Context, f func(any) error) error {
-	type item struct {
-		ev  any
-		err error
+// changer returns what shows state n of a target.
+func (w *window) changer(t Target) (func(n int), error) {
+	r := t.Area
+	if !t.Photo {
+		rect := xproto.Rectangle{X: int16(r.Min.X), Y: int16(r.Min.Y), Width: uint16(r.Dx()), Height: uint16(r.Dy())}
+		return func(n int) { w.fill(xproto.Drawable(w.id), w.gc, Palette[n%len(Palette)], rect) }, nil
 	}
-	ch := make(chan item)
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			ev, err := s.conn.WaitForEvent()
-			it := item{ev: ev}
-			if err != nil {
-				it.err = err
-			} else if ev == nil {
-				it.err = fmt.Errorf("X connection ended")
-			}
-			select {
-			case ch <- it:
-			case <-stop:
-				return
-			}
-			if ev == nil && err == nil {
-				return
-			}
+	var photos []xproto.Pixmap
+	for i, c := range Palette {
+		p, err := w.pixmap(r.Dx(), r.Dy(), Photograph(r.Dx(), r.Dy(), uint64(i)))
+		if err != nil {
+			return nil, err
 		}
-	}()
-	defer func() {
-		close(stop)
-		// An event of our own wakes the reader, which owns WaitForEvent until it returns.
-		s.wakeReader()
-		<-done
-	}()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case it := <-ch:
-			if it.err != nil {
-				return it.err
-			}
-			if err := f(it.ev); err != nil {
-				return err
-			}
+		for _, q := range t.Points() {
+			q = q.Sub(r.Min)
+			w.fill(xproto.Drawable(p), w.gc, c, xproto.Rectangle{
+				X: int16(q.X - patch/2), Y: int16(q.Y - patch/2), Width: patch, Height: patch,
+			})
 		}
+		photos = append(photos, p)
 	}
-}
-
-// wakeReader makes the server send this client one event.
-func (s *Screen) wakeReader() {
-	id, err := xproto.NewWindowId(s.conn)
-	if err != nil {
-		return
-	}
-	xproto.CreateWindow(s.conn, 0, id, s.info.Root, 0, 0, 1, 1, 0, xproto.WindowClassInputOnly, 0, xproto.CwEventMask, []uint32{xproto.EventMaskStructureNotify})
-	xproto.DestroyWindow(s.conn, id)
-	_ = s.sync()
+	return func(n int) {
+		xproto.CopyArea(w.conn, xproto.Drawable(photos[n%len(photos)]), xproto.Drawable(w.id), w.gc, 0, 0,
+			int16(r.Min.X), int16(r.Min.Y), uint16(r.Dx()), uint16(r.Dy()))
+	}, nil
 }

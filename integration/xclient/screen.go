@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -46,6 +47,8 @@ func Open(ctx context.Context, socket, cookieFile string) (*Screen, error) {
 		deadline = t
 	}
 	_ = raw.SetDeadline(deadline)
+	// xgb complains of an authority file that it looks for by itself; the cookie comes from us.
+	xgb.Logger.SetOutput(io.Discard)
 	conn, err := xgb.NewConnNet(&cookieConn{Conn: raw, cookie: cookie})
 	if err != nil {
 		_ = raw.Close()

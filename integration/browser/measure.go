@@ -1,0 +1,61 @@
+package browser
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Latency is the time of one click to its picture.
+type Latency struct {
+	Event time.Duration // from the event's own time stamp
+	Page  time.Duration // from the page's first handler
+}
+
+// ClickToPhoton presses the left button at a place (CSS pixels), where the mouse must be already, and waits until all
+// points of the remote screen show the colour.
+func (p *Page) ClickToPhoton(at image.Point, c color.RGBA, points []image.Point) (Latency, error) {
+	const limit = 5 * time.Second
+	ctx, cancel := context.WithTimeout(p.ctx, limit+5*time.Second)
+	defer cancel()
+	arm := fmt.Sprintf("window.__click=__probe.click(%s,%s,%d);window.__click.catch(()=>0);0", pointsJS(points), colorJS(c), limit.Milliseconds())
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[int](arm)); err != nil {
+		return Latency{}, fmt.Errorf("arm the probe: %w", err)
+	}
+	if err := p.Press(float64(at.X), float64(at.Y), Left); err != nil {
+		return Latency{}, err
+	}
+	t, err := Eval[struct{ Stamp, Seen, Shown float64 }](p, limit+5*time.Second, "window.__click")
+	if err != nil {
+		return Latency{}, err
+	}
+	if err := p.Release(float64(at.X), float64(at.Y), Left); err != nil {
+		return Latency{}, err
+	}
+	return Latency{Event: millis(t.Shown - t.Stamp), Page: millis(t.Shown - t.Seen)}, nil
+}
+
+// Shown is one picture that the page showed: the marker's counter, -1 when it could not be read, and when.
+type Shown struct {
+	Counter int
+	At      time.Time
+}
+
+// Watch collects every picture that the page shows for a while.
+func (p *Page) Watch(d time.Duration) ([]Shown, error) {
+	v, err := Eval[[]float64](p, d+20*time.Second, fmt.Sprintf("__probe.watch(%d)", d.Milliseconds()))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Shown, 0, len(v)/2)
+	for i := 0; i+1 < len(v); i += 2 {
+		out = append(out, Shown{Counter: int(v[i]), At: time.UnixMicro(int64(v[i+1] * 1000))})
+	}
+	return out, nil
+}
+
+func millis(f float64) time.Duration { return time.Duration(f * float64(time.Millisecond)) }

@@ -1,0 +1,174 @@
+// Watches what a page shows of a remote screen: the <video> and <canvas> elements inside #screen, bottom to top. The same
+// code measures any viewer built of those. It asks for no animation frame of its own while nothing is drawn, since that
+// would change when the browser hands over messages.
+(() => {
+  'use strict';
+  const CELL = 16, CELLS = 22;
+  const scratch = document.createElement('canvas');
+  const ctx = scratch.getContext('2d', { willReadFrequently: true });
+  const watchers = new Set();
+
+  function surfaces() {
+    const box = document.querySelector('#screen');
+    if (!box) return [];
+    const all = box.matches('video,canvas') ? [box] : [...box.querySelectorAll('video,canvas')];
+    return all.filter((e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && width(e) > 0);
+  }
+  const width = (e) => e.videoWidth ?? e.width;
+  const height = (e) => e.videoHeight ?? e.height;
+
+  function size() {
+    const s = surfaces();
+    return s.length ? { width: width(s[0]), height: height(s[0]) } : { width: 0, height: 0 };
+  }
+
+  // Draws the rectangle x, y, w, h of the remote screen into the scratch canvas at ow by oh, nearest pixel.
+  function compose(x, y, w, h, ow, oh) {
+    if (scratch.width !== ow || scratch.height !== oh) {
+      scratch.width = ow;
+      scratch.height = oh;
+    }
+    ctx.imageSmoothingEnabled = false;
+    ctx.clearRect(0, 0, ow, oh);
+    for (const e of surfaces()) ctx.drawImage(e, x, y, w, h, 0, 0, ow, oh);
+  }
+
+  function pixels(x, y, w, h) {
+    compose(x, y, w, h, w, h);
+    return ctx.getImageData(0, 0, w, h).data;
+  }
+
+  function base64(bytes) {
+    let s = '';
+    for (let i = 0; i < bytes.length; i += 0x8000) s += String.fromCharCode.apply(null, bytes.subarray(i, i + 0x8000));
+    return btoa(s);
+  }
+
+  // One look at sample points, all from one composed picture that covers their bounding box.
+  function sample(points) {
+    const xs = points.map((p) => p[0]), ys = points.map((p) => p[1]);
+    const x0 = Math.min(...xs), y0 = Math.min(...ys), w = Math.max(...xs) - x0 + 1, h = Math.max(...ys) - y0 + 1;
+    const step = Math.max(1, Math.floor(Math.max(w, h) / 64));
+    const ow = Math.ceil(w / step), oh = Math.ceil(h / step);
+    compose(x0, y0, ow * step, oh * step, ow, oh);
+    const d = ctx.getImageData(0, 0, ow, oh).data;
+    return points.map(([x, y]) => {
+      const o = (Math.floor((y - y0) / step) * ow + Math.floor((x - x0) / step)) * 4;
+      return [d[o], d[o + 1], d[o + 2]];
+    });
+  }
+
+  // The counter in the corner marker, or -1. The layout is xclient's.
+  function marker() {
+    compose(0, 0, CELL * CELLS, CELL, CELLS, 1);
+    const d = ctx.getImageData(0, 0, CELLS, 1).data;
+    const bit = (i) => (d[i * 4] + d[i * 4 + 1] + d[i * 4 + 2] > 382 ? 1 : 0);
+    if (!bit(0) || bit(1)) return -1;
+    let c = 0;
+    for (let i = 0; i < 16; i++) c = (c << 1) | bit(2 + i);
+    let sum = 0;
+    for (let i = 0; i < 4; i++) sum = (sum << 1) | bit(18 + i);
+    return sum === ((c ^ (c >> 4) ^ (c >> 8) ^ (c >> 12) ^ 9) & 15) ? c : -1;
+  }
+
+  function shown(at) {
+    for (const w of [...watchers]) w(at);
+  }
+
+  // Video: the browser tells of each frame it presents.
+  const bound = new WeakSet();
+  function follow(video) {
+    if (bound.has(video)) return;
+    bound.add(video);
+    const each = () => {
+      const at = performance.now();
+      video.requestVideoFrameCallback(each);
+      if (watchers.size && video.closest('#screen')) shown(at);
+    };
+    video.requestVideoFrameCallback(each);
+  }
+  function adopt() {
+    for (const v of document.querySelectorAll('#screen video')) follow(v);
+  }
+
+  // Canvas: what was drawn since the last frame is shown by the next one.
+  let asked = false;
+  function drawn(canvas) {
+    if (asked || !watchers.size || !canvas.closest?.('#screen')) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      shown(performance.now());
+    });
+  }
+  const proto = CanvasRenderingContext2D.prototype;
+  for (const name of ['drawImage', 'putImageData', 'fillRect', 'clearRect']) {
+    const real = proto[name];
+    proto[name] = function (...a) {
+      const r = real.apply(this, a);
+      if (watchers.size && this.canvas !== scratch && this.canvas.isConnected) drawn(this.canvas);
+      return r;
+    };
+  }
+
+  let pressed = null;
+  for (const name of ['pointerdown', 'mousedown', 'pointermove', 'keydown']) {
+    addEventListener(name, (e) => {
+      if (name !== 'pointermove') pressed ??= { stamp: e.timeStamp, seen: performance.now() };
+    }, true);
+  }
+
+  const near = (c, want) => Math.abs(c[0] - want[0]) + Math.abs(c[1] - want[1]) + Math.abs(c[2] - want[2]) < 90;
+
+  window.__probe = {
+    size,
+    sample,
+    marker,
+    // base64 RGBA of a rectangle.
+    grab(x, y, w, h) {
+      return base64(pixels(x, y, w, h));
+    },
+    // Resolves when every point has the wanted colour: times of the event and of the picture, in page milliseconds.
+    click(points, color, timeout) {
+      adopt();
+      pressed = null;
+      return new Promise((resolve, reject) => {
+        const end = (f, v) => {
+          watchers.delete(look);
+          clearTimeout(timer);
+          f(v);
+        };
+        const timer = setTimeout(() => {
+          const now = sample(points);
+          end(reject, new Error(`no picture change in ${timeout} ms: event ${JSON.stringify(pressed)}, points are ${JSON.stringify(now)}, want ${color}`));
+        }, timeout);
+        const look = (at) => {
+          if (pressed && sample(points).every((c) => near(c, color))) end(resolve, { ...pressed, shown: at });
+        };
+        watchers.add(look);
+      });
+    },
+    // Every picture shown for some milliseconds: counter and wall clock in ms.
+    watch(ms) {
+      adopt();
+      return new Promise((resolve) => {
+        const seen = [];
+        const look = (at) => seen.push(marker(), performance.timeOrigin + at);
+        watchers.add(look);
+        setTimeout(() => {
+          watchers.delete(look);
+          resolve(seen);
+        }, ms);
+      });
+    },
+    // Resolves when every point has the wanted colour, by looking now and then: for tests, not for times.
+    async settle(points, color, timeout) {
+      const until = performance.now() + timeout;
+      for (;;) {
+        if (surfaces().length && sample(points).every((c) => near(c, color))) return true;
+        if (performance.now() > until) throw new Error(`points are ${JSON.stringify(surfaces().length ? sample(points) : 'nothing')}, want ${color}`);
+        await new Promise((r) => setTimeout(r, 50));
+      }
+    },
+  };
+})();
