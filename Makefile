@@ -29,7 +29,7 @@ help: ## Says what each target does.
 	@echo "Long steps are cached in EASEL_CACHE ($(EASEL_CACHE)). First use: sudo make run"
 
 run: need-root build containerd ## Builds everything, starts Easel on this machine and prints its URL; Ctrl-C ends it. Needs root.
-	@exec $(EASEL_BIN)/easel-dev run
+	@exec $(EASEL_BIN)/easel-dev run $(RUN_FLAGS)
 
 stop: need-root need-go ## Stops what `make run` started, wherever it was started from, and says what it removed. Needs root.
 	@go build -o bin/easel-dev ./integration/cmd/easel-dev && $(EASEL_BIN)/easel-dev stop
