@@ -1,0 +1,107 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// uidsPerSession is the size of a session's uid range.
+const uidsPerSession = 65536
+
+// Admission is what a node lends to sessions.
+type Admission struct {
+	Max       int
+	Limits    Limits // of each session
+	UIDBase   uint32 // the first session's; each has 65536 from its own
+	PortFirst uint16 // UDP
+	PortLast  uint16
+	DiskFloor int64 // bytes that must stay free
+}
+
+// room says whether the node can take one more session beside those that hold something; nil when it can.
+func (m *Manager) room(holding []Record) *Refusal {
+	if m.draining.Load() {
+		return &Refusal{"draining", "this node takes no further sessions: it is being shut down; try another node or later"}
+	}
+	if len(holding) >= m.admission.Max {
+		return &Refusal{"full", fmt.Sprintf("this node has its %d sessions already: end one, or raise sessions.max", m.admission.Max)}
+	}
+	if r := m.memoryFor(holding); r != nil {
+		return r
+	}
+	if free, err := m.host.DiskFree(); err != nil {
+		return &Refusal{"disk", fmt.Sprintf("this node cannot tell its free disk space: %v", err)}
+	} else if free < m.admission.DiskFloor {
+		return &Refusal{"disk", fmt.Sprintf("this node has %d MiB of disk left and keeps %d: free some in its state directory", free>>20, m.admission.DiskFloor>>20)}
+	}
+	return nil
+}
+
+// memoryFor counts what living sessions may still take up to their limits, not only what they take now.
+func (m *Manager) memoryFor(holding []Record) *Refusal {
+	available, err := m.host.MemAvailable()
+	if err != nil {
+		return &Refusal{"memory", fmt.Sprintf("this node cannot tell its free memory: %v", err)}
+	}
+	need := m.admission.Limits.Memory
+	for _, r := range holding {
+		used := int64(0)
+		if u, err := m.containers.Usage(m.places.of(r.ID).Cgroup); err == nil {
+			used = u.Memory
+		}
+		need += max(0, r.Limits.Memory-used)
+	}
+	if need > available {
+		return &Refusal{"memory", fmt.Sprintf("this node has %d MiB of memory left, and %d could be needed with one more session: end one, or lower sessions.memory", available>>20, need>>20)}
+	}
+	return nil
+}
+
+// imageFor resolves the image that a request names.
+func (m *Manager) imageFor(ctx context.Context, ref string) (string, error) {
+	if ref == "" {
+		ref = m.image
+	}
+	if !imagePattern.MatchString(ref) {
+		return "", fmt.Errorf("image %q: %w: want a reference such as %s", words(ref, 100), ErrInvalid, m.image)
+	}
+	_, ok, err := m.containers.Image(ctx, ref)
+	if err != nil {
+		return "", fmt.Errorf("look for image %s: %w", ref, err)
+	}
+	if !ok {
+		return "", &Refusal{"image", fmt.Sprintf("this node has no image %s: make it with \"noded image build\" or import it", ref)}
+	}
+	return ref, nil
+}
+
+// freeUIDs is the lowest uid range that no session holds.
+func (a Admission) freeUIDs(holding []Record) (uint32, bool) {
+	for base := uint64(a.UIDBase); base+uidsPerSession <= 1<<32-1; base += uidsPerSession {
+		if !slices.ContainsFunc(holding, func(r Record) bool { return overlaps(uint64(r.UIDBase), base) }) {
+			return uint32(base), true
+		}
+	}
+	return 0, false
+}
+
+func overlaps(a, b uint64) bool { return a < b+uidsPerSession && b < a+uidsPerSession }
+
+// freePort is a UDP port that no session holds and nobody else listens on. Ports are taken in turn, so a
+// viewer of an ended session does not meet the next one.
+func (m *Manager) freePort(holding []Record, last uint16) (uint16, bool) {
+	a := m.admission
+	count := int(a.PortLast) - int(a.PortFirst) + 1
+	start := 0
+	if last >= a.PortFirst && last <= a.PortLast {
+		start = int(last-a.PortFirst) + 1
+	}
+	for i := range count {
+		port := a.PortFirst + uint16((start+i)%count)
+		if !slices.ContainsFunc(holding, func(r Record) bool { return r.UDPPort == port }) && m.host.PortFree(port) {
+			return port, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,127 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/safesocket"
+)
+
+// Bounds of what a streamer may tell.
+const (
+	maxPID        = 1 << 22
+	maxCount      = 1 << 20
+	maxWindowMS   = 24 * 3600 * 1000
+	maxDegraded   = 16
+	maxServices   = 16
+	maxServiceLen = 32
+)
+
+var (
+	healthStates = []string{"", contract.Starting, contract.Running, contract.Restarting, contract.Backoff, contract.Failed}
+	healthPaths  = []string{contract.PathNone, contract.PathDirect, contract.PathRelay, contract.PathVNC}
+)
+
+// checkHealth refuses a health that cannot be true, and makes its texts fit to read: the streamer is
+// unprivileged and parses what a hostile container says.
+func checkHealth(h contract.Health) (contract.Health, error) {
+	bad := func(what string) (contract.Health, error) {
+		return contract.Health{}, fmt.Errorf("the streamer's health makes no sense: %s", what)
+	}
+	process := func(state string, pid, restarts int) bool {
+		return slices.Contains(healthStates, state) && pid >= 0 && pid <= maxPID && restarts >= 0 && restarts <= maxCount
+	}
+	switch {
+	case h.Viewers < 0 || h.Viewers > maxCount:
+		return bad("its number of viewers")
+	case !slices.Contains(healthPaths, h.Path):
+		return bad("its path")
+	case h.XPID < 0 || h.XPID > maxPID:
+		return bad("its X server's pid")
+	case !process(h.GIMP.State, h.GIMP.PID, h.GIMP.Restarts):
+		return bad("its GIMP")
+	case h.GIMP.WindowMS < 0 || h.GIMP.WindowMS > maxWindowMS:
+		return bad("its window's time")
+	case len(h.Services) > maxServices:
+		return bad("its number of services")
+	}
+	for name, s := range h.Services {
+		if len(name) > maxServiceLen || words(name, maxServiceLen+1) != name || !process(s.State, s.PID, s.Restarts) {
+			return bad("its services")
+		}
+	}
+	h.Degraded = slices.Clone(h.Degraded[:min(len(h.Degraded), maxDegraded)])
+	for i, text := range h.Degraded {
+		h.Degraded[i] = words(text, maxWords)
+	}
+	h.Error = words(h.Error, maxWords)
+	return h, nil
+}
+
+// lacking says, in words, what a session that is not ready still waits for.
+func lacking(h contract.Health) string {
+	if h.Seq == 0 {
+		return "its streamer never spoke"
+	}
+	if h.Error != "" {
+		return h.Error
+	}
+	if len(h.Services) == 0 {
+		return "its first process, easel-init, never reported"
+	}
+	var waiting []string
+	for name, s := range h.Services {
+		if s.State != contract.Running {
+			waiting = append(waiting, fmt.Sprintf("%s is %s", name, s.State))
+		}
+	}
+	slices.Sort(waiting)
+	if len(waiting) == 0 {
+		return "GIMP's window never came up"
+	}
+	return words(fmt.Sprint(waiting), maxWords)
+}
+
+// watchPatience bounds one long poll: the streamer answers within 30 s.
+const watchPatience = 40 * time.Second
+
+// StreamerClient asks streamers over their unix sockets.
+type StreamerClient struct{}
+
+// Watch implements Streamers.
+func (StreamerClient) Watch(ctx context.Context, dir string, after uint64) (contract.Health, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchPatience)
+	defer cancel()
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return safesocket.Dial(ctx, safesocket.Stream, dir, StreamerSocket)
+		},
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 16 << 10,
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://streamer/watch?after=%d", after), nil)
+	if err != nil {
+		return contract.Health{}, fmt.Errorf("ask the streamer: %w", err)
+	}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it redirects") }}
+	resp, err := client.Do(req)
+	if err != nil {
+		return contract.Health{}, fmt.Errorf("ask the streamer: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return contract.Health{}, fmt.Errorf("ask the streamer: it answers %s", words(resp.Status, 64))
+	}
+	h, err := contract.ReadHealth(resp.Body)
+	if err != nil {
+		return contract.Health{}, err
+	}
+	return checkHealth(h)
+}

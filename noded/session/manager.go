@@ -1,0 +1,419 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/failpoint"
+)
+
+// How long ended sessions are remembered.
+const (
+	rememberFor = 24 * time.Hour
+	rememberMax = 200
+)
+
+// Options is what a Manager is made of.
+type Options struct {
+	Name, Version string // for Status
+	RunDir        string
+	Cgroup        string // that sessions' cgroups lie below, "/easel"
+	Image         string // default reference
+	Admission     Admission
+	Grace         time.Duration // a session that nobody sees lives so long
+	StartTimeout  time.Duration
+	Media         []string // addresses of the streamers' UDP ports
+	LogLevel      string   // of the streamers
+
+	Store      *Store
+	Containers Containers
+	Workers    Workers
+	Homes      Homes
+	Streamers  Streamers
+	Host       Host
+	Points     *failpoint.Set
+	Metrics    *Metrics
+	Log        *slog.Logger
+}
+
+// Manager owns every session of the node: it admits them, starts a keeper for each, and answers about them.
+type Manager struct {
+	parts
+	name, version string
+	image         string
+	places        places
+	admission     Admission
+	host          Host
+	draining      atomic.Bool
+	settled       atomic.Bool
+	bell          bell
+
+	reserving sync.Mutex // one admission at a time: what it checks must hold until it is recorded
+
+	mu      sync.Mutex
+	ctx     context.Context // the keepers'; nil before Run and after its end
+	keepers map[string]*keeper
+	owned   sync.WaitGroup
+}
+
+// New returns a manager that does nothing until Run.
+func New(o Options) *Manager {
+	m := &Manager{
+		name: o.Name, version: o.Version, places: places{o.RunDir, o.Cgroup}, image: o.Image, admission: o.Admission, host: o.Host,
+		keepers: map[string]*keeper{},
+	}
+	m.parts = parts{
+		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, streamers: o.Streamers,
+		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, logLevel: o.LogLevel,
+		grace: o.Grace, startLimit: o.StartTimeout, changed: m.bell.ring,
+	}
+	return m
+}
+
+// Run takes up every session that is recorded, removes what nobody owns, and keeps the sessions until ctx
+// ends. It leaves them running: the next Run takes them up again.
+func (m *Manager) Run(ctx context.Context) error {
+	if err := m.store.Mend(time.Now()); err != nil {
+		return fmt.Errorf("mend the session store: %w", err)
+	}
+	m.mu.Lock()
+	m.ctx = ctx // before the list is read, or a session reserved meanwhile would have no keeper
+	m.mu.Unlock()
+	all, err := m.store.List()
+	if err != nil {
+		return fmt.Errorf("read the session store: %w", err)
+	}
+	for _, r := range all {
+		if r.holds() {
+			m.log.Info("taking up a session", "session", r.ID, "state", r.State)
+			m.keepIt(r.ID)
+		}
+	}
+	m.tend(ctx)
+	m.draining.Store(true)
+	m.mu.Lock()
+	m.ctx = nil
+	m.mu.Unlock()
+	m.owned.Wait()
+	return nil
+}
+
+// Settled tells whether the sessions of before were taken up and leaks looked for.
+func (m *Manager) Settled() bool { return m.settled.Load() }
+
+// keepIt starts the keeper of a session.
+func (m *Manager) keepIt(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx == nil || m.keepers[id] != nil {
+		return
+	}
+	ctx := m.ctx
+	living, end := context.WithCancelCause(ctx)
+	k := &keeper{parts: m.parts, id: id, paths: m.places.of(id), began: time.Now(), end: end}
+	k.log = m.log.With("session", id)
+	m.keepers[id] = k
+	m.owned.Go(func() {
+		defer end(nil)
+		k.run(ctx, living)
+		m.mu.Lock()
+		delete(m.keepers, id)
+		m.mu.Unlock()
+		m.bell.ring()
+	})
+}
+
+func (m *Manager) keeperOf(id string) *keeper {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keepers[id]
+}
+
+// Request asks for a session.
+type Request struct{ User, Key, Class, Image string }
+
+func (q Request) validate() error {
+	switch {
+	case !userPattern.MatchString(q.User):
+		return fmt.Errorf("user %q: %w: want 1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit", words(q.User, 80), ErrInvalid)
+	case q.Key == "" || len(q.Key) > 128 || words(q.Key, 200) != q.Key:
+		return fmt.Errorf("key %q: %w: want 1 to 128 printable characters", words(q.Key, 140), ErrInvalid)
+	case q.Class != "" && q.Class != "none":
+		return &Refusal{"class", fmt.Sprintf("this node has no GPU to give for class %q: ask for class \"none\"", words(q.Class, 40))}
+	}
+	return nil
+}
+
+// Reserve makes the session of (user, key), or returns the one that lives under that key. Errors are
+// ErrInvalid, a *Refusal, or the node's own trouble.
+func (m *Manager) Reserve(ctx context.Context, q Request) (Session, bool, error) {
+	r, created, err := m.reserve(ctx, q)
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		m.metrics.refused.WithLabelValues(refusal.Reason).Inc()
+	}
+	if err != nil {
+		return Session{}, false, fmt.Errorf("reserve a session: %w", err)
+	}
+	if created {
+		m.log.Info("session reserved", "session", r.ID, "user", r.User)
+		m.keepIt(r.ID)
+		m.bell.ring()
+	}
+	return m.session(r), created, nil
+}
+
+func (m *Manager) reserve(ctx context.Context, q Request) (Record, bool, error) {
+	if err := q.validate(); err != nil {
+		return Record{}, false, err
+	}
+	m.reserving.Lock()
+	defer m.reserving.Unlock()
+	all, err := m.store.List()
+	if err != nil {
+		return Record{}, false, err
+	}
+	if r, ok := living(all, q); ok {
+		return r, false, nil
+	}
+	if refusal := m.room(holding(all)); refusal != nil {
+		return Record{}, false, refusal
+	}
+	image, err := m.imageFor(ctx, q.Image)
+	if err != nil {
+		return Record{}, false, err
+	}
+	points := pointsOfTransition(string(Reserved))
+	if err := m.points.Hit(ctx, points[0]); err != nil {
+		return Record{}, false, err
+	}
+	r, created, err := m.store.Add(func(all []Record) (Record, bool, error) { return m.allot(all, q, image) })
+	if err != nil {
+		return Record{}, false, err
+	}
+	return r, created, m.points.Hit(ctx, points[1])
+}
+
+// allot gives a new session its id, uid range and port.
+func (m *Manager) allot(all []Record, q Request, image string) (Record, bool, error) {
+	held := holding(all)
+	uids, ok := m.admission.freeUIDs(held)
+	if !ok {
+		return Record{}, false, &Refusal{"full", "this node has no uid range left: end a session, or lower sessions.uid_base"}
+	}
+	var last uint16
+	if len(all) > 0 {
+		last = all[len(all)-1].UDPPort
+	}
+	port, ok := m.freePort(held, last)
+	if !ok {
+		return Record{}, false, &Refusal{"ports", fmt.Sprintf("every UDP port from %d to %d of this node is taken: widen media.ports", m.admission.PortFirst, m.admission.PortLast)}
+	}
+	r := Record{
+		ID: newID(), User: q.User, Key: q.Key, Image: image, Class: "none", Wanted: WantRunning, Created: time.Now(),
+		UIDBase: uids, UDPPort: port, Limits: m.admission.Limits,
+	}
+	return r, true, r.enter(Reserved, "", r.Created)
+}
+
+func holding(all []Record) []Record {
+	return slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return !r.holds() })
+}
+
+func living(all []Record, q Request) (Record, bool) {
+	for _, r := range all {
+		if r.User == q.User && r.Key == q.Key && !r.State.Ended() {
+			return r, true
+		}
+	}
+	return Record{}, false
+}
+
+// Get returns a session with its processes; ErrNotFound when the node knows none of that id.
+func (m *Manager) Get(id string) (Session, error) {
+	r, err := m.store.Get(id)
+	if err != nil {
+		return Session{}, err
+	}
+	s := m.session(r)
+	s.Pids = m.pidsOf(s)
+	return s, nil
+}
+
+func (m *Manager) session(r Record) Session {
+	s := Session{Record: r, Paths: m.places.of(r.ID)}
+	if k := m.keeperOf(r.ID); k != nil {
+		if h := k.health.Load(); h != nil {
+			s.Health = *h
+		}
+		if note := k.notes.Load(); note != nil {
+			s.Health.Degraded = append(slices.Clone(s.Health.Degraded), *note)
+		}
+	}
+	return s
+}
+
+// pidsOf finds a session's processes as the host counts them. A container that lies about its pids can
+// name none but its own.
+func (m *Manager) pidsOf(s Session) Pids {
+	var p Pids
+	if !s.holds() || s.State.Ended() {
+		return p
+	}
+	if m.workers.WorkerAlive(s.Worker) {
+		p.Streamer = s.Worker.PID
+	}
+	host, err := m.containers.Processes(s.ID, s.Paths.Cgroup)
+	if err != nil {
+		return p
+	}
+	p.Init, p.X, p.GIMP = host[1], host[s.Health.XPID], host[s.Health.GIMP.PID]
+	return p
+}
+
+// List returns the sessions of a user, or of all when user is "", oldest first; those that have ended only
+// when ended is set.
+func (m *Manager) List(user string, ended bool) ([]Session, error) {
+	all, err := m.store.List()
+	if err != nil {
+		return nil, err
+	}
+	var sessions []Session
+	for _, r := range all {
+		if (user == "" || r.User == user) && (ended || r.State != Stopped && r.State != Failed) {
+			sessions = append(sessions, m.session(r))
+		}
+	}
+	return sessions, nil
+}
+
+// Stop asks for a session's end and returns at once. Stopping one that has ended changes nothing.
+func (m *Manager) Stop(ctx context.Context, id, reason string) (Session, error) {
+	if reason = words(reason, maxWords); reason == "" {
+		reason = "it was ended on request"
+	}
+	r, err := m.store.Get(id)
+	if err != nil {
+		return Session{}, fmt.Errorf("stop a session: %w", err)
+	}
+	if r.State.Ended() {
+		return m.session(r), nil
+	}
+	points := pointsOfTransition(string(Stopping))
+	if err := m.points.Hit(ctx, points[0]); err != nil {
+		return Session{}, fmt.Errorf("stop session %s: %w", id, err)
+	}
+	r, err = m.store.Update(id, func(r *Record) error {
+		if r.State.Ended() {
+			return nil
+		}
+		r.Wanted = WantEnded
+		return r.enter(Stopping, reason, time.Now())
+	})
+	if err != nil {
+		return Session{}, fmt.Errorf("stop session %s: %w", id, err)
+	}
+	if k := m.keeperOf(id); k != nil {
+		k.end(errEnding)
+	}
+	m.bell.ring()
+	if err := m.points.Hit(ctx, points[1]); err != nil {
+		return Session{}, fmt.Errorf("stop session %s: %w", id, err)
+	}
+	return m.session(r), nil
+}
+
+// Await returns the session once its state differs from unlike, or as it is when ctx ends.
+func (m *Manager) Await(ctx context.Context, id string, unlike State) (Session, error) {
+	for {
+		heard := m.bell.heard()
+		r, err := m.store.Get(id)
+		if err != nil {
+			return Session{}, err
+		}
+		if r.State != unlike {
+			return m.session(r), nil
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return m.session(r), nil
+		}
+	}
+}
+
+// Changed returns a channel that closes at the next change of any session.
+func (m *Manager) Changed() <-chan struct{} { return m.bell.heard() }
+
+// Status is what the node can give.
+type Status struct {
+	Name, Version string
+	Capacity      int
+	Used          int
+	Draining      bool
+	Full          string // why there is no room; "" when there is
+	Degraded      []string
+	Images        []string
+}
+
+// Status tells what the node can give now.
+func (m *Manager) Status(ctx context.Context) (Status, error) {
+	all, err := m.store.List()
+	if err != nil {
+		return Status{}, err
+	}
+	held := holding(all)
+	s := Status{Name: m.name, Version: m.version, Capacity: m.admission.Max, Used: len(held), Draining: m.draining.Load()}
+	if refusal := m.room(held); refusal != nil {
+		s.Full = refusal.Detail
+	}
+	switch _, ok, err := m.containers.Image(ctx, m.image); {
+	case err != nil:
+		s.Degraded = append(s.Degraded, fmt.Sprintf("containerd does not answer: %v", err))
+	case !ok:
+		s.Degraded = append(s.Degraded, fmt.Sprintf("image %s is not here: make it with \"noded image build\"", m.image))
+	default:
+		s.Images = append(s.Images, m.image)
+	}
+	return s, nil
+}
+
+// GIMP tells how the artist's program is.
+func (s *Session) GIMP() contract.GIMP {
+	g := s.Health.GIMP
+	if s.Health.Seq == 0 { // no streamer has spoken yet
+		g.Restarts = int(s.GIMPRestarts)
+	}
+	return g
+}
+
+// bell tells any number of waiters that something changed.
+type bell struct {
+	mu    sync.Mutex
+	rings chan struct{}
+}
+
+func (b *bell) heard() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rings == nil {
+		b.rings = make(chan struct{})
+	}
+	return b.rings
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rings != nil {
+		close(b.rings)
+		b.rings = nil
+	}
+}

@@ -1,0 +1,41 @@
+package session
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics is what sessions tell Prometheus. No label holds a session or a user: their number has no bound.
+type Metrics struct {
+	states           *prometheus.GaugeVec
+	ready            prometheus.Histogram
+	failed           prometheus.Counter
+	streamerRestarts prometheus.Counter
+	gimpRestarts     prometheus.Counter
+	refused          *prometheus.CounterVec
+	memory, cpu      prometheus.Gauge
+	leaks            *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
+	m := &Metrics{
+		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_sessions", Help: "Sessions that hold resources, by state."}, []string{"state"}),
+		ready: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "easel_session_ready_seconds", Help: "From the reservation of a session to its GIMP's window.",
+			Buckets: []float64{.5, 1, 2, 3, 4, 5, 7, 10, 15, 30, 60, 120},
+		}),
+		failed:           counter("easel_sessions_failed_total", "Sessions that failed."),
+		streamerRestarts: counter("easel_streamer_restarts_total", "Streamers that ended and were started again."),
+		gimpRestarts:     counter("easel_gimp_restarts_total", "GIMPs that ended and were started again."),
+		refused:          prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_sessions_refused_total", Help: "Sessions that were refused, by reason."}, []string{"reason"}),
+		memory:           gauge("easel_sessions_memory_bytes", "Memory that all sessions take."),
+		cpu:              gauge("easel_sessions_cpu_seconds", "Processor time that the sessions of now have taken."),
+		leaks:            prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_leaks_removed_total", Help: "Things that no session owned and that were removed, by kind."}, []string{"kind"}),
+	}
+	r.MustRegister(m.states, m.ready, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks)
+	return m
+}

@@ -1,0 +1,110 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"easel/noded/stream/contract"
+)
+
+// Containers is the part of containerd and the kernel that sessions need. Making is idempotent: what is
+// there is taken as it is. Taking away what is absent succeeds.
+type Containers interface {
+	PrepareDirs(ctx context.Context, c Container) error
+	// RemoveDirs removes a session's run directory and never descends into a mount.
+	RemoveDirs(ctx context.Context, runDir string) error
+	Create(ctx context.Context, c Container) error
+	// Start runs the container's first process, or finds it running, and returns its host pid.
+	Start(ctx context.Context, c Container) (pid int, err error)
+	Running(ctx context.Context, id string) (Task, error)
+	// Wait returns a channel that yields once the container's first process has ended; it outlives
+	// restarts of containerd.
+	Wait(ctx context.Context, id string) (<-chan Exit, error)
+	// Remove ends the container within grace and takes it away with its snapshot.
+	Remove(ctx context.Context, id string, grace time.Duration) error
+	// List names the sessions that have a container, whoever made it.
+	List(ctx context.Context) ([]string, error)
+	Image(ctx context.Context, ref string) (digest string, ok bool, err error)
+	// Processes maps the container's own process ids to the host's.
+	Processes(id, cgroup string) (map[int]int, error)
+	// OOMKills counts the processes of a cgroup that the kernel killed for want of memory.
+	OOMKills(cgroup string) (int, error)
+	Usage(cgroup string) (Usage, error)
+	// Cgroups names the sessions that have a cgroup, and RemoveCgroup kills what is in one and removes it.
+	Cgroups() ([]string, error)
+	RemoveCgroup(ctx context.Context, cgroup string) error
+}
+
+// Workers starts and watches streamer processes.
+type Workers interface {
+	StartWorker(ctx context.Context, spec WorkerSpec) (Worker, error)
+	WorkerAlive(w Worker) bool
+	// WaitWorker returns when the process has ended, or with ctx's error.
+	WaitWorker(ctx context.Context, w Worker) error
+	// KillWorker kills the process and all else in the cgroup, and removes the cgroup.
+	KillWorker(ctx context.Context, cgroup string, w Worker) error
+}
+
+// Homes mounts users' home volumes.
+type Homes interface {
+	Open(ctx context.Context, user, target string) error
+	Close(ctx context.Context, user, target string) error
+	// Sweep unmounts every target that keep does not want.
+	Sweep(ctx context.Context, keep func(target string) bool) error
+}
+
+// Streamers asks streamers how they are.
+type Streamers interface {
+	// Watch returns the health of the streamer whose socket lies in dir once its sequence number is past after, or what it is after
+	// half a minute.
+	Watch(ctx context.Context, dir string, after uint64) (contract.Health, error)
+}
+
+// Host is what admission asks of the machine.
+type Host interface {
+	MemAvailable() (bytes int64, err error)
+	DiskFree() (bytes int64, err error)
+	// PortFree tells whether nobody listens on the UDP port.
+	PortFree(port uint16) bool
+}
+
+// Container describes a session's container.
+type Container struct {
+	ID, Image     string
+	UIDBase       uint32
+	RunDir        string
+	Home          string // host path of the mounted home
+	Limits        Limits
+	Cgroup        string // the session's, such as "/easel/ID"; the container's is "box" in it
+	Width, Height int    // the screen's first size
+	LogPath       string
+}
+
+// Task is what containerd says of a container's first process.
+type Task struct {
+	Exists, Running bool
+	PID             int
+	ExitCode        uint32
+}
+
+// Exit is how a container's first process ended.
+type Exit struct {
+	Code uint32
+	Err  error // containerd could not say
+}
+
+// Usage is what a session takes of the machine.
+type Usage struct {
+	Memory int64   // bytes
+	CPU    float64 // seconds since its start
+}
+
+// WorkerSpec describes a streamer process.
+type WorkerSpec struct {
+	ID       string
+	UID, GID uint32
+	Cgroup   string
+	IPCPID   int    // whose IPC namespace it joins
+	Config   []byte // goes to its standard input
+	LogPath  string
+}

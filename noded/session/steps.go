@@ -1,0 +1,128 @@
+package session
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"easel/noded/stream/contract"
+)
+
+// step is one thing that a session has outside this process. do must be idempotent, as it is repeated
+// after a crash; undo must succeed when the thing is absent or half made.
+type step struct {
+	name    string
+	doing   string // for errors: "mount the home volume"
+	timeout time.Duration
+	do      func(k *keeper, ctx context.Context, r Record) (result func(*Record), err error)
+	undo    func(k *keeper, ctx context.Context, r Record) error
+}
+
+// steps are what makes a session, in order; they are undone in the opposite order.
+var steps = []step{
+	{
+		name: "dirs", doing: "make the run directory", timeout: 10 * time.Second,
+		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+			return nil, k.containers.PrepareDirs(ctx, k.container(r))
+		},
+		undo: func(k *keeper, ctx context.Context, _ Record) error {
+			return k.containers.RemoveDirs(ctx, k.paths.Run)
+		},
+	},
+	{
+		name: "home", doing: "mount the home volume", timeout: 2 * time.Minute,
+		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+			return nil, k.homes.Open(ctx, r.User, k.paths.Home)
+		},
+		undo: func(k *keeper, ctx context.Context, r Record) error {
+			if r.User == "" {
+				return k.homes.Sweep(ctx, func(target string) bool { return target != k.paths.Home })
+			}
+			return k.homes.Close(ctx, r.User, k.paths.Home)
+		},
+	},
+	{
+		name: "container", doing: "create the container", timeout: 30 * time.Second,
+		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+			return nil, k.containers.Create(ctx, k.container(r))
+		},
+		undo: func(k *keeper, ctx context.Context, r Record) error {
+			return k.containers.Remove(ctx, r.ID, 0)
+		},
+	},
+	{
+		name: "task", doing: "start the container", timeout: 30 * time.Second,
+		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+			pid, err := k.containers.Start(ctx, k.container(r))
+			if err != nil {
+				return nil, err
+			}
+			now := time.Now()
+			return func(r *Record) { r.InitPID, r.TaskStarted = pid, now }, nil
+		},
+		undo: func(k *keeper, ctx context.Context, r Record) error {
+			return k.containers.Remove(ctx, r.ID, endGrace)
+		},
+	},
+	{
+		name: "streamer", doing: "start the streamer", timeout: 15 * time.Second,
+		do: startStreamer,
+		undo: func(k *keeper, ctx context.Context, r Record) error {
+			return k.workers.KillWorker(ctx, k.streamerCgroup(), r.Worker)
+		},
+	},
+}
+
+// endGrace is how long a container has to end by itself: easel-init gives GIMP 5 s in all.
+const endGrace = 6 * time.Second
+
+// startStreamer first clears the cgroup: a noded that died between the start and the record of it may have
+// left a process there that nobody knows.
+func startStreamer(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+	if err := k.workers.KillWorker(ctx, k.streamerCgroup(), Worker{}); err != nil {
+		return nil, fmt.Errorf("clear what an earlier one left: %w", err)
+	}
+	document, err := k.streamerConfig(r)
+	if err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(document)
+	if err != nil {
+		return nil, fmt.Errorf("encode its configuration: %w", err)
+	}
+	w, err := k.workers.StartWorker(ctx, WorkerSpec{
+		ID: r.ID, UID: r.WorkerUID(), GID: r.WorkerUID(), Cgroup: k.streamerCgroup(),
+		IPCPID: r.InitPID, Config: config, LogPath: k.paths.Streamer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(r *Record) { r.Worker = w }, nil
+}
+
+// firstSize is the screen's size until a viewer asks for its own.
+var firstSize = contract.Size{Width: 1920, Height: 1080}
+
+// streamerConfig is the document that the streamer reads from its standard input.
+func (k *keeper) streamerConfig(r Record) (contract.Config, error) {
+	cookie, err := readCookie(k.paths.XCookie)
+	if err != nil {
+		return contract.Config{}, err
+	}
+	c := contract.Config{
+		Session: r.ID, Socket: k.paths.Worker + "/" + StreamerSocket, XSocket: k.paths.XSocket, XCookie: hex.EncodeToString(cookie),
+		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), Initial: firstSize, LogLevel: k.logLevel,
+	}
+	return c, c.Validate()
+}
+
+func (k *keeper) streamerCgroup() string { return k.paths.Cgroup + "/streamer" }
+
+func (k *keeper) container(r Record) Container {
+	return Container{
+		ID: r.ID, Image: r.Image, UIDBase: r.UIDBase, RunDir: k.paths.Run, Home: k.paths.Home, Limits: r.Limits,
+		Cgroup: k.paths.Cgroup, Width: firstSize.Width, Height: firstSize.Height, LogPath: k.paths.BoxLog,
+	}
+}

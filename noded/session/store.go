@@ -1,0 +1,196 @@
+package session
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// schema is the version of the database's layout that this code writes. Older ones are brought up on
+// opening; newer ones are refused.
+const schema = 1
+
+var (
+	bucketMeta     = []byte("session-meta")
+	bucketSessions = []byte("sessions")
+	bucketBroken   = []byte("sessions-broken") // records that could not be read, kept for a person to look at
+	keySchema      = []byte("schema")
+)
+
+// Store keeps records in a bbolt database that others may share; each has buckets of its own.
+type Store struct {
+	db  *bbolt.DB
+	log *slog.Logger
+}
+
+// NewStore prepares the session buckets of db.
+func NewStore(db *bbolt.DB, log *slog.Logger) (*Store, error) {
+	err := db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketMeta, bucketSessions, bucketBroken} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		if written := meta.Get(keySchema); written != nil {
+			version, err := strconv.Atoi(string(written))
+			if err != nil || version < 1 {
+				return fmt.Errorf("its schema version reads %q", written)
+			}
+			if version > schema {
+				return fmt.Errorf("a newer noded wrote it (schema %d, this one knows %d): install that version again", version, schema)
+			}
+		}
+		return meta.Put(keySchema, []byte(strconv.Itoa(schema)))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open session store %s: %w", db.Path(), err)
+	}
+	return &Store{db: db, log: log}, nil
+}
+
+// Get returns a record; ErrNotFound when there is none.
+func (s *Store) Get(id string) (Record, error) {
+	var r Record
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		data := tx.Bucket(bucketSessions).Get([]byte(id))
+		if data == nil {
+			return fmt.Errorf("session %s: %w", id, ErrNotFound)
+		}
+		var err error
+		r, err = decodeRecord(id, data)
+		return err
+	})
+	return r, err
+}
+
+// List returns every record that can be read, oldest first. Those that cannot are left out: Mend deals
+// with them at start.
+func (s *Store) List() ([]Record, error) {
+	var all []Record
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		all = records(tx)
+		return nil
+	})
+	return all, err
+}
+
+func records(tx *bbolt.Tx) []Record {
+	var all []Record
+	c := tx.Bucket(bucketSessions).Cursor()
+	for id, data := c.First(); id != nil; id, data = c.Next() {
+		if r, err := decodeRecord(string(id), data); err == nil {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b Record) int { return a.Created.Compare(b.Created) })
+	return all
+}
+
+// Add writes the record that decide makes from all others, in one transaction: two concurrent callers see
+// each other. When decide returns a record that is there already, nothing is written and created is false.
+func (s *Store) Add(decide func(all []Record) (r Record, created bool, err error)) (r Record, created bool, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		var err error
+		if r, created, err = decide(records(tx)); err != nil || !created {
+			return err
+		}
+		return put(tx, r)
+	})
+	return r, created && err == nil, err
+}
+
+// Update changes a record in one transaction and returns what it became. When change fails, nothing is written.
+func (s *Store) Update(id string, change func(*Record) error) (Record, error) {
+	var r Record
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		data := tx.Bucket(bucketSessions).Get([]byte(id))
+		if data == nil {
+			return fmt.Errorf("session %s: %w", id, ErrNotFound)
+		}
+		var err error
+		if r, err = decodeRecord(id, data); err != nil {
+			return err
+		}
+		if err := change(&r); err != nil {
+			return err
+		}
+		return put(tx, r)
+	})
+	return r, err
+}
+
+func put(tx *bbolt.Tx, r Record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode record of session %s: %w", r.ID, err)
+	}
+	if old := tx.Bucket(bucketSessions).Get([]byte(r.ID)); bytes.Equal(old, data) {
+		return nil
+	}
+	return tx.Bucket(bucketSessions).Put([]byte(r.ID), data)
+}
+
+// Mend replaces each record that cannot be read by a failed one that holds everything a session could
+// hold, so that whatever there is of it is taken away; the rest go on. The old bytes are kept aside.
+func (s *Store) Mend(now time.Time) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		sessions, broken := tx.Bucket(bucketSessions), tx.Bucket(bucketBroken)
+		bad := map[string]error{}
+		c := sessions.Cursor()
+		for id, data := c.First(); id != nil; id, data = c.Next() {
+			if _, err := decodeRecord(string(id), data); err != nil {
+				bad[string(id)] = err
+			}
+		}
+		for id, cause := range bad {
+			s.log.Error("a session's record cannot be read: it fails, the others go on", "session", id, "error", cause)
+			if err := broken.Put([]byte(id), slices.Clone(sessions.Get([]byte(id)))); err != nil {
+				return err
+			}
+			if err := sessions.Delete([]byte(id)); err != nil {
+				return err
+			}
+			if !ValidID(id) {
+				continue // no session ever had this id: there is nothing of it to take away
+			}
+			r := Record{ID: id, State: Failed, Wanted: WantEnded, Created: now, Reason: "the node could not read its record of this session", Steps: map[string]Phase{}}
+			r.Times = []StateTime{{State: Failed, At: now}}
+			for _, step := range steps {
+				r.Steps[step.name] = Begun
+			}
+			if err := put(tx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Prune forgets ended sessions: those released before the given time, and the oldest beyond the last keep.
+func (s *Store) Prune(before time.Time, keep int) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		var ended []Record
+		for _, r := range records(tx) {
+			if !r.holds() {
+				ended = append(ended, r)
+			}
+		}
+		slices.SortFunc(ended, func(a, b Record) int { return b.Released.Compare(a.Released) })
+		for i, r := range ended {
+			if i < keep && r.Released.After(before) {
+				continue
+			}
+			if err := tx.Bucket(bucketSessions).Delete([]byte(r.ID)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

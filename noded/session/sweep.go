@@ -1,0 +1,186 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// How often the manager looks after what no single keeper does.
+const (
+	tendEvery  = 15 * time.Second // metrics
+	sweepEvery = 5 * time.Minute  // leaks and old records
+)
+
+// tend sweeps at start, and again until it succeeds, then now and then, until ctx ends.
+func (m *Manager) tend(ctx context.Context) {
+	pause := backoff{first: 200 * time.Millisecond, most: 10 * time.Second}
+	for ctx.Err() == nil {
+		if err := m.sweep(ctx); err != nil {
+			if ctx.Err() == nil {
+				m.log.Warn("cannot look for what no session owns yet", "error", err)
+			}
+			pause.sleep(ctx)
+			continue
+		}
+		break
+	}
+	m.settled.Store(true)
+	m.bell.ring()
+	ticker := time.NewTicker(tendEvery)
+	defer ticker.Stop()
+	for swept := time.Now(); ; {
+		m.measure()
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.bell.heard():
+			if !waitOr(ctx, time.Second) { // changes come in bursts
+				return
+			}
+		case <-ticker.C:
+		}
+		if time.Since(swept) > sweepEvery {
+			swept = time.Now()
+			if err := m.sweep(ctx); err != nil && ctx.Err() == nil {
+				m.log.Warn("cannot look for what no session owns", "error", err)
+			}
+		}
+	}
+}
+
+func waitOr(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// sweep removes what lies on the host and no session owns, and forgets old sessions. What there is gets
+// listed before the records are read: anything is recorded before it is made, so what a session makes
+// meanwhile is never taken for a leak.
+func (m *Manager) sweep(ctx context.Context) error {
+	if err := m.store.Prune(time.Now().Add(-rememberFor), rememberMax); err != nil {
+		return err
+	}
+	containers, err := m.containers.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list the containers: %w", err)
+	}
+	cgroups, err := m.containers.Cgroups()
+	if err != nil {
+		return fmt.Errorf("list the cgroups: %w", err)
+	}
+	dirs, err := m.runDirs()
+	if err != nil {
+		return err
+	}
+	owned, err := m.owners()
+	if err != nil {
+		return err
+	}
+	leak := func(kind, id string) {
+		m.log.Warn("removing what no session owns", "kind", kind, "session", id)
+		m.metrics.leaks.WithLabelValues(kind).Inc()
+	}
+	var errs []error
+	for _, id := range containers {
+		if !owned[id] {
+			leak("container", id)
+			errs = append(errs, m.containers.Remove(ctx, id, 0))
+		}
+	}
+	for _, id := range cgroups {
+		if !owned[id] {
+			leak("cgroup", id)
+			errs = append(errs, m.containers.RemoveCgroup(ctx, m.places.of(id).Cgroup))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove what no session owns: %w", err)
+	}
+	return m.sweepDirs(ctx, dirs, owned, leak)
+}
+
+// sweepDirs unmounts homes before it removes what they were mounted in.
+func (m *Manager) sweepDirs(ctx context.Context, dirs []string, owned map[string]bool, leak func(kind, id string)) error {
+	keep := func(target string) bool {
+		id := filepath.Base(filepath.Dir(target))
+		return owned[id] || !slices.Contains(dirs, id)
+	}
+	if err := m.homes.Sweep(ctx, keep); err != nil {
+		return fmt.Errorf("unmount homes that no session owns: %w", err)
+	}
+	for _, id := range dirs {
+		if owned[id] {
+			continue
+		}
+		leak("directory", id)
+		if err := m.containers.RemoveDirs(ctx, m.places.of(id).Run); err != nil {
+			return fmt.Errorf("remove a run directory that no session owns: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *Manager) runDirs() ([]string, error) {
+	entries, err := os.ReadDir(m.places.runDir + "/s")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the run directories: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if ValidID(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// owners is the ids of the sessions that may hold something.
+func (m *Manager) owners() (map[string]bool, error) {
+	all, err := m.store.List()
+	if err != nil {
+		return nil, err
+	}
+	owned := map[string]bool{}
+	for _, r := range holding(all) {
+		owned[r.ID] = true
+	}
+	return owned, nil
+}
+
+// measure brings the gauges up to date.
+func (m *Manager) measure() {
+	all, err := m.store.List()
+	if err != nil {
+		return
+	}
+	count := map[State]int{}
+	var total Usage
+	for _, r := range holding(all) {
+		count[r.State]++
+		if u, err := m.containers.Usage(m.places.of(r.ID).Cgroup); err == nil {
+			total.Memory += u.Memory
+			total.CPU += u.CPU
+		}
+	}
+	for _, s := range states {
+		if s != Stopped {
+			m.metrics.states.WithLabelValues(string(s)).Set(float64(count[s]))
+		}
+	}
+	m.metrics.memory.Set(float64(total.Memory))
+	m.metrics.cpu.Set(total.CPU)
+}
