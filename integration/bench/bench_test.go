@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"image"
+	"math"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"easel/integration/browser"
+	"easel/integration/xclient"
+)
+
+func TestStatTimesWithAnAwkwardProcessName(t *testing.T) {
+	line := "42 (a) R (b) S 1 42 42 0 -1 4194304 100 0 0 0 150 50 7 8 20 0 1 0 100 1 1"
+	if got := parseStatTimes([]byte(line)); got != 2*time.Second {
+		t.Errorf("got %v, want 2s", got)
+	}
+	if got := parseStatTimes([]byte("nonsense")); got != 0 {
+		t.Errorf("nonsense gives %v", got)
+	}
+}
+
+func TestOwnProcessHasTimesAndMemory(t *testing.T) {
+	g := Groups{"me": {os.Getpid()}}
+	cores, err := coresOver(func() (Groups, error) { return g, nil }, func() error {
+		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+		}
+		return nil
+	})
+	if err != nil || cores["me"] < 0.2 {
+		t.Errorf("a busy loop used %v cores, %v", cores, err)
+	}
+	m, err := memory(g)
+	if err != nil || m["me"] < 1<<20 {
+		t.Errorf("memory %v, %v", m, err)
+	}
+}
+
+func TestDescendantsAreFound(t *testing.T) {
+	c := exec.Command("sleep", "5")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
+	pids, err := withChildren(os.Getpid())
+	if err != nil || !slices.Contains(pids, c.Process.Pid) {
+		t.Errorf("descendants %v, %v lack %d", pids, err, c.Process.Pid)
+	}
+}
+
+// A frame shown twice must not count twice, an unreadable one not at all, and the age is that of the drawing.
+func TestJoinCountsEachFrameOnceWithItsAge(t *testing.T) {
+	t0 := time.Unix(100, 0)
+	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
+	var m Motion
+	m.join([]xclient.Frame{{Counter: 1, At: at(0)}, {Counter: 2, At: at(100)}, {Counter: 3, At: at(5000)}},
+		[]browser.Shown{{Counter: 1, At: at(10)}, {Counter: 1, At: at(30)}, {Counter: 2, At: at(110)}, {Counter: -1, At: at(120)}, {Counter: 77, At: at(130)}},
+		t0, time.Second)
+	if m.Shown != 2 || m.Drawn != 2 || m.Unread != 2 || m.AgeP50 != 10*time.Millisecond || m.AgeP95 != 10*time.Millisecond {
+		t.Errorf("got %+v", m)
+	}
+}
+
+func TestPSNR(t *testing.T) {
+	a, b := image.NewRGBA(image.Rect(0, 0, 4, 4)), image.NewRGBA(image.Rect(0, 0, 4, 4))
+	if v := psnr(a, b); !math.IsInf(v, 1) {
+		t.Errorf("equal pictures: %v dB", v)
+	}
+	for i := range b.Pix {
+		b.Pix[i] = 16
+	}
+	if v := psnr(a, b); math.Abs(v-24.05) > 0.01 {
+		t.Errorf("off by 16: %v dB, want 24.05", v)
+	}
+}
+
+func TestReportSaysPassAndMiss(t *testing.T) {
+	easel := &Result{
+		Name: easelName, Click: Quantiles{N: 1, P50: 10 * time.Millisecond}, ClickFull: Quantiles{N: 1, P50: 19 * time.Millisecond},
+		Play: map[xclient.Kind]Motion{xclient.Scroll: {Shown: 59, AgeP50: 20 * time.Millisecond, Cores: map[string]float64{"x": 1.5}}},
+	}
+	other := &Result{Name: "other", Click: Quantiles{N: 1, P50: 20 * time.Millisecond}, ClickFull: Quantiles{N: 1, P50: 20 * time.Millisecond}}
+	var out bytes.Buffer
+	if err := report(&out, []*Result{easel, other}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct{ what, verdict string }{
+		{"click → photon 200×200", "pass"}, {"full screen of one colour, part", "MISS"}, {"scroll 60 Hz shown", "pass"}, {"scroll 60 Hz server", "MISS"},
+	} {
+		found := false
+		for line := range strings.SplitSeq(out.String(), "\n") {
+			if strings.HasPrefix(line, want.what) || strings.Contains(line, want.what) && strings.Contains(line, want.verdict) {
+				found = found || strings.HasSuffix(strings.TrimSpace(line), want.verdict)
+			}
+		}
+		if !found {
+			t.Errorf("no line %q with %s in\n%s", want.what, want.verdict, out.String())
+		}
+	}
+	if code := run(t.Context(), []string{"-targets", "nonsense"}, &out, &out); code != usage {
+		t.Errorf("a wrong target exits with %d", code)
+	}
+}

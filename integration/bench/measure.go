@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"easel/integration/browser"
+	"easel/integration/xclient"
+)
+
+// Plan says how long to measure.
+type Plan struct {
+	Clicks int           // clicks of each kind
+	Play   time.Duration // of each moving picture
+	Idle   time.Duration
+}
+
+// Result is everything measured of one target.
+type Result struct {
+	Name       string
+	Click      Quantiles // 200×200 change
+	ClickFull  Quantiles // the whole screen turns to another colour
+	ClickPhoto Quantiles // the whole screen turns to another noisy photograph
+	Play       map[xclient.Kind]Motion
+	IdleCores  map[string]float64
+	Daemons    map[string]float64 // cores of what serves all sessions, idle
+	StillPSNR  float64            // dB, two seconds after the last change; infinite when exact
+	Memory     map[string]int64
+	Starts     map[string]time.Duration
+}
+
+// Quantiles sum up latencies.
+type Quantiles struct {
+	N        int
+	P50, P95 time.Duration
+}
+
+// Motion is what was seen of a moving picture.
+type Motion struct {
+	Drawn, Shown   float64 // frames a second, each counted once
+	AgeP50, AgeP95 time.Duration
+	Unread         int // pictures whose marker could not be read
+	Cores          map[string]float64
+}
+
+// measure runs the whole plan against a target.
+func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Result, error) {
+	r := &Result{Name: t.Name, Play: map[xclient.Kind]Motion{}, Starts: t.Starts}
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"memory", func() (err error) {
+			g, err := t.Groups()
+			if err != nil {
+				return err
+			}
+			r.Memory, err = memory(g)
+			return err
+		}},
+		{"idle", func() error { return idle(ctx, t, plan.Idle, r) }},
+		{"click 200×200", func() (err error) {
+			r.Click, err = clicks(ctx, t, xclient.Target{Area: image.Rect(600, 400, 800, 600)}, plan.Clicks)
+			return
+		}},
+		{"click full screen", func() (err error) {
+			r.ClickFull, err = clicks(ctx, t, xclient.Target{Area: wholeScreen()}, plan.Clicks)
+			return
+		}},
+		{"click full photograph", func() (err error) {
+			r.ClickPhoto, err = clicks(ctx, t, xclient.Target{Area: wholeScreen(), Photo: true}, plan.Clicks)
+			return
+		}},
+		{"paint", func() (err error) { r.Play[xclient.Paint], err = play(ctx, t, xclient.Paint, plan.Play); return }},
+		{"scroll", func() (err error) { r.Play[xclient.Scroll], err = play(ctx, t, xclient.Scroll, plan.Play); return }},
+		{"noise", func() (err error) { r.Play[xclient.Noise], err = play(ctx, t, xclient.Noise, plan.Play); return }},
+		{"still", func() (err error) { r.StillPSNR, err = still(ctx, t); return }},
+	}
+	for _, s := range steps {
+		log.Info("measuring", "what", s.name, "of", t.Name)
+		if err := s.do(); err != nil {
+			return nil, fmt.Errorf("measure %s of %s: %w", s.name, t.Name, err)
+		}
+	}
+	return r, nil
+}
+
+// idle measures the server while nothing happens, after what went before has settled.
+func idle(ctx context.Context, t *Target, d time.Duration, r *Result) (err error) {
+	if err := sleep(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	r.IdleCores, err = coresOver(t.Groups, func() (err error) {
+		if t.Overhead == nil {
+			return sleep(ctx, d)
+		}
+		r.Daemons, err = coresOver(t.Overhead, func() error { return sleep(ctx, d) })
+		return err
+	})
+	return err
+}
+
+func wholeScreen() image.Rectangle { return image.Rect(0, 0, screenWidth, screenHeight) }
+
+// clicks measures n clicks whose answer is a change of the target.
+func clicks(ctx context.Context, t *Target, target xclient.Target, n int) (Quantiles, error) {
+	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
+	if err != nil {
+		return Quantiles{}, err
+	}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	ready := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Click(ctx, target, func() { close(ready) }, nil) }()
+	defer func() { cancel(); <-ended }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		ended <- err
+		return Quantiles{}, fmt.Errorf("X client ended before it began: %w", err)
+	}
+	points := target.Points()
+	at := image.Pt(700, 500)
+	if err := t.Page.Move(float64(at.X), float64(at.Y)); err != nil {
+		return Quantiles{}, err
+	}
+	if err := t.Page.Shows(10*time.Second, xclient.Palette[0], points...); err != nil {
+		return Quantiles{}, fmt.Errorf("wait for the first picture: %w", err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var times []time.Duration
+	const warm = 3
+	for i := 1; i <= n+warm; i++ {
+		// A random wait, so that no click keeps step with the browser's frames.
+		if err := sleep(ctx, 250*time.Millisecond+time.Duration(rng.IntN(100_000))*time.Microsecond); err != nil {
+			return Quantiles{}, err
+		}
+		l, err := t.Page.ClickToPhoton(at, xclient.Palette[i%len(xclient.Palette)], points)
+		if err != nil {
+			return Quantiles{}, fmt.Errorf("click %d: %w", i, err)
+		}
+		if i > warm {
+			times = append(times, l.Event)
+		}
+	}
+	return quantiles(times), nil
+}
+
+// play measures a moving picture, after a second to get under way.
+func play(ctx context.Context, t *Target, kind xclient.Kind, d time.Duration) (Motion, error) {
+	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
+	if err != nil {
+		return Motion{}, err
+	}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	type drawn struct {
+		frames []xclient.Frame
+		err    error
+	}
+	ready := make(chan struct{})
+	ended := make(chan drawn, 1)
+	go func() {
+		f, err := s.Play(ctx, kind, func() { close(ready) })
+		ended <- drawn{f, err}
+	}()
+	defer cancel()
+	select {
+	case <-ready:
+	case e := <-ended:
+		return Motion{}, fmt.Errorf("X client ended before it began: %w", e.err)
+	}
+	if err := sleep(ctx, time.Second); err != nil {
+		return Motion{}, err
+	}
+	var m Motion
+	from := time.Now()
+	m.Cores, err = coresOver(t.Groups, func() error {
+		seen, err := t.Page.Watch(d)
+		if err != nil {
+			return err
+		}
+		cancel()
+		e := <-ended
+		if e.err != nil {
+			return e.err
+		}
+		m.join(e.frames, seen, from, d)
+		return nil
+	})
+	return m, err
+}
+
+// join matches pictures shown with frames drawn, by their counters.
+func (m *Motion) join(frames []xclient.Frame, seen []browser.Shown, from time.Time, d time.Duration) {
+	at := map[uint16]time.Time{}
+	inside := 0
+	for _, f := range frames {
+		at[f.Counter] = f.At
+		if !f.At.Before(from) && f.At.Before(from.Add(d)) {
+			inside++
+		}
+	}
+	var ages []time.Duration
+	counted := map[uint16]bool{}
+	for _, s := range seen {
+		drawn, ok := at[uint16(s.Counter)]
+		if s.Counter < 0 || !ok {
+			m.Unread++
+			continue
+		}
+		if !counted[uint16(s.Counter)] {
+			counted[uint16(s.Counter)] = true
+			ages = append(ages, s.At.Sub(drawn))
+		}
+	}
+	q := quantiles(ages)
+	m.Drawn, m.Shown = float64(inside)/d.Seconds(), float64(len(counted))/d.Seconds()
+	m.AgeP50, m.AgeP95 = q.P50, q.P95
+}
+
+func quantiles(d []time.Duration) Quantiles {
+	if len(d) == 0 {
+		return Quantiles{}
+	}
+	slices.Sort(d)
+	return Quantiles{N: len(d), P50: d[len(d)/2], P95: d[len(d)*95/100]}
+}
+
+// still shows a detailed picture and compares, two seconds later, what the page shows with what the X server has.
+func still(ctx context.Context, t *Target) (float64, error) {
+	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	shown := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Still(ctx, func() { close(shown) }) }()
+	defer func() { cancel(); <-ended }()
+	select {
+	case <-shown:
+	case err := <-ended:
+		ended <- err
+		return 0, fmt.Errorf("X client ended before it began: %w", err)
+	}
+	if err := sleep(ctx, 2*time.Second); err != nil {
+		return 0, err
+	}
+	all := wholeScreen()
+	got, err := t.Page.Pixels(all)
+	if err != nil {
+		return 0, err
+	}
+	look, err := xclient.Open(ctx, t.XSocket, t.XCookie)
+	if err != nil {
+		return 0, err
+	}
+	defer look.Close()
+	want, err := look.Grab(all)
+	if err != nil {
+		return 0, err
+	}
+	return psnr(got, want), nil
+}
+
+// psnr compares two pictures of one size over their three colours, in dB.
+func psnr(a, b *image.RGBA) float64 {
+	var sum float64
+	n := 0
+	for i := range a.Pix {
+		if i%4 == 3 {
+			continue
+		}
+		d := float64(a.Pix[i]) - float64(b.Pix[i])
+		sum += d * d
+		n++
+	}
+	if sum == 0 {
+		return math.Inf(1)
+	}
+	return 10 * math.Log10(255*255*float64(n)/sum)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
