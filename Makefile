@@ -15,6 +15,8 @@ TOOLS := $(CURDIR)/bin/tools
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --match 'v*' --dirty 2>/dev/null || echo 0.1.0-dev)
 export VERSION
 export GOFLAGS += -buildvcs=false
+# go-nvml wraps functions that its own header deprecates.
+export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 
 # The parts that this checkout has; node's and browser's pages have a package.json.
 web_pages := $(patsubst %/package.json,%,$(wildcard pkg/viewer/package.json coordinator/portal/package.json coordinator/portal/web/package.json))
