@@ -159,13 +159,13 @@ func (m *Manager) Reserve(ctx context.Context, q Request) (Session, bool, error)
 	if errors.As(err, &refusal) {
 		m.metrics.refused.WithLabelValues(refusal.Reason).Inc()
 	}
-	if err != nil {
-		return Session{}, false, fmt.Errorf("reserve a session: %w", err)
-	}
 	if created {
 		m.log.Info("session reserved", "session", r.ID, "user", r.User)
 		m.keepIt(r.ID)
 		m.bell.ring()
+	}
+	if err != nil {
+		return Session{}, false, fmt.Errorf("reserve a session: %w", err)
 	}
 	return m.session(r), created, nil
 }

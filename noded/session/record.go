@@ -15,7 +15,7 @@ import (
 type Record struct {
 	ID      string      `json:"id"`
 	User    string      `json:"user"` // "" when the record of before could not be read
-	Key     string      `json:"key"` // the creator's idempotency key, unique among the user's living sessions
+	Key     string      `json:"key"`  // the creator's idempotency key, unique among the user's living sessions
 	Image   string      `json:"image"`
 	Class   string      `json:"class"`
 	Wanted  Wanted      `json:"wanted"`

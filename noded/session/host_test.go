@@ -1,0 +1,507 @@
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/bbolt"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/failpoint"
+)
+
+// host is a machine in memory: containers, streamers and mounts that outlive a manager, as the real ones
+// outlive noded.
+type host struct {
+	t   *testing.T
+	run string
+
+	mu       sync.Mutex
+	nextPID  int
+	boxes    map[string]*box
+	procs    map[Worker]*proc
+	mounts   map[string]string // target → user
+	healths  map[string]contract.Health
+	spoken   chan struct{} // closed when a health changes
+	image    bool
+	memory   int64
+	disk     int64
+	busy     map[uint16]bool
+	oom      int
+	mute     bool // streamers start and never get ready
+	failing  map[string]error
+	began    map[string]int // how often each kind of thing was made
+	streamed []WorkerSpec
+}
+
+type box struct {
+	c       Container
+	pid     int
+	running bool
+	code    uint32
+	ended   chan struct{}
+}
+
+type proc struct {
+	cgroup string
+	ended  chan struct{}
+}
+
+func newHost(t *testing.T) *host {
+	return &host{
+		t: t, run: t.TempDir(), nextPID: 100, boxes: map[string]*box{}, procs: map[Worker]*proc{}, mounts: map[string]string{},
+		healths: map[string]contract.Health{}, spoken: make(chan struct{}), image: true, memory: 64 << 30, disk: 100 << 30,
+		busy: map[uint16]bool{}, failing: map[string]error{}, began: map[string]int{},
+	}
+}
+
+func (h *host) doing(what string) error {
+	h.began[what]++
+	return h.failing[what]
+}
+
+func (h *host) PrepareDirs(_ context.Context, c Container) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("dirs"); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.RunDir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(c.RunDir+"/xauthority", xauthority("MIT-MAGIC-COOKIE-1", "0123456789abcdef"), 0o600)
+}
+
+func xauthority(name, data string) []byte {
+	out := []byte{0xff, 0xff}
+	for _, field := range []string{"", "0", name, data} {
+		out = binary.BigEndian.AppendUint16(out, uint16(len(field)))
+		out = append(out, field...)
+	}
+	return out
+}
+
+func (h *host) RemoveDirs(_ context.Context, runDir string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for target := range h.mounts {
+		if filepath.Dir(target) == runDir {
+			h.t.Errorf("%s was removed while a home was mounted in it", runDir)
+		}
+	}
+	return os.RemoveAll(runDir)
+}
+
+func (h *host) Create(_ context.Context, c Container) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("container"); err != nil {
+		return err
+	}
+	if h.boxes[c.ID] == nil {
+		h.boxes[c.ID] = &box{c: c, ended: make(chan struct{})}
+	}
+	return nil
+}
+
+func (h *host) Start(_ context.Context, c Container) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("task"); err != nil {
+		return 0, err
+	}
+	b := h.boxes[c.ID]
+	switch {
+	case b == nil:
+		return 0, errors.New("no such container")
+	case h.mounts[c.Home] == "":
+		return 0, errors.New("its home is not mounted")
+	case !b.running && b.pid == 0:
+		h.nextPID++
+		b.pid, b.running = h.nextPID, true
+	}
+	return b.pid, nil
+}
+
+func (h *host) Running(_ context.Context, id string) (Task, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := h.boxes[id]
+	if b == nil || b.pid == 0 {
+		return Task{}, nil
+	}
+	return Task{Exists: true, Running: b.running, PID: b.pid, ExitCode: b.code}, nil
+}
+
+func (h *host) Wait(ctx context.Context, id string) (<-chan Exit, error) {
+	h.mu.Lock()
+	b := h.boxes[id]
+	h.mu.Unlock()
+	if b == nil {
+		return nil, errors.New("no such container")
+	}
+	out := make(chan Exit, 1)
+	go func() {
+		defer close(out)
+		select {
+		case <-b.ended:
+			out <- Exit{Code: b.code}
+		case <-ctx.Done():
+		}
+	}()
+	return out, nil
+}
+
+// die ends a container's first process.
+func (h *host) die(id string, code uint32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if b := h.boxes[id]; b != nil && b.running {
+		b.running, b.code = false, code
+		close(b.ended)
+	}
+}
+
+func (h *host) Remove(_ context.Context, id string, _ time.Duration) error {
+	h.die(id, 137)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.failing["remove"]; err != nil {
+		return err
+	}
+	delete(h.boxes, id)
+	return nil
+}
+
+func (h *host) List(context.Context) ([]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.boxes)), h.failing["list"]
+}
+
+func (h *host) Image(context.Context, string) (string, bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return "sha256:0", h.image, h.failing["image"]
+}
+
+func (h *host) Processes(id, _ string) (map[int]int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := h.boxes[id]
+	if b == nil {
+		return nil, errors.New("no such container")
+	}
+	return map[int]int{1: b.pid, 5: b.pid + 5, 7: b.pid + 7}, nil
+}
+
+func (h *host) OOMKills(string) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.oom, nil
+}
+
+func (h *host) Usage(string) (Usage, error) { return Usage{Memory: 100 << 20, CPU: 1}, nil }
+
+func (h *host) Cgroups() ([]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var ids []string
+	for _, p := range h.procs {
+		ids = append(ids, filepath.Base(filepath.Dir(p.cgroup)))
+	}
+	return ids, nil
+}
+
+func (h *host) RemoveCgroup(ctx context.Context, cgroup string) error {
+	return h.KillWorker(ctx, cgroup, Worker{})
+}
+
+func (h *host) StartWorker(_ context.Context, spec WorkerSpec) (Worker, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("streamer"); err != nil {
+		return Worker{}, err
+	}
+	for _, p := range h.procs {
+		if p.cgroup == spec.Cgroup {
+			h.t.Errorf("two streamers in %s", spec.Cgroup)
+		}
+	}
+	h.nextPID++
+	w := Worker{PID: h.nextPID, Start: uint64(h.nextPID)}
+	h.procs[w] = &proc{cgroup: spec.Cgroup, ended: make(chan struct{})}
+	h.streamed = append(h.streamed, spec)
+	dir := filepath.Join(h.run, "s", spec.ID, "worker")
+	health := contract.Health{Seq: 1, GIMP: contract.GIMP{State: contract.Starting}}
+	if !h.mute {
+		health = contract.Health{Seq: 2, Ready: true, XPID: 5, GIMP: contract.GIMP{State: contract.Running, PID: 7, WindowMS: 1}}
+	}
+	h.healths[dir] = health
+	h.spoke()
+	return w, nil
+}
+
+func (h *host) WorkerAlive(w Worker) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.procs[w] != nil
+}
+
+func (h *host) WaitWorker(ctx context.Context, w Worker) error {
+	h.mu.Lock()
+	p := h.procs[w]
+	h.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *host) KillWorker(_ context.Context, cgroup string, _ Worker) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w, p := range h.procs {
+		if strings.HasPrefix(p.cgroup+"/", cgroup+"/") {
+			close(p.ended)
+			delete(h.procs, w)
+		}
+	}
+	return nil
+}
+
+func (h *host) Open(_ context.Context, user, target string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("home"); err != nil {
+		return err
+	}
+	h.mounts[target] = user
+	return nil
+}
+
+func (h *host) Close(_ context.Context, user, target string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.mounts[target] == user {
+		delete(h.mounts, target)
+	}
+	return nil
+}
+
+func (h *host) Sweep(_ context.Context, keep func(string) bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for target := range h.mounts {
+		if !keep(target) {
+			delete(h.mounts, target)
+		}
+	}
+	return nil
+}
+
+func (h *host) spoke() {
+	close(h.spoken)
+	h.spoken = make(chan struct{})
+}
+
+// say changes what a session's streamer tells of it.
+func (h *host) say(id string, change func(*contract.Health)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	dir := filepath.Join(h.run, "s", id, "worker")
+	health, ok := h.healths[dir]
+	if !ok {
+		h.t.Errorf("session %s has no streamer", id)
+		return
+	}
+	change(&health)
+	health.Seq++
+	h.healths[dir] = health
+	h.spoke()
+}
+
+func (h *host) Watch(ctx context.Context, dir string, after uint64) (contract.Health, error) {
+	timer := time.NewTimer(30 * time.Second)
+	defer timer.Stop()
+	for {
+		h.mu.Lock()
+		health, spoken := h.healths[dir], h.spoken
+		h.mu.Unlock()
+		if health.Seq > after {
+			return health, nil
+		}
+		select {
+		case <-spoken:
+		case <-ctx.Done():
+			return contract.Health{}, ctx.Err()
+		case <-timer.C:
+			if health.Seq == 0 {
+				return contract.Health{}, errors.New("no streamer")
+			}
+			return health, nil
+		}
+	}
+}
+
+func (h *host) MemAvailable() (int64, error) { return h.memory, nil }
+func (h *host) DiskFree() (int64, error)     { return h.disk, nil }
+func (h *host) PortFree(port uint16) bool    { return !h.busy[port] }
+
+// leftovers names everything on the host.
+func (h *host) leftovers() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var left []string
+	for id := range h.boxes {
+		left = append(left, "container "+id)
+	}
+	for _, p := range h.procs {
+		left = append(left, "process in "+p.cgroup)
+	}
+	for target := range h.mounts {
+		left = append(left, "mount "+target)
+	}
+	dirs, _ := filepath.Glob(h.run + "/s/*")
+	return append(left, dirs...)
+}
+
+// node is one life of noded on a host.
+type node struct {
+	*Manager
+	t      *testing.T
+	db     *bbolt.DB
+	points *failpoint.Set
+	killed chan struct{} // closed when a failpoint killed this life
+	cut    context.CancelFunc
+	ended  chan struct{}
+}
+
+func start(t *testing.T, h *host, spec string, change func(*Options)) *node {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(h.run, "noded.db"), 0o600, &bbolt.Options{Timeout: 10 * time.Second, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() && os.Getenv("SESSION_LOG") != "" {
+		log = slog.Default()
+	}
+	store, err := NewStore(db, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, db: db, points: failpoint.New(Failpoints()), killed: make(chan struct{}), ended: make(chan struct{})}
+	ctx, cut := context.WithCancel(context.Background())
+	n.cut = cut
+	var once sync.Once
+	n.points.OnKill(func() {
+		once.Do(func() { close(n.killed); cut() })
+		runtime.Goexit()
+	})
+	if err := n.points.Arm(spec); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{
+		Name: "n1", Version: "test", RunDir: h.run, Cgroup: "/easel", Image: "easel.local/gimp:trixie",
+		Admission: Admission{Max: 3, Limits: Limits{Memory: 2 << 30, CPUs: 2, PIDs: 100}, UIDBase: 10_000_000, PortFirst: 50000, PortLast: 50009, DiskFloor: 1 << 30},
+		Grace:     time.Minute, StartTimeout: 30 * time.Second, Media: []string{"127.0.0.1"}, LogLevel: "info",
+		Store: store, Containers: h, Workers: h, Homes: h, Streamers: h, Host: h, Points: n.points,
+		Metrics: NewMetrics(prometheus.NewRegistry()), Log: log,
+	}
+	if change != nil {
+		change(&o)
+	}
+	n.Manager = New(o)
+	go func() {
+		defer close(n.ended)
+		if err := n.Run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	}()
+	t.Cleanup(n.stop)
+	return n
+}
+
+// stop ends this life of noded and leaves the sessions as they are.
+func (n *node) stop() {
+	n.cut()
+	<-n.ended
+	if err := n.db.Close(); err != nil {
+		n.t.Errorf("close the store: %v", err)
+	}
+}
+
+func (n *node) reserve(user, key string) (Session, bool) {
+	n.t.Helper()
+	s, created, err := n.Reserve(context.Background(), Request{User: user, Key: key})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return s, created
+}
+
+// until waits for a session to be as it should; false when this life was killed first.
+func (n *node) until(id, what string, is func(Session) bool) bool {
+	n.t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		heard := n.bell.heard()
+		s, err := n.Get(id)
+		if err == nil && is(s) {
+			return true
+		}
+		select {
+		case <-heard:
+		case <-n.killed:
+			<-n.ended
+			return false
+		case <-time.After(200 * time.Millisecond):
+		case <-timeout:
+			n.t.Fatalf("session %s never became %s: it is %q (%s), steps %v, %v", id, what, s.State, s.Reason, s.Steps, err)
+		}
+	}
+}
+
+func (n *node) untilState(id string, state State) bool {
+	n.t.Helper()
+	return n.until(id, string(state), func(s Session) bool { return s.State == state })
+}
+
+func (n *node) untilReleased(id string) bool {
+	n.t.Helper()
+	return n.until(id, "released", func(s Session) bool { return !s.holds() })
+}
+
+func (n *node) expectNothingLeft(h *host) {
+	n.t.Helper()
+	if left := h.leftovers(); len(left) > 0 {
+		n.t.Fatalf("left on the host: %v", left)
+	}
+	all, err := n.List("", true)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.holds() || len(s.Steps) > 0 {
+			n.t.Fatalf("session %s still holds %v", s.ID, s.Steps)
+		}
+	}
+}

@@ -1,0 +1,521 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"easel/noded/stream/contract"
+)
+
+func TestReserveIsIdempotentByUserAndKey(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	first, created := n.reserve("ann", "k")
+	again, createdAgain := n.reserve("ann", "k")
+	if !created || createdAgain || first.ID != again.ID {
+		t.Fatalf("created %v then %v: %s, %s", created, createdAgain, first.ID, again.ID)
+	}
+	if other, _ := n.reserve("bob", "k"); other.ID == first.ID {
+		t.Fatal("two users share a session")
+	}
+	if other, _ := n.reserve("ann", "k2"); other.ID == first.ID {
+		t.Fatal("two keys name one session")
+	}
+}
+
+func TestTwoRequestsForTheSameSessionAtOnceGiveOne(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	var asking sync.WaitGroup
+	ids := make([]string, 16)
+	for i := range ids {
+		asking.Go(func() {
+			s, _, err := n.Reserve(t.Context(), Request{User: "ann", Key: "k"})
+			if err != nil {
+				t.Error(err)
+			}
+			ids[i] = s.ID
+		})
+	}
+	asking.Wait()
+	for _, id := range ids {
+		if id != ids[0] {
+			t.Fatalf("got %v", ids)
+		}
+	}
+	n.untilState(ids[0], Ready)
+	if h.began["container"] != 1 {
+		t.Fatalf("%d containers were made", h.began["container"])
+	}
+}
+
+func TestKeyOfAnEndedSessionNamesANewOne(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	first, _ := n.reserve("ann", "k")
+	if _, err := n.Stop(t.Context(), first.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	second, created := n.reserve("ann", "k")
+	if !created || second.ID == first.ID {
+		t.Fatal("an ended session was handed out")
+	}
+	n.untilReleased(first.ID)
+	n.untilState(second.ID, Ready)
+}
+
+func TestSessionsShareNeitherPortsNorUIDs(t *testing.T) {
+	h := newHost(t)
+	h.busy[50001] = true
+	n := start(t, h, "", nil)
+	ports, uids := map[uint16]bool{}, map[uint32]bool{}
+	for i := range 3 {
+		s, _ := n.reserve("ann", fmt.Sprint(i))
+		ports[s.UDPPort], uids[s.UIDBase] = true, true
+		if s.UIDBase%uidsPerSession != 10_000_000%uidsPerSession {
+			t.Errorf("uid base %d", s.UIDBase)
+		}
+	}
+	if len(ports) != 3 || len(uids) != 3 || ports[50001] {
+		t.Fatalf("ports %v, uids %v", ports, uids)
+	}
+}
+
+func TestRefusalsSayWhy(t *testing.T) {
+	for name, tc := range map[string]struct {
+		host    func(*host)
+		options func(*Options)
+		request Request
+		reason  string
+		says    string
+	}{
+		"full":     {options: func(o *Options) { o.Admission.Max = 1 }, reason: "full", says: "1 sessions already"},
+		"memory":   {host: func(h *host) { h.memory = 5 << 30 }, options: func(o *Options) { o.Admission.Limits.Memory = 3 << 30 }, reason: "memory", says: "sessions.memory"},
+		"disk":     {host: func(h *host) { h.disk = 1 << 20 }, reason: "disk", says: "free some"},
+		"no image": {host: func(h *host) { h.image = false }, reason: "image", says: "noded image build"},
+		"ports":    {options: func(o *Options) { o.Admission.PortLast = o.Admission.PortFirst }, reason: "ports", says: "media.ports"},
+		"a class":  {request: Request{User: "bob", Key: "k", Class: "1g.10gb"}, reason: "class", says: "no GPU"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			n := start(t, h, "", tc.options)
+			n.reserve("ann", "first")
+			if tc.host != nil {
+				tc.host(h)
+			}
+			if tc.request.User == "" {
+				tc.request = Request{User: "bob", Key: "k"}
+			}
+			_, _, err := n.Reserve(t.Context(), tc.request)
+			var refusal *Refusal
+			if !errors.As(err, &refusal) || refusal.Reason != tc.reason || !strings.Contains(refusal.Detail, tc.says) {
+				t.Fatalf("error %v (%+v), want reason %q and words %q", err, refusal, tc.reason, tc.says)
+			}
+		})
+	}
+}
+
+func TestFullNodeSaysSoInItsStatus(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", func(o *Options) { o.Admission.Max = 1 })
+	if s, err := n.Status(t.Context()); err != nil || s.Full != "" || s.Used != 0 || len(s.Images) != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	n.reserve("ann", "k")
+	if s, err := n.Status(t.Context()); err != nil || s.Full == "" || s.Used != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+}
+
+func TestMalformedRequestsAreInvalid(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	for _, q := range []Request{
+		{User: "", Key: "k"},
+		{User: "Ann", Key: "k"},
+		{User: "../ann", Key: "k"},
+		{User: "..", Key: "k"},
+		{User: strings.Repeat("a", 65), Key: "k"},
+		{User: "ann", Key: ""},
+		{User: "ann", Key: strings.Repeat("k", 129)},
+		{User: "ann", Key: "a\x00b"},
+		{User: "ann", Key: "k", Image: "../x y"},
+	} {
+		if _, _, err := n.Reserve(t.Context(), q); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%+v: error %v", q, err)
+		}
+	}
+}
+
+func TestUnknownSessionIsNotFound(t *testing.T) {
+	n := start(t, newHost(t), "", nil)
+	if _, err := n.Get("saaaaaaaaaaaaaaaa"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	if _, err := n.Stop(t.Context(), "saaaaaaaaaaaaaaaa", ""); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+}
+
+func TestGetTellsTheSessionsProcesses(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	s, err := n.Get(s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.Proto()
+	if p.Pids.Streamer == 0 || p.Pids.Init != int32(s.InitPID) || p.Pids.X != int32(s.InitPID)+5 || p.Pids.Gimp != int32(s.InitPID)+7 {
+		t.Fatalf("pids %+v", p.Pids)
+	}
+	if p.XSocket == "" || p.XCookie == "" || p.Cgroup != "/easel/"+s.ID || len(p.Times) != 3 || p.WindowMs < 0 {
+		t.Fatalf("%+v", p)
+	}
+	spec := h.streamed[0]
+	if spec.UID != s.UIDBase+65000 || spec.IPCPID != s.InitPID {
+		t.Fatalf("streamer %+v", spec)
+	}
+	c, err := contract.ReadConfig(strings.NewReader(string(spec.Config)))
+	if err != nil || string(c.Cookie()) != "0123456789abcdef" || c.UDPPort != int(s.UDPPort) || c.EdgeUID != s.UIDBase+1000 {
+		t.Fatalf("configuration %+v, %v", c, err)
+	}
+}
+
+func TestDeadStreamerIsReplaced(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	var id string
+	for _, part := range (life{reserveIt, getReady, connect}) {
+		part(n, h, &id)
+	}
+	s, _ := n.Get(id)
+	if err := h.KillWorker(t.Context(), s.Paths.Cgroup, s.Worker); err != nil {
+		t.Fatal(err)
+	}
+	n.until(id, "served by another streamer", func(now Session) bool {
+		return now.Worker != s.Worker && h.WorkerAlive(now.Worker) && now.StreamerRestarts == 1 && now.State == Detached
+	})
+	connect(n, h, &id)
+}
+
+func TestStreamerThatKeepsEndingFailsItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		n := start(t, h, "", func(o *Options) { o.Grace = time.Hour })
+		s, _ := n.reserve("ann", "k")
+		for range crashLimit {
+			synctest.Wait()
+			time.Sleep(10 * time.Second)
+			if err := h.KillWorker(t.Context(), s.Paths.Cgroup, Worker{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.untilReleased(s.ID)
+		if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, "the streamer ended 6 times") {
+			t.Fatalf("%s: %s", s.State, s.Reason)
+		}
+		n.expectNothingLeft(h)
+		n.cut()
+		<-n.ended
+	})
+}
+
+func TestContainerThatEndsFailsItsSession(t *testing.T) {
+	for name, tc := range map[string]struct {
+		code uint32
+		oom  int
+		log  string
+		says string
+	}{
+		"by itself": {1, 0, "Fatal: no \x1b[31mscreen\x1b[0m\n", "exit code 1; its last words: Fatal: no [31mscreen [0m"},
+		"by signal": {139, 0, "", "signal 11"},
+		"memory":    {137, 1, "", "ran out of memory: its limit is 2048 MiB"},
+		"killed":    {137, 0, "", "signal 9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			n := start(t, h, "", nil)
+			s, _ := n.reserve("ann", "k")
+			n.untilState(s.ID, Ready)
+			if err := os.WriteFile(s.Paths.BoxLog, []byte(tc.log), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h.mu.Lock()
+			h.oom = tc.oom
+			h.mu.Unlock()
+			h.die(s.ID, tc.code)
+			n.untilReleased(s.ID)
+			if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, tc.says) {
+				t.Fatalf("%s: %q, want %q", s.State, s.Reason, tc.says)
+			}
+			n.expectNothingLeft(h)
+		})
+	}
+}
+
+func TestContainerThatNeverGetsReadyFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.mute = true
+		n := start(t, h, "", nil)
+		s, _ := n.reserve("ann", "k")
+		time.Sleep(5 * time.Second)
+		h.say(s.ID, func(x *contract.Health) {
+			x.Services = map[string]contract.Service{"xorg": {State: contract.Backoff}, "dbus": {State: contract.Running}}
+		})
+		time.Sleep(26 * time.Second)
+		synctest.Wait()
+		s, err := n.Get(s.ID)
+		if err != nil || s.State != Failed || !strings.Contains(s.Reason, "not ready within 30s") || !strings.Contains(s.Reason, "xorg is backoff") {
+			t.Fatalf("%s: %s, %v", s.State, s.Reason, err)
+		}
+		n.untilReleased(s.ID)
+		n.expectNothingLeft(h)
+		n.cut()
+		<-n.ended
+	})
+}
+
+func TestUnusedSessionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		n := start(t, h, "", nil)
+		never, _ := n.reserve("ann", "never")
+		left, _ := n.reserve("ann", "left")
+		stays, _ := n.reserve("ann", "stays")
+		for _, s := range []Session{left, stays} {
+			n.untilState(s.ID, Ready)
+			h.say(s.ID, func(x *contract.Health) { x.Viewers = 1 })
+			n.untilState(s.ID, Connected)
+		}
+		time.Sleep(50 * time.Second)
+		h.say(left.ID, func(x *contract.Health) { x.Viewers = 0 })
+		time.Sleep(11 * time.Second)
+		n.untilReleased(never.ID)
+		if s, _ := n.Get(never.ID); s.State != Stopped || !strings.Contains(s.Reason, "nobody connected within 1m0s") {
+			t.Fatalf("%s: %s", s.State, s.Reason)
+		}
+		n.untilState(left.ID, Detached)
+		time.Sleep(time.Minute)
+		n.untilReleased(left.ID)
+		n.untilState(stays.ID, Connected)
+		n.cut()
+		<-n.ended
+	})
+}
+
+func TestReconnectingStopsTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		n := start(t, h, "", nil)
+		var id string
+		for _, part := range (life{reserveIt, getReady, connect, detach}) {
+			part(n, h, &id)
+		}
+		time.Sleep(40 * time.Second)
+		connect(n, h, &id)
+		time.Sleep(10 * time.Minute)
+		n.untilState(id, Connected)
+		n.cut()
+		<-n.ended
+	})
+}
+
+func TestHungStreamerIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		n := start(t, h, "", func(o *Options) { o.Streamers = silent{}; o.StartTimeout = time.Hour })
+		s, _ := n.reserve("ann", "k")
+		time.Sleep(hungAfter + 10*time.Second)
+		n.until(s.ID, "served by another streamer", func(s Session) bool { return s.StreamerRestarts == 1 })
+		n.cut()
+		<-n.ended
+	})
+}
+
+type silent struct{}
+
+func (silent) Watch(ctx context.Context, _ string, _ uint64) (contract.Health, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchPatience)
+	defer cancel()
+	<-ctx.Done()
+	return contract.Health{}, ctx.Err()
+}
+
+func TestGIMPThatRanOutOfMemoryIsTold(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	h.mu.Lock()
+	h.oom = 1
+	h.mu.Unlock()
+	h.say(s.ID, func(x *contract.Health) { x.GIMP.Restarts = 1 })
+	n.until(s.ID, "told of", func(s Session) bool {
+		return s.GIMPRestarts == 1 && len(s.Health.Degraded) == 1 && strings.Contains(s.Health.Degraded[0], "out of memory")
+	})
+}
+
+func TestGIMPThatGaveUpFailsTheSession(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	h.say(s.ID, func(x *contract.Health) { x.GIMP.State = contract.Failed; x.Error = "exit 1" })
+	n.untilReleased(s.ID)
+	if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, "GIMP ends again and again") {
+		t.Fatalf("%s: %s", s.State, s.Reason)
+	}
+}
+
+func TestStepThatKeepsFailingFailsTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.failing["home"] = errors.New("disk on fire")
+		n := start(t, h, "", nil)
+		s, _ := n.reserve("ann", "k")
+		n.untilReleased(s.ID)
+		if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, "mount the home volume: disk on fire") {
+			t.Fatalf("%s: %s", s.State, s.Reason)
+		}
+		n.expectNothingLeft(h)
+		n.cut()
+		<-n.ended
+	})
+}
+
+func TestEndIsTriedUntilItSucceeds(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	h.mu.Lock()
+	h.failing["remove"] = errors.New("containerd is away")
+	h.mu.Unlock()
+	if _, err := n.Stop(t.Context(), s.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	n.untilState(s.ID, Stopping)
+	time.Sleep(250 * time.Millisecond)
+	if s, _ := n.Get(s.ID); !s.holds() {
+		t.Fatal("released although its container is there")
+	}
+	h.mu.Lock()
+	delete(h.failing, "remove")
+	h.mu.Unlock()
+	n.untilReleased(s.ID)
+	n.expectNothingLeft(h)
+}
+
+// TestRestartLeavesSessionsAlone: invariant 3.
+func TestRestartLeavesSessionsAlone(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	var id string
+	for _, part := range (life{reserveIt, getReady, connect}) {
+		part(n, h, &id)
+	}
+	before, _ := n.Get(id)
+	n.stop()
+	n = start(t, h, "", nil)
+	n.until(id, "taken up", func(s Session) bool { return s.Health.Seq > 0 })
+	after, _ := n.Get(id)
+	if after.State != Connected || after.Worker != before.Worker || after.InitPID != before.InitPID || h.began["streamer"] != 1 {
+		t.Fatalf("before %+v, after %+v", before.Record, after.Record)
+	}
+}
+
+func TestContainerThatEndedWhileNodedWasAwayFails(t *testing.T) {
+	for _, whole := range []bool{true, false} { // a restart of the host leaves not even a task
+		h := newHost(t)
+		n := start(t, h, "", nil)
+		s, _ := n.reserve("ann", "k")
+		n.untilState(s.ID, Ready)
+		n.stop()
+		h.die(s.ID, 3)
+		if !whole {
+			h.boxes[s.ID].pid = 0
+		}
+		n = start(t, h, "", nil)
+		n.untilReleased(s.ID)
+		if s, _ = n.Get(s.ID); s.State != Failed || s.Reason == "" {
+			t.Fatalf("%s: %s", s.State, s.Reason)
+		}
+		n.expectNothingLeft(h)
+	}
+}
+
+func TestSweepRemovesWhatNobodyOwns(t *testing.T) {
+	h := newHost(t)
+	id := "sabcdefghijklmnop"
+	paths := places{h.run, "/easel"}.of(id)
+	c := Container{ID: id, RunDir: paths.Run, Home: paths.Home}
+	if err := errors.Join(h.PrepareDirs(t.Context(), c), h.Open(t.Context(), "ann", paths.Home), h.Create(t.Context(), c)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.StartWorker(t.Context(), WorkerSpec{ID: id, Cgroup: paths.Cgroup + "/streamer"}); err != nil {
+		t.Fatal(err)
+	}
+	stranger := filepath.Join(h.run, "s", "not-ours")
+	if err := os.MkdirAll(stranger, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, h, "", nil)
+	for !n.Settled() {
+		time.Sleep(time.Millisecond)
+	}
+	if left := h.leftovers(); len(left) != 1 || left[0] != stranger {
+		t.Fatalf("left: %v", left)
+	}
+}
+
+func TestStopOfAnEndedSessionChangesNothing(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	for _, reason := range []string{"first", "second"} {
+		if _, err := n.Stop(t.Context(), s.ID, reason); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.untilReleased(s.ID)
+	if s, _ = n.Stop(t.Context(), s.ID, "third"); s.Reason != "first" || s.State != Stopped {
+		t.Fatalf("%s: %s", s.State, s.Reason)
+	}
+}
+
+func TestAwaitReturnsAtAChange(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if s, err := n.Await(ctx, s.ID, Ready); err != nil || s.State != Ready {
+		t.Fatalf("%s, %v", s.State, err)
+	}
+	changed := make(chan State, 1)
+	go func() {
+		s, _ := n.Await(context.Background(), s.ID, Ready)
+		changed <- s.State
+	}()
+	h.say(s.ID, func(x *contract.Health) { x.Viewers = 1 })
+	select {
+	case state := <-changed:
+		if state != Connected {
+			t.Fatal(state)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("it never returned")
+	}
+}
