@@ -85,7 +85,7 @@ lint-web: need-node
 bench: need-root deps-test build containerd tools ## Measures Easel beside TigerVNC + noVNC, and runs the Go benchmarks. Needs root.
 	@packaging/bench.sh
 
-packages: deps need-go build containerd tools ## Builds the .deb and .rpm packages into out/.
+packages: deps need-go build containerd tools ## Builds easel-node and easel-coordinator as .deb into out/.
 	@packaging/packages.sh
 
 generate: need-go ## Generates the Connect code from pkg/api's .proto (needs protobuf-compiler).

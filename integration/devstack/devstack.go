@@ -200,10 +200,11 @@ func (s *Stack) remember(p *Process) error {
 
 func (s *Stack) makeDirs() error {
 	for dir, mode := range map[string]os.FileMode{
-		s.Root: 0o700, s.RunDir: 0o711, s.etc(): 0o700, s.logs(): 0o700, s.state("noded"): 0o700, s.state("coordinator"): 0o700,
+		s.Dir: 0o711, s.Root: 0o711, s.RunDir: 0o711, containerdState(s.RunDir): 0o711, s.etc(): 0o700, s.logs(): 0o700, s.state("noded"): 0o700, s.state("coordinator"): 0o700,
 		filepath.Join(s.RunDir, "noded"): 0o711, filepath.Join(s.RunDir, "coordinator"): 0o700,
 	} {
-		if err := os.MkdirAll(dir, mode); err != nil {
+		// Chmod too: containers pass through some of these as users of their own, whatever the caller's umask.
+		if err := errors.Join(os.MkdirAll(dir, mode), os.Chmod(dir, mode)); err != nil {
 			return err
 		}
 	}
