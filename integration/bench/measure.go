@@ -124,7 +124,7 @@ func clicks(ctx context.Context, t *Target, target xclient.Target, n int) (Quant
 	case <-ready:
 	case err := <-ended:
 		ended <- err
-		return Quantiles{}, fmt.Errorf("X client ended before it began: %w", err)
+		return Quantiles{}, fmt.Errorf("the X client ended before it began: %w", err)
 	}
 	points := target.Points()
 	at := image.Pt(700, 500)
@@ -175,7 +175,7 @@ func play(ctx context.Context, t *Target, kind xclient.Kind, d time.Duration) (M
 	select {
 	case <-ready:
 	case e := <-ended:
-		return Motion{}, fmt.Errorf("X client ended before it began: %w", e.err)
+		return Motion{}, fmt.Errorf("the X client ended before it began: %w", e.err)
 	}
 	if err := sleep(ctx, time.Second); err != nil {
 		return Motion{}, err
@@ -250,7 +250,7 @@ func still(ctx context.Context, t *Target) (float64, error) {
 	case <-shown:
 	case err := <-ended:
 		ended <- err
-		return 0, fmt.Errorf("X client ended before it began: %w", err)
+		return 0, fmt.Errorf("the X client ended before it began: %w", err)
 	}
 	if err := sleep(ctx, 2*time.Second); err != nil {
 		return 0, err

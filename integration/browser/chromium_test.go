@@ -4,12 +4,11 @@ import (
 	"image"
 	"image/color"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
-
-	"log/slog"
 )
 
 // localScreen is a viewer with nothing remote: a picture that answers a click by itself, shown as a canvas or, through

@@ -29,7 +29,10 @@ const patch = 48
 func (t Target) Points() []image.Point {
 	in := t.Area.Inset(patch / 2)
 	return []image.Point{
-		in.Min, {X: in.Max.X - 1, Y: in.Min.Y}, {X: in.Min.X, Y: in.Max.Y - 1}, in.Max.Sub(image.Pt(1, 1)),
+		in.Min,
+		{X: in.Max.X - 1, Y: in.Min.Y},
+		{X: in.Min.X, Y: in.Max.Y - 1},
+		in.Max.Sub(image.Pt(1, 1)),
 		in.Min.Add(in.Size().Div(2)),
 	}
 }

@@ -23,7 +23,7 @@ func (s *Screen) events(ctx context.Context, f func(any) error) error {
 			it := item{ev: ev, err: err}
 			ended := ev == nil && err == nil
 			if ended {
-				it.err = errors.New("X connection ended")
+				it.err = errors.New("the X connection ended")
 			}
 			select {
 			case ch <- it:

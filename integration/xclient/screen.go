@@ -52,7 +52,7 @@ func Open(ctx context.Context, socket, cookieFile string) (*Screen, error) {
 	conn, err := xgb.NewConnNet(&cookieConn{Conn: raw, cookie: cookie})
 	if err != nil {
 		_ = raw.Close()
-		return nil, fmt.Errorf("X handshake on %s: %w", socket, err)
+		return nil, fmt.Errorf("handshake on %s: %w", socket, err)
 	}
 	_ = raw.SetDeadline(time.Time{})
 	setup := xproto.Setup(conn)

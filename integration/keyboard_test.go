@@ -1,0 +1,193 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"strings"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/xclient"
+)
+
+// listen puts a window with the keyboard focus on the remote screen and returns what it hears.
+func listen(t *testing.T, x *xclient.Screen) <-chan xclient.Key {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	heard := make(chan xclient.Key, 256)
+	ready := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- x.Keys(ctx, func() { close(ready) }, func(k xclient.Key) { heard <- k }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("X client: %v", err)
+		}
+	})
+	select {
+	case <-ready:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the key window did not come up")
+	}
+	return heard
+}
+
+// isModifier leaves out the modifiers that a keyboard layout needs to make a character.
+func isModifier(keysym uint32) bool { return keysym >= 0xffe1 && keysym <= 0xffee || keysym == 0xfe03 }
+
+// hears waits for presses of keysyms, each given by the ones that mean the same.
+func hears(t *testing.T, heard <-chan xclient.Key, what string, want ...[]uint32) {
+	t.Helper()
+	for i, any := range want {
+		limit := time.After(5 * time.Second)
+		for got := false; !got; {
+			select {
+			case k := <-heard:
+				if !k.Down || isModifier(k.Keysym) {
+					continue
+				}
+				got = true
+				match := false
+				for _, v := range any {
+					match = match || v == k.Keysym
+				}
+				if !match {
+					t.Errorf("%s: key %d came as %#x, want %#x", what, i, k.Keysym, any)
+				}
+			case <-limit:
+				t.Fatalf("%s: key %d (%#x) never came", what, i, any)
+			}
+		}
+	}
+}
+
+func unicode(r rune, legacy ...uint32) []uint32 {
+	all := append([]uint32{0x01000000 + uint32(r)}, legacy...)
+	if r < 0x100 {
+		all = append(all, uint32(r))
+	}
+	return all
+}
+
+// What the browser's key says is what the application gets, whatever the layout of either side.
+func TestKeysOfManyLayoutsArrive(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "chrome=0", browser.PageOptions{Width: 1000, Height: 700})
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	heard := listen(t, x)
+	if err := p.Click(500, 300, browser.Left); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		keys []browser.Key
+		want [][]uint32
+	}{
+		{"US", []browser.Key{{Key: "a", Code: "KeyA", Windows: 65}, {Key: "7", Code: "Digit7", Windows: 55}, {Key: ";", Code: "Semicolon", Windows: 186}}, [][]uint32{{'a'}, {'7'}, {';'}}},
+		{"French", []browser.Key{{Key: "é", Code: "Digit2", Windows: 50}, {Key: "q", Code: "KeyA", Windows: 81}, {Key: "ç", Code: "Digit9", Windows: 57}}, [][]uint32{unicode('é'), {'q'}, unicode('ç')}},
+		{"German", []browser.Key{{Key: "ß", Code: "Minus", Windows: 219}, {Key: "z", Code: "KeyY", Windows: 90}, {Key: "ü", Code: "BracketLeft", Windows: 186}}, [][]uint32{unicode('ß'), {'z'}, unicode('ü')}},
+		{"Russian", []browser.Key{{Key: "ж", Code: "Semicolon", Windows: 186}, {Key: "ы", Code: "KeyS", Windows: 83}}, [][]uint32{unicode('ж', 0x6d6), unicode('ы', 0x6d9)}},
+		{"Arabic", []browser.Key{{Key: "ب", Code: "KeyF", Windows: 70}}, [][]uint32{unicode('ب', 0x5c8)}},
+		{"keys without characters", []browser.Key{{Key: "Enter", Code: "Enter", Windows: 13}, {Key: "ArrowLeft", Code: "ArrowLeft", Windows: 37}, {Key: "F5", Code: "F5", Windows: 116}}, [][]uint32{{0xff0d}, {0xff51}, {0xffc2}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := p.Type(c.keys...); err != nil {
+				t.Fatal(err)
+			}
+			hears(t, heard, c.name, c.want...)
+		})
+	}
+	t.Run("shifted", func(t *testing.T) {
+		shift := browser.Key{Key: "Shift", Code: "ShiftLeft", Windows: 16, Modifiers: browser.Shift}
+		if err := errors.Join(p.KeyDown(shift), p.Type(browser.Key{Key: "É", Code: "KeyE", Windows: 69, Modifiers: browser.Shift}, browser.Key{Key: "A", Code: "KeyA", Windows: 65, Modifiers: browser.Shift}),
+			p.KeyUp(browser.Key{Key: "Shift", Code: "ShiftLeft", Windows: 16})); err != nil {
+			t.Fatal(err)
+		}
+		hears(t, heard, "shifted", unicode('É'), []uint32{'A'})
+	})
+	t.Run("input method", func(t *testing.T) {
+		if err := p.Insert("日本語"); err != nil {
+			t.Fatal(err)
+		}
+		hears(t, heard, "input method", unicode('日'), unicode('本'), unicode('語'))
+	})
+	t.Run("nothing sticks after blur", func(t *testing.T) {
+		for _, k := range []browser.Key{{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}, {Key: "Alt", Code: "AltLeft", Windows: 18, Modifiers: browser.Ctrl | browser.Alt}} {
+			if err := p.KeyDown(k); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, 5*time.Second, "Control and Alt are down", func() error {
+			held, err := x.HeldKeys()
+			if err == nil && len(held) < 2 {
+				err = fmt.Errorf("held: %v", held)
+			}
+			return err
+		})
+		if err := p.Do("window.dispatchEvent(new Event('blur'))"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, "no key is down", func() error {
+			held, err := x.HeldKeys()
+			if err == nil && len(held) > 0 {
+				err = fmt.Errorf("held: %v", held)
+			}
+			return err
+		})
+	})
+}
+
+// An artist types letters of any script into GIMP's text tool, and GIMP has exactly that text.
+func TestTextWithAccentsInGIMP(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{Width: 1600, Height: 900})
+	eventually(t, 20*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	canvas := newImage(t, p, x)
+	if err := p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}); err != nil {
+		t.Fatal(err)
+	}
+	at := image.Pt(canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
+	if err := p.Click(float64(at.X), float64(at.Y), browser.Left); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond) // the tool's editor has no sign of its own that a screen could show
+	if err := p.Type(browser.Key{Key: "h", Code: "KeyH", Windows: 72}, browser.Key{Key: "é", Code: "Digit2", Windows: 50}, browser.Key{Key: "ж", Code: "Semicolon", Windows: 186}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Insert("日本"); err != nil {
+		t.Fatal(err)
+	}
+	const want = "héж日本"
+	eventually(t, 20*time.Second, "GIMP's text is "+want, func() error {
+		for _, c := range []string{"a", "c"} {
+			ctrl := browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}
+			k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0]), Modifiers: browser.Ctrl}
+			if err := errors.Join(p.KeyDown(ctrl), p.KeyDown(k), p.KeyUp(k), p.KeyUp(browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17})); err != nil {
+				return err
+			}
+		}
+		text, err := x.Clipboard(t.Context())
+		if err != nil {
+			return err
+		}
+		if text != want {
+			return fmt.Errorf("it is %q", text)
+		}
+		return nil
+	})
+}

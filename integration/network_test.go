@@ -1,0 +1,160 @@
+package integration
+
+import (
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	easelv1 "easel/pkg/api/easel/v1"
+)
+
+// cutUDP drops everything to and from one UDP port of this machine, until the returned function or the test's end.
+func cutUDP(t *testing.T, port uint32) (restore func()) {
+	t.Helper()
+	table := fmt.Sprintf("easel_cut_%d", port)
+	nft := func(args ...string) error {
+		out, err := exec.Command("nft", args...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("nft %v: %w: %s", args, err, out)
+		}
+		return nil
+	}
+	rules := fmt.Sprintf(`table inet %s {
+	chain input { type filter hook input priority 0; udp dport %d drop; udp sport %d drop; }
+}`, table, port, port)
+	if err := nft(rules); err != nil {
+		t.Fatal(err)
+	}
+	done := false
+	restore = func() {
+		if done {
+			return
+		}
+		done = true
+		if err := nft("delete", "table", "inet", table); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(restore)
+	return restore
+}
+
+// A network that eats the stream's UDP is no end: the viewer lands on VNC, says so, still paints, and so does the node's
+// status.
+func TestCutUDPLandsOnVNC(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
+	if path, err := pathOf(p); err != nil || path != "direct" {
+		t.Fatalf("before the cut the path is %q, %v", path, err)
+	}
+	cutUDP(t, w.inspect(t, s.ID).GetUdpPort())
+	eventually(t, 40*time.Second, "the viewer is on VNC", func() error {
+		path, err := pathOf(p)
+		if err != nil || path != "vnc" {
+			return fmt.Errorf("the path is %q, %v", path, err)
+		}
+		return nil
+	})
+	if err := artist.AwaitPicture(p, 15*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Until(5*time.Second, "/fallback|vnc/i.test(document.body.innerText)"); err != nil {
+		t.Errorf("the page does not say so: %v", err)
+	}
+	eventually(t, 10*time.Second, "the node's status says so", func() error {
+		now := w.inspect(t, s.ID)
+		if now.GetPath() != "vnc" || now.GetState() != easelv1.State_STATE_CONNECTED || len(now.GetDegraded()) == 0 {
+			return fmt.Errorf("path %q, state %v, degraded %v", now.GetPath(), now.GetState(), now.GetDegraded())
+		}
+		return nil
+	})
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if err := p.Move(500, 350); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "the pointer moves over VNC", func() error {
+		at, err := x.Pointer()
+		if err == nil && (at.X < 450 || at.X > 550) {
+			err = fmt.Errorf("it is at %v", at)
+		}
+		return err
+	})
+}
+
+// ?transport=vnc asks for VNC from the start.
+func TestVNCByChoice(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "transport=vnc", browser.PageOptions{Width: 1000, Height: 700})
+	if path, err := pathOf(p); err != nil || path != "vnc" {
+		t.Errorf("the path is %q, %v", path, err)
+	}
+}
+
+func pathOf(p *browser.Page) (string, error) {
+	stats, err := artist.Stats(p)
+	if err != nil {
+		return "", err
+	}
+	path, _ := stats["path"].(string)
+	return path, nil
+}
+
+// Firefox shows the picture, by WebRTC where it decodes H.264, else by VNC, and says which.
+func TestFirefoxShowsThePicture(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	w.await(t, s.ID, 60*time.Second, easelv1.State_STATE_READY)
+	f, err := browser.StartFirefox(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fresh, err := w.artist.Get(s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Go(t.Context(), fresh.URL); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Until(t.Context(), 60*time.Second, "window.easel?.state === 'connected' && __probe.size().width > 0"); err != nil {
+		t.Fatal(err)
+	}
+	var path string
+	if err := f.Eval(t.Context(), "window.easel.stats().path ?? (await window.easel.stats()).path", &path); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("Firefox is on %s", path)
+	switch path {
+	case "direct":
+	case "vnc":
+		if err := f.Until(t.Context(), 5*time.Second, "/fallback|vnc/i.test(document.body.innerText)"); err != nil {
+			t.Errorf("the page does not say so: %v", err)
+		}
+	default:
+		t.Errorf("Firefox is on %q, want direct or vnc", path)
+	}
+	eventually(t, 10*time.Second, "there is a picture", func() error {
+		var dark bool
+		// GIMP's window is grey; a page that shows nothing is all one colour.
+		if err := f.Eval(t.Context(), "new Set(Array.from({length: 64}, (_, i) => __probe.sample([[20 + i * 9, 8 + i * 5]])[0].join())).size < 3", &dark); err != nil {
+			return err
+		}
+		if dark {
+			return fmt.Errorf("all sampled pixels are alike")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,187 @@
+package integration
+
+import (
+	"fmt"
+	"image"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/xclient"
+)
+
+// newImage makes GIMP show an empty white image that fills most of its window: File → New by keyboard, with the dialog's
+// defaults.
+func newImage(t *testing.T, p *browser.Page, x *xclient.Screen) image.Rectangle {
+	t.Helper()
+	if err := p.Move(900, 500); err != nil {
+		t.Fatal(err)
+	}
+	ctrlN := []browser.Key{{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}, {Key: "n", Code: "KeyN", Windows: 78, Modifiers: browser.Ctrl}}
+	for _, k := range ctrlN {
+		if err := p.KeyDown(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.KeyUp(ctrlN[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.KeyUp(browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17}); err != nil {
+		t.Fatal(err)
+	}
+	// The dialog is up when the screen has changed and rests; Enter then accepts it.
+	time.Sleep(1500 * time.Millisecond)
+	if err := p.Type(browser.Key{Key: "Enter", Code: "Enter", Windows: 13}); err != nil {
+		t.Fatal(err)
+	}
+	var canvas image.Rectangle
+	eventually(t, 20*time.Second, "GIMP shows a white image", func() error {
+		img, err := grab(x)
+		if err != nil {
+			return err
+		}
+		canvas = whiteArea(img)
+		if canvas.Dx() < 300 || canvas.Dy() < 200 {
+			return fmt.Errorf("the largest white area is %v", canvas)
+		}
+		return nil
+	})
+	return canvas
+}
+
+func grab(x *xclient.Screen) (*image.RGBA, error) {
+	size, err := x.Size()
+	if err != nil {
+		return nil, err
+	}
+	return x.Grab(image.Rectangle{Max: size})
+}
+
+func isWhite(img *image.RGBA, x, y int) bool {
+	c := img.RGBAAt(x, y)
+	return c.R > 250 && c.G > 250 && c.B > 250
+}
+
+// whiteArea is the white rectangle around the longest white run of pixels.
+func whiteArea(img *image.RGBA) image.Rectangle {
+	b := img.Bounds()
+	best := image.Rectangle{}
+	for y := b.Min.Y; y < b.Max.Y; y += 8 {
+		for x := b.Min.X; x < b.Max.X; {
+			from := x
+			for x < b.Max.X && isWhite(img, x, y) {
+				x++
+			}
+			if x-from > best.Dx() {
+				best = image.Rect(from, y, x, y+1)
+			}
+			x++
+		}
+	}
+	if best.Empty() {
+		return best
+	}
+	mid := (best.Min.X + best.Max.X) / 2
+	for best.Min.Y > b.Min.Y && isWhite(img, mid, best.Min.Y-1) {
+		best.Min.Y--
+	}
+	for best.Max.Y < b.Max.Y && isWhite(img, mid, best.Max.Y) {
+		best.Max.Y++
+	}
+	return best
+}
+
+// thickness counts the dark pixels of a column of the picture.
+func thickness(img *image.RGBA, x int) int {
+	n := 0
+	for y := img.Rect.Min.Y; y < img.Rect.Max.Y; y++ {
+		c := img.RGBAAt(x, y)
+		if int(c.R)+int(c.G)+int(c.B) < 3*160 {
+			n++
+		}
+	}
+	return n
+}
+
+// An artist's pressure is the product: a stroke pressed harder and harder gets thicker and thicker, on the X screen and in
+// the browser's own pixels.
+func TestPaintPressureTaper(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{Width: 1600, Height: 900})
+	eventually(t, 20*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	canvas := newImage(t, p, x)
+	// The paintbrush, with its size at 40 pixels or so whatever the profile says: P chooses it.
+	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
+		t.Fatal(err)
+	}
+	y := (canvas.Min.Y + canvas.Max.Y) / 2
+	from, to := canvas.Min.X+canvas.Dx()/6, canvas.Max.X-canvas.Dx()/6
+	const n = 60
+	var samples []browser.PenSample
+	for i := range n {
+		samples = append(samples, browser.PenSample{
+			X: float64(from) + float64(to-from)*float64(i)/(n-1), Y: float64(y), Pressure: 0.02 + 0.98*float64(i)/(n-1), TiltX: 10, TiltY: -5,
+		})
+	}
+	if err := p.Stroke(samples, func() { time.Sleep(12 * time.Millisecond) }); err != nil {
+		t.Fatal(err)
+	}
+	// The pen leaves, so that neither cursor nor brush outline lies over the stroke.
+	if err := p.Move(float64(canvas.Min.X-10), float64(canvas.Min.Y-10)); err != nil {
+		t.Fatal(err)
+	}
+	band := image.Rect(from, y-60, to, y+60).Intersect(canvas)
+	for _, side := range []struct {
+		name string
+		look func() (*image.RGBA, error)
+	}{
+		{"the X screen", func() (*image.RGBA, error) { return x.Grab(band) }},
+		{"the browser", func() (*image.RGBA, error) { return p.Pixels(band) }},
+	} {
+		eventually(t, 15*time.Second, "the stroke tapers on "+side.name, func() error {
+			img, err := side.look()
+			if err != nil {
+				return err
+			}
+			return tapers(img)
+		})
+	}
+}
+
+// tapers checks that the stroke grows from left to right: thin at first, at least twice as thick in the end, and never much
+// thinner than before.
+func tapers(img *image.RGBA) error {
+	r := img.Rect
+	var at []int
+	for i := range 8 {
+		at = append(at, thickness(img, r.Min.X+r.Dx()/10+i*r.Dx()*8/10/7))
+	}
+	first, last := at[1], at[7]
+	if last < 4 || first*2 > last {
+		return fmt.Errorf("thickness along the stroke is %v", at)
+	}
+	for i := 1; i < len(at); i++ {
+		if at[i] < at[i-1]-2 {
+			return fmt.Errorf("thickness falls along the stroke: %v", at)
+		}
+	}
+	return nil
+}
+
+func hasSize(p *browser.Page, width, height int) error {
+	got, err := p.Screen()
+	if err != nil {
+		return err
+	}
+	if got != image.Pt(width, height) {
+		return fmt.Errorf("it is %v, want %dx%d", got, width, height)
+	}
+	return nil
+}

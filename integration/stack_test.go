@@ -1,0 +1,235 @@
+// Package integration proves Easel against the real thing: containerd, GIMP, the streamer and browsers, as root on one
+// machine. Every test cleans up after itself, and the end checks that the machine holds nothing of Easel's any more.
+package integration
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/devstack"
+	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/api/easel/v1/easelv1connect"
+	"easel/pkg/identity"
+)
+
+// Of the shared node.
+const (
+	maxSessions  = 3
+	startTimeout = 30 * time.Second
+)
+
+// world is what the tests share: one stack and one browser, started by the first test that asks.
+type world struct {
+	once    sync.Once
+	err     error
+	dir     string
+	stack   *devstack.Stack
+	chrome  *browser.Chromium
+	artist  *artist.Artist
+	node    easelv1connect.NodeServiceClient
+	endless context.CancelFunc
+}
+
+var shared world
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := shared.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL: at the end:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// get returns the shared world, all its sessions ended at the test's end.
+func get(t *testing.T) *world {
+	t.Helper()
+	shared.once.Do(func() { shared.err = shared.start() })
+	if shared.err != nil {
+		t.Fatalf("start the stack: %v", shared.err)
+	}
+	w := &shared
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("noded's log ends:\n%s", w.stack.Noded.LogTail(40))
+		}
+		if err := w.endAll(); err != nil {
+			t.Errorf("end the sessions: %v", err)
+		}
+	})
+	return w
+}
+
+func (w *world) start() (err error) {
+	if os.Getuid() != 0 {
+		return fmt.Errorf("these tests start containers: run them as root, with sudo make test")
+	}
+	// Longer than any test: the browser and the stack live until the last one has ended.
+	ctx, cancel := context.WithCancel(context.Background())
+	w.endless = cancel
+	if w.dir, err = os.MkdirTemp("", "easel-it-"); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	w.stack, err = devstack.Start(ctx, devstack.Options{
+		Dir: w.dir, Log: log,
+		NodeConfig: func(c map[string]any) {
+			c["sessions"] = map[string]any{"max": maxSessions, "grace": "10m", "start_timeout": startTimeout.String()}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	w.node = artist.Node(w.stack)
+	if w.chrome, err = browser.StartChromium(ctx, log); err != nil {
+		return err
+	}
+	w.artist, err = artist.SignIn(ctx, w.stack, w.chrome)
+	return err
+}
+
+// stop ends everything; the stack itself proves that nothing is left.
+func (w *world) stop() error {
+	if w.endless == nil {
+		return nil
+	}
+	if w.chrome != nil {
+		w.chrome.Close()
+	}
+	defer w.endless()
+	if w.stack != nil {
+		if err := w.stack.Stop(context.Background()); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(w.dir)
+}
+
+// endAll ends every session and waits until the last is gone.
+func (w *world) endAll() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	list, err := w.node.List(ctx, connect.NewRequest(&easelv1.ListRequest{}))
+	if err != nil {
+		return err
+	}
+	for _, s := range list.Msg.GetSessions() {
+		if _, err := w.node.Stop(ctx, connect.NewRequest(&easelv1.StopRequest{Id: s.GetId(), Reason: "end of a test"})); err != nil {
+			return err
+		}
+	}
+	for _, s := range list.Msg.GetSessions() {
+		if _, err := artist.Await(ctx, w.node, s.GetId(), 30*time.Second, easelv1.State_STATE_STOPPED, easelv1.State_STATE_FAILED); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// key is an idempotency key that no other test uses.
+func key(t *testing.T) string { return strings.ReplaceAll(t.Name(), "/", "-") }
+
+// session makes a session through the coordinator, as the artist's portal does.
+func (w *world) session(t *testing.T) artist.Session {
+	t.Helper()
+	s, err := w.artist.Create(key(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// view opens a session's viewer and waits for the picture.
+func (w *world) view(t *testing.T, id, query string, o browser.PageOptions) *browser.Page {
+	t.Helper()
+	p, err := w.artist.View(id, query, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	if err := artist.AwaitPicture(p, 60*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// openAs opens a session's viewer for a user that has no account: with a token that the coordinator's own key signs.
+func (w *world) openAs(t *testing.T, id string) (*browser.Page, error) {
+	t.Helper()
+	key, err := identity.LoadOrCreateKey(filepath.Join(w.dir, "coordinator", "signing.key"))
+	if err != nil {
+		return nil, err
+	}
+	signer, err := identity.NewSigner(key)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	token, err := signer.Sign(identity.Claims{
+		Audience: "session:" + id, Subject: "walker", Scope: "control", IssuedAt: now, Expires: now.Add(time.Minute), ID: rand.Text(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := w.chrome.Open(browser.PageOptions{Width: 800, Height: 600})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Go(w.stack.NodeURL() + "/s/" + id + "#token=" + token); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// inspect asks the node for the session, as an operator does.
+func (w *world) inspect(t *testing.T, id string) *easelv1.Session {
+	t.Helper()
+	s, err := artist.Inspect(t.Context(), w.stack, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// await waits until the session is in one of the states.
+func (w *world) await(t *testing.T, id string, limit time.Duration, states ...easelv1.State) *easelv1.Session {
+	t.Helper()
+	s, err := artist.Await(t.Context(), w.node, id, limit, states...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// eventually waits until f has no error to tell.
+func eventually(t *testing.T, limit time.Duration, what string, f func() error) {
+	t.Helper()
+	end := time.Now().Add(limit)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: not after %s: %v", what, limit, err)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
