@@ -1,0 +1,584 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+var cheap = Params{Time: 1, Memory: 64, Threads: 1}
+
+const password = "correct horse battery"
+
+// clock is a time that tests move.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func open(t testing.TB) (*Store, *clock) {
+	t.Helper()
+	c := &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	s, err := Open(filepath.Join(t.TempDir(), "accounts.db"), Options{Params: cheap, Now: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, c
+}
+
+func add(t testing.TB, s *Store, name, role, password string) {
+	t.Helper()
+	if _, err := s.AddAccount(context.Background(), name, role, password); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func TestCheckPassword(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, password)
+	add(t, s, "linkonly", RoleUser, "")
+	got, err := s.CheckPassword(t.Context(), " Ada ", password, "192.0.2.1")
+	if err != nil || got.Name != "ada" || got.Role != RoleUser {
+		t.Fatalf("the right password gave %+v, %v", got, err)
+	}
+	for name, try := range map[string][2]string{
+		"wrong password":      {"ada", "correct horse batterx"},
+		"empty password":      {"ada", ""},
+		"unknown user":        {"eve", password},
+		"no password set":     {"linkonly", ""},
+		"odd name":            {"../ada", password},
+		"overlong password":   {"ada", strings.Repeat("x", 1<<20)},
+		"password and suffix": {"ada", password + "\x00"},
+	} {
+		if _, err := s.CheckPassword(t.Context(), try[0], try[1], name); !errors.Is(err, ErrWrong) {
+			t.Errorf("%s: got %v, want ErrWrong alike for all", name, err)
+		}
+	}
+}
+
+func TestUnknownUsersCostAsMuchAsKnownOnes(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, password)
+	for range 2 { // both must wait for a place to hash: that is the costly part
+		s.hasher.gate <- struct{}{}
+	}
+	for _, name := range []string{"ada", "nobody"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err := s.CheckPassword(ctx, name, password, "192.0.2.1")
+		cancel()
+		if !errors.Is(err, ErrBusy) {
+			t.Errorf("%s: got %v without hashing", name, err)
+		}
+	}
+}
+
+func TestHashingIsBounded(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, password)
+	if got := cap(s.hasher.gate); got != 2 {
+		t.Errorf("%d hashes of 64 MiB may run at once, want 2", got)
+	}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := s.CheckPassword(t.Context(), "ada", password, "192.0.2.1"); err != nil {
+				var limited *RateLimited
+				if !errors.As(err, &limited) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestFailuresAreRateLimited(t *testing.T) {
+	s, clock := open(t)
+	add(t, s, "ada", RoleUser, password)
+	for i := range perPair.burst {
+		if _, err := s.CheckPassword(t.Context(), "ada", "wrong password", "192.0.2.1"); !errors.Is(err, ErrWrong) {
+			t.Fatalf("failure %d: %v", i, err)
+		}
+	}
+	var limited *RateLimited
+	if _, err := s.CheckPassword(t.Context(), "ada", password, "192.0.2.1"); !errors.As(err, &limited) {
+		t.Fatalf("after %d failures even the right password must wait, got %v", perPair.burst, err)
+	}
+	if limited.Seconds() < 1 || limited.Seconds() > int(perPair.every/time.Second) {
+		t.Errorf("Retry-After %d is not within one refill", limited.Seconds())
+	}
+	if _, err := s.CheckPassword(t.Context(), "ada", password, "192.0.2.2"); err != nil {
+		t.Errorf("the owner at another address is locked out: %v", err)
+	}
+	clock.advance(limited.After)
+	if _, err := s.CheckPassword(t.Context(), "ada", password, "192.0.2.1"); err != nil {
+		t.Errorf("after the wait: %v", err)
+	}
+}
+
+func TestGuessingFromManyAddressesIsLimitedPerAccount(t *testing.T) {
+	s, _ := open(t)
+	var limited *RateLimited
+	for i := range perAccount.burst + 1 {
+		_, err := s.CheckPassword(t.Context(), "ada", "wrong password", "10.0.0."+string(rune('a'+i)))
+		if got := errors.As(err, &limited); got != (i == perAccount.burst) {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+	}
+}
+
+func TestTryingManyAccountsIsLimitedPerAddress(t *testing.T) {
+	s, _ := open(t)
+	var limited *RateLimited
+	for i := range perAddress.burst + 1 {
+		// one host's IPv6 addresses count as one
+		_, err := s.CheckPassword(t.Context(), "user"+string(rune('a'+i%26))+string(rune('a'+i/26)), "wrong password", "2001:db8::"+string(rune('a'+i%6)))
+		if got := errors.As(err, &limited); got != (i == perAddress.burst) {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+	}
+}
+
+func TestSuccessesAreNotLimited(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, password)
+	for range 3 * perPair.burst {
+		if _, err := s.CheckPassword(t.Context(), "ada", password, "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestLimiterIsBounded(t *testing.T) {
+	l, now := newLimiter(), time.Unix(0, 0)
+	for i := range 2 * maxBuckets {
+		_ = l.attempt("user"+string(rune(0x4e00+i)), "192.0.2.1"+string(rune(0x4e00+i)), now)
+	}
+	if len(l.buckets) > maxBuckets {
+		t.Errorf("%d buckets, the limit is %d", len(l.buckets), maxBuckets)
+	}
+}
+
+func TestPasswordRules(t *testing.T) {
+	s, _ := open(t)
+	for name, bad := range map[string]string{
+		"short": "ninechars", "huge": strings.Repeat("x", maxPassword+1), "not text": strings.Repeat("\xff", 12),
+	} {
+		if _, err := s.AddAccount(t.Context(), "ada", RoleUser, bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s password: %v", name, err)
+		}
+	}
+	add(t, s, "ada", RoleUser, "паролик-界界")
+}
+
+func TestAccountNames(t *testing.T) {
+	s, _ := open(t)
+	for _, bad := range []string{"", "Ada", "a b", ".ada", "-ada", "a/b", strings.Repeat("a", 65), "ada\n"} {
+		if _, err := s.AddAccount(t.Context(), bad, RoleUser, ""); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if _, err := s.AddAccount(t.Context(), "ada", "root", ""); !errors.Is(err, ErrInvalid) {
+		t.Errorf("role root: %v", err)
+	}
+	add(t, s, "ada", RoleUser, "")
+	if _, err := s.AddAccount(t.Context(), "ada", RoleAdmin, ""); !errors.Is(err, ErrExists) {
+		t.Errorf("the same name again: %v", err)
+	}
+}
+
+func TestWeakerHashIsReplacedAtSignIn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.db")
+	s := must[*Store](t)(Open(path, Options{Params: cheap}))
+	add(t, s, "ada", RoleUser, password)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = must[*Store](t)(Open(path, Options{Params: Params{Time: 2, Memory: 128, Threads: 1}}))
+	defer s.Close()
+	for range 2 {
+		if _, err := s.CheckPassword(t.Context(), "ada", password, "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rec := must[accountRecord](t)(s.accountRecord("ada"))
+	if !strings.Contains(rec.Hash, "m=128,t=2,p=1") {
+		t.Errorf("the hash is still %.40s…", rec.Hash)
+	}
+}
+
+func TestHashStringIsThePHCFormat(t *testing.T) {
+	h := must[*hasher](t)(newHasher(Recommended, 1))
+	got := must[string](t)(h.hash(t.Context(), password))
+	if !strings.HasPrefix(got, "$argon2id$v=19$m=65536,t=3,p=4$") {
+		t.Errorf("got %s", got)
+	}
+	ok, stale, err := h.matches(t.Context(), got, password)
+	if !ok || stale || err != nil {
+		t.Errorf("its own hash: ok %v, stale %v, %v", ok, stale, err)
+	}
+}
+
+func TestBrowserSignIn(t *testing.T) {
+	s, clock := open(t)
+	add(t, s, "ada", RoleAdmin, "")
+	value, expires, err := s.SignInBrowser("ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := must[Account](t)(s.Browser(value)); got.Name != "ada" || got.Role != RoleAdmin {
+		t.Errorf("the cookie stands for %+v", got)
+	}
+	clock.advance(expires.Sub(clock.Now()))
+	if _, err := s.Browser(value); !errors.Is(err, ErrBadToken) {
+		t.Errorf("an expired cookie: %v", err)
+	}
+	value, _, _ = s.SignInBrowser("ada")
+	if err := s.SignOutBrowser(value); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{value, "", "x", strings.Repeat("x", 10000)} {
+		if _, err := s.Browser(bad); !errors.Is(err, ErrBadToken) {
+			t.Errorf("cookie %.20q: %v", bad, err)
+		}
+	}
+	if _, _, err := s.SignInBrowser("nobody"); !errors.Is(err, ErrNoAccount) {
+		t.Errorf("sign in nobody: %v", err)
+	}
+}
+
+func TestPasswordChangeSignsOthersOut(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, password)
+	add(t, s, "bob", RoleUser, password)
+	mine, _, _ := s.SignInBrowser("ada")
+	other, _, _ := s.SignInBrowser("ada")
+	bobs, _, _ := s.SignInBrowser("bob")
+	link := must[string](t)(s.NewLink("ada"))
+	if err := s.SetPassword(t.Context(), "ada", "another password", mine); err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]error{mine: nil, bobs: nil, other: ErrBadToken} {
+		if _, err := s.Browser(value); !errors.Is(err, want) {
+			t.Errorf("a cookie gives %v, want %v", err, want)
+		}
+	}
+	if _, err := s.UseLink(link); !errors.Is(err, ErrLink) {
+		t.Errorf("a link from before the change: %v", err)
+	}
+	if err := s.SetPassword(t.Context(), "nobody", password, ""); !errors.Is(err, ErrNoAccount) {
+		t.Errorf("nobody's password: %v", err)
+	}
+}
+
+func TestRemovedAccountIsOutAtOnce(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, password)
+	cookie, _, _ := s.SignInBrowser("ada")
+	token, _, err := s.NewToken("ada", "laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := must[string](t)(s.NewLink("ada"))
+	if err := s.RemoveAccount("ada"); err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, "ada", RoleAdmin, "") // somebody else with the same name must not inherit
+	if _, err := s.Browser(cookie); !errors.Is(err, ErrBadToken) {
+		t.Errorf("cookie: %v", err)
+	}
+	if _, err := s.Bearer(token); !errors.Is(err, ErrBadToken) {
+		t.Errorf("token: %v", err)
+	}
+	if _, err := s.UseLink(link); !errors.Is(err, ErrLink) {
+		t.Errorf("link: %v", err)
+	}
+	if err := s.RemoveAccount("ada"); !errors.Is(err, ErrLastAdmin) {
+		t.Errorf("the last administrator: %v", err)
+	}
+	if err := s.RemoveAccount("nobody"); !errors.Is(err, ErrNoAccount) {
+		t.Errorf("nobody: %v", err)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, "")
+	token, info, err := s.NewToken("ada", "laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := must[Account](t)(s.Bearer(token)); got.Name != "ada" {
+		t.Errorf("the token stands for %+v", got)
+	}
+	if _, err := s.Browser(token); !errors.Is(err, ErrBadToken) {
+		t.Errorf("an API token works as a cookie: %v", err)
+	}
+	list := must[[]Token](t)(s.Tokens("ada"))
+	if len(list) != 1 || list[0] != info {
+		t.Errorf("listed %+v, want %+v", list, info)
+	}
+	if err := s.RevokeToken(info.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Bearer(token); !errors.Is(err, ErrBadToken) {
+		t.Errorf("a revoked token: %v", err)
+	}
+	if err := s.RevokeToken(info.ID); !errors.Is(err, ErrNoToken) {
+		t.Errorf("revoked twice: %v", err)
+	}
+	if _, _, err := s.NewToken("nobody", ""); !errors.Is(err, ErrNoAccount) {
+		t.Errorf("nobody's token: %v", err)
+	}
+}
+
+func TestLinksWorkOnce(t *testing.T) {
+	s, clock := open(t)
+	code, admin, err := s.FirstLink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if admin.Name != FirstAdmin || admin.Role != RoleAdmin {
+		t.Errorf("the first link is for %+v", admin)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	worked := 0
+	for range 8 {
+		wg.Go(func() {
+			if a, err := s.UseLink(code); err == nil && a.Name == FirstAdmin {
+				mu.Lock()
+				worked++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if worked != 1 {
+		t.Errorf("the link worked %d times", worked)
+	}
+	late := must[string](t)(s.NewLink(FirstAdmin))
+	clock.advance(LinkLifetime)
+	for _, bad := range []string{late, "", "x", strings.Repeat("x", 10000)} {
+		if _, err := s.UseLink(bad); !errors.Is(err, ErrLink) {
+			t.Errorf("code %.20q: %v", bad, err)
+		}
+	}
+	if _, again, err := s.FirstLink(); err != nil || again.Name != FirstAdmin {
+		t.Errorf("a second FirstLink: %+v, %v", again, err)
+	}
+	if all := must[[]Account](t)(s.Accounts()); len(all) != 1 {
+		t.Errorf("two first links made %d accounts", len(all))
+	}
+}
+
+func TestFirstLinkNeedsAnAdministrator(t *testing.T) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, "")
+	if _, _, err := s.FirstLink(); err == nil || !strings.Contains(err.Error(), "coordinator user add") {
+		t.Errorf("got %v, want what to do", err)
+	}
+	add(t, s, "zoe", RoleAdmin, "")
+	if _, a, err := s.FirstLink(); err != nil || a.Name != "zoe" {
+		t.Errorf("got %+v, %v", a, err)
+	}
+}
+
+func TestSweepRemovesOnlyWhatExpired(t *testing.T) {
+	s, clock := open(t)
+	add(t, s, "ada", RoleUser, "")
+	_, _, _ = s.SignInBrowser("ada")
+	_ = must[string](t)(s.NewLink("ada"))
+	token, _, _ := s.NewToken("ada", "")
+	clock.advance(BrowserLifetime - time.Minute)
+	fresh, _, _ := s.SignInBrowser("ada")
+	clock.advance(time.Minute)
+	if err := s.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	left := map[string]int{}
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		for _, b := range [][]byte{bucketBrowsers, bucketLinks, bucketTokens} {
+			left[string(b)] = tx.Bucket(b).Stats().KeyN
+		}
+		return nil
+	})
+	if left["browsers"] != 1 || left["links"] != 0 || left["tokens"] != 1 {
+		t.Errorf("left %v", left)
+	}
+	if _, err := s.Browser(fresh); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Bearer(token); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFileHoldsNoSecrets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.db")
+	s := must[*Store](t)(Open(path, Options{Params: cheap}))
+	add(t, s, "ada", RoleUser, password)
+	cookie, _, _ := s.SignInBrowser("ada")
+	token, _, _ := s.NewToken("ada", "")
+	link := must[string](t)(s.NewLink("ada"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw := string(must[[]byte](t)(os.ReadFile(path)))
+	for name, secret := range map[string]string{"password": password, "cookie": cookie, "token": token, "link": link} {
+		if strings.Contains(raw, secret) {
+			t.Errorf("the file holds the %s itself", name)
+		}
+	}
+	if info, _ := os.Stat(path); info.Mode() != 0o600 {
+		t.Errorf("mode %v, want 0600", info.Mode())
+	}
+}
+
+func TestOpenRefusesASecondProcessAndOtherSchemas(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.db")
+	s := must[*Store](t)(Open(path, Options{Params: cheap}))
+	if _, err := Open(path, Options{Params: cheap, LockTimeout: 20 * time.Millisecond}); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second open: %v", err)
+	}
+	_ = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte("99")) })
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, Options{Params: cheap}); !errors.Is(err, ErrSchema) {
+		t.Errorf("a newer schema: %v", err)
+	}
+}
+
+func guard(t *testing.T, public string) (*Guard, string, string) {
+	s, _ := open(t)
+	add(t, s, "ada", RoleUser, "")
+	u := must[*url.URL](t)(url.Parse(public))
+	g := &Guard{Store: s, Public: u}
+	rec := httptest.NewRecorder()
+	if err := g.SignIn(rec, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := s.NewToken("ada", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, rec.Header().Get("Set-Cookie"), token
+}
+
+func TestCookieAttributes(t *testing.T) {
+	_, plain, _ := guard(t, "http://127.0.0.1:8080")
+	for _, want := range []string{"easel=", "Path=/", "HttpOnly", "SameSite=Lax"} {
+		if !strings.Contains(plain, want) {
+			t.Errorf("cookie %q lacks %s", plain, want)
+		}
+	}
+	if _, tls, _ := guard(t, "https://easel.example.org"); !strings.HasPrefix(tls, "__Host-easel=") || !strings.Contains(tls, "Secure") {
+		t.Errorf("under TLS the cookie is %q", tls)
+	}
+}
+
+func TestIdentify(t *testing.T) {
+	g, setCookie, token := guard(t, "http://easel.test:8080")
+	cookie, _, _ := strings.Cut(setCookie, ";")
+	tests := []struct {
+		name    string
+		method  string
+		headers map[string]string
+		want    error
+	}{
+		{"nobody", "GET", nil, ErrAnonymous},
+		{"cookie", "GET", map[string]string{"Cookie": cookie}, nil},
+		{"cookie, changing, own page", "POST", map[string]string{"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}, nil},
+		{"cookie, changing, own origin", "DELETE", map[string]string{"Cookie": cookie, "Origin": "http://easel.test:8080"}, nil},
+		{"cookie, changing, another port", "POST", map[string]string{"Cookie": cookie, "Sec-Fetch-Site": "same-site", "Origin": "http://easel.test:8080"}, ErrCrossSite},
+		{"cookie, changing, another origin", "POST", map[string]string{"Cookie": cookie, "Origin": "http://easel.test:8443"}, ErrCrossSite},
+		{"cookie, changing, opaque origin", "POST", map[string]string{"Cookie": cookie, "Origin": "null"}, ErrCrossSite},
+		{"cookie, changing, no headers", "POST", map[string]string{"Cookie": cookie}, ErrCrossSite},
+		{"token", "POST", map[string]string{"Authorization": "Bearer " + token}, nil},
+		{"token, lower case scheme", "POST", map[string]string{"Authorization": "bearer " + token}, nil},
+		{"wrong token", "GET", map[string]string{"Authorization": "Bearer " + token + "x"}, ErrBadToken},
+		{"wrong token beside a good cookie", "GET", map[string]string{"Authorization": "Bearer x", "Cookie": cookie}, ErrBadToken},
+		{"basic", "GET", map[string]string{"Authorization": "Basic YTpi"}, ErrBadToken},
+		{"empty bearer", "GET", map[string]string{"Authorization": "Bearer "}, ErrBadToken},
+		{"token in the cookie", "GET", map[string]string{"Cookie": "easel=" + token}, ErrBadToken},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest(tt.method, "http://easel.test:8080/api/v1/sessions", nil)
+			for k, v := range tt.headers {
+				r.Header.Set(k, v)
+			}
+			who, err := g.Identify(r)
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("got %v, want %v", err, tt.want)
+			}
+			if (err == nil) != (who.Name == "ada") {
+				t.Errorf("got %+v with error %v", who, err)
+			}
+		})
+	}
+}
+
+func TestSignOutEndsTheSignIn(t *testing.T) {
+	g, setCookie, _ := guard(t, "http://easel.test")
+	cookie, _, _ := strings.Cut(setCookie, ";")
+	r := httptest.NewRequest(http.MethodGet, "http://easel.test/", nil)
+	r.Header.Set("Cookie", cookie)
+	who := must[Who](t)(g.Identify(r))
+	if err := g.SignOut(httptest.NewRecorder(), who); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Identify(r); !errors.Is(err, ErrBadToken) {
+		t.Errorf("after signing out: %v", err)
+	}
+}
+
+func FuzzDecodeHash(f *testing.F) {
+	f.Add(encodeHash(cheap, make([]byte, 16), make([]byte, 32)))
+	f.Add("$argon2id$v=19$m=4294967295,t=4294967295,p=255$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
+	f.Add("$$$$$")
+	f.Fuzz(func(t *testing.T, s string) {
+		p, salt, sum, err := decodeHash(s)
+		if err == nil && (p.Memory > maxMemory || p.Time > 64 || p.Threads == 0 || len(salt) == 0 || len(sum) == 0) {
+			t.Errorf("accepted %+v from %q", p, s)
+		}
+	})
+}

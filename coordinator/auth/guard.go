@@ -1,0 +1,130 @@
+package auth
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// ErrCrossSite means that another site's page made a browser send a request.
+var ErrCrossSite = errors.New("the request comes from another site's page")
+
+// Guard finds out who makes an HTTP request.
+type Guard struct {
+	Store  *Store
+	Public *url.URL // the coordinator's address for browsers
+}
+
+// Who is somebody who makes a request.
+type Who struct {
+	Account
+	Cookie string // the cookie's value when a browser is signed in, "" for an API token
+}
+
+// Admin tells whether Who may see and do everything.
+func (w Who) Admin() bool { return w.Role == RoleAdmin }
+
+// Identify returns who makes a request, by its bearer token or, without an Authorization header, its
+// cookie. Requests by cookie that change something must come from the coordinator's own pages.
+// It returns ErrAnonymous, ErrBadToken or ErrCrossSite.
+func (g *Guard) Identify(r *http.Request) (Who, error) {
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return Who{}, ErrBadToken
+		}
+		account, err := g.Store.Bearer(strings.TrimSpace(token))
+		return Who{Account: account}, err
+	}
+	cookie, err := r.Cookie(g.cookieName())
+	if err != nil {
+		return Who{}, ErrAnonymous
+	}
+	account, err := g.Store.Browser(cookie.Value)
+	if err != nil {
+		return Who{}, err
+	}
+	if !safe(r.Method) && !g.FromOwnPage(r) {
+		return Who{}, ErrCrossSite
+	}
+	return Who{Account: account, Cookie: cookie.Value}, nil
+}
+
+// FromOwnPage tells whether a request was made by a page of this coordinator. Browsers say so in headers
+// that pages cannot set (Fetch Metadata, and Origin of RFC 6454); a request without them is not.
+func (g *Guard) FromOwnPage(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	return g.ownOrigin(r)
+}
+
+// FromOtherPage tells whether a browser says that a page of somebody else made the request. Programs,
+// which send neither header, are not pages.
+func (g *Guard) FromOtherPage(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site != "same-origin" && site != "none"
+	}
+	return r.Header.Get("Origin") != "" && !g.ownOrigin(r)
+}
+
+func (g *Guard) ownOrigin(r *http.Request) bool {
+	origin, err := url.Parse(r.Header.Get("Origin"))
+	if err != nil || origin.Host == "" {
+		return false
+	}
+	return (origin.Scheme == g.Public.Scheme && strings.EqualFold(origin.Host, g.Public.Host)) || strings.EqualFold(origin.Host, r.Host)
+}
+
+// SignIn signs a browser in as name and gives it the cookie.
+func (g *Guard) SignIn(w http.ResponseWriter, name string) error {
+	value, expires, err := g.Store.SignInBrowser(name)
+	if err != nil {
+		return err
+	}
+	g.setCookie(w, value, expires)
+	return nil
+}
+
+// SignOut ends the browser's sign-in and takes its cookie back.
+func (g *Guard) SignOut(w http.ResponseWriter, who Who) error {
+	g.setCookie(w, "", time.Unix(1, 0))
+	if who.Cookie == "" {
+		return nil
+	}
+	return g.Store.SignOutBrowser(who.Cookie)
+}
+
+// Lax, not Strict: a link from the viewer, which another origin serves, must find its user signed in.
+func (g *Guard) setCookie(w http.ResponseWriter, value string, expires time.Time) {
+	http.SetCookie(w, &http.Cookie{
+		Name: g.cookieName(), Value: value, Path: "/", Expires: expires,
+		HttpOnly: true, Secure: g.secure(), SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// The __Host- prefix keeps other hosts of the domain from setting the cookie; it needs TLS.
+func (g *Guard) cookieName() string {
+	if g.secure() {
+		return "__Host-easel"
+	}
+	return "easel"
+}
+
+func (g *Guard) secure() bool { return g.Public.Scheme == "https" }
+
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// ClientAddress is the IP address that a request came from, for rate limits.
+func ClientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
