@@ -34,7 +34,12 @@ func main() {
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(errOut)
-	targets := fs.String("targets", "easel,novnc", "what to measure, in this order: easel, novnc")
+	targets := fs.String("targets", "easel,novnc", "what to measure, in this order: easel, novnc, page (a viewer that runs already)")
+	var page attachment
+	fs.StringVar(&page.url, "url", "", "target page: the viewer's address")
+	fs.StringVar(&page.xSocket, "x-socket", "", "target page: the X server's unix socket")
+	fs.StringVar(&page.xCookie, "x-cookie", "", "target page: the X server's Xauthority file")
+	fs.StringVar(&page.pids, "pids", "", "target page: the server's processes, as NAME=PID,…")
 	clicks := fs.Int("clicks", 30, "clicks of each kind")
 	playFor := fs.Duration("play", 8*time.Second, "how long to watch each moving picture")
 	idleFor := fs.Duration("idle", 15*time.Second, "how long to watch the idle session")
@@ -45,7 +50,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	log := slog.New(slog.NewTextHandler(errOut, nil))
 	plan := Plan{Clicks: *clicks, Play: *playFor, Idle: *idleFor}
-	results, err := measureAll(ctx, log, strings.Split(*targets, ","), plan)
+	results, err := measureAll(ctx, log, strings.Split(*targets, ","), page, plan)
 	if errors.Is(err, errTarget) {
 		fmt.Fprintln(errOut, "bench:", err)
 		return usage
@@ -66,11 +71,12 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return 0
 }
 
-var errTarget = errors.New("no such target; try easel or novnc")
+var errTarget = errors.New("no such target; try easel, novnc or page")
 
 // measureAll measures one target after the other, each in a browser of its own, so that none warms another's caches.
-func measureAll(ctx context.Context, log *slog.Logger, names []string, plan Plan) ([]*Result, error) {
+func measureAll(ctx context.Context, log *slog.Logger, names []string, page attachment, plan Plan) ([]*Result, error) {
 	openers := map[string]opener{
+		"page":  page.open,
 		"novnc": func(ctx context.Context, b *browser.Chromium) (*Target, error) { return openNoVNC(ctx, log, b) },
 		"easel": func(ctx context.Context, b *browser.Chromium) (*Target, error) { return openEasel(ctx, log, b) },
 	}
