@@ -39,7 +39,7 @@ type host struct {
 	memory   int64
 	disk     int64
 	busy     map[uint16]bool
-	oom      int
+	oom      bool
 	mute     bool // streamers start and never get ready
 	failing  map[string]error
 	began    map[string]int // how often each kind of thing was made
@@ -135,29 +135,27 @@ func (h *host) Start(_ context.Context, c Container) (int, error) {
 	return b.pid, nil
 }
 
-func (h *host) Running(_ context.Context, id string) (Task, error) {
+func (h *host) running(id string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b := h.boxes[id]
-	if b == nil || b.pid == 0 {
-		return Task{}, nil
-	}
-	return Task{Exists: true, Running: b.running, PID: b.pid, ExitCode: b.code}, nil
+	return h.boxes[id] != nil && h.boxes[id].running
 }
 
 func (h *host) Wait(ctx context.Context, id string) (<-chan Exit, error) {
 	h.mu.Lock()
 	b := h.boxes[id]
+	gone, oom := b == nil || b.pid == 0, h.oom
 	h.mu.Unlock()
-	if b == nil {
-		return nil, errors.New("no such container")
-	}
 	out := make(chan Exit, 1)
+	if gone {
+		out <- Exit{Gone: true}
+		return out, nil
+	}
 	go func() {
 		defer close(out)
 		select {
 		case <-b.ended:
-			out <- Exit{Code: b.code}
+			out <- Exit{Code: b.code, OOM: oom}
 		case <-ctx.Done():
 		}
 	}()
@@ -207,7 +205,7 @@ func (h *host) Processes(id, _ string) (map[int]int, error) {
 	return map[int]int{1: b.pid, 5: b.pid + 5, 7: b.pid + 7}, nil
 }
 
-func (h *host) OOMKills(string) (int, error) {
+func (h *host) OutOfMemory(context.Context, string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.oom, nil

@@ -25,7 +25,6 @@ type keeper struct {
 	end     context.CancelCauseFunc
 	health  atomic.Pointer[contract.Health] // what the streamer last said
 	notes   atomic.Pointer[string]          // what befell the session, for the artist
-	oom     int                             // processes the kernel had killed for want of memory
 	crashes []time.Time                     // ends of streamers of late
 }
 

@@ -74,29 +74,15 @@ func (k *keeper) awaitExit(ctx context.Context, exits chan<- Exit) {
 			case <-ctx.Done():
 				return
 			case e, ok := <-ended:
-				if ok && e.Err == nil {
+				if ok {
 					exits <- e
 					return
 				}
-				err = e.Err
 			}
 		}
-		if task, statusErr := k.containers.Running(ctx, k.id); statusErr == nil && !task.Running {
-			exits <- Exit{Code: task.ExitCode, Err: goneUnless(task.Exists)}
-			return
-		}
-		k.log.Debug("cannot wait for the container yet", "error", err)
+		k.log.Debug("cannot watch the container yet", "error", err)
 		pause.sleep(ctx)
 	}
-}
-
-var errGone = errors.New("the container is gone: was the host restarted?")
-
-func goneUnless(exists bool) error {
-	if exists {
-		return nil
-	}
-	return errGone
 }
 
 // epitaph says why the container ended.
@@ -106,10 +92,10 @@ func (k *keeper) epitaph(e Exit) string {
 		return err.Error()
 	}
 	text := fmt.Sprintf("the container ended with exit code %d", e.Code)
-	switch kills, err := k.containers.OOMKills(k.paths.Cgroup + "/box"); {
-	case e.Err != nil:
-		return e.Err.Error()
-	case e.Code == 137 && err == nil && kills > 0:
+	switch {
+	case e.Gone:
+		return "the container is gone: was the host, or containerd's store, started anew?"
+	case e.Code == 137 && e.OOM:
 		return fmt.Sprintf("the container ran out of memory: its limit is %d MiB", r.Limits.Memory>>20)
 	case e.Code > 128 && e.Code < 192:
 		text = fmt.Sprintf("the container was ended by signal %d", e.Code-128)
@@ -240,7 +226,7 @@ func (k *keeper) apply(ctx context.Context, h contract.Health) (ended bool, err 
 	if err != nil {
 		return false, err
 	}
-	return false, k.noteRestarts(r, h)
+	return false, k.noteRestarts(ctx, r, h)
 }
 
 func (k *keeper) saying(h contract.Health) string {
@@ -264,13 +250,12 @@ func (k *keeper) becomeReady(ctx context.Context, r Record, h contract.Health) e
 }
 
 // noteRestarts counts GIMP's restarts and says so when memory was the cause.
-func (k *keeper) noteRestarts(r Record, h contract.Health) error {
+func (k *keeper) noteRestarts(ctx context.Context, r Record, h contract.Health) error {
 	restarts := uint32(h.GIMP.Restarts)
 	if restarts == r.GIMPRestarts {
 		return nil
 	}
-	if kills, err := k.containers.OOMKills(k.paths.Cgroup + "/box"); err == nil && kills > k.oom {
-		k.oom = kills
+	if oom, err := k.containers.OutOfMemory(ctx, k.id); err == nil && oom {
 		note := fmt.Sprintf("the session ran out of memory (its limit is %d MiB) and GIMP was started again", r.Limits.Memory>>20)
 		k.notes.Store(&note)
 	}

@@ -16,9 +16,8 @@ type Containers interface {
 	Create(ctx context.Context, c Container) error
 	// Start runs the container's first process, or finds it running, and returns its host pid.
 	Start(ctx context.Context, c Container) (pid int, err error)
-	Running(ctx context.Context, id string) (Task, error)
-	// Wait returns a channel that yields once the container's first process has ended; it outlives
-	// restarts of containerd.
+	// Wait returns a channel that yields once the container's first process has ended or is found gone; it
+	// outlives restarts of containerd, and is closed without a value when ctx ends.
 	Wait(ctx context.Context, id string) (<-chan Exit, error)
 	// Remove ends the container within grace and takes it away with its snapshot.
 	Remove(ctx context.Context, id string, grace time.Duration) error
@@ -27,8 +26,8 @@ type Containers interface {
 	Image(ctx context.Context, ref string) (digest string, ok bool, err error)
 	// Processes maps the container's own process ids to the host's.
 	Processes(id, cgroup string) (map[int]int, error)
-	// OOMKills counts the processes of a cgroup that the kernel killed for want of memory.
-	OOMKills(cgroup string) (int, error)
+	// OutOfMemory tells whether the kernel killed anything in the container for want of memory.
+	OutOfMemory(ctx context.Context, id string) (bool, error)
 	Usage(cgroup string) (Usage, error)
 	// Cgroups names the sessions that have a cgroup, and RemoveCgroup kills what is in one and removes it.
 	Cgroups() ([]string, error)
@@ -80,17 +79,11 @@ type Container struct {
 	LogPath       string
 }
 
-// Task is what containerd says of a container's first process.
-type Task struct {
-	Exists, Running bool
-	PID             int
-	ExitCode        uint32
-}
-
 // Exit is how a container's first process ended.
 type Exit struct {
 	Code uint32
-	Err  error // containerd could not say
+	OOM  bool // something in the container was killed for want of memory
+	Gone bool // nothing was left that could tell
 }
 
 // Usage is what a session takes of the machine.

@@ -233,26 +233,24 @@ func TestStreamerThatKeepsEndingFailsItsSession(t *testing.T) {
 func TestContainerThatEndsFailsItsSession(t *testing.T) {
 	for name, tc := range map[string]struct {
 		code uint32
-		oom  int
+		oom  bool
 		log  string
 		says string
 	}{
-		"by itself": {1, 0, "Fatal: no \x1b[31mscreen\x1b[0m\n", "exit code 1; its last words: Fatal: no [31mscreen [0m"},
-		"by signal": {139, 0, "", "signal 11"},
-		"memory":    {137, 1, "", "ran out of memory: its limit is 2048 MiB"},
-		"killed":    {137, 0, "", "signal 9"},
+		"by itself": {1, false, "Fatal: no \x1b[31mscreen\x1b[0m\n", "exit code 1; its last words: Fatal: no [31mscreen [0m"},
+		"by signal": {139, false, "", "signal 11"},
+		"memory":    {137, true, "", "ran out of memory: its limit is 2048 MiB"},
+		"killed":    {137, false, "", "signal 9"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
+			h.oom = tc.oom
 			n := start(t, h, "", nil)
 			s, _ := n.reserve("ann", "k")
 			n.untilState(s.ID, Ready)
 			if err := os.WriteFile(s.Paths.BoxLog, []byte(tc.log), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			h.mu.Lock()
-			h.oom = tc.oom
-			h.mu.Unlock()
 			h.die(s.ID, tc.code)
 			n.untilReleased(s.ID)
 			if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, tc.says) {
@@ -358,7 +356,7 @@ func TestGIMPThatRanOutOfMemoryIsTold(t *testing.T) {
 	s, _ := n.reserve("ann", "k")
 	n.untilState(s.ID, Ready)
 	h.mu.Lock()
-	h.oom = 1
+	h.oom = true
 	h.mu.Unlock()
 	h.say(s.ID, func(x *contract.Health) { x.GIMP.Restarts = 1 })
 	n.until(s.ID, "told of", func(s Session) bool {

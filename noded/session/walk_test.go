@@ -158,19 +158,14 @@ func (n *node) reopened(h *host, id string, before Record, known bool) {
 		return
 	}
 	n.until(id, "alive or known to have failed", func(s Session) bool {
-		task, err := h.Running(context.Background(), id)
-		return s.State == Failed || err == nil && task.Running && s.Health.Seq > 0 && (s.State == Ready || s.State == Connected || s.State == Detached)
+		return s.State == Failed || h.running(id) && s.Health.Seq > 0 && (s.State == Ready || s.State == Connected || s.State == Detached)
 	})
 	s, err := n.Get(id)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	task, err := h.Running(context.Background(), id)
-	if err != nil {
-		n.t.Fatal(err)
-	}
 	if s.State == Failed {
-		if task.Running {
+		if h.running(id) {
 			n.t.Fatalf("a session whose container runs has failed: %s", s.Reason)
 		}
 		return
@@ -181,8 +176,8 @@ func (n *node) reopened(h *host, id string, before Record, known bool) {
 	if before.Steps["streamer"] == Done && s.Worker != before.Worker {
 		n.t.Fatal("the session's streamer was replaced although it lived")
 	}
-	if !task.Running || !h.WorkerAlive(s.Worker) {
-		n.t.Fatalf("state %s, yet container running %v, streamer alive %v", s.State, task.Running, h.WorkerAlive(s.Worker))
+	if !h.running(id) || !h.WorkerAlive(s.Worker) {
+		n.t.Fatalf("state %s, yet container running %v, streamer alive %v", s.State, h.running(id), h.WorkerAlive(s.Worker))
 	}
 }
 
