@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"runtime"
@@ -276,12 +277,14 @@ func (a *archiveFile) checkLayer(ctx context.Context, layer ocispec.Descriptor, 
 	if p, ok := a.parts[blobName(layer.Digest)]; !ok || p.size != layer.Size {
 		return 0, bad("%s is missing or has another size than its %d bytes", layer.Digest, layer.Size)
 	}
+	if err := a.checkDigest(ctx, layer.Digest); err != nil {
+		return 0, err
+	}
 	packed, err := a.open(layer.Digest)
 	if err != nil {
 		return 0, err
 	}
-	packedSum := digest.SHA256.Digester()
-	stream, err := compression.DecompressStream(io.TeeReader(packed, packedSum.Hash()))
+	stream, err := compression.DecompressStream(packed)
 	if err != nil {
 		return 0, bad("%s: %v", layer.Digest, err)
 	}
@@ -294,14 +297,23 @@ func (a *archiveFile) checkLayer(ctx context.Context, layer ocispec.Descriptor, 
 	if got := sum.Digest(); got != diffID {
 		return 0, bad("%s unpacks to %s, its configuration says %s", layer.Digest, got, diffID)
 	}
-	// What follows the compressed data belongs to the blob too.
-	if _, err := io.Copy(io.Discard, io.TeeReader(packed, packedSum.Hash())); err != nil {
-		return 0, fmt.Errorf("read %s: %w", layer.Digest, err)
-	}
-	if got := packedSum.Digest(); got != layer.Digest {
-		return 0, bad("%s is damaged: its content is %s", layer.Digest, got)
-	}
 	return room - plain.left, nil
+}
+
+// checkDigest reads a blob through and compares it with its name.
+func (a *archiveFile) checkDigest(ctx context.Context, d digest.Digest) error {
+	r, err := a.open(d)
+	if err != nil {
+		return err
+	}
+	sum := digest.SHA256.Digester()
+	if _, err := io.Copy(sum.Hash(), &bounded{ctx: ctx, r: r, left: math.MaxInt64}); err != nil {
+		return fmt.Errorf("read %s: %w", d, err)
+	}
+	if got := sum.Digest(); got != d {
+		return bad("%s is damaged: its content is %s", d, got)
+	}
+	return nil
 }
 
 // checkLayerTar reads a layer's tar to its end and refuses names that lead out of the root.
@@ -346,7 +358,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	if b.left <= 0 {
-		return 0, fmt.Errorf("unpacks to more than %d GB", int64(maxUnpacked)>>30)
+		return 0, bad("unpacks to more than %d GB", int64(maxUnpacked)>>30)
 	}
 	n, err := b.r.Read(p)
 	b.left -= int64(n)

@@ -17,12 +17,12 @@ import (
 // cache keeps what each step made below one directory, named by the content of the step's inputs.
 type cache struct{ dir string }
 
-// stepsVersion is raised when the code of a step changes what it makes of the same inputs.
-const stepsVersion = 2
+// stepVersions are raised when the code of a step changes what it makes of the same inputs.
+var stepVersions = map[string]int{"base": 2, "toolchain": 2, "pen": 2, "profile": 3, "files": 2}
 
 // key names a step's inputs. Their JSON is hashed, so every field that matters must be in it.
 func key(step string, inputs any) (string, error) {
-	text, err := json.Marshal(map[string]any{"version": stepsVersion, "inputs": inputs})
+	text, err := json.Marshal(map[string]any{"version": stepVersions[step], "inputs": inputs})
 	if err != nil {
 		return "", fmt.Errorf("name the inputs of %s: %w", step, err)
 	}

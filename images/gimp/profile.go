@@ -40,6 +40,8 @@ func keepInProfile(name string) bool {
 	switch strings.TrimPrefix(name, profileInImage+"/") {
 	case "tmp", "backups", "CrashLog", "themerc":
 		return false
+	case "tags.xml": // GIMP 3.0 writes other checksums into it each time
+		return false
 	}
 	return !strings.HasSuffix(name, "~")
 }

@@ -1,0 +1,127 @@
+// Command easel-init is PID 1 of a session container: it starts the session's programs in order, each as soon as what it needs is ready, starts
+// again what dies, reaps what nobody waits for, tells the streamer how things stand, and ends it all within five seconds of a SIGTERM.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jezek/xgb"
+)
+
+func main() {
+	began := time.Now()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(began, log); err != nil {
+		fmt.Fprintln(os.Stderr, "easel-init:", err)
+		os.Exit(1)
+	}
+}
+
+func run(began time.Time, log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	home := os.Getenv("HOME")
+	if home == "" {
+		return errors.New("HOME is not set: the container must name the artist's home")
+	}
+	width, widthErr := side("EASEL_WIDTH", os.Getenv("EASEL_WIDTH"), usualWidth)
+	height, heightErr := side("EASEL_HEIGHT", os.Getenv("EASEL_HEIGHT"), usualHeight)
+	if err := errors.Join(widthErr, heightErr); err != nil {
+		return err
+	}
+	p := containerPaths(home)
+	if err := os.MkdirAll(p.runtime, 0o700); err != nil {
+		return fmt.Errorf("make the session's runtime directory: %w", err)
+	}
+	// For our own connection to X: its library looks nowhere else.
+	if err := os.Setenv("XAUTHORITY", p.authority); err != nil {
+		return err
+	}
+	xgb.Logger.SetOutput(io.Discard)
+
+	s := &session{paths: p, width: width, height: height, env: environment(os.Environ(), p), began: began, log: log}
+	services := s.services()
+	var names []string
+	for _, service := range services {
+		names = append(names, service.name)
+	}
+	s.board = newBoard(names)
+	announcer, err := announceAt(p.edge+"/init.sock", s.board, log)
+	if err != nil {
+		return err
+	}
+	return supervise(ctx, services, s.board, announcer, usualLimits, log)
+}
+
+// supervise keeps all services until ctx ends, then ends them: GIMP first, while it still has a screen to end on, and X and D-Bus last.
+func supervise(ctx context.Context, services []service, b *board, a *announcer, l limits, log *slog.Logger) error {
+	reaper := newReaper()
+	reaped := make(chan struct{})
+	stopReaping := make(chan struct{})
+	go func() { defer close(reaped); reaper.run(stopReaping) }()
+	defer func() { close(stopReaping); <-reaped }()
+
+	announcing, stopAnnouncing := context.WithCancel(context.Background())
+	var announcements sync.WaitGroup
+	announcements.Go(func() { a.run(announcing) })
+	defer func() { stopAnnouncing(); announcements.Wait() }()
+
+	stages := map[int]*stage{}
+	for _, s := range services {
+		n := endsInStage(s)
+		if stages[n] == nil {
+			stages[n] = newStage()
+		}
+		k := &keeper{service: s, reaper: reaper, board: b, limits: l, log: log}
+		stages[n].group.Go(func() { k.run(stages[n].ctx) })
+	}
+	<-ctx.Done()
+	log.Info("ending the session")
+	for n := range lastStage + 1 {
+		if stages[n] != nil {
+			stages[n].end()
+		}
+	}
+	return nil
+}
+
+// stage is services that end together.
+type stage struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+}
+
+func newStage() *stage {
+	s := &stage{}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+func (s *stage) end() {
+	s.cancel()
+	s.group.Wait()
+}
+
+const lastStage = 2
+
+// endsInStage says when a service ends: what can be asked first, what others need last.
+func endsInStage(s service) int {
+	switch {
+	case s.ask != nil:
+		return 0
+	case len(s.after) > 0:
+		return 1
+	default:
+		return lastStage
+	}
+}
