@@ -157,7 +157,10 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	canvas := newImage(t, p, x)
+	canvas, err := artist.NewImage(p, x)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}); err != nil {
 		t.Fatal(err)
 	}
@@ -175,9 +178,8 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 	const want = "héж日本"
 	eventually(t, 20*time.Second, "GIMP's text is "+want, func() error {
 		for _, c := range []string{"a", "c"} {
-			ctrl := browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}
-			k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0]), Modifiers: browser.Ctrl}
-			if err := errors.Join(p.KeyDown(ctrl), p.KeyDown(k), p.KeyUp(k), p.KeyUp(browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17})); err != nil {
+			k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0])}
+			if err := artist.Control(p, k); err != nil {
 				return err
 			}
 		}

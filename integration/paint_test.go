@@ -8,89 +8,7 @@ import (
 
 	"easel/integration/artist"
 	"easel/integration/browser"
-	"easel/integration/xclient"
 )
-
-// newImage makes GIMP show an empty white image that fills most of its window: File → New by keyboard, with the dialog's
-// defaults.
-func newImage(t *testing.T, p *browser.Page, x *xclient.Screen) image.Rectangle {
-	t.Helper()
-	if err := p.Move(900, 500); err != nil {
-		t.Fatal(err)
-	}
-	ctrlN := []browser.Key{{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}, {Key: "n", Code: "KeyN", Windows: 78, Modifiers: browser.Ctrl}}
-	for _, k := range ctrlN {
-		if err := p.KeyDown(k); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := p.KeyUp(ctrlN[1]); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.KeyUp(browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17}); err != nil {
-		t.Fatal(err)
-	}
-	// The dialog is up when the screen has changed and rests; Enter then accepts it.
-	time.Sleep(1500 * time.Millisecond)
-	if err := p.Type(browser.Key{Key: "Enter", Code: "Enter", Windows: 13}); err != nil {
-		t.Fatal(err)
-	}
-	var canvas image.Rectangle
-	eventually(t, 20*time.Second, "GIMP shows a white image", func() error {
-		img, err := grab(x)
-		if err != nil {
-			return err
-		}
-		canvas = whiteArea(img)
-		if canvas.Dx() < 300 || canvas.Dy() < 200 {
-			return fmt.Errorf("the largest white area is %v", canvas)
-		}
-		return nil
-	})
-	return canvas
-}
-
-func grab(x *xclient.Screen) (*image.RGBA, error) {
-	size, err := x.Size()
-	if err != nil {
-		return nil, err
-	}
-	return x.Grab(image.Rectangle{Max: size})
-}
-
-func isWhite(img *image.RGBA, x, y int) bool {
-	c := img.RGBAAt(x, y)
-	return c.R > 250 && c.G > 250 && c.B > 250
-}
-
-// whiteArea is the white rectangle around the longest white run of pixels.
-func whiteArea(img *image.RGBA) image.Rectangle {
-	b := img.Bounds()
-	best := image.Rectangle{}
-	for y := b.Min.Y; y < b.Max.Y; y += 8 {
-		for x := b.Min.X; x < b.Max.X; {
-			from := x
-			for x < b.Max.X && isWhite(img, x, y) {
-				x++
-			}
-			if x-from > best.Dx() {
-				best = image.Rect(from, y, x, y+1)
-			}
-			x++
-		}
-	}
-	if best.Empty() {
-		return best
-	}
-	mid := (best.Min.X + best.Max.X) / 2
-	for best.Min.Y > b.Min.Y && isWhite(img, mid, best.Min.Y-1) {
-		best.Min.Y--
-	}
-	for best.Max.Y < b.Max.Y && isWhite(img, mid, best.Max.Y) {
-		best.Max.Y++
-	}
-	return best
-}
 
 // thickness counts the dark pixels of a column of the picture.
 func thickness(img *image.RGBA, x int) int {
@@ -116,7 +34,10 @@ func TestPaintPressureTaper(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	canvas := newImage(t, p, x)
+	canvas, err := artist.NewImage(p, x)
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The paintbrush, with its size at 40 pixels or so whatever the profile says: P chooses it.
 	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
 		t.Fatal(err)

@@ -89,7 +89,7 @@ func (e *easel) openSession(ctx context.Context, up time.Duration) (*Target, err
 		return nil, err
 	}
 	return &Target{
-		Name: easelName, XSocket: s.GetXSocket(), XCookie: s.GetXCookie(), Page: e.page, Groups: e.groups, Overhead: e.daemons, Close: e.close,
+		Name: easelName, XSocket: s.GetXSocket(), XCookie: s.GetXCookie(), Page: e.page, HasGIMP: true, Groups: e.groups, Overhead: e.daemons, Close: e.close,
 		Starts: map[string]time.Duration{
 			"stack":          up,
 			"first window":   time.Duration(first.GetWindowMs()) * time.Millisecond,

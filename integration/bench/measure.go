@@ -28,6 +28,8 @@ type Result struct {
 	ClickFull  Quantiles // the whole screen turns to another colour
 	ClickPhoto Quantiles // the whole screen turns to another noisy photograph
 	Play       map[xclient.Kind]Motion
+	GIMP       Motion                              // the pen in GIMP itself; Easel alone
+	Stages     map[xclient.Kind]map[string]float64 // median ms of a picture's way, by the viewer's own stats; Easel alone
 	IdleCores  map[string]float64
 	Daemons    map[string]float64 // cores of what serves all sessions, idle
 	StillPSNR  float64            // dB, two seconds after the last change; infinite when exact
@@ -51,7 +53,7 @@ type Motion struct {
 
 // measure runs the whole plan against a target.
 func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Result, error) {
-	r := &Result{Name: t.Name, Play: map[xclient.Kind]Motion{}, Starts: t.Starts}
+	r := &Result{Name: t.Name, Play: map[xclient.Kind]Motion{}, Stages: map[xclient.Kind]map[string]float64{}, Starts: t.Starts}
 	steps := []struct {
 		name string
 		do   func() error
@@ -77,9 +79,15 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 			r.ClickPhoto, err = clicks(ctx, t, xclient.Target{Area: wholeScreen(), Photo: true}, plan.Clicks)
 			return
 		}},
-		{"paint", func() (err error) { r.Play[xclient.Paint], err = play(ctx, t, xclient.Paint, plan.Play); return }},
-		{"scroll", func() (err error) { r.Play[xclient.Scroll], err = play(ctx, t, xclient.Scroll, plan.Play); return }},
-		{"noise", func() (err error) { r.Play[xclient.Noise], err = play(ctx, t, xclient.Noise, plan.Play); return }},
+		{"paint", func() error { return r.play(ctx, t, xclient.Paint, plan.Play) }},
+		{"scroll", func() error { return r.play(ctx, t, xclient.Scroll, plan.Play) }},
+		{"noise", func() error { return r.play(ctx, t, xclient.Noise, plan.Play) }},
+		{"pen in GIMP", func() (err error) {
+			if t.HasGIMP {
+				r.GIMP, err = paintInGIMP(ctx, t, plan.Play)
+			}
+			return err
+		}},
 		{"still", func() (err error) { r.StillPSNR, err = still(ctx, t); return }},
 	}
 	for _, s := range steps {
@@ -89,6 +97,15 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 		}
 	}
 	return r, nil
+}
+
+// play measures a moving picture and what the viewer says of it.
+func (r *Result) play(ctx context.Context, t *Target, kind xclient.Kind, d time.Duration) (err error) {
+	if r.Play[kind], err = play(ctx, t, kind, d); err != nil || !t.HasGIMP {
+		return err
+	}
+	r.Stages[kind], err = stages(t)
+	return err
 }
 
 // idle measures the server while nothing happens, after what went before has settled.

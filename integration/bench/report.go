@@ -37,6 +37,18 @@ func report(w io.Writer, results []*Result) error {
 		})
 		row(fmt.Sprintf("%s %d Hz: server cores", k, k.Rate()), func(r *Result) string { return cores(r.Play[k].Cores) })
 	}
+	for _, k := range []xclient.Kind{xclient.Paint, xclient.Scroll, xclient.Noise} {
+		row(fmt.Sprintf("%s %d Hz: stages, median ms", k, k.Rate()), func(r *Result) string {
+			return dash(each(r.Stages[k], 0, func(v float64) string { return fmt.Sprintf("%.1f", v) }))
+		})
+	}
+	row("pen in GIMP, 60 samples/s: frames/s shown", func(r *Result) string {
+		if r.GIMP.Shown == 0 {
+			return "–"
+		}
+		return fmt.Sprintf("%.1f", r.GIMP.Shown)
+	})
+	row("pen in GIMP: cores, GIMP's own work among them", func(r *Result) string { return cores(r.GIMP.Cores) })
 	row("idle: server cores", func(r *Result) string { return cores(r.IdleCores) })
 	row("idle: daemons of all sessions, cores", func(r *Result) string { return cores(r.Daemons) })
 	row("still picture after 2 s, dB", func(r *Result) string { return decibel(r.StillPSNR) })
@@ -53,6 +65,13 @@ func (q Quantiles) String() string {
 		return "–"
 	}
 	return fmt.Sprintf("%.1f/%.1f", ms(q.P50), ms(q.P95))
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

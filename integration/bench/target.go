@@ -15,6 +15,8 @@ type Target struct {
 	Page    *browser.Page
 	// Groups finds the server's processes; the benchmark's own X client and the browser are not among them.
 	Groups func() (Groups, error)
+	// HasGIMP says that GIMP is on the screen and the page is Easel's viewer.
+	HasGIMP bool
 	// Overhead finds what the machine runs for all sessions together; may be nil.
 	Overhead func() (Groups, error)
 	// Starts are the times it took to get here, by what.

@@ -47,7 +47,18 @@ type Shown struct {
 
 // Watch collects every picture that the page shows for a while.
 func (p *Page) Watch(d time.Duration) ([]Shown, error) {
-	v, err := Eval[[]float64](p, d+20*time.Second, fmt.Sprintf("__probe.watch(%d)", d.Milliseconds()))
+	return p.WatchWhile(d, func() error { return nil })
+}
+
+// WatchWhile collects every picture that the page shows for a while, and does something in the page meanwhile.
+func (p *Page) WatchWhile(d time.Duration, do func() error) ([]Shown, error) {
+	if err := p.Do(fmt.Sprintf("window.__watch=__probe.watch(%d);0", d.Milliseconds())); err != nil {
+		return nil, err
+	}
+	if err := do(); err != nil {
+		return nil, err
+	}
+	v, err := Eval[[]float64](p, d+20*time.Second, "window.__watch")
 	if err != nil {
 		return nil, err
 	}
