@@ -1,0 +1,255 @@
+package directory_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"easel/coordinator/directory"
+	"easel/coordinator/nodetest"
+	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/cluster"
+	"easel/pkg/identity"
+)
+
+var signer = func() *identity.Signer {
+	s, err := identity.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
+	if err != nil {
+		panic(err)
+	}
+	return s
+}()
+
+// view is a membership that tests change.
+type view struct {
+	mu    sync.Mutex
+	nodes []cluster.Node
+}
+
+func (v *view) Nodes() []cluster.Node {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.nodes)
+}
+
+func (v *view) set(nodes ...cluster.Node) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.nodes = nodes
+}
+
+func two(t *testing.T) (*directory.Directory, *nodetest.Node, *nodetest.Node, *view) {
+	t.Helper()
+	a, b := nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())
+	v := &view{}
+	v.set(nodetest.Members{a, b}.Nodes()...)
+	d := directory.New("front", v, signer, slog.New(slog.DiscardHandler))
+	t.Cleanup(d.Close)
+	return d, a, b, v
+}
+
+func reserve(t *testing.T, d *directory.Directory, n *nodetest.Node, user, key string) directory.Session {
+	t.Helper()
+	s, created, err := d.Reserve(t.Context(), nodetest.Members{n}.Nodes()[0].Meta, &easelv1.ReserveRequest{User: user, Key: key})
+	if err != nil || !created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	return s
+}
+
+func TestListGathersFromEveryNode(t *testing.T) {
+	d, a, b, _ := two(t)
+	first := reserve(t, d, a, "ada", "1")
+	second := reserve(t, d, b, "ada", "2")
+	reserve(t, d, b, "bob", "1")
+	got := d.List(t.Context(), "ada", false)
+	if len(got.Sessions) != 2 || got.Sessions[0].GetId() != second.GetId() || got.Sessions[1].GetId() != first.GetId() {
+		t.Errorf("got %v, want ada's two, newest first", got.Sessions)
+	}
+	if got.Sessions[0].Node.Name != "node-b" || len(got.Unreachable) != 0 {
+		t.Errorf("got node %q, unreachable %v", got.Sessions[0].Node.Name, got.Unreachable)
+	}
+	if all := d.List(t.Context(), "", false); len(all.Sessions) != 3 {
+		t.Errorf("everybody has %d sessions, want 3", len(all.Sessions))
+	}
+}
+
+func TestListSaysWhichNodesDidNotAnswer(t *testing.T) {
+	d, a, b, _ := two(t)
+	reserve(t, d, a, "ada", "1")
+	b.Break(100)
+	got := d.List(t.Context(), "ada", false)
+	if len(got.Sessions) != 1 || !slices.Equal(got.Unreachable, []string{"node-b"}) {
+		t.Errorf("got %d sessions, unreachable %v", len(got.Sessions), got.Unreachable)
+	}
+}
+
+func TestAskingIsRepeatedWhileANodeIsAway(t *testing.T) {
+	d, a, _, _ := two(t)
+	a.Break(2)
+	reserve(t, d, a, "ada", "1")
+	if got := a.Calls("Reserve"); got != 3 {
+		t.Errorf("asked %d times, want 3", got)
+	}
+}
+
+func TestRefusalIsNotRepeated(t *testing.T) {
+	d, a, _, _ := two(t)
+	a.Refuse(connect.NewError(connect.CodeResourceExhausted, errors.New("4 of 4 sessions")))
+	_, _, err := d.Reserve(t.Context(), nodetest.Members{a}.Nodes()[0].Meta, &easelv1.ReserveRequest{User: "ada", Key: "1"})
+	if connect.CodeOf(err) != connect.CodeResourceExhausted || !strings.Contains(err.Error(), "4 of 4") {
+		t.Errorf("got %v", err)
+	}
+	if got := a.Calls("Reserve"); got != 1 {
+		t.Errorf("asked %d times, want once", got)
+	}
+}
+
+func TestFind(t *testing.T) {
+	d, a, b, v := two(t)
+	s := reserve(t, d, b, "ada", "1")
+	fresh := directory.New("other", v, signer, slog.New(slog.DiscardHandler)) // without a hint
+	defer fresh.Close()
+	for _, d := range []*directory.Directory{d, fresh} {
+		got, err := d.Find(t.Context(), s.GetId())
+		if err != nil || got.GetUser() != "ada" || got.Node.Name != "node-b" {
+			t.Fatalf("got %v on %q, %v", got.Session, got.Node.Name, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "../etc", "s" + strings.Repeat("b", 16), s.GetId() + "/"} {
+		if _, err := d.Find(t.Context(), bad); !errors.Is(err, directory.ErrNotFound) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	a.Break(100)
+	b.Break(100)
+	if _, err := d.Find(t.Context(), s.GetId()); !errors.Is(err, directory.ErrUnreachable) {
+		t.Errorf("a node that is away made its session %v, want ErrUnreachable", err)
+	}
+}
+
+// A restarting node says goodbye to the gossip, but its sessions run on and must not seem gone.
+func TestNodeThatLeftTheViewIsStillAsked(t *testing.T) {
+	d, _, b, v := two(t)
+	s := reserve(t, d, b, "ada", "1")
+	d.Nodes()
+	v.set()
+	if got, err := d.Find(t.Context(), s.GetId()); err != nil || got.GetId() != s.GetId() {
+		t.Errorf("its session: %v, %v", got.Session, err)
+	}
+	b.Break(100)
+	if got := d.List(t.Context(), "ada", false); !slices.Contains(got.Unreachable, "node-b") {
+		t.Errorf("unreachable %v, want node-b named", got.Unreachable)
+	}
+}
+
+func TestStop(t *testing.T) {
+	d, a, _, _ := two(t)
+	s := reserve(t, d, a, "ada", "1")
+	got, err := d.Stop(t.Context(), s, "the artist ended it")
+	if err != nil || got.Live() || got.GetReason() != "the artist ended it" {
+		t.Errorf("got %v, %v", got.Session, err)
+	}
+}
+
+func TestStatuses(t *testing.T) {
+	d, _, b, _ := two(t)
+	b.Break(100)
+	got := d.Statuses(t.Context())
+	if len(got) != 2 || got[0].Status.GetDegraded()[0] != "no GPU" || got[1].Status != nil || got[1].Err == nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestNodeWithAnotherKeyRefuses(t *testing.T) {
+	other, err := identity.NewSigner(ed25519.NewKeyFromSeed(slices.Repeat([]byte{1}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := nodetest.Start(t, "node-a", other.Public())
+	d := directory.New("front", nodetest.Members{n}, signer, slog.New(slog.DiscardHandler))
+	defer d.Close()
+	_, _, err = d.Reserve(t.Context(), d.Nodes()[0].Meta, &easelv1.ReserveRequest{User: "ada", Key: "1"})
+	if connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTokensStayOffPlainNetworks(t *testing.T) {
+	d, _, _, _ := two(t)
+	for _, meta := range []cluster.Meta{
+		{Name: "n", URL: "http://192.0.2.1:8443"}, {Name: "n", URL: "https://n", API: "http://gpu1.example.org"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, _, err := d.Reserve(ctx, meta, &easelv1.ReserveRequest{User: "ada", Key: "1"})
+		cancel()
+		if !errors.Is(err, directory.ErrInsecure) {
+			t.Errorf("%+v: %v", meta, err)
+		}
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	stolen := make(chan string, 1)
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		stolen <- r.Header.Get("Authorization")
+	}))
+	defer thief.Close()
+	node := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	defer node.Close()
+	d, _, _, _ := two(t)
+	if _, _, err := d.Reserve(t.Context(), cluster.Meta{Name: "n", URL: node.URL}, &easelv1.ReserveRequest{User: "ada", Key: "1"}); err == nil {
+		t.Error("a redirect counted as an answer")
+	}
+	select {
+	case <-stolen:
+		t.Error("the request went on to another host")
+	default:
+	}
+}
+
+func TestForeignSessionIDsAreRefused(t *testing.T) {
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"session":{"id":"../../etc/passwd","user":"ada"}}`))
+	}))
+	defer node.Close()
+	d, _, _, _ := two(t)
+	if s, _, err := d.Reserve(t.Context(), cluster.Meta{Name: "n", URL: node.URL}, &easelv1.ReserveRequest{User: "ada"}); err == nil {
+		t.Errorf("took %v", s.Session)
+	}
+}
+
+func TestLinkLetsOneUserIntoOneSession(t *testing.T) {
+	d, a, _, _ := two(t)
+	s := reserve(t, d, a, "ada", "1")
+	link, err := d.Link(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, token, _ := strings.Cut(link, "#token=")
+	if base != a.URL+"/s/"+s.GetId() {
+		t.Errorf("the link goes to %s", base)
+	}
+	v, err := identity.NewVerifier(signer.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := v.Verify(token, identity.SessionAudience(s.GetId()), time.Now())
+	if err != nil || c.Subject != "ada" || c.Scope != identity.ScopeView || c.Expires.Sub(c.IssuedAt) > time.Minute {
+		t.Errorf("the token says %+v, %v", c, err)
+	}
+	if again, _ := d.Link(s); again == link {
+		t.Error("two links carry the same token, but a token works once")
+	}
+}

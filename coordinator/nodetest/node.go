@@ -1,0 +1,236 @@
+// Package nodetest is a node for the coordinator's tests: NodeService over real HTTP, which checks real
+// tokens and keeps its sessions in memory.
+package nodetest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/api/easel/v1/easelv1connect"
+	"easel/pkg/cluster"
+	"easel/pkg/identity"
+)
+
+// Node is one fake node.
+type Node struct {
+	Name string
+	URL  string
+
+	t        testing.TB
+	verifier *identity.Verifier
+
+	mu       sync.Mutex
+	sessions []*easelv1.Session
+	refuse   error
+	broken   int // requests that find no node behind the address
+	delay    time.Duration
+	calls    map[string]int
+	capacity cluster.Capacity
+}
+
+// Start runs a node that trusts a coordinator's key, until the test ends.
+func Start(t testing.TB, name string, key ed25519.PublicKey) *Node {
+	t.Helper()
+	v, err := identity.NewVerifier(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{
+		Name: name, t: t, verifier: v, calls: map[string]int{},
+		capacity: cluster.Capacity{Name: name, Seq: 1, Total: 8, Images: []string{"easel/gimp"}, At: time.Now()},
+	}
+	mux := http.NewServeMux()
+	mux.Handle(easelv1connect.NewNodeServiceHandler(n, connect.WithInterceptors(connect.UnaryInterceptorFunc(n.intercept))))
+	server := httptest.NewServer(n.flaky(mux))
+	t.Cleanup(server.Close)
+	n.URL = server.URL
+	return n
+}
+
+// Refuse makes Reserve fail with err; nil ends that.
+func (n *Node) Refuse(err error) { n.set(func() { n.refuse = err }) }
+
+// Break makes the next requests find a proxy without a node behind it.
+func (n *Node) Break(requests int) { n.set(func() { n.broken = requests }) }
+
+// Slow makes Reserve take a while.
+func (n *Node) Slow(d time.Duration) { n.set(func() { n.delay = d }) }
+
+// Tell changes what gossip says of the node.
+func (n *Node) Tell(change func(*cluster.Capacity)) { n.set(func() { change(&n.capacity) }) }
+
+// SetState moves a session to another state.
+func (n *Node) SetState(id string, state easelv1.State, reason string) {
+	n.set(func() {
+		for _, s := range n.sessions {
+			if s.GetId() == id {
+				s.State, s.Reason = state, reason
+			}
+		}
+	})
+}
+
+// Calls returns how often a procedure, such as "Reserve", was called.
+func (n *Node) Calls(procedure string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls[procedure]
+}
+
+// Living returns how many sessions have not ended.
+func (n *Node) Living() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.living("", "")
+}
+
+func (n *Node) set(change func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change()
+}
+
+// Members is what gossip knows of some nodes.
+type Members []*Node
+
+// Nodes is the view.
+func (m Members) Nodes() []cluster.Node {
+	var all []cluster.Node
+	for _, n := range m {
+		n.mu.Lock()
+		all = append(all, cluster.Node{
+			Meta:     cluster.Meta{Role: cluster.RoleNode, Name: n.Name, URL: n.URL, Version: "test"},
+			Capacity: n.capacity, Seen: time.Now(),
+		})
+		n.mu.Unlock()
+	}
+	return all
+}
+
+func (n *Node) flaky(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.mu.Lock()
+		n.calls[r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]]++
+		broken := n.broken > 0
+		n.broken = max(0, n.broken-1)
+		n.mu.Unlock()
+		if broken {
+			http.Error(w, "no upstream", http.StatusBadGateway)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (n *Node) intercept(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		token, _ := strings.CutPrefix(req.Header().Get("Authorization"), "Bearer ")
+		claims, err := n.verifier.Verify(token, identity.NodeAudience(n.Name), time.Now())
+		if err != nil || claims.Scope != identity.ScopeControl {
+			return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("no good token"))
+		}
+		return next(ctx, req)
+	}
+}
+
+// living counts; n.mu is held.
+func (n *Node) living(user, key string) (count int) {
+	for _, s := range n.sessions {
+		ended := s.GetState() == easelv1.State_STATE_STOPPED || s.GetState() == easelv1.State_STATE_FAILED
+		if !ended && (user == "" || s.GetUser() == user && s.GetKey() == key) {
+			count++
+		}
+	}
+	return count
+}
+
+var letters = "abcdefghijklmnopqrstuvwxyz"
+
+// Reserve implements NodeService. It makes a second session of one key when asked twice at once: that a
+// coordinator does not is what tests want to see.
+func (n *Node) Reserve(ctx context.Context, req *connect.Request[easelv1.ReserveRequest]) (*connect.Response[easelv1.ReserveResponse], error) {
+	n.mu.Lock()
+	delay, refuse := n.delay, n.refuse
+	n.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(delay):
+	}
+	if refuse != nil {
+		return nil, refuse
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := len(n.sessions)
+	s := &easelv1.Session{
+		Id:   "s" + strings.Repeat("a", 12) + letters[len(n.Name)%26:][:1] + letters[int(n.Name[len(n.Name)-1])%26:][:1] + letters[i/26:][:1] + letters[i%26:][:1],
+		User: req.Msg.GetUser(), Key: req.Msg.GetKey(), Image: "easel/gimp", Class: "none",
+		State: easelv1.State_STATE_STARTING, Created: timestamppb.New(time.Now()),
+		XSocket: "/secret/host/path", Pids: &easelv1.Pids{Streamer: 42},
+		Times: []*easelv1.StateTime{{State: easelv1.State_STATE_RESERVED, At: timestamppb.Now()}},
+	}
+	n.sessions = append(n.sessions, s)
+	return connect.NewResponse(&easelv1.ReserveResponse{Session: clone(s), Created: true}), nil
+}
+
+// Get implements NodeService.
+func (n *Node) Get(_ context.Context, req *connect.Request[easelv1.GetRequest]) (*connect.Response[easelv1.GetResponse], error) {
+	s, err := n.find(req.Msg.GetId(), nil)
+	return connect.NewResponse(&easelv1.GetResponse{Session: s}), err
+}
+
+// List implements NodeService.
+func (n *Node) List(_ context.Context, req *connect.Request[easelv1.ListRequest]) (*connect.Response[easelv1.ListResponse], error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	answer := &easelv1.ListResponse{}
+	for _, s := range n.sessions {
+		ended := s.GetState() == easelv1.State_STATE_STOPPED || s.GetState() == easelv1.State_STATE_FAILED
+		if (req.Msg.GetUser() == "" || req.Msg.GetUser() == s.GetUser()) && (!ended || req.Msg.GetEnded()) {
+			answer.Sessions = append(answer.Sessions, clone(s))
+		}
+	}
+	return connect.NewResponse(answer), nil
+}
+
+// Stop implements NodeService.
+func (n *Node) Stop(_ context.Context, req *connect.Request[easelv1.StopRequest]) (*connect.Response[easelv1.StopResponse], error) {
+	s, err := n.find(req.Msg.GetId(), func(s *easelv1.Session) {
+		s.State, s.Reason = easelv1.State_STATE_STOPPED, req.Msg.GetReason()
+	})
+	return connect.NewResponse(&easelv1.StopResponse{Session: s}), err
+}
+
+// Status implements NodeService.
+func (n *Node) Status(context.Context, *connect.Request[easelv1.StatusRequest]) (*connect.Response[easelv1.StatusResponse], error) {
+	return connect.NewResponse(&easelv1.StatusResponse{Name: n.Name, Version: "test", Capacity: 8, Degraded: []string{"no GPU"}}), nil
+}
+
+func (n *Node) find(id string, change func(*easelv1.Session)) (*easelv1.Session, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.sessions {
+		if s.GetId() == id {
+			if change != nil {
+				change(s)
+			}
+			return clone(s), nil
+		}
+	}
+	return nil, connect.NewError(connect.CodeNotFound, errors.New("no such session"))
+}
+
+func clone(s *easelv1.Session) *easelv1.Session { return proto.Clone(s).(*easelv1.Session) }
