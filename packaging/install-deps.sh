@@ -27,20 +27,19 @@ known() {
 
 missing=()
 for section in "$@"; do
-  found=
+  wanted=$(entries "$section")
+  if [[ -z $wanted ]]; then
+    echo "$0: no section [$section] in $list" >&2
+    exit 2
+  fi
   while read -r entry; do
-    found=yes
     IFS='|' read -ra names <<<"$entry"
     have=
     for name in "${names[@]}"; do
       if command -v dpkg-query >/dev/null && installed "$name"; then have=yes; break; fi
     done
     [[ $have ]] || missing+=("$entry")
-  done < <(entries "$section")
-  if [[ -z $found ]]; then
-    echo "$0: no section [$section] in $list" >&2
-    exit 2
-  fi
+  done <<<"$wanted"
 done
 
 [[ ${#missing[@]} -gt 0 ]] || exit 0
