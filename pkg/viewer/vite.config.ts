@@ -7,8 +7,8 @@ export default defineConfig({
 		target: "es2022",
 		outDir: "dist",
 		assetsDir: "assets",
-		// dist/.gitkeep stays in git so that the Go embed finds the folder before the first build.
-		emptyOutDir: false,
+		// public/ brings .gitkeep back, which lets the Go embed find the folder before the first build.
+		emptyOutDir: true,
 		// Everything is a file: the page's policy allows no data: script or style.
 		assetsInlineLimit: 0,
 		modulePreload: { polyfill: false },

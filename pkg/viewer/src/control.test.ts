@@ -1,0 +1,50 @@
+import { describe, expect, it } from "vitest";
+import { parseControl } from "./control";
+
+const PNG = btoa("\x89PNG\r\n\x1a\nrest");
+const parse = (m: unknown) => parseControl(JSON.stringify(m));
+
+describe("parseControl", () => {
+	it("reads every message of the contract", () => {
+		expect(parse({ t: "screen", w: 1920, h: 1080 })).toEqual({ t: "screen", w: 1920, h: 1080 });
+		expect(parse({ t: "gimp", state: "restarting", restarts: 2 })).toEqual({
+			t: "gimp",
+			state: "restarting",
+			restarts: 2,
+		});
+		expect(parse({ t: "stats", fps: 60, stages: {} })).toEqual({ t: "stats", stats: { fps: 60, stages: {} } });
+		expect(parse({ t: "pong", id: 7 })).toEqual({ t: "pong", id: 7 });
+		expect(parse({ t: "replaced" })).toEqual({ t: "replaced" });
+		expect(parse({ t: "bye", reason: "stopped" })).toEqual({ t: "bye", reason: "stopped" });
+		expect(parse({ t: "cursor", id: 3 })).toEqual({ t: "cursor", id: "3", shape: null });
+		const c = parse({ t: "cursor", id: "a", x: 1, y: 2, w: 24, h: 24, png: PNG });
+		expect(c).toMatchObject({ t: "cursor", id: "a", shape: { x: 1, y: 2, w: 24, h: 24 } });
+	});
+
+	it("takes a hot spot that is left out as zero", () => {
+		expect(parse({ t: "cursor", id: 1, w: 24, h: 24, png: PNG })).toMatchObject({ shape: { x: 0, y: 0 } });
+	});
+
+	it.each([
+		["no text", new ArrayBuffer(3)],
+		["no JSON", "{"],
+		["no object", "[1]"],
+		["null", "null"],
+		["an unknown type", '{"t":"future"}'],
+		["no type", "{}"],
+		["a screen without end", '{"t":"screen","w":99999,"h":1}'],
+		["a screen of text", '{"t":"screen","w":"1","h":1}'],
+		["a cursor without id", `{"t":"cursor","x":0,"y":0,"w":1,"h":1,"png":"${PNG}"}`],
+		["a giant cursor", `{"t":"cursor","id":1,"x":0,"y":0,"w":4000,"h":1,"png":"${PNG}"}`],
+		["a cursor that is no PNG", `{"t":"cursor","id":1,"x":0,"y":0,"w":1,"h":1,"png":"${btoa("<svg></svg>")}"}`],
+		["a cursor that is no base64", '{"t":"cursor","id":1,"x":0,"y":0,"w":1,"h":1,"png":"%%"}'],
+		["a flood", JSON.stringify({ t: "bye", reason: "x".repeat(2 << 20) })],
+	])("refuses %s", (_what, data) => {
+		expect(parseControl(data)).toBeNull();
+	});
+
+	it("bounds a reason that will be shown", () => {
+		expect((parse({ t: "bye", reason: "x".repeat(5000) }) as { reason: string }).reason).toHaveLength(300);
+		expect(parse({ t: "bye", reason: { html: 1 } })).toEqual({ t: "bye", reason: "" });
+	});
+});

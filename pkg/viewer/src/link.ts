@@ -1,0 +1,67 @@
+// A way between this page and the remote screen. Peer (WebRTC) is the real one, Vnc the fallback.
+
+import type { CursorShape, Gimp, Quality } from "./control";
+import type { Size } from "./options";
+import type { Hand } from "./sender";
+import type { Path } from "./state";
+
+/** Why a link ended. */
+export type Ending =
+	| { kind: "lost"; why: string }
+	/** Another window took over. */
+	| { kind: "replaced" }
+	/** The node said goodbye: its status tells what became of the session. */
+	| { kind: "bye"; reason: string }
+	| { kind: "closed" };
+
+export interface Link {
+	readonly path: Path;
+	/** Where pointer and keyboard go; null when the link has its own (VNC). */
+	readonly hand: Hand | null;
+	/** Resolves once, when the link is over for whatever reason. */
+	readonly ended: Promise<Ending>;
+	/** Asks for a remote size. `scale` is the display's, in per cent. */
+	resize(size: Size, scale: number): void;
+	quality(value: Quality): void;
+	/** Whether the node's figures should come, once a second. */
+	watch(on: boolean): void;
+	/** The browser's own figures. */
+	figures(): Promise<Partial<Figures>>;
+	/** Ends the link and frees all it holds. May be called twice. */
+	close(): void;
+}
+
+/** What a link reports while it lives. */
+export interface LinkHost {
+	screen(size: Size): void;
+	cursor(id: string, shape: CursorShape | null): void;
+	gimp(gimp: Gimp): void;
+	/** The node's figures came. */
+	stats(stats: Record<string, unknown>): void;
+}
+
+/** What the browser itself can tell of a link. */
+export interface Figures {
+	codec: string;
+	profile: string;
+	chroma: string;
+	/** Bytes of video received. */
+	bytes: number;
+	/** Frames decoded. */
+	frames: number;
+	fps: number;
+	/** Milliseconds. */
+	rtt: number;
+	decode: number;
+	jitterBuffer: number;
+	packetsLost: number;
+	keyFrames: number;
+	width: number;
+	height: number;
+	path: Path;
+}
+
+/** The way cannot carry a picture here, though the node answers: another way may. */
+export class LinkError extends Error {
+	override readonly name = "LinkError";
+}

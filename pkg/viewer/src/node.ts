@@ -1,0 +1,167 @@
+// The node's HTTP face, as far as the page needs it (ARCHITECTURE.md, "Browser ⇄ node").
+
+import type { Size } from "./options";
+
+/** Why the node did not do what was asked. */
+export type Refusal =
+	/** No sign-in, or one for something else. */
+	| "denied"
+	/** There is no such session (any more). */
+	| "gone"
+	/** The node answers, but cannot now. */
+	| "unavailable"
+	/** Nothing answers. */
+	| "unreachable"
+	/** The node understood and refused this request for good. */
+	| "refused";
+
+export class NodeError extends Error {
+	constructor(
+		readonly refusal: Refusal,
+		message: string,
+		/** The portal's address for this session, where the node told it. */
+		readonly portal: string | null = null,
+	) {
+		super(message);
+		this.name = "NodeError";
+	}
+}
+
+export interface Status {
+	state: string;
+	reason: string;
+	gimp: { state: string; restarts: number } | null;
+	portal: string | null;
+}
+
+export interface Answer {
+	sdp: string;
+	/** Where to DELETE this peer; null when the node did not say. */
+	peer: string | null;
+}
+
+const QUICK = 10_000;
+/** The node holds a waiting status up to 20 s. */
+const LONG_POLL = 30_000;
+
+export class Node {
+	/** `base` is the session's address, `/s/ID`. */
+	constructor(private readonly base: string) {}
+
+	/** Trades the token of the address for the session's cookie. */
+	async signIn(token: string, signal: AbortSignal): Promise<void> {
+		const body = JSON.stringify({ token });
+		await this.ask("sign in", "auth", signal, QUICK, { method: "POST", body, headers: json });
+	}
+
+	/** The session's status; with `not`, waits (≤ 20 s) until the state is another. */
+	async status(signal: AbortSignal, not?: string): Promise<Status> {
+		const query = not === undefined ? "" : `?wait=${encodeURIComponent(not)}`;
+		const limit = not === undefined ? QUICK : LONG_POLL;
+		const r = await this.ask("ask for the session's state", `status${query}`, signal, limit, {});
+		return parseStatus(await r.json().catch(() => null));
+	}
+
+	async offer(sdp: string, signal: AbortSignal): Promise<Answer> {
+		const headers = { "Content-Type": "application/sdp" };
+		const r = await this.ask("start the picture", "whep", signal, QUICK, { method: "POST", body: sdp, headers });
+		const location = r.headers.get("Location");
+		const at = location === null ? null : new URL(location, new URL(`${this.base}/`, window.location.href));
+		const mine = at?.origin === window.location.origin && at.pathname.startsWith(`${this.base}/whep/`);
+		return { sdp: await r.text(), peer: mine ? at.pathname : null };
+	}
+
+	/** Ends a peer; sent even while the page goes away, and not waited for. */
+	hangUp(peer: string): void {
+		void fetch(peer, { method: "DELETE", keepalive: true }).catch(() => {});
+	}
+
+	/** Sets the remote size where there is no control channel. */
+	async resize(size: Size, scale: number, signal: AbortSignal): Promise<void> {
+		const body = JSON.stringify({ width: size.w, height: size.h, scale });
+		await this.ask("set the screen's size", "screen", signal, QUICK, { method: "POST", body, headers: json });
+	}
+
+	/** The streamer's own figures. */
+	async stats(signal: AbortSignal): Promise<Record<string, unknown>> {
+		const r = await this.ask("ask for figures", "stats", signal, QUICK, {});
+		const v: unknown = await r.json().catch(() => null);
+		return isObject(v) ? v : {};
+	}
+
+	/** Ends the session. */
+	async end(signal: AbortSignal): Promise<void> {
+		await this.ask("end the session", "", signal, QUICK, { method: "DELETE" });
+	}
+
+	vncAddress(): string {
+		const at = new URL(`${this.base}/vnc`, window.location.href);
+		at.protocol = at.protocol === "https:" ? "wss:" : "ws:";
+		return at.href;
+	}
+
+	private async ask(
+		doing: string,
+		path: string,
+		signal: AbortSignal,
+		limit: number,
+		init: RequestInit,
+	): Promise<Response> {
+		const url = path === "" ? this.base : `${this.base}/${path}`;
+		let r: Response;
+		try {
+			r = await fetch(url, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(limit)]) });
+		} catch (e) {
+			if (signal.aborted) throw e;
+			throw new NodeError("unreachable", `Could not ${doing}: the node does not answer.`);
+		}
+		if (r.ok) return r;
+		throw await refusal(doing, r);
+	}
+}
+
+const json = { "Content-Type": "application/json" };
+
+async function refusal(doing: string, r: Response): Promise<NodeError> {
+	const problem: unknown = await r.json().catch(() => null);
+	const p = isObject(problem) ? problem : {};
+	const said = [p.detail, p.title].find((v): v is string => typeof v === "string" && v !== "");
+	const message = said?.slice(0, 500) ?? `Could not ${doing}: the node answered ${r.status}.`;
+	return new NodeError(kindOf(r.status), message, portalOf(r) ?? link(p.portal));
+}
+
+// Link: <https://portal.example/>; rel="portal"
+function portalOf(r: Response): string | null {
+	const m = /<([^>]*)>\s*;\s*rel="?portal"?/.exec(r.headers.get("Link") ?? "");
+	return link(m?.[1]);
+}
+
+function kindOf(status: number): Refusal {
+	if (status === 401 || status === 403) return "denied";
+	if (status === 404 || status === 410) return "gone";
+	return status >= 500 || status === 429 || status === 409 || status === 425 ? "unavailable" : "refused";
+}
+
+/** Reads a status document; what is missing or malformed is empty. */
+export function parseStatus(v: unknown): Status {
+	const o = isObject(v) ? v : {};
+	const text = (f: unknown): string => (typeof f === "string" ? f.slice(0, 500) : "");
+	const g = isObject(o.gimp) ? o.gimp : null;
+	return {
+		state: text(o.state),
+		reason: text(o.reason),
+		gimp: g && { state: text(g.state), restarts: typeof g.restarts === "number" ? g.restarts : 0 },
+		portal: link(o.portal),
+	};
+}
+
+/** An address that is safe to link to. */
+export function link(v: unknown): string | null {
+	if (typeof v !== "string" || !URL.canParse(v)) return null;
+	const { protocol, href } = new URL(v);
+	return protocol === "https:" || protocol === "http:" ? href : null;
+}
+
+function isObject(v: unknown): v is Record<string, unknown> {
+	return typeof v === "object" && v !== null && !Array.isArray(v);
+}

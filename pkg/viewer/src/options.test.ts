@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { parseOptions, sessionBase } from "./options";
+
+describe("parseOptions", () => {
+	it("has defaults for an artist", () => {
+		expect(parseOptions("", "")).toEqual({
+			token: null,
+			unscaled: false,
+			chrome: true,
+			size: null,
+			vnc: false,
+			problems: [],
+			fragment: "",
+		});
+	});
+
+	it.each([
+		["?scale=1&chrome=0&size=1920x1080", "#token=ab_c-1.de-f_2"],
+		["", "#token=ab_c-1.de-f_2&scale=1&chrome=0&size=1920x1080"],
+		["", "#token=ab_c-1.de-f_2?scale=1&chrome=0&size=1920x1080"],
+		["?scale=1", "#chrome=0&token=ab_c-1.de-f_2&size=1920x1080"],
+		["", "#scale=1?chrome=0?size=1920x1080?token=ab_c-1.de-f_2"],
+	])("reads %s%s", (search, hash) => {
+		const o = parseOptions(search, hash);
+		expect(o).toMatchObject({ unscaled: true, chrome: false, size: { w: 1920, h: 1080 }, token: "ab_c-1.de-f_2" });
+		expect(o.problems).toEqual([]);
+		expect(o.fragment).not.toContain("token");
+	});
+
+	it("takes the token out of the fragment and leaves the rest", () => {
+		expect(parseOptions("", "#token=x.y&transport=vnc&scale=1").fragment).toBe("transport=vnc&scale=1");
+		expect(parseOptions("", "#token=x.y").fragment).toBe("");
+	});
+
+	it("takes no token from the query, which is logged on the way", () => {
+		expect(parseOptions("?token=x.y", "").token).toBeNull();
+	});
+
+	it("lets the fragment win over the query", () => {
+		expect(parseOptions("?size=800x600", "#size=1024x768").size).toEqual({ w: 1024, h: 768 });
+	});
+
+	it.each([
+		["?size=1921x1080", "1921x1080"],
+		["?size=100x100", "100x100"],
+		["?size=9000x600", "9000x600"],
+		["?size=big", "big"],
+		["?scale=2", "scale=2"],
+		["?chrome=no", "chrome=no"],
+		["?transport=pigeon", "pigeon"],
+		["?size=%E0%A4%A", "%E0%A4%A"],
+	])("says what is wrong with %s and goes on", (search, said) => {
+		const o = parseOptions(search, "");
+		expect(o.problems).toHaveLength(1);
+		expect(o.problems[0]).toContain(said);
+		expect(o.size).toBeNull();
+	});
+});
+
+describe("sessionBase", () => {
+	it.each([
+		["/s/s0123456789abcdef", "/s/s0123456789abcdef"],
+		["/s/s0123456789abcdef/", "/s/s0123456789abcdef"],
+		["/", null],
+		["/s/", null],
+		["/s/../x", null],
+	])("%s gives %s", (path, base) => {
+		expect(sessionBase(path)).toBe(base);
+	});
+});

@@ -1,0 +1,100 @@
+// What the page's address asks for. The fragment may hold options as well as the query, because the node's
+// session address ends in `#token=…` and tools append to it; `&` and `?` both separate.
+
+/** Bounds of the remote screen in pixels a side; the node has the same. */
+export const MIN_SIDE = 320;
+export const MAX_SIDE = 8192;
+
+export interface Size {
+	w: number;
+	h: number;
+}
+
+export interface Options {
+	/** Sign-in token, from the fragment alone: a query ends up in logs. */
+	token: string | null;
+	/** One remote pixel is one CSS pixel, at the page's top left corner. */
+	unscaled: boolean;
+	/** The tool strip and other things over the picture. */
+	chrome: boolean;
+	/** A fixed remote size; null follows the window. */
+	size: Size | null;
+	/** Use the VNC fallback from the start and stay there. */
+	vnc: boolean;
+	/** What was wrong with the address, for the artist to read. */
+	problems: string[];
+	/** The fragment to leave in the address: without the token. */
+	fragment: string;
+}
+
+function pairs(part: string): [string, string][] {
+	return part
+		.replace(/^[?#]/, "")
+		.split(/[?&#]/)
+		.filter((p) => p !== "")
+		.map((p) => {
+			const at = p.indexOf("=");
+			return at < 0 ? [p, ""] : [p.slice(0, at), decode(p.slice(at + 1))];
+		});
+}
+
+function decode(value: string): string {
+	try {
+		return decodeURIComponent(value);
+	} catch {
+		return value;
+	}
+}
+
+function flag(name: string, value: string, problems: string[], otherwise: boolean): boolean {
+	if (value === "1" || value === "true") return true;
+	if (value === "0" || value === "false") return false;
+	problems.push(`The address says ${name}=${value}: it can be 0 or 1.`);
+	return otherwise;
+}
+
+function parseSize(value: string, problems: string[]): Size | null {
+	const m = /^(\d{1,5})x(\d{1,5})$/.exec(value);
+	const w = Number(m?.[1]);
+	const h = Number(m?.[2]);
+	const fits = (side: number): boolean => side >= MIN_SIDE && side <= MAX_SIDE && side % 2 === 0;
+	if (m && fits(w) && fits(h)) return { w, h };
+	problems.push(
+		`The address says size=${value}: it must be like 1920x1080, even, and ${MIN_SIDE} to ${MAX_SIDE} a side.`,
+	);
+	return null;
+}
+
+/** Reads the options from location.search and location.hash. Where both name one, the fragment wins. */
+export function parseOptions(search: string, hash: string): Options {
+	const o: Options = {
+		token: null,
+		unscaled: false,
+		chrome: true,
+		size: null,
+		vnc: false,
+		problems: [],
+		fragment: "",
+	};
+	const fragment = pairs(hash);
+	for (const [name, value] of [...pairs(search), ...fragment]) {
+		if (name === "scale") o.unscaled = flag(name, value, o.problems, o.unscaled);
+		else if (name === "chrome") o.chrome = flag(name, value, o.problems, o.chrome);
+		else if (name === "size") o.size = parseSize(value, o.problems);
+		else if (name === "transport") {
+			o.vnc = value === "vnc";
+			if (!o.vnc && value !== "webrtc")
+				o.problems.push(`The address says transport=${value}: it can be webrtc or vnc.`);
+		}
+	}
+	for (const [name, value] of fragment) if (name === "token" && value !== "") o.token = value;
+	const rest = fragment.filter(([name]) => name !== "token");
+	o.fragment = rest.map(([n, v]) => (v === "" ? n : `${n}=${encodeURIComponent(v)}`)).join("&");
+	return o;
+}
+
+/** The session's address below the node, `/s/ID`, from location.pathname; null when the page lies elsewhere. */
+export function sessionBase(pathname: string): string | null {
+	const m = /^(.*\/s\/[a-z0-9]+)\/?$/.exec(pathname);
+	return m?.[1] ?? null;
+}

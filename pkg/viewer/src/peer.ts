@@ -1,0 +1,258 @@
+// The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels.
+
+import { parseControl, type Quality, type ToNode } from "./control";
+import { Heartbeat } from "./heartbeat";
+import { type Ending, type Figures, type Link, LinkError, type LinkHost } from "./link";
+import type { Node } from "./node";
+import type { Size } from "./options";
+import { readReport } from "./report";
+import { type Hand, Sender } from "./sender";
+import type { Path } from "./state";
+
+/** ICE says "disconnected" at every hiccup; this much of it (ms) is a broken link. */
+const HICCUP = 1500;
+/** A link without a picture for this long (ms) shows none at all. */
+const FIRST_PICTURE = 6000;
+/** The node repeats its first keyframe until a picture is confirmed; later ones are confirmed this often (ms). */
+const CONFIRM = 2000;
+
+export class Peer implements Link {
+	readonly hand: Hand;
+	readonly ended: Promise<Ending>;
+	path: Path = "direct";
+
+	private readonly sender: Sender;
+	private readonly beat: Heartbeat;
+	private readonly stop = new AbortController();
+	private end!: (e: Ending) => void;
+	private over = false;
+	private hiccup: ReturnType<typeof setTimeout> | null = null;
+	private confirming: ReturnType<typeof setInterval> | null = null;
+	private confirmed = 0;
+	private located: string | null = null;
+
+	private constructor(
+		private readonly pc: RTCPeerConnection,
+		private readonly channels: Channels,
+		private readonly receiver: RTCRtpReceiver,
+		private readonly video: HTMLVideoElement,
+		private readonly node: Node,
+		private readonly host: LinkHost,
+	) {
+		this.ended = new Promise((resolve) => {
+			this.end = resolve;
+		});
+		this.sender = new Sender(channels.input, channels.motion);
+		this.hand = this.sender;
+		this.beat = new Heartbeat(
+			(id) => this.say({ t: "ping", id }),
+			() => this.finish({ kind: "lost", why: "The node went quiet." }),
+		);
+		channels.control.onmessage = (e) => this.heard(e.data);
+		channels.control.onclose = () => this.finish({ kind: "lost", why: "The stream ended." });
+	}
+
+	/** Opens a link; throws NodeError when the node refuses and LinkError when the way does not open before `signal` aborts. */
+	static async dial(node: Node, video: HTMLVideoElement, host: LinkHost, signal: AbortSignal): Promise<Peer> {
+		if (!canDecodeH264()) throw new LinkError("This browser offers no H.264 video over WebRTC.");
+		const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
+		const peer = new Peer(pc, makeChannels(pc), transceiver.receiver, video, node, host);
+		try {
+			await peer.negotiate(transceiver, signal);
+			await peer.connected(signal);
+			peer.start();
+			return peer;
+		} catch (e) {
+			peer.close();
+			throw e;
+		}
+	}
+
+	resize(size: Size, scale: number): void {
+		this.say({ t: "resize", w: size.w, h: size.h, scale });
+	}
+
+	quality(value: Quality): void {
+		this.say({ t: "quality", value });
+	}
+
+	watch(on: boolean): void {
+		this.say({ t: "watch", on });
+	}
+
+	async figures(): Promise<Partial<Figures>> {
+		const f = readReport(await this.pc.getStats());
+		if (f.path) this.path = f.path;
+		if (this.beat.rtt !== null && f.rtt === undefined) f.rtt = this.beat.rtt;
+		// The node may learn how its picture is seen.
+		this.say({ t: "client", stats: f });
+		return f;
+	}
+
+	close(): void {
+		this.finish({ kind: "closed" });
+	}
+
+	private async negotiate(transceiver: RTCRtpTransceiver, signal: AbortSignal): Promise<void> {
+		const { receiver } = transceiver;
+		// Show each frame as soon as it is decoded.
+		if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+		this.pc.ontrack = (e) => {
+			this.video.srcObject = new MediaStream([e.track]);
+			// Muted video may always play; a pause while the page is hidden mends itself.
+			this.video.play().catch(() => {});
+		};
+		await this.pc.setLocalDescription();
+		// No candidate of ours is needed or told: the node is reachable, and learns our address from our first check.
+		const answer = await this.node.offer(this.pc.localDescription?.sdp ?? "", signal);
+		this.located = answer.peer;
+		await this.pc.setRemoteDescription({ type: "answer", sdp: answer.sdp }).catch((e: unknown) => {
+			throw new LinkError(`The node's answer does not fit this browser (${String(e)}).`);
+		});
+		if (transceiver.currentDirection !== "recvonly")
+			throw new LinkError("The node and this browser have no video format in common.");
+	}
+
+	private connected(signal: AbortSignal): Promise<void> {
+		const { pc, channels } = this;
+		return new Promise((resolve, reject) => {
+			const check = (): void => {
+				if (signal.aborted) reject(new LinkError("The network lets no direct stream through."));
+				else if (pc.connectionState === "failed" || pc.connectionState === "closed")
+					reject(new LinkError("The network lets no direct stream through."));
+				else if (pc.connectionState === "connected" && Object.values(channels).every((c) => c.readyState === "open"))
+					resolve();
+			};
+			signal.addEventListener("abort", check, { once: true, signal: this.stop.signal });
+			pc.onconnectionstatechange = check;
+			for (const c of Object.values(channels)) c.onopen = check;
+			check();
+		});
+	}
+
+	private start(): void {
+		this.pc.onconnectionstatechange = () => this.watchState();
+		this.watchState();
+		this.beat.start();
+		this.confirming = setInterval(() => this.confirm(), CONFIRM);
+		this.video.addEventListener("resize", () => this.confirmNext(), { signal: this.stop.signal });
+	}
+
+	private watchState(): void {
+		const state = this.pc.connectionState;
+		if (state === "failed" || state === "closed") {
+			this.finish({ kind: "lost", why: "The stream broke off." });
+		} else if (state === "disconnected") {
+			this.hiccup ??= setTimeout(() => this.finish({ kind: "lost", why: "The network went away." }), HICCUP);
+		} else if (this.hiccup !== null) {
+			clearTimeout(this.hiccup);
+			this.hiccup = null;
+		}
+	}
+
+	private heard(data: unknown): void {
+		const m = parseControl(data);
+		switch (m?.t) {
+			case "screen":
+				return this.host.screen(m);
+			case "cursor":
+				return this.host.cursor(m.id, m.shape);
+			case "gimp":
+				return this.host.gimp(m);
+			case "stats":
+				return this.host.stats(m.stats);
+			case "pong":
+				return this.beat.pong(m.id);
+			case "replaced":
+				return this.finish({ kind: "replaced" });
+			case "bye":
+				return this.finish({ kind: "bye", reason: m.reason });
+		}
+	}
+
+	private say(m: ToNode): void {
+		const { control } = this.channels;
+		if (control.readyState === "open") control.send(JSON.stringify(m));
+	}
+
+	/** Resolves with the first picture; throws LinkError when none comes. */
+	picture(): Promise<void> {
+		if (this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) {
+			this.confirmNext();
+			return Promise.resolve();
+		}
+		return new Promise((resolve, reject) => {
+			let waited = 0;
+			// A hidden page shows no frame and is no proof of anything: its time does not count.
+			const late = setInterval(() => {
+				if (!document.hidden) waited += 500;
+				if (waited >= FIRST_PICTURE) done(() => reject(new LinkError("The stream shows no picture in this browser.")));
+			}, 500);
+			const done = (then: () => void): void => {
+				clearInterval(late);
+				this.video.removeEventListener("loadeddata", shown);
+				then();
+			};
+			const shown = (): void => {
+				done(resolve);
+				this.confirmNext();
+			};
+			this.video.addEventListener("loadeddata", shown);
+			this.stop.signal.addEventListener("abort", () => done(() => reject(new LinkError("The stream ended."))));
+		});
+	}
+
+	// The next frame that is really shown; a hidden page shows none, so what has arrived must do there.
+	private confirmNext(): void {
+		if (this.over) return;
+		if (document.hidden || !("requestVideoFrameCallback" in this.video)) return this.seen(this.newest());
+		this.video.requestVideoFrameCallback((_now, frame) => {
+			if (!this.over) this.seen(frame.rtpTimestamp ?? this.newest());
+		});
+	}
+
+	private confirm(): void {
+		const frames = this.video.getVideoPlaybackQuality().totalVideoFrames;
+		if (frames === this.confirmed) return;
+		this.confirmed = frames;
+		this.seen(this.newest());
+	}
+
+	private newest(): number {
+		return this.receiver.getSynchronizationSources()[0]?.rtpTimestamp ?? 0;
+	}
+
+	private seen(rtp: number): void {
+		this.say({ t: "seen", rtp });
+	}
+
+	private finish(e: Ending): void {
+		if (this.over) return;
+		this.over = true;
+		this.stop.abort();
+		this.beat.stop();
+		this.sender.close();
+		if (this.hiccup !== null) clearTimeout(this.hiccup);
+		if (this.confirming !== null) clearInterval(this.confirming);
+		this.pc.onconnectionstatechange = null;
+		this.pc.close();
+		if (this.located !== null && e.kind !== "replaced") this.node.hangUp(this.located);
+		this.end(e);
+	}
+}
+
+type Channels = Record<"input" | "motion" | "control", RTCDataChannel>;
+
+function makeChannels(pc: RTCPeerConnection): Channels {
+	return {
+		input: pc.createDataChannel("input"),
+		motion: pc.createDataChannel("motion", { ordered: false, maxRetransmits: 0 }),
+		control: pc.createDataChannel("control"),
+	};
+}
+
+function canDecodeH264(): boolean {
+	const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs;
+	return codecs === undefined || codecs.some((c) => c.mimeType.toLowerCase() === "video/h264");
+}

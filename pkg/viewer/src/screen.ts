@@ -1,0 +1,126 @@
+// The element #screen: where the picture lies, and which remote size this window wants.
+
+import { type Layout, type Page, type Point, place, scalePercent, toRemote, wantedSize } from "./geometry";
+import type { Options, Size } from "./options";
+
+export interface ScreenParts {
+	/** #screen itself, which holds the others. */
+	root: HTMLElement;
+	video: HTMLVideoElement;
+	/** Layers above the video, in remote pixels. */
+	layers: HTMLCanvasElement[];
+}
+
+/** A dragged window edge is still (ms). */
+const SETTLED = 150;
+/** The picture of a new size is due this soon (ms) after the node tells of it. */
+const PICTURE_DUE = 500;
+
+export class Screen {
+	private layout: Layout;
+	private wanted: Size;
+	private next: Size | null = null;
+	private settling: ReturnType<typeof setTimeout> | null = null;
+	private due: ReturnType<typeof setTimeout> | null = null;
+	private readonly stop = new AbortController();
+
+	/** `wants` is told when the window wants another remote size; `laid` after the picture moved or grew. */
+	constructor(
+		private readonly parts: ScreenParts,
+		private readonly options: Pick<Options, "unscaled" | "size">,
+		private readonly wants: (size: Size, scale: number) => void,
+		private readonly laid: (layout: Layout) => void,
+	) {
+		const page = this.page();
+		this.wanted = options.size ?? wantedSize(page, options.unscaled);
+		this.layout = place(this.wanted, page, options.unscaled);
+		this.lay();
+		window.addEventListener("resize", this.changed, { signal: this.stop.signal });
+		parts.video.addEventListener("resize", this.pictureSized, { signal: this.stop.signal });
+		this.watchDensity();
+	}
+
+	get size(): Size {
+		return this.layout.remote;
+	}
+
+	/** The remote size to ask for now, and the display's scale in per cent. */
+	ask(): { size: Size; scale: number } {
+		return { size: this.wanted, scale: scalePercent(this.page(), this.options.unscaled) };
+	}
+
+	/** The node's screen has this size. The picture on show keeps its place until its successor comes, or is overdue. */
+	setRemote(size: Size, now = false): void {
+		if (this.due !== null) clearTimeout(this.due);
+		this.due = null;
+		this.next = size;
+		const { videoWidth, videoHeight } = this.parts.video;
+		if (now || videoWidth === 0 || (videoWidth === size.w && videoHeight === size.h)) this.takeNext();
+		else this.due = setTimeout(this.takeNext, PICTURE_DUE);
+	}
+
+	toRemote(clientX: number, clientY: number): Point {
+		// Only an unscaled page can be scrolled.
+		if (this.options.unscaled) return toRemote(this.layout, clientX + window.scrollX, clientY + window.scrollY);
+		return toRemote(this.layout, clientX, clientY);
+	}
+
+	close(): void {
+		this.stop.abort();
+		for (const t of [this.settling, this.due]) if (t !== null) clearTimeout(t);
+	}
+
+	private page(): Page {
+		return { w: window.innerWidth, h: window.innerHeight, dpr: window.devicePixelRatio || 1 };
+	}
+
+	private readonly changed = (): void => {
+		this.layout = place(this.layout.remote, this.page(), this.options.unscaled);
+		this.lay();
+		if (this.settling !== null) clearTimeout(this.settling);
+		this.settling = setTimeout(this.settled, SETTLED);
+	};
+
+	private readonly settled = (): void => {
+		this.settling = null;
+		if (this.options.size === null) this.wanted = wantedSize(this.page(), this.options.unscaled);
+		const { size, scale } = this.ask();
+		this.wants(size, scale);
+	};
+
+	private readonly pictureSized = (): void => {
+		const { videoWidth: w, videoHeight: h } = this.parts.video;
+		if (this.next?.w === w && this.next.h === h) this.takeNext();
+	};
+
+	private readonly takeNext = (): void => {
+		if (!this.next) return;
+		this.layout = place(this.next, this.page(), this.options.unscaled);
+		this.next = null;
+		this.lay();
+	};
+
+	private lay(): void {
+		const { left, top, w, h, remote } = this.layout;
+		const { style } = this.parts.root;
+		style.left = `${left}px`;
+		style.top = `${top}px`;
+		style.width = `${w}px`;
+		style.height = `${h}px`;
+		for (const layer of this.parts.layers) {
+			if (layer.width !== remote.w) layer.width = remote.w;
+			if (layer.height !== remote.h) layer.height = remote.h;
+		}
+		this.laid(this.layout);
+	}
+
+	// A window moved to another display changes its density without changing its size.
+	private watchDensity(): void {
+		const query = window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
+		const moved = (): void => {
+			this.changed();
+			if (!this.stop.signal.aborted) this.watchDensity();
+		};
+		query.addEventListener("change", moved, { once: true, signal: this.stop.signal });
+	}
+}

@@ -1,0 +1,126 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Channel, Sender } from "./sender";
+import { Device, SAMPLE_BYTES, type Sample } from "./wire";
+
+class FakeChannel implements Channel {
+	readyState: RTCDataChannelState = "open";
+	bufferedAmount = 0;
+	sent: DataView[] = [];
+	send(data: ArrayBuffer): void {
+		this.sent.push(new DataView(data));
+	}
+}
+
+const at = (x: number): Sample => ({ x, y: 0, pressure: 0, tiltX: 0, tiltY: 0, twist: 0, buttons: 0, time: x });
+const pointer = (v: DataView) => ({
+	device: v.getUint8(1),
+	count: v.getUint16(2, true),
+	barrier: v.getUint32(4, true),
+	first: v.getUint32(8, true),
+	xs: Array.from({ length: v.getUint16(2, true) }, (_, i) => v.getInt32(12 + i * SAMPLE_BYTES, true) / 256),
+});
+
+let input: FakeChannel;
+let motion: FakeChannel;
+let sender: Sender;
+beforeEach(() => {
+	vi.useFakeTimers();
+	input = new FakeChannel();
+	motion = new FakeChannel();
+	sender = new Sender(input, motion, () => Date.now());
+});
+afterEach(() => {
+	sender.close();
+	expect(vi.getTimerCount()).toBe(0);
+	vi.useRealTimers();
+});
+
+describe("Sender", () => {
+	it("repeats the last 16 samples under their own numbers", () => {
+		for (let i = 1; i <= 30; i++) sender.move(Device.mouse, [at(i)]);
+		const last = pointer(motion.sent[29] as DataView);
+		expect(last).toMatchObject({ count: 17, first: 14 });
+		expect(last.xs).toEqual(Array.from({ length: 17 }, (_, i) => 14 + i));
+	});
+
+	it("gives every sample one number, however many come at once", () => {
+		sender.move(
+			Device.pen,
+			Array.from({ length: 130 }, (_, i) => at(i + 1)),
+		);
+		const seen = new Map<number, number>();
+		for (const m of motion.sent) {
+			const p = pointer(m);
+			expect(m.byteLength).toBeLessThan(1200);
+			p.xs.forEach((x, i) => {
+				expect(seen.get(p.first + i) ?? x).toBe(x);
+				seen.set(p.first + i, x);
+			});
+		}
+		expect([...seen.keys()].sort((a, b) => a - b)).toEqual(Array.from({ length: 130 }, (_, i) => i + 1));
+	});
+
+	it("holds motion after a press behind that press, and carries motion before it along", () => {
+		sender.move(Device.mouse, [at(1), at(2)]);
+		sender.button(Device.mouse, 1, true, [at(3)]);
+		sender.move(Device.mouse, [at(4)]);
+		const press = input.sent[0] as DataView;
+		expect([press.getUint8(0), press.getUint32(4, true), press.getUint16(8, true), press.getUint32(10, true)]).toEqual([
+			2, 1, 3, 1,
+		]);
+		expect(pointer(motion.sent[0] as DataView).barrier).toBe(0);
+		expect(pointer(motion.sent[1] as DataView)).toMatchObject({ barrier: 1, first: 4, xs: [4] });
+	});
+
+	it("numbers reliable messages of every kind in one row", () => {
+		sender.key(true, 0, 0x61, 30);
+		sender.text("é");
+		sender.wheel(1, 2, 0, 120);
+		sender.proximity(Device.pen, true);
+		sender.release();
+		expect(input.sent.map((v) => [v.getUint8(0), v.getUint32(4, true)])).toEqual([
+			[4, 1],
+			[5, 2],
+			[3, 3],
+			[7, 4],
+			[6, 5],
+		]);
+	});
+
+	it("does not mix devices in one message", () => {
+		sender.move(Device.mouse, [at(1)]);
+		sender.move(Device.pen, [at(2)]);
+		expect(pointer(motion.sent[1] as DataView)).toMatchObject({ device: Device.pen, first: 2, xs: [2] });
+	});
+
+	it("repeats the last motion once when the hand rests, since nothing else will", () => {
+		sender.move(Device.mouse, [at(1)]);
+		vi.advanceTimersByTime(30);
+		sender.move(Device.mouse, [at(2)]);
+		vi.advanceTimersByTime(30);
+		expect(motion.sent).toHaveLength(2);
+		vi.advanceTimersByTime(1000);
+		expect(motion.sent).toHaveLength(3);
+		expect(pointer(motion.sent[2] as DataView)).toMatchObject({ first: 1, xs: [1, 2] });
+	});
+
+	it("drops motion, not presses, while the link stands still", () => {
+		motion.bufferedAmount = 1 << 20;
+		sender.move(Device.mouse, [at(1)]);
+		sender.button(Device.mouse, 1, true, [at(2)]);
+		expect(motion.sent).toHaveLength(0);
+		expect(input.sent).toHaveLength(1);
+	});
+
+	it("sends nothing on closed channels and uses up no number", () => {
+		input.readyState = "connecting";
+		motion.readyState = "closing";
+		sender.key(true, 0, 0x61, 30);
+		sender.move(Device.mouse, [at(1)]);
+		input.readyState = motion.readyState = "open";
+		sender.key(true, 0, 0x61, 30);
+		sender.move(Device.mouse, [at(1)]);
+		expect((input.sent[0] as DataView).getUint32(4, true)).toBe(1);
+		expect(pointer(motion.sent[0] as DataView).first).toBe(1);
+	});
+});

@@ -1,0 +1,429 @@
+// The viewer: finds out how the session is, keeps a link to it, and joins picture, hand and tools. One loop (run) says
+// what happens next; everything else only reports to it.
+
+import { Backoff, sleep } from "./backoff";
+import type { Gimp } from "./control";
+import { Cursor } from "./cursor";
+import { byId } from "./elements";
+import { density } from "./geometry";
+import { Keyboard, platformOf } from "./keyboard";
+import { type Ending, type Link, LinkError, type LinkHost } from "./link";
+import { type Node, NodeError } from "./node";
+import type { Options } from "./options";
+import { Panel } from "./panel";
+import { Peer } from "./peer";
+import { Pointer } from "./pointer";
+import { Screen } from "./screen";
+import type { Hand } from "./sender";
+import { type Event, initial, isOver, type State, step } from "./state";
+import { type Snapshot, Stats } from "./stats";
+import { Strip } from "./strip";
+import { Vnc } from "./vnc";
+
+/** A direct stream opens within this time (ms) or the fallback is taken. */
+const DIRECT_WITHIN = 5000;
+const FALLBACK_WITHIN = 10_000;
+/** While on the fallback, the direct stream is tried again after these times (ms), the last one over and over. */
+const DIRECT_AGAIN = [15_000, 30_000, 60_000, 120_000] as const;
+/** VNC tells nothing of GIMP: the node is asked this often (ms). */
+const ASK_GIMP = 5000;
+/** A long poll that comes back sooner (ms) without news is not asked again at once. */
+const POLL_AGAIN = 1000;
+
+export class Viewer {
+	private state: State = initial;
+	private link: Link | null = null;
+	private fallback = "";
+	private portal: string | null = null;
+	private gimp: Gimp | null = null;
+	private links = 0;
+	private pictured = false;
+	/** Wakes whoever waits before another try. */
+	private nap = new AbortController();
+	private readonly stop = new AbortController();
+	private readonly backoff = new Backoff();
+
+	private readonly root = byId("screen", HTMLDivElement);
+	private readonly video = byId("video", HTMLVideoElement);
+	private readonly vnc = byId("vnc", HTMLDivElement);
+	private readonly field = byId("keys", HTMLTextAreaElement);
+	private readonly cursor = new Cursor(this.root);
+	private readonly stats: Stats;
+	private readonly panel: Panel;
+	private readonly strip: Strip;
+	private readonly keyboard: Keyboard;
+	private readonly pointer: Pointer;
+	private readonly screen: Screen;
+
+	constructor(
+		private readonly node: Node,
+		private readonly options: Options,
+		private readonly id: string,
+	) {
+		this.stats = new Stats(
+			() => this.now(),
+			() => this.strip.draw(this.stats.snapshot()),
+		);
+		this.panel = new Panel(options.chrome, this.wake, this.wake);
+		this.strip = new Strip(options.chrome, {
+			quality: (value) => this.link?.quality(value),
+			capture: (on) => {
+				this.keyboard.capture = on;
+			},
+			overlay: (on) => this.stats.pin(on),
+			end: () => void this.endSession(),
+			leave: () => this.focus(),
+		});
+		this.keyboard = this.makeKeyboard();
+		this.pointer = this.makePointer();
+		const parts = { root: this.root, video: this.video, layers: [byId("exact", HTMLCanvasElement)] };
+		this.screen = new Screen(
+			parts,
+			options,
+			(size, scale) => this.link?.resize(size, scale),
+			(layout) => this.cursor.scale(density(layout)),
+		);
+		if (options.unscaled && options.size) document.documentElement.dataset.scrolls = "";
+		this.watchPage();
+		for (const p of options.problems) this.panel.say(p);
+		this.become(initial);
+	}
+
+	/** The phase the viewer is in, as a word. */
+	get phase(): string {
+		return this.state.phase;
+	}
+
+	/** What the stats overlay shows, at this moment. */
+	figures(): Snapshot {
+		return this.stats.snapshot();
+	}
+
+	/** Signs in and keeps the picture going until the session is over. */
+	async run(): Promise<void> {
+		try {
+			await this.signIn();
+			while (!this.over()) await this.once();
+		} catch (e) {
+			if (this.stop.signal.aborted) return;
+			console.error(e);
+			this.happen({ type: "broken", why: `The page itself failed: ${String(e)}. Reload it to try again.` });
+		} finally {
+			this.close();
+		}
+	}
+
+	// A used token is no harm where the cookie is still good: a reload brings it again.
+	private async signIn(): Promise<void> {
+		if (this.options.token === null) return;
+		try {
+			await this.node.signIn(this.options.token, this.stop.signal);
+		} catch (e) {
+			if (!(e instanceof NodeError)) throw e;
+			const known = await this.node.status(this.stop.signal).catch(() => null);
+			if (known === null && (e.refusal === "denied" || e.refusal === "refused")) this.refused(e);
+		}
+	}
+
+	/** One life of a link: wait for the session, open, stay, and see what came of it. */
+	private async once(): Promise<void> {
+		try {
+			if (!(await this.ready())) return;
+			this.happen({ type: "dialing" });
+			let link: Link | null = await this.dial();
+			while (link !== null) {
+				this.adopt(link);
+				const next = await this.stay(link);
+				link = "kind" in next ? null : next;
+				if ("kind" in next) await this.ended(next);
+			}
+		} catch (e) {
+			if (this.stop.signal.aborted) return;
+			if (e instanceof NodeError) this.refused(e);
+			else if (e instanceof LinkError) this.happen({ type: "lost", why: e.message });
+			else throw e;
+			if (!this.over()) await this.pause(this.backoff.next());
+		}
+	}
+
+	/** Waits until the session can show a picture; false when it never will. */
+	private async ready(): Promise<boolean> {
+		let known: string | undefined;
+		while (!this.over()) {
+			const asked = performance.now();
+			const status = await this.node.status(this.stop.signal, known);
+			this.portal = status.portal ?? this.portal;
+			switch (status.state) {
+				case "ready":
+				case "connected":
+				case "detached":
+					return true;
+				case "stopping":
+				case "stopped":
+					this.happen({ type: "over", why: status.reason });
+					return false;
+				case "failed":
+					this.happen({ type: "broken", why: status.reason || "It failed for a reason the node did not tell." });
+					return false;
+			}
+			this.happen({ type: "waiting", state: status.state });
+			if (known === status.state && performance.now() - asked < POLL_AGAIN) await this.pause(POLL_AGAIN);
+			known = status.state === "" ? undefined : status.state;
+		}
+		return false;
+	}
+
+	private async dial(): Promise<Link> {
+		if (this.options.vnc) this.fallback = "the address asks for it.";
+		// Who just needed the fallback gets it at once; the direct stream is tried from there.
+		if (this.fallback !== "") return this.dialVnc();
+		try {
+			return await this.dialDirect();
+		} catch (e) {
+			if (!(e instanceof LinkError)) throw e;
+			this.fallback = e.message;
+			return this.dialVnc();
+		}
+	}
+
+	private async dialDirect(): Promise<Link> {
+		const late = AbortSignal.timeout(DIRECT_WITHIN);
+		let peer: Peer;
+		try {
+			peer = await Peer.dial(this.node, this.video, this.host, AbortSignal.any([this.stop.signal, late]));
+		} catch (e) {
+			if (late.aborted) throw new LinkError(`No direct stream within ${DIRECT_WITHIN / 1000} seconds.`);
+			throw e;
+		}
+		// The first picture may need to know the size.
+		const { size, scale } = this.screen.ask();
+		peer.resize(size, scale);
+		try {
+			await peer.picture();
+			return peer;
+		} catch (e) {
+			peer.close();
+			throw e;
+		}
+	}
+
+	private async dialVnc(): Promise<Link> {
+		const late = AbortSignal.timeout(FALLBACK_WITHIN);
+		try {
+			const vnc = await Vnc.dial(this.node, this.vnc, this.host, AbortSignal.any([this.stop.signal, late]));
+			const { size, scale } = this.screen.ask();
+			vnc.resize(size, scale);
+			return vnc;
+		} catch (e) {
+			// The next try starts with the direct stream again.
+			this.fallback = "";
+			throw e;
+		}
+	}
+
+	/** `link` is what shows from now on. */
+	private adopt(link: Link): void {
+		const before = this.link;
+		this.link = link;
+		this.links++;
+		this.backoff.reset();
+		if (link.path !== "vnc") this.fallback = "";
+		before?.close();
+		this.video.hidden = link.path === "vnc";
+		this.pictured = true;
+		document.documentElement.dataset.pictured = "";
+		if (this.strip.chosen !== "auto" || link.path === "vnc") link.quality(this.strip.chosen);
+		this.stats.attach(link);
+		this.strip.open(link.path);
+		this.panel.showFallback(link.path === "vnc" ? this.fallback : null, !this.options.vnc);
+		this.happen({ type: "up" });
+		if (link.path === "vnc") void this.askForGimp(link);
+		this.focus();
+	}
+
+	/** Waits until the link ends, or a better one is there. */
+	private async stay(link: Link): Promise<Ending | Link> {
+		if (link.path !== "vnc" || this.options.vnc) return link.ended;
+		for (let tries = 0; ; tries++) {
+			const wait = DIRECT_AGAIN[Math.min(tries, DIRECT_AGAIN.length - 1)] ?? 0;
+			const ending = await Promise.race([link.ended, this.pause(wait).then(() => null)]);
+			if (ending !== null || this.stop.signal.aborted) return ending ?? link.ended;
+			try {
+				return await this.dialDirect();
+			} catch (e) {
+				if (!(e instanceof LinkError || e instanceof NodeError)) throw e;
+				this.panel.showFallback(this.fallback);
+			}
+		}
+	}
+
+	private async ended(e: Ending): Promise<void> {
+		this.letGo();
+		this.link = null;
+		this.stats.attach(null);
+		this.strip.offline();
+		this.cursor.reset();
+		if (e.kind === "lost") this.happen({ type: "lost", why: e.why });
+		else if (e.kind === "bye") this.happen({ type: "lost", why: e.reason });
+		else if (e.kind === "replaced") {
+			this.happen({ type: "replaced" });
+			await this.takenBack();
+		}
+	}
+
+	// Until the artist asks: windows that took turns by themselves would be worse.
+	private async takenBack(): Promise<void> {
+		await new Promise<void>((resolve) => {
+			this.nap.signal.addEventListener("abort", () => resolve(), { once: true });
+			this.stop.signal.addEventListener("abort", () => resolve(), { once: true });
+		});
+		this.happen({ type: "take-back" });
+	}
+
+	private async askForGimp(link: Link): Promise<void> {
+		while (this.link === link && !this.over()) {
+			await sleep(ASK_GIMP, this.stop.signal);
+			const status = await this.node.status(this.stop.signal).catch(() => null);
+			if (status?.gimp && this.link === link) this.heardGimp(status.gimp);
+		}
+	}
+
+	private heardGimp(gimp: Gimp): void {
+		const before = this.gimp;
+		this.gimp = gimp;
+		if (gimp.state === "failed" && before?.state !== "failed")
+			this.panel.say("GIMP does not start any more. End this session and open a new one; your files are kept.");
+		else if (gimp.state === "restarting" && before?.state !== "restarting")
+			this.panel.say("GIMP closed. It is starting again…");
+		else if (before && gimp.restarts > before.restarts)
+			this.panel.say("GIMP was restarted. What was not saved may be recoverable from its backups.");
+	}
+
+	private async endSession(): Promise<void> {
+		try {
+			await this.node.end(this.stop.signal);
+			this.happen({ type: "over", why: "You ended it." });
+			this.link?.close();
+		} catch (e) {
+			if (e instanceof NodeError) this.panel.say(e.message);
+		}
+	}
+
+	private refused(e: NodeError): void {
+		this.portal = e.portal ?? this.portal;
+		if (e.refusal === "denied") this.happen({ type: "denied", why: e.message });
+		else if (e.refusal === "gone") this.happen({ type: "over", why: e.message });
+		else if (e.refusal === "refused") this.happen({ type: "broken", why: e.message });
+		else this.happen({ type: "lost", why: e.message });
+	}
+
+	private happen(e: Event): void {
+		this.become(step(this.state, e));
+	}
+
+	private become(state: State): void {
+		this.state = state;
+		this.panel.show(state, this.pictured, this.portalLink());
+	}
+
+	// Who must sign in wants back into this very session.
+	private portalLink(): string | null {
+		if (this.portal === null || this.state.phase !== "signed-out") return this.portal;
+		return new URL(`sessions/${this.id}/open`, this.portal.endsWith("/") ? this.portal : `${this.portal}/`).href;
+	}
+
+	private over(): boolean {
+		return isOver(this.state.phase) || this.stop.signal.aborted;
+	}
+
+	private pause(ms: number): Promise<void> {
+		return sleep(ms, AbortSignal.any([this.stop.signal, this.nap.signal]));
+	}
+
+	/** Ends every wait: the artist, or the network, says that now is a good time. */
+	private readonly wake = (): void => {
+		this.nap.abort();
+		this.nap = new AbortController();
+	};
+
+	private readonly hand = (): Hand | null => (this.state.phase === "connected" ? (this.link?.hand ?? null) : null);
+
+	private readonly letGo = (): void => {
+		this.pointer.reset();
+		this.keyboard.reset();
+		this.link?.hand?.release();
+	};
+
+	private focus(): void {
+		if (this.state.phase !== "connected") return;
+		if (this.link instanceof Vnc) this.link.focus();
+		else this.keyboard.focus();
+	}
+
+	private readonly host: LinkHost = {
+		screen: (size) => this.screen.setRemote(size, this.link?.path === "vnc"),
+		cursor: (id, shape) => this.cursor.show(id, shape),
+		gimp: (gimp) => this.heardGimp(gimp),
+		stats: (stats) => this.stats.heard(stats),
+	};
+
+	private makeKeyboard(): Keyboard {
+		const host = {
+			hand: this.hand,
+			escape: () => this.strip.show(true),
+			letGo: this.letGo,
+			composing: () => {},
+		};
+		const { userAgentData } = navigator as Navigator & { userAgentData?: { platform?: string } };
+		return new Keyboard(this.field, host, platformOf(userAgentData?.platform || navigator.platform));
+	}
+
+	private makePointer(): Pointer {
+		const { keyboard } = this;
+		return new Pointer(this.root, {
+			hand: this.hand,
+			toRemote: (x, y) => this.screen.toRemote(x, y),
+			pressed: () => keyboard.focus(),
+			modifiers: (e) => keyboard.modifiers(e),
+			holdsControl: () => keyboard.holdsControl(),
+			withControl: (act) => keyboard.withControl(act),
+		});
+	}
+
+	private watchPage(): void {
+		const options = { signal: this.stop.signal };
+		window.addEventListener("blur", this.letGo, options);
+		window.addEventListener("focus", () => document.activeElement === document.body && this.focus(), options);
+		window.addEventListener("online", () => this.retry(), options);
+		document.addEventListener("visibilitychange", () => (document.hidden ? this.letGo() : this.retry()), options);
+		window.addEventListener("pagehide", () => {
+			this.letGo();
+			this.link?.close();
+		});
+		// A page that the browser kept and shows again has lost its link.
+		window.addEventListener("pageshow", (e) => e.persisted && window.location.reload(), options);
+	}
+
+	private retry(): void {
+		if (this.state.phase === "reconnecting") this.wake();
+	}
+
+	private now(): ReturnType<ConstructorParameters<typeof Stats>[0]> {
+		const { w: width, h: height } = this.screen.size;
+		const frames = this.link?.path === "vnc" ? 0 : this.video.getVideoPlaybackQuality().totalVideoFrames;
+		const reconnects = Math.max(0, this.links - 1);
+		return { state: this.state.phase, link: this.link, fallback: this.fallback, width, height, frames, reconnects };
+	}
+
+	private close(): void {
+		this.stop.abort();
+		this.link?.close();
+		this.link = null;
+		this.stats.attach(null);
+		this.pointer.close();
+		this.keyboard.close();
+		this.screen.close();
+		this.strip.close();
+		this.panel.showFallback(null);
+	}
+}
