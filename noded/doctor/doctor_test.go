@@ -58,7 +58,7 @@ func (f *fakeHost) NodedAnswers(string) bool                       { return f.no
 func (f *fakeHost) DiskFree(string) (uint64, error)                { return f.disk, nil }
 func (f *fakeHost) GPUs() ([]GPU, error)                           { return f.gpus, f.gpuErr }
 func (f *fakeHost) ClockSynchronised() (bool, error)               { return f.clock, nil }
-func (f *fakeHost) Listen(network, address string) error { return f.listen(network, address) }
+func (f *fakeHost) Listen(network, address string) error           { return f.listen(network, address) }
 
 func (f *fakeHost) Containerd(context.Context, string) (string, error) {
 	return f.containerd, f.containerErr
