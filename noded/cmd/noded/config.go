@@ -1,0 +1,276 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"easel/noded/session"
+	"easel/pkg/identity"
+	"easel/pkg/strictyaml"
+	"easel/pkg/telemetry"
+)
+
+// defaultConfig is read when no --config is given and it exists.
+const defaultConfig = "/etc/easel/noded.yaml"
+
+// Config is noded.yaml. Every field is also a flag: sessions.max is --sessions-max.
+type Config struct {
+	Name      string `yaml:"name"`
+	Listen    string `yaml:"listen"`
+	PublicURL string `yaml:"public_url"`
+	PortalURL string `yaml:"portal_url"`
+	TLS       struct {
+		Cert string `yaml:"cert"`
+		Key  string `yaml:"key"`
+	} `yaml:"tls"`
+	StateDir   string `yaml:"state_dir"`
+	RunDir     string `yaml:"run_dir"`
+	Cgroup     string `yaml:"cgroup"`
+	Containerd struct {
+		Address   string `yaml:"address"`
+		Namespace string `yaml:"namespace"`
+	} `yaml:"containerd"`
+	Image           string   `yaml:"image"`
+	Streamer        string   `yaml:"streamer"`
+	CoordinatorKeys []string `yaml:"coordinator_keys"`
+	Cluster         struct {
+		Bind    string   `yaml:"bind"`
+		Join    []string `yaml:"join"`
+		KeyFile string   `yaml:"key_file"`
+	} `yaml:"cluster"`
+	Media struct {
+		Addresses []string  `yaml:"addresses"`
+		Ports     PortRange `yaml:"ports"`
+	} `yaml:"media"`
+	Sessions struct {
+		Max          int           `yaml:"max"`
+		Memory       Bytes         `yaml:"memory"`
+		CPUs         float64       `yaml:"cpus"`
+		PIDs         int64         `yaml:"pids"`
+		HomeSize     Bytes         `yaml:"home_size"`
+		Grace        time.Duration `yaml:"grace"`
+		StartTimeout time.Duration `yaml:"start_timeout"`
+		UIDBase      uint32        `yaml:"uid_base"`
+	} `yaml:"sessions"`
+	Log struct {
+		Level  string `yaml:"level"`
+		Format string `yaml:"format"`
+	} `yaml:"log"`
+}
+
+// defaults is the configuration of a node that says nothing about itself.
+func defaults() Config {
+	var c Config
+	c.Name = hostName()
+	c.Listen = "127.0.0.1:8443"
+	c.StateDir, c.RunDir = "/var/lib/easel/noded", "/run/easel/noded"
+	c.Cgroup = "/easel"
+	c.Containerd.Address, c.Containerd.Namespace = "/run/easel/containerd/containerd.sock", "easel"
+	c.Image = "easel.local/gimp:trixie"
+	c.Streamer = beside("streamer")
+	c.Cluster.Bind = "127.0.0.1:7946"
+	c.Media.Addresses = []string{"127.0.0.1"}
+	c.Media.Ports = PortRange{50000, 50999}
+	c.Sessions.Max, c.Sessions.Memory, c.Sessions.CPUs, c.Sessions.PIDs = 8, 2<<30, 2, 512
+	c.Sessions.HomeSize = 4 << 30
+	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
+	c.Sessions.UIDBase = 10_000_000
+	c.Log.Level, c.Log.Format = "info", "text"
+	return c
+}
+
+var badInName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "node"
+	}
+	if name = strings.Trim(badInName.ReplaceAllString(name, "-"), "-._"); name == "" {
+		return "node"
+	}
+	return name[:min(len(name), 64)]
+}
+
+// beside is the path of a program that was installed with this one.
+func beside(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return "/usr/lib/easel/" + name
+	}
+	if real, err := filepath.EvalSymlinks(self); err == nil {
+		self = real
+	}
+	return filepath.Join(filepath.Dir(self), name)
+}
+
+// load reads the configuration: defaults, then the file, then what flags set. The result is complete.
+func load(path string, override func(*Config) error) (Config, error) {
+	c := defaults()
+	if path == "" {
+		if _, err := os.Stat(defaultConfig); err == nil {
+			path = defaultConfig
+		}
+	}
+	if path != "" {
+		if err := strictyaml.Load(path, &c); err != nil {
+			return c, err
+		}
+	}
+	if err := override(&c); err != nil {
+		return c, err
+	}
+	if c.PublicURL == "" {
+		c.PublicURL = c.scheme() + "://" + c.Listen
+	}
+	if err := c.validate(); err != nil {
+		if path == "" {
+			path = "the flags"
+		}
+		return c, fmt.Errorf("configuration of %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *Config) scheme() string {
+	if c.TLS.Cert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+var (
+	namePattern   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
+	cgroupPattern = regexp.MustCompile(`^(/[A-Za-z0-9][A-Za-z0-9._-]*)+$`)
+)
+
+// validate names every field that cannot be as it is.
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if !namePattern.MatchString(c.Name) {
+		bad("name", "%q: want 1 to 64 letters, digits, '.', '_' and '-'", c.Name)
+	}
+	c.validateNetwork(bad)
+	for field, path := range map[string]string{"state_dir": c.StateDir, "run_dir": c.RunDir, "containerd.address": c.Containerd.Address, "streamer": c.Streamer} {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+			bad(field, "%q: want an absolute path", path)
+		}
+	}
+	// A socket's address holds 107 characters: RUN/s/ID/worker/streamer.sock must fit.
+	if room := 107 - len("/s/sxxxxxxxxxxxxxxxx/worker/streamer.sock"); len(c.RunDir) > room {
+		bad("run_dir", "longer than %d characters: the sockets below it would not fit a socket's address", room)
+	}
+	if !cgroupPattern.MatchString(c.Cgroup) {
+		bad("cgroup", "%q: want a path below the cgroup root, such as /easel", c.Cgroup)
+	}
+	if c.Containerd.Namespace == "" {
+		bad("containerd.namespace", "must not be empty")
+	}
+	if c.Image == "" {
+		bad("image", "must name the session image, such as easel.local/gimp:trixie")
+	}
+	for i, key := range c.CoordinatorKeys {
+		if _, err := identity.ParsePublicKey(key); err != nil {
+			bad(fmt.Sprintf("coordinator_keys[%d]", i), "%v", err)
+		}
+	}
+	c.validateSessions(bad)
+	if _, err := telemetry.Logger(nil, c.Log.Level, c.Log.Format); err != nil {
+		bad("log", "%v", err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateNetwork(bad func(field, format string, args ...any)) {
+	host, _, err := net.SplitHostPort(c.Listen)
+	addr, addrErr := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		bad("listen", "%q: want address:port, such as 127.0.0.1:8443", c.Listen)
+	case addrErr != nil:
+		bad("listen", "%q: want an IP address before the port", c.Listen)
+	case !addr.IsLoopback() && c.TLS.Cert == "":
+		bad("listen", "%s is not loopback, so what crosses it must be encrypted: set tls.cert and tls.key", c.Listen)
+	case addr.IsUnspecified() && strings.HasSuffix(c.PublicURL, "://"+c.Listen):
+		bad("public_url", "must be set, as listen names no single address: the URL at which browsers reach this node")
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		bad("tls", "cert and key must both be set, or neither")
+	}
+	for field, text := range map[string]string{"public_url": c.PublicURL, "portal_url": c.PortalURL} {
+		u, err := url.Parse(text)
+		if text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "") {
+			bad(field, "%q: want scheme, host and port alone, such as https://node1.example.org", text)
+		}
+	}
+	if len(c.Media.Addresses) == 0 {
+		bad("media.addresses", "must name at least one of this host's addresses, to which browsers send")
+	}
+	for _, a := range c.Media.Addresses {
+		if ip, err := netip.ParseAddr(a); err != nil || ip.IsUnspecified() {
+			bad("media.addresses", "%q: want one of this host's IP addresses", a)
+		}
+	}
+	if c.Cluster.KeyFile != "" && !filepath.IsAbs(c.Cluster.KeyFile) {
+		bad("cluster.key_file", "%q: want an absolute path", c.Cluster.KeyFile)
+	}
+	if c.Cluster.KeyFile == "" && len(c.Cluster.Join) > 0 {
+		bad("cluster.key_file", "must be set to join a cluster: it holds the key that members share")
+	}
+}
+
+func (c *Config) validateSessions(bad func(field, format string, args ...any)) {
+	s := c.Sessions
+	if s.Max < 0 || s.Max > 1000 {
+		bad("sessions.max", "%d: want 0 to 1000", s.Max)
+	}
+	if ports := c.Media.Ports.Count(); ports < s.Max {
+		bad("media.ports", "%d ports are fewer than sessions.max (%d): each session takes one", ports, s.Max)
+	}
+	if s.Memory < 256<<20 {
+		bad("sessions.memory", "%s: GIMP needs at least 256MiB", s.Memory)
+	}
+	if s.CPUs < 0.1 || s.CPUs > 1024 {
+		bad("sessions.cpus", "%g: want 0.1 to 1024", s.CPUs)
+	}
+	if s.PIDs < 64 {
+		bad("sessions.pids", "%d: GIMP and its plug-ins need at least 64", s.PIDs)
+	}
+	if s.HomeSize < 64<<20 {
+		bad("sessions.home_size", "%s: want at least 64MiB", s.HomeSize)
+	}
+	for field, d := range map[string]time.Duration{"sessions.grace": s.Grace, "sessions.start_timeout": s.StartTimeout} {
+		if d < time.Second || d > 30*24*time.Hour {
+			bad(field, "%s: want 1s to 720h", d)
+		}
+	}
+	if s.UIDBase < 65536 || uint64(s.UIDBase)+uint64(max(1, s.Max))*65536 > 1<<32 {
+		bad("sessions.uid_base", "%d: want at least 65536, with 65536 uids for each of %d sessions above it", s.UIDBase, s.Max)
+	}
+}
+
+func (c *Config) admission() session.Admission {
+	return session.Admission{
+		Max:       c.Sessions.Max,
+		Limits:    session.Limits{Memory: int64(c.Sessions.Memory), CPUs: c.Sessions.CPUs, PIDs: c.Sessions.PIDs},
+		UIDBase:   c.Sessions.UIDBase,
+		PortFirst: c.Media.Ports.First, PortLast: c.Media.Ports.Last,
+		DiskFloor: diskFloor,
+	}
+}
+
+// diskFloor is what stays free in the state directory, in bytes: bbolt and homes must be able to write.
+const diskFloor = 512 << 20
+
+func (c *Config) adminSocket() string { return filepath.Join(c.RunDir, "noded.sock") }

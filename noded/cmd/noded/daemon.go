@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"easel/noded/gateway"
+	"easel/noded/runtime"
+	"easel/noded/session"
+	"easel/noded/volume"
+	"easel/pkg/failpoint"
+	"easel/pkg/identity"
+	"easel/pkg/telemetry"
+	"easel/pkg/viewer"
+)
+
+// Bounds of the daemon's start.
+const (
+	containerdPatience = time.Minute     // it may be starting beside us
+	databasePatience   = 5 * time.Second // an earlier noded may be ending
+)
+
+// daemon is "noded run": it serves until ctx ends, and leaves the sessions running.
+func daemon(ctx context.Context, args []string, stderr io.Writer) error {
+	c := newCommand("run", true)
+	if _, err := c.arguments(args, 0, 0, "no arguments"); err != nil {
+		return c.help(err, stderr)
+	}
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	log, err := telemetry.Logger(stderr, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("noded makes containers and mounts, which needs root: run it as root")
+	}
+	return serve(ctx, cfg, log)
+}
+
+// serve wires the parts together and runs them.
+func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	if err := makeDirs(cfg); err != nil {
+		return err
+	}
+	db, err := bbolt.Open(filepath.Join(cfg.StateDir, "noded.db"), 0o600, &bbolt.Options{Timeout: databasePatience})
+	if err != nil {
+		return fmt.Errorf("open %s/noded.db: %w; does another noded use it?", cfg.StateDir, err)
+	}
+	defer db.Close()
+	points, err := armed(log)
+	if err != nil {
+		return err
+	}
+	rt, err := dialContainerd(ctx, runtime.Options{
+		Address: cfg.Containerd.Address, Namespace: cfg.Containerd.Namespace, Cgroup: cfg.Cgroup, Log: log,
+	}, containerdPatience)
+	if err != nil {
+		return err
+	}
+	defer rt.Close()
+	registry := telemetry.Registry(telemetry.Version(version))
+	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry))
+	if err != nil {
+		return err
+	}
+	options, err := gatewayOptions(cfg, log, db, manager)
+	if err != nil {
+		return err
+	}
+	options.Registry, options.Metrics = registry, telemetry.MetricsHandler(registry, log)
+	gate, err := gateway.New(options)
+	if err != nil {
+		return err
+	}
+	return runAll(ctx, cfg, log, manager, gate)
+}
+
+func makeDirs(cfg Config) error {
+	unix.Umask(0o022)
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{cfg.StateDir, 0o700}, {cfg.RunDir, 0o711}, {filepath.Join(cfg.RunDir, "s"), 0o711}} {
+		if err := os.MkdirAll(d.path, d.mode); err != nil {
+			return fmt.Errorf("make %s: %w", d.path, err)
+		}
+		if err := os.Chmod(d.path, d.mode); err != nil {
+			return fmt.Errorf("make %s: %w", d.path, err)
+		}
+	}
+	return nil
+}
+
+// armed is the daemon's failpoints, as the environment sets them.
+func armed(log *slog.Logger) (*failpoint.Set, error) {
+	points := failpoint.New(session.Failpoints())
+	spec := os.Getenv(failpoint.Environment)
+	if err := points.Arm(spec); err != nil {
+		return nil, fmt.Errorf("%s: %w; \"noded failpoints\" lists them", failpoint.Environment, err)
+	}
+	if spec != "" {
+		log.Warn("failpoints are armed: this daemon is being tested", "points", spec)
+	}
+	return points, nil
+}
+
+func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime, points *failpoint.Set, metrics *session.Metrics) (*session.Manager, error) {
+	store, err := session.NewStore(db, log)
+	if err != nil {
+		return nil, err
+	}
+	parts := &outside{
+		Runtime: rt, streamer: cfg.Streamer, device: runtime.DeviceOf(cfg.StateDir),
+		limits: runtime.Limits{Memory: streamerMemory, CPUs: cfg.Sessions.CPUs, PIDs: streamerPIDs},
+	}
+	return session.New(session.Options{
+		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image,
+		Admission: cfg.admission(), Grace: cfg.Sessions.Grace, StartTimeout: cfg.Sessions.StartTimeout,
+		Media: cfg.Media.Addresses, LogLevel: cfg.Log.Level,
+		Store: store, Containers: parts, Workers: parts, Streamers: session.StreamerClient{}, Points: points,
+		Homes: &volume.Homes{StateDir: cfg.StateDir, RunDir: cfg.RunDir, Size: int64(cfg.Sessions.HomeSize), Log: log},
+		Host:  machine{stateDir: cfg.StateDir, media: cfg.Media.Addresses}, Metrics: metrics, Log: log,
+	}), nil
+}
+
+func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session.Manager) (gateway.Options, error) {
+	memory, err := gateway.NewMemory(db)
+	if err != nil {
+		return gateway.Options{}, err
+	}
+	page, err := viewer.Assets()
+	if err != nil {
+		return gateway.Options{}, err
+	}
+	o := gateway.Options{
+		Name: cfg.Name, PublicURL: cfg.PublicURL, PortalURL: cfg.PortalURL, Viewer: page, ViewerCSP: viewer.ContentSecurityPolicy,
+		Sessions: manager, Memory: memory, Log: log,
+		Ready: func() error {
+			if !manager.Settled() {
+				return errors.New("it is still taking up the sessions of before")
+			}
+			return nil
+		},
+	}
+	if o.Verifier, err = verifier(cfg); err != nil {
+		return o, err
+	}
+	if o.Verifier == nil {
+		log.Warn("coordinator_keys is empty: nobody can sign in to a session; \"coordinator key\" prints the key")
+	}
+	return o, nil
+}
+
+// verifier is nil when no coordinator's key is configured.
+func verifier(cfg Config) (gateway.Verifier, error) {
+	if len(cfg.CoordinatorKeys) == 0 {
+		return nil, nil
+	}
+	var keys []ed25519.PublicKey
+	for _, text := range cfg.CoordinatorKeys {
+		key, err := identity.ParsePublicKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("coordinator_keys: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return identity.NewVerifier(keys...)
+}
+
+// runAll runs the daemon's parts until ctx ends or one of them fails; each is waited for.
+func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, gate *gateway.Gateway) error {
+	servers, err := listen(cfg, log, gate)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return manager.Run(ctx) })
+	for _, s := range servers {
+		group.Go(func() error { return s.run(ctx) })
+	}
+	group.Go(func() error { return announce(ctx, cfg, log, manager) })
+	group.Go(func() error { return tellSystemd(ctx, log, manager) })
+	log.Info("noded runs", "version", telemetry.Version(version), "listen", cfg.Listen, "url", cfg.PublicURL)
+	err = group.Wait()
+	log.Info("noded ends; its sessions run on")
+	return err
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine answers what admission asks of this host.
+type machine struct {
+	stateDir string
+	media    []string
+}
+
+// MemAvailable is what the kernel thinks new work could take without swapping, in bytes.
+func (machine) MemAvailable() (int64, error) {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, fmt.Errorf("read the free memory: %w", err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		rest, ok := strings.CutPrefix(lines.Text(), "MemAvailable:")
+		if !ok {
+			continue
+		}
+		var kib int64
+		if _, err := fmt.Sscan(rest, &kib); err != nil {
+			return 0, fmt.Errorf("read the free memory: %q: %w", rest, err)
+		}
+		return kib << 10, nil
+	}
+	return 0, fmt.Errorf("read the free memory: /proc/meminfo has no MemAvailable")
+}
+
+// DiskFree is what root may still write below the state directory, in bytes.
+func (m machine) DiskFree() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(m.stateDir, &st); err != nil {
+		return 0, fmt.Errorf("read the free space of %s: %w", m.stateDir, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// PortFree tries the port on each of the media addresses.
+func (m machine) PortFree(port uint16) bool {
+	for _, a := range m.media {
+		addr, err := netip.ParseAddr(a)
+		if err != nil {
+			return false
+		}
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port)))
+		if err != nil {
+			return false
+		}
+		_ = conn.Close() // it held nothing
+	}
+	return true
+}

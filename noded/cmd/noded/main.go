@@ -1,0 +1,107 @@
+// Command noded is Easel's node daemon: it owns the sessions of its host. Beside "noded run" it carries
+// the operator's commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"easel/noded/session"
+	"easel/pkg/telemetry"
+)
+
+// version is set at link time.
+var version string
+
+// Exit codes: part of what scripts rely on.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+const usage = `usage: noded COMMAND [flags]
+
+  run                                   be the node daemon
+  status                                what the daemon has room for
+  session create --user U [--key K]     make a session
+  session list [--user U] [--all]       living sessions; --all: also ended ones
+  session inspect ID                    everything about one session
+  session stop ID… | --all              end sessions, and wait until they are gone
+  image build | import FILE [REF] | export [REF] FILE | list
+  doctor                                check this host
+  failpoints                            list where a test may interrupt the daemon
+  version
+
+Every command takes --config FILE (default ` + defaultConfig + `, where it exists); most take --json.
+"noded COMMAND -h" lists a command's flags.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := dispatch(ctx, args, stdout, stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "noded: %v\nTry \"noded help\".\n", err)
+		return exitUsage
+	case errors.Is(err, errUnhealthy):
+		return exitFailed // the findings said it all
+	}
+	fmt.Fprintf(stderr, "noded: %v\n", err)
+	return exitFailed
+}
+
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return wrongUse("a command is missing")
+	}
+	name, rest := args[0], args[1:]
+	switch name {
+	case "run":
+		return daemon(ctx, rest, stderr)
+	case "status":
+		return status(ctx, rest, stdout, stderr)
+	case "session":
+		return sessions(ctx, rest, stdout, stderr)
+	case "image":
+		return images(ctx, rest, stdout, stderr)
+	case "doctor":
+		return examine(ctx, rest, stdout, stderr)
+	case "failpoints":
+		return failpoints(rest, stdout, stderr)
+	case "version", "--version":
+		fmt.Fprintln(stdout, telemetry.Version(version))
+		return nil
+	case "help", "-h", "--help":
+		fmt.Fprint(stdout, usage)
+		return nil
+	}
+	return wrongUse("there is no command %q", name)
+}
+
+// failpoints lists the daemon's failpoints, one a line, so that a test can walk them all.
+func failpoints(args []string, stdout, stderr io.Writer) error {
+	c := newCommand("failpoints", false)
+	if _, err := c.arguments(args, 0, 0, "no arguments"); err != nil {
+		return c.help(err, stderr)
+	}
+	for _, name := range session.Failpoints() {
+		fmt.Fprintln(stdout, name)
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package gateway
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"easel/pkg/identity"
+	"easel/pkg/problem"
+)
+
+const (
+	cookieKeySize = 32
+	cookieNonce   = 12
+	cookieVersion = "v1"
+	maxAuthBody   = 4096 // bytes
+)
+
+// cookies makes and checks the cookie that lets a browser into one session. It names no user and holds no
+// secret of the coordinator's; it is good as long as the session, whose id is never given twice.
+type cookies struct {
+	key    []byte
+	secure bool
+}
+
+func (c cookies) mac(id, nonce string) []byte {
+	m := hmac.New(sha256.New, c.key)
+	_, _ = io.WriteString(m, "easel-cookie-v1\x00"+id+"\x00"+nonce) // a hash never fails
+	return m.Sum(nil)
+}
+
+func (c cookies) make(id string) *http.Cookie {
+	var raw [cookieNonce]byte
+	_, _ = rand.Read(raw[:]) // never fails, by its contract
+	nonce := base64.RawURLEncoding.EncodeToString(raw[:])
+	return &http.Cookie{
+		Name: "easel_" + id, Value: cookieVersion + "." + nonce + "." + base64.RawURLEncoding.EncodeToString(c.mac(id, nonce)),
+		Path: "/s/" + id, HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteStrictMode,
+	}
+}
+
+// valid takes constant time in what the cookie says.
+func (c cookies) valid(id, value string) bool {
+	version, rest, _ := strings.Cut(value, ".")
+	nonce, sum, ok := strings.Cut(rest, ".")
+	if !ok || version != cookieVersion || len(nonce) != base64.RawURLEncoding.EncodedLen(cookieNonce) {
+		return false
+	}
+	got, err := base64.RawURLEncoding.Strict().DecodeString(sum)
+	return err == nil && hmac.Equal(got, c.mac(id, nonce))
+}
+
+// signedIn lets through who holds the session's cookie.
+func (g *Gateway) signedIn(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id := r.PathValue("id")
+		for _, cookie := range r.CookiesNamed("easel_" + id) {
+			if g.cookies.valid(id, cookie.Value) {
+				next(w, r)
+				return
+			}
+		}
+		g.refuse(w, "open the session from the portal: this browser is not signed in to it")
+	}
+}
+
+// refuse says that a sign-in is needed, and where.
+func (g *Gateway) refuse(w http.ResponseWriter, detail string) {
+	if g.PortalURL != "" {
+		w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"portal\"", g.PortalURL))
+	}
+	problem.Write(w, http.StatusUnauthorized, "Not signed in", detail)
+}
+
+// auth trades a coordinator's token for the session's cookie.
+func (g *Gateway) auth(w http.ResponseWriter, r *http.Request) {
+	if !g.sign.allow(r.RemoteAddr, time.Now()) {
+		w.Header().Set("Retry-After", "10")
+		problem.Write(w, http.StatusTooManyRequests, "Too many sign-ins", "wait ten seconds and open the session from the portal again")
+		return
+	}
+	token, err := readToken(w, r)
+	if err != nil {
+		problem.Write(w, http.StatusBadRequest, "Malformed sign-in", err.Error())
+		return
+	}
+	id := r.PathValue("id")
+	claims, err := g.verify(token, identity.SessionAudience(id))
+	if err != nil {
+		g.Log.Info("a sign-in was refused", "session", id, "from", r.RemoteAddr, "error", err)
+		g.refuse(w, fmt.Sprintf("%v: open the session from the portal again", err))
+		return
+	}
+	s, ok := g.sessionOf(w, id)
+	if !ok {
+		return
+	}
+	if s.State.Ended() {
+		problem.Write(w, http.StatusGone, "Session ended", reasonOf(s))
+		return
+	}
+	switch err := g.Memory.Use(claims.ID, claims.Expires.Add(identity.Leeway), time.Now()); {
+	case errors.Is(err, ErrUsed):
+		g.Log.Warn("a used token was sent again", "session", id, "from", r.RemoteAddr)
+		g.refuse(w, "the link was opened before: open the session from the portal again")
+		return
+	case err != nil:
+		g.Log.Error("cannot remember a token", "error", err)
+		problem.Write(w, http.StatusInternalServerError, "", "the node cannot sign you in; its log says why")
+		return
+	}
+	g.Log.Info("signed in", "session", id, "user", claims.Subject, "from", r.RemoteAddr)
+	http.SetCookie(w, g.cookies.make(id))
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+var errNoCoordinator = errors.New("this node knows no coordinator (coordinator_keys is empty)")
+
+func (g *Gateway) verify(token, audience string) (identity.Claims, error) {
+	if g.Verifier == nil {
+		return identity.Claims{}, errNoCoordinator
+	}
+	return g.Verifier.Verify(token, audience, time.Now())
+}
+
+// readToken reads {"token": "…"}.
+func readToken(w http.ResponseWriter, r *http.Request) (string, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return "", errors.New("want a body of type application/json")
+	}
+	var body struct {
+		Token *string `json:"token"`
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAuthBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&body); err != nil || body.Token == nil {
+		return "", errors.New(`want {"token": "…"}`)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return "", errors.New("something follows the JSON document")
+	}
+	return *body.Token, nil
+}

@@ -1,0 +1,112 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/identity"
+
+	"easel/noded/session"
+)
+
+// nodeService answers coordinators and the operator's command line.
+type nodeService struct{ sessions Sessions }
+
+// maxMessage bounds a NodeService request, in bytes.
+const maxMessage = 64 << 10
+
+func connectLimits() []connect.HandlerOption {
+	return []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage)}
+}
+
+// coordinator lets through who holds a token for this node's control.
+func (g *Gateway) coordinator(next http.Handler) http.Handler {
+	refuse := connect.NewErrorWriter(connectLimits()...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		err := errors.New("a bearer token for this node is needed")
+		if ok {
+			var claims identity.Claims
+			claims, err = g.verify(token, identity.NodeAudience(g.Name))
+			if err == nil && claims.Scope != identity.ScopeControl {
+				err = errors.New("the token does not allow control of the node")
+			}
+		}
+		if err != nil {
+			g.Log.Info("a call of NodeService was refused", "from", r.RemoteAddr, "error", err)
+			_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, err)) // the caller may be gone
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (n *nodeService) Reserve(ctx context.Context, req *connect.Request[easelv1.ReserveRequest]) (*connect.Response[easelv1.ReserveResponse], error) {
+	q := session.Request{User: req.Msg.User, Key: req.Msg.Key, Class: req.Msg.Class, Image: req.Msg.Image}
+	s, created, err := n.sessions.Reserve(ctx, q)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return connect.NewResponse(&easelv1.ReserveResponse{Session: s.Proto(), Created: created}), nil
+}
+
+func (n *nodeService) Get(_ context.Context, req *connect.Request[easelv1.GetRequest]) (*connect.Response[easelv1.GetResponse], error) {
+	s, err := n.sessions.Get(req.Msg.Id)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return connect.NewResponse(&easelv1.GetResponse{Session: s.Proto()}), nil
+}
+
+func (n *nodeService) List(_ context.Context, req *connect.Request[easelv1.ListRequest]) (*connect.Response[easelv1.ListResponse], error) {
+	all, err := n.sessions.List(req.Msg.User, req.Msg.Ended)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	resp := &easelv1.ListResponse{}
+	for i := range all {
+		resp.Sessions = append(resp.Sessions, all[i].Proto())
+	}
+	return connect.NewResponse(resp), nil
+}
+
+func (n *nodeService) Stop(ctx context.Context, req *connect.Request[easelv1.StopRequest]) (*connect.Response[easelv1.StopResponse], error) {
+	s, err := n.sessions.Stop(ctx, req.Msg.Id, req.Msg.Reason)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return connect.NewResponse(&easelv1.StopResponse{Session: s.Proto()}), nil
+}
+
+func (n *nodeService) Status(ctx context.Context, _ *connect.Request[easelv1.StatusRequest]) (*connect.Response[easelv1.StatusResponse], error) {
+	s, err := n.sessions.Status(ctx)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return connect.NewResponse(s.Proto()), nil
+}
+
+// connectError gives an error the code that tells a coordinator what to do: another node, later, or never.
+func connectError(err error) error {
+	var refusal *session.Refusal
+	switch {
+	case errors.As(err, &refusal) && refusal.Reason == "draining":
+		return connect.NewError(connect.CodeUnavailable, err)
+	case errors.As(err, &refusal) && (refusal.Reason == "image" || refusal.Reason == "class"):
+		return connect.NewError(connect.CodeFailedPrecondition, err)
+	case errors.As(err, &refusal):
+		return connect.NewError(connect.CodeResourceExhausted, err)
+	case errors.Is(err, session.ErrNotFound):
+		return connect.NewError(connect.CodeNotFound, err)
+	case errors.Is(err, session.ErrInvalid):
+		return connect.NewError(connect.CodeInvalidArgument, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeUnavailable, err)
+	}
+	return connect.NewError(connect.CodeInternal, err)
+}

@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"easel/noded/session"
+	"easel/pkg/problem"
+)
+
+// statusWait bounds a long poll for a change.
+const statusWait = 20 * time.Second
+
+// statusDocument is what a viewer learns of its session.
+type statusDocument struct {
+	ID       string        `json:"id"`
+	State    session.State `json:"state"`
+	Reason   string        `json:"reason"`
+	GIMP     gimpDocument  `json:"gimp"`
+	Portal   string        `json:"portal"`
+	Expires  *time.Time    `json:"expires"`
+	Degraded []string      `json:"degraded"`
+}
+
+type gimpDocument struct {
+	State    string `json:"state"`
+	Restarts int    `json:"restarts"`
+	WindowMS int64  `json:"window_ms"`
+}
+
+func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	s, ok := g.sessionOf(w, id)
+	if !ok {
+		return
+	}
+	if wait := r.URL.Query().Get("wait"); wait != "" {
+		state, ok := stateOf(wait)
+		if !ok {
+			problem.Write(w, http.StatusBadRequest, "", "wait must name the state that you know, such as \"starting\"")
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), statusWait)
+		defer cancel()
+		var err error
+		if s, err = g.Sessions.Await(ctx, id, state); err != nil {
+			problem.Write(w, http.StatusNotFound, "No such session", "the session was forgotten")
+			return
+		}
+	}
+	gimp := s.GIMP()
+	document := statusDocument{
+		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.PortalURL, Degraded: s.Health.Degraded,
+		GIMP: gimpDocument{State: gimp.State, Restarts: gimp.Restarts, WindowMS: s.WindowMS},
+	}
+	if !s.Expires.IsZero() {
+		document.Expires = &s.Expires
+	}
+	if document.Degraded == nil {
+		document.Degraded = []string{}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(document) // the viewer may be gone
+}
+
+// end is the artist's wish to end the session.
+func (g *Gateway) end(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	if _, ok := g.sessionOf(w, id); !ok {
+		return
+	}
+	if _, err := g.Sessions.Stop(r.Context(), id, "the artist ended it"); err != nil {
+		g.Log.Error("cannot end a session", "session", id, "error", err)
+		problem.Write(w, http.StatusInternalServerError, "", "the node cannot end the session now: try again")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func reasonOf(s session.Session) string {
+	if s.Reason == "" {
+		return "the session has ended"
+	}
+	return "the session has ended: " + s.Reason
+}
