@@ -286,9 +286,20 @@ func TestKeysMeanWhatTheBrowserSays(t *testing.T) {
 		shift bool
 		key   Key
 	}{
-		{false, Key{'a', 30}}, {true, Key{'A', 30}}, {true, Key{'/', 8}}, {true, Key{'?', 12}}, {false, Key{'z', 21}},
-		{false, Key{'A', 30}}, {true, Key{'a', 30}}, {false, Key{0xe9, 3}}, {false, Key{0xdf, 12}}, {false, Key{0x20ac + 0x01000000, 18}},
-		{false, Key{0x01000416, 39}}, {true, Key{0x01000416, 39}}, {false, Key{0x01003042, 4}}, {false, Key{0xffb1, 79}},
+		{false, Key{'a', 30}},
+		{true, Key{'A', 30}},
+		{true, Key{'/', 8}},
+		{true, Key{'?', 12}},
+		{false, Key{'z', 21}},
+		{false, Key{'A', 30}},
+		{true, Key{'a', 30}},
+		{false, Key{0xe9, 3}},
+		{false, Key{0xdf, 12}},
+		{false, Key{0x20ac + 0x01000000, 18}},
+		{false, Key{0x01000416, 39}},
+		{true, Key{0x01000416, 39}},
+		{false, Key{0x01003042, 4}},
+		{false, Key{0xffb1, 79}},
 	} {
 		if step.shift {
 			if err := k.Press(shift); err != nil {

@@ -44,6 +44,13 @@ func (r *Region) Add(a image.Rectangle) {
 	}
 }
 
+// Pending tells whether there is damage to take.
+func (r *Region) Pending() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.rects) > 0
+}
+
 // Take moves what is there into buf and says when the first of it came.
 func (r *Region) Take(buf []image.Rectangle) ([]image.Rectangle, time.Time) {
 	r.mu.Lock()

@@ -1,0 +1,55 @@
+package stream
+
+import "image"
+
+// Codec makes encoders. It is a dependency, so that this package is built and tested without any particular one.
+type Codec interface {
+	Open(size image.Point, q Quality) (Encoder, error)
+}
+
+// Encoder keeps a picture of the screen and encodes it. It is for one goroutine.
+type Encoder interface {
+	// Update takes over what differs within the rectangles from pix, a whole screen of BGRX rows stride bytes apart, and
+	// returns how much did, 0 for nothing.
+	Update(pix []byte, stride int, rects []image.Rectangle) (int, error)
+	// Encode encodes the picture; key asks for a frame that needs none before it, qp above 0 sets the quantiser. What it returns is good until
+	// the next call.
+	Encode(key bool, qp int) (Packet, error)
+	SetQuality(q Quality) error
+	Info() CodecInfo
+	Close()
+}
+
+// Packet is one encoded frame: H.264 NAL units without start codes.
+type Packet struct {
+	NALs  [][]byte
+	Key   bool
+	Bytes int
+}
+
+// Quality bounds what an encoder makes: Factor is x264's constant rate factor, Kbps the rate over time, BufferMS
+// how much of it one frame may take at once.
+type Quality struct {
+	Factor   float64
+	Kbps     int
+	BufferMS int
+}
+
+// CodecInfo names an encoder and what it makes.
+type CodecInfo struct{ Codec, Profile, Chroma, Encoder string }
+
+// frameBufferMS is how much of the rate one frame may take.
+const frameBufferMS = 60
+
+// qualities are what the viewer may choose. Finest is the quantiser at which a still picture is left alone.
+var qualities = map[string]struct {
+	factor float64
+	finest int
+	share  float64 // of the rate
+}{
+	"auto":  {23, 12, 1},
+	"sharp": {18, 10, 1},
+	"fast":  {28, 16, 0.5},
+}
+
+const defaultQuality = "auto"

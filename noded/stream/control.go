@@ -1,0 +1,135 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/display"
+)
+
+// maxControl and maxClientStats bound what a viewer may say on the control channel, in bytes.
+const (
+	maxControl     = 16 << 10
+	maxClientStats = 8 << 10
+)
+
+// Kinds of control message from a viewer.
+const (
+	controlSeen    = "seen"
+	controlResize  = "resize"
+	controlQuality = "quality"
+	controlPing    = "ping"
+	controlClient  = "client"
+	controlWatch   = "watch"
+)
+
+// errUnknownControl is a control message of a kind that this version does not know; newer viewers may send such.
+var errUnknownControl = errors.New("unknown kind of control message")
+
+// controlMessage is one message of the control channel from the viewer, whichever fields its kind has.
+type controlMessage struct {
+	T     string          `json:"t"`
+	RTP   uint32          `json:"rtp"`
+	W     float64         `json:"w"`
+	H     float64         `json:"h"`
+	Scale float64         `json:"scale"`
+	Value string          `json:"value"`
+	ID    json.RawMessage `json:"id"`
+	On    bool            `json:"on"`
+	Stats json.RawMessage `json:"stats"`
+}
+
+// parseControl reads one control message.
+func parseControl(b []byte) (controlMessage, error) {
+	var m controlMessage
+	if len(b) > maxControl {
+		return m, fmt.Errorf("read a control message: %d bytes, at most %d are taken", len(b), maxControl)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(&m); err != nil {
+		return controlMessage{}, fmt.Errorf("read a control message: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return controlMessage{}, errors.New("read a control message: something follows the JSON document")
+	}
+	switch m.T {
+	case controlSeen, controlResize, controlWatch:
+	case controlQuality:
+		if _, ok := qualities[m.Value]; !ok {
+			return controlMessage{}, fmt.Errorf("read a control message: there is no quality %.20q", m.Value)
+		}
+	case controlPing:
+		if len(m.ID) > 64 {
+			return controlMessage{}, errors.New("read a control message: the ping's id is longer than 64 bytes")
+		}
+	case controlClient:
+		if len(m.Stats) > maxClientStats {
+			return controlMessage{}, fmt.Errorf("read a control message: %d bytes of stats", len(m.Stats))
+		}
+	default:
+		return controlMessage{}, fmt.Errorf("%w: %.20q", errUnknownControl, m.T)
+	}
+	return m, nil
+}
+
+// maxPixels bounds a screen's area: encoding more in time is beyond any machine, and each pixel takes memory three times.
+const maxPixels = 7680 * 4320
+
+// screenSize makes a size that a screen may have of what a viewer asked for: whole, even, within bounds.
+func screenSize(w, h float64) contract.Size {
+	side := func(v float64) int {
+		if !(v >= contract.MinSide) { // NaN as well
+			return contract.MinSide
+		}
+		return int(min(v, contract.MaxSide)) &^ 1
+	}
+	s := contract.Size{Width: side(w), Height: side(h)}
+	if s.Width*s.Height > maxPixels {
+		s.Height = max(maxPixels/s.Width&^1, contract.MinSide)
+	}
+	return s
+}
+
+// Control messages to the viewer.
+type (
+	screenMessage struct {
+		T string `json:"t"`
+		W int    `json:"w"`
+		H int    `json:"h"`
+	}
+	cursorMessage struct {
+		T   string `json:"t"`
+		ID  uint32 `json:"id"`
+		X   int    `json:"x,omitempty"`
+		Y   int    `json:"y,omitempty"`
+		W   int    `json:"w,omitempty"`
+		H   int    `json:"h,omitempty"`
+		PNG string `json:"png,omitempty"`
+	}
+	gimpMessage struct {
+		T        string `json:"t"`
+		State    string `json:"state"`
+		Restarts int    `json:"restarts"`
+	}
+	pongMessage struct {
+		T  string          `json:"t"`
+		ID json.RawMessage `json:"id"`
+	}
+	byeMessage struct {
+		T      string `json:"t"`
+		Reason string `json:"reason,omitempty"`
+	}
+	statsMessage struct {
+		T string `json:"t"`
+		Stats
+	}
+)
+
+func cursorFull(c display.Cursor) cursorMessage {
+	return cursorMessage{T: "cursor", ID: c.ID, X: c.HotX, Y: c.HotY, W: c.Width, H: c.Height, PNG: base64.StdEncoding.EncodeToString(c.PNG)}
+}

@@ -1,0 +1,208 @@
+package stream
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"easel/pkg/display"
+)
+
+// handQueue is how many messages may wait to be applied; beyond it the channels push back on the viewer.
+const handQueue = 256
+
+// typist is a keyboard of the present X server.
+type typist interface {
+	Press(k display.Key) error
+	Release(k display.Key)
+	ReleaseAll()
+	Text(s string) error
+}
+
+// hand puts a viewer's input into the session. One goroutine, run, owns everything in it but the queue.
+type hand struct {
+	queue    chan message
+	keyboard func() typist // nil while there is no X server
+	pen      *pen
+	log      *slog.Logger
+
+	seq     sequence
+	near    [3]bool
+	buttons [3]map[uint8]bool
+	last    [3]sample
+}
+
+func newHand(keyboard func() typist, p *pen, log *slog.Logger) *hand {
+	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, pen: p, log: log}
+	for i := range h.buttons {
+		h.buttons[i] = make(map[uint8]bool)
+	}
+	return h
+}
+
+// push queues a message, and waits while the queue is full.
+func (h *hand) push(ctx context.Context, m message) {
+	select {
+	case h.queue <- m:
+	case <-ctx.Done():
+	}
+}
+
+// run applies messages until ctx ends, and then lets everything go, so that nothing stays pressed; a value on drop has it let go too.
+func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
+	defer h.pen.close()
+	defer h.letGo()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if d := h.seq.deadline(); !d.IsZero() {
+			timer.Reset(time.Until(d))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-h.queue:
+			h.seq.take(m, time.Now(), h.apply)
+			for range len(h.queue) { // what came together goes out together
+				h.seq.take(<-h.queue, time.Now(), h.apply)
+			}
+		case <-drop:
+			h.letGo()
+		case now := <-timer.C:
+			h.seq.release(now, h.apply)
+		}
+		h.pen.flush()
+	}
+}
+
+func (h *hand) apply(m message) {
+	switch m.Kind {
+	case kindPointer:
+		h.move(m)
+	case kindButton:
+		h.button(m)
+	case kindWheel:
+		h.pen.add(record{Kind: penMotion, Device: toPointer, X: m.X, Y: m.Y})
+		h.pen.add(record{Kind: penScroll, Device: toPointer, X: m.DX, Y: m.DY})
+	case kindProximity:
+		if d := deviceOf(m.Device); d != toPointer && h.near[d] != m.Down {
+			h.proximity(d, m.Down)
+		}
+	case kindRelease:
+		h.letGo()
+	case kindKey, kindText:
+		h.pen.flush() // pointer and keys keep their order
+		h.key(m)
+	}
+}
+
+func (h *hand) key(m message) {
+	k := h.keyboard()
+	if k == nil {
+		return
+	}
+	key := display.Key{Sym: display.Keysym(m.Sym), Code: m.Code}
+	var err error
+	switch {
+	case m.Kind == kindText:
+		err = k.Text(m.Text)
+	case m.Down:
+		err = k.Press(key)
+	default:
+		k.Release(key)
+	}
+	if err != nil {
+		h.log.Debug("key not delivered", "err", err)
+	}
+}
+
+func (h *hand) move(m message) {
+	d := deviceOf(m.Device)
+	h.bringNear(d)
+	for _, s := range m.Samples {
+		h.pen.add(recordOf(penMotion, d, 0, s))
+		h.last[d] = s
+	}
+}
+
+func (h *hand) button(m message) {
+	d := deviceOf(m.Device)
+	h.bringNear(d)
+	s := m.Samples[len(m.Samples)-1]
+	for _, s := range m.Samples {
+		h.pen.add(recordOf(penMotion, d, 0, s))
+	}
+	h.last[d] = s
+	if h.buttons[d][m.Button] == m.Down {
+		return
+	}
+	kind := uint8(penRelease)
+	if m.Down {
+		kind = penPress
+		h.buttons[d][m.Button] = true
+	} else {
+		delete(h.buttons[d], m.Button)
+	}
+	h.pen.add(recordOf(kind, d, m.Button, s))
+}
+
+// bringNear says that a pen or eraser is there before it first moves, and that the other one is not.
+func (h *hand) bringNear(d uint8) {
+	if d == toPointer || h.near[d] {
+		return
+	}
+	if other := toPen + toEraser - d; h.near[other] {
+		h.proximity(other, false)
+	}
+	h.proximity(d, true)
+}
+
+func (h *hand) proximity(d uint8, in bool) {
+	kind := uint8(penOut)
+	if in {
+		kind = penIn
+	} else {
+		h.lift(d)
+	}
+	h.near[d] = in
+	h.pen.add(recordOf(kind, d, 0, h.last[d]))
+}
+
+// lift lets a device's buttons up.
+func (h *hand) lift(d uint8) {
+	for b := range h.buttons[d] {
+		h.pen.add(recordOf(penRelease, d, b, h.last[d]))
+		delete(h.buttons[d], b)
+	}
+}
+
+// letGo lets every key and button up and takes pens away.
+func (h *hand) letGo() {
+	for d := range uint8(len(h.near)) {
+		h.lift(d)
+		if h.near[d] {
+			h.proximity(d, false)
+		}
+	}
+	h.pen.flush()
+	if k := h.keyboard(); k != nil {
+		k.ReleaseAll()
+	}
+}
+
+func deviceOf(browser uint8) uint8 {
+	switch browser {
+	case devicePen:
+		return toPen
+	case deviceEraser:
+		return toEraser
+	}
+	return toPointer // mouse and touch
+}
+
+func recordOf(kind, device, button uint8, s sample) record {
+	return record{
+		Kind: kind, Device: device, Button: button, X: s.X, Y: s.Y, Pressure: s.Pressure,
+		TiltX: int16(s.TiltX) * 100, TiltY: int16(s.TiltY) * 100, Twist: s.Twist % 360 * 100, TimeMS: s.Time / 10,
+	}
+}

@@ -1,0 +1,312 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"log/slog"
+	"time"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/display"
+)
+
+// Timing of frames. One drawing of an application arrives as several damages: coalesce waits for the rest of it, and
+// frames are paced so that one that comes soon after another does not tear it.
+const (
+	coalesce   = time.Millisecond
+	pace       = 12 * time.Millisecond
+	burst      = 60 * time.Millisecond // of the rate, that may go out at once
+	keyLimit   = 300 * time.Millisecond
+	keyRepeat  = 200 * time.Millisecond // until the viewer confirms a picture; doubles up to keyRepeatMax
+	keyRepMax  = 2 * time.Second
+	refineFrom = 90 * time.Millisecond // of quiet
+	refineStep = 50 * time.Millisecond
+	maxRefines = 12
+	// settledBytes is the size of a frame in which nothing was left to better.
+	settledBytes = 3000
+	refineQP     = 18 // of the first step; the later ones take the quality's finest
+)
+
+// painter brings one display's picture to the present peer: no damage, no work; one frame in flight, and what comes
+// meanwhile is merged into the next. One goroutine, run, owns everything in it.
+type painter struct {
+	d       *display.Display
+	viewers *viewers
+	codec   Codec
+	meter   *meter
+	board   *board
+	log     *slog.Logger
+	epoch   time.Time // of the RTP timestamps
+
+	frame   *display.Frame
+	enc     Encoder
+	quality Quality
+	rects   []image.Rectangle
+
+	peer     *peer // that has the picture so far
+	next     time.Time
+	debt     time.Time // until when the rate is used up
+	lastKey  time.Time
+	lastSent time.Time
+	repeat   time.Duration
+	refineAt time.Time // zero: settled
+	refines  int
+}
+
+// run paints until ctx or the display ends.
+func (p *painter) run(ctx context.Context) error {
+	defer p.close()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		p.arm(timer)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.d.Done():
+			return display.ErrClosed
+		case <-p.d.Damage.Wake():
+		case <-p.viewers.wake:
+		case <-p.d.SizeChanged():
+			p.viewers.setSize(contract.Size{Width: p.d.Size().X, Height: p.d.Size().Y})
+		case <-timer.C:
+		}
+		err := p.look(ctx)
+		switch {
+		case errors.Is(err, display.ErrSize):
+			p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// arm sets the timer for what is due without an event.
+func (p *painter) arm(timer *time.Timer) {
+	due := p.refineAt
+	if at := p.keyAt(); !at.IsZero() && (due.IsZero() || at.Before(due)) {
+		due = at
+	}
+	if p.peer == nil || due.IsZero() {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(time.Until(latest(due, p.debt.Add(-burst))), 0))
+}
+
+// keyAt says when the next keyframe is due: zero if none is.
+func (p *painter) keyAt() time.Time {
+	switch {
+	case p.peer == nil || p.lastKey.IsZero():
+		return time.Time{}
+	case !p.peer.confirmed.Load():
+		return p.lastKey.Add(p.repeat)
+	case p.peer.keyWanted.Load():
+		return p.lastKey.Add(keyLimit)
+	}
+	return time.Time{}
+}
+
+// look sends a frame if there is a reason to.
+func (p *painter) look(ctx context.Context) error {
+	peer := p.viewers.current()
+	if peer == nil || !peer.connected.Load() {
+		p.peer = nil
+		return nil
+	}
+	if peer != p.peer {
+		p.adopt(peer)
+	}
+	if err := p.fit(); err != nil {
+		return err
+	}
+	// A viewer that has every packet and asks for a keyframe only because nothing moves gets none.
+	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.hasAll() {
+		peer.keyWanted.Store(false)
+	}
+	if !p.wait(ctx) {
+		return nil
+	}
+	return p.paint(peer, time.Now())
+}
+
+// wait holds until a frame may go out, and tells whether there still is a reason for one.
+func (p *painter) wait(ctx context.Context) bool {
+	now := time.Now()
+	keyAt := p.keyAt()
+	key := p.lastKey.IsZero() || (!keyAt.IsZero() && !now.Before(keyAt))
+	refine := !p.refineAt.IsZero() && !now.Before(p.refineAt)
+	if !p.d.Damage.Pending() && !key && !refine {
+		return false
+	}
+	until := latest(p.next, p.debt.Add(-burst))
+	if !until.After(now) {
+		until = now.Add(coalesce)
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// paint reads what was damaged, encodes it and sends it.
+func (p *painter) paint(peer *peer, start time.Time) error {
+	var took [stages]time.Duration
+	var since time.Time
+	p.rects, since = p.d.Damage.Take(p.rects)
+	if len(p.rects) == 0 {
+		since = start
+	}
+	took[stageWait] = start.Sub(since)
+	if err := p.frame.Read(p.rects); err != nil {
+		return err
+	}
+	read := time.Now()
+	changed, err := p.enc.Update(p.frame.Pix, p.frame.Size.X*4, p.rects)
+	if err != nil {
+		return err
+	}
+	converted := time.Now()
+	took[stageRead], took[stageConvert] = read.Sub(start), converted.Sub(read)
+
+	keyAt := p.keyAt()
+	key := p.lastKey.IsZero() || (!keyAt.IsZero() && !start.Before(keyAt))
+	qp := p.quantiser(peer, changed, start)
+	if changed == 0 && !key && qp == 0 {
+		return nil
+	}
+	p.tune(peer)
+	pkt, err := p.enc.Encode(key, qp)
+	if err != nil {
+		return err
+	}
+	encoded := time.Now()
+	peer.sendFrame(pkt, uint32(start.Sub(p.epoch)*90/time.Millisecond))
+	done := time.Now()
+	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
+	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
+	p.account(peer, pkt, changed, qp, start, done)
+	return nil
+}
+
+// quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves.
+func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
+	if changed > 0 {
+		return 0
+	}
+	finest := qualities[peer.quality()].finest
+	switch {
+	case p.refineAt.IsZero():
+		return finest // settled: a keyframe must not spoil it
+	case now.Before(p.refineAt):
+		return 0
+	case p.refines == 0:
+		return max(refineQP, finest)
+	}
+	return finest
+}
+
+// account plans what comes after a frame.
+func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
+	p.next, p.lastSent = start.Add(pace), done
+	if p.debt.Before(start) {
+		p.debt = start
+	}
+	p.debt = p.debt.Add(time.Duration(float64(pkt.Bytes*8) / float64(max(p.quality.Kbps, 1)) * float64(time.Millisecond)))
+	if pkt.Key {
+		if !p.lastKey.IsZero() {
+			p.repeat = min(p.repeat*2, keyRepMax)
+		}
+		p.lastKey = done
+		peer.keyWanted.Store(false)
+	}
+	switch {
+	case changed > 0:
+		p.refines, p.refineAt = 0, done.Add(refineFrom)
+	case p.refineAt.IsZero() || qp == 0:
+	default:
+		p.refines++
+		p.refineAt = done.Add(refineStep)
+		finest := qualities[peer.quality()].finest
+		if (qp <= finest && pkt.Bytes < settledBytes) || p.refines >= maxRefines {
+			p.refineAt = time.Time{}
+		}
+	}
+}
+
+// adopt begins anew for a peer that has nothing yet.
+func (p *painter) adopt(peer *peer) {
+	p.peer = peer
+	p.lastKey, p.repeat, p.debt = time.Time{}, keyRepeat, time.Time{}
+	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
+}
+
+// fit makes frame and encoder for the screen's present size.
+func (p *painter) fit() error {
+	size := p.d.Size()
+	if p.frame != nil && p.frame.Size == size {
+		return nil
+	}
+	p.close()
+	frame, err := p.d.NewFrame()
+	if err != nil {
+		return err
+	}
+	p.quality = p.wanted(p.peer)
+	enc, err := p.codec.Open(image.Pt(size.X&^1, size.Y&^1), p.quality)
+	if err != nil {
+		frame.Close()
+		return fmt.Errorf("open an encoder for a screen of %v: %w", size, err)
+	}
+	p.frame, p.enc, p.lastKey = frame, enc, time.Time{}
+	info := enc.Info()
+	p.viewers.setInfo(info, size)
+	p.board.degrade("encoder: "+info.Encoder, true)
+	p.board.degrade("chroma: "+info.Chroma, info.Chroma != "4:4:4")
+	p.log.Info("encoding", "size", size, "encoder", info.Encoder, "chroma", info.Chroma)
+	p.d.Damage.Add(image.Rectangle{Max: size})
+	return nil
+}
+
+func (p *painter) wanted(peer *peer) Quality {
+	q := qualities[peer.quality()]
+	return Quality{Factor: q.factor, Kbps: max(int(float64(peer.rate.Kbps())*q.share), minKbps), BufferMS: frameBufferMS}
+}
+
+// tune brings the encoder to the rate and quality of the moment; small changes are not worth it.
+func (p *painter) tune(peer *peer) {
+	want := p.wanted(peer)
+	near := want.Kbps*20 > p.quality.Kbps*19 && want.Kbps*20 < p.quality.Kbps*21
+	if want.Factor == p.quality.Factor && near {
+		return
+	}
+	if err := p.enc.SetQuality(want); err != nil {
+		p.log.Warn("quality not changed", "err", err)
+		return
+	}
+	if want.Factor != p.quality.Factor { // the still picture is judged anew
+		p.refines, p.refineAt = 0, time.Now().Add(refineFrom)
+	}
+	p.quality = want
+}
+
+func (p *painter) close() {
+	if p.frame != nil {
+		p.frame.Close()
+		p.enc.Close()
+		p.frame, p.enc = nil, nil
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

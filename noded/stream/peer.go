@@ -1,0 +1,367 @@
+package stream
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/display"
+
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// connectTime is how long a new peer may take to connect.
+	connectTime = 20 * time.Second
+	// farewellTime is how long a last message may take to go out, handTime how long input may take to be let go.
+	farewellTime = 300 * time.Millisecond
+	handTime     = 2 * time.Second
+	// maxBuffered is how much may wait on the control channel before a viewer that reads nothing is told no more.
+	maxBuffered = 1 << 20
+	maxCursors  = 256
+)
+
+// Control messages that a viewer may send a second, and at once.
+const (
+	controlRate  = 100
+	controlBurst = 200
+)
+
+// errNoH264 means that the browser offered no video that this node makes.
+var errNoH264 = errors.New("the browser offers no H.264 video")
+
+// peer is one viewer by WebRTC. It is made whole by newPeer and ends by end, or by itself when the connection fails.
+type peer struct {
+	id      string
+	pc      *webrtc.PeerConnection
+	track   *webrtc.TrackLocalStaticRTP
+	sender  *webrtc.RTPSender
+	hand    *hand
+	rate    *outgoing
+	worker  *Worker
+	log     *slog.Logger
+	playout uint8
+
+	ctx      context.Context // the peer's life
+	cancel   context.CancelCauseFunc
+	handDone chan struct{}
+	drop     chan struct{}
+	watching chan bool
+	all      sync.WaitGroup
+
+	connected atomic.Bool
+	confirmed atomic.Bool
+	keyWanted atomic.Bool
+	chosen    atomic.Pointer[string]
+	client    atomic.Pointer[json.RawMessage]
+	bad       atomic.Uint64
+	control   atomic.Pointer[webrtc.DataChannel]
+	sent      atomic.Uint32 // RTP sequence number of the last packet
+	heard     atomic.Uint32 // the highest that the viewer reported, with nothing lost; else 1<<16
+
+	packets packetizer // the painter's
+
+	mu      sync.Mutex
+	cursors map[uint32]bool
+}
+
+// newPeer answers an offer. The peer runs until ctx or itself ends; the caller ends it otherwise.
+func (w *Worker) newPeer(ctx context.Context, offer string) (*peer, string, error) {
+	if !strings.Contains(strings.ToUpper(offer), "H264/90000") {
+		return nil, "", errNoH264
+	}
+	id := strings.ToLower(rand.Text()[:16])
+	log := w.log.With("peer", id)
+	p := &peer{
+		id: id, worker: w, log: log, rate: newOutgoing(), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
+	}
+	p.heard.Store(1 << 16)
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p.hand = newHand(w.typist, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, log)
+	answer, err := p.negotiate(w.transport.api, offer)
+	if err != nil {
+		p.cancel(err)
+		if p.pc != nil {
+			_ = p.pc.Close()
+		}
+		return nil, "", err
+	}
+	return p, answer, nil
+}
+
+func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
+	var err error
+	if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
+		return "", fmt.Errorf("make a peer connection: %w", err)
+	}
+	p.track, err = webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, ClockRate: 90000}, "screen", "easel")
+	if err != nil {
+		return "", fmt.Errorf("make a video track: %w", err)
+	}
+	if p.sender, err = p.pc.AddTrack(p.track); err != nil {
+		return "", fmt.Errorf("add the video track: %w", err)
+	}
+	p.pc.OnDataChannel(p.channel)
+	p.pc.OnConnectionStateChange(p.state)
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		return "", fmt.Errorf("read the offer: %w", err)
+	}
+	answer, err := p.pc.CreateAnswer(nil)
+	if err != nil {
+		return "", fmt.Errorf("answer the offer: %w", err)
+	}
+	gathered := webrtc.GatheringCompletePromise(p.pc)
+	if err := p.pc.SetLocalDescription(answer); err != nil {
+		return "", fmt.Errorf("answer the offer: %w", err)
+	}
+	select {
+	case <-gathered:
+	case <-time.After(farewellTime * 10):
+		return "", errors.New("answer the offer: no local address was found in time")
+	case <-p.ctx.Done():
+		return "", context.Cause(p.ctx)
+	}
+	for _, h := range p.sender.GetParameters().HeaderExtensions {
+		if h.URI == playoutDelayURI {
+			p.playout = uint8(h.ID)
+		}
+	}
+	return p.pc.LocalDescription().SDP, nil
+}
+
+// start runs what belongs to the peer. before, if any, is the peer whose input must have been let go first.
+func (p *peer) start(before *peer) {
+	p.all.Go(p.feedback)
+	p.all.Go(p.report)
+	p.all.Go(func() {
+		defer close(p.handDone)
+		if before != nil {
+			select {
+			case <-before.handDone:
+			case <-time.After(handTime):
+			}
+		}
+		p.hand.run(p.ctx, p.drop)
+	})
+	p.all.Go(func() {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-time.After(connectTime):
+		}
+		if !p.connected.Load() {
+			p.end(byeMessage{T: "bye", Reason: "no connection came about in time"})
+		}
+	})
+}
+
+// end says farewell and closes the connection; what the peer held down is let go at once.
+func (p *peer) end(last byeMessage) {
+	if p.ctx.Err() != nil {
+		return
+	}
+	p.sendControl(last)
+	p.cancel(fmt.Errorf("peer ended: %s %s", last.T, last.Reason))
+	p.worker.peers.Go(func() {
+		if c := p.control.Load(); c != nil {
+			deadline := time.Now().Add(farewellTime)
+			for c.BufferedAmount() > 0 && time.Now().Before(deadline) {
+				time.Sleep(farewellTime / 20)
+			}
+		}
+		_ = p.pc.Close()
+		p.all.Wait()
+		p.worker.viewers.remove(p)
+		p.log.Info("viewer gone", "why", context.Cause(p.ctx))
+	})
+}
+
+// state follows the connection.
+func (p *peer) state(s webrtc.PeerConnectionState) {
+	p.log.Debug("connection", "state", s)
+	switch s {
+	case webrtc.PeerConnectionStateConnected:
+		p.connected.Store(true)
+		p.log.Info("viewer connected", "path", p.path())
+		p.worker.viewers.tell()
+	case webrtc.PeerConnectionStateDisconnected:
+		select { // nothing may stay pressed while the viewer is out of touch
+		case p.drop <- struct{}{}:
+		default:
+		}
+	case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
+		p.connected.Store(false)
+		p.end(byeMessage{T: "bye", Reason: "the connection was lost"})
+	}
+}
+
+// path says which way the picture goes: "" while there is none.
+func (p *peer) path() string {
+	if !p.connected.Load() {
+		return contract.PathNone
+	}
+	pair, err := p.sender.Transport().ICETransport().GetSelectedCandidatePair()
+	if err == nil && pair != nil && (pair.Local.Typ == webrtc.ICECandidateTypeRelay || pair.Remote.Typ == webrtc.ICECandidateTypeRelay) {
+		return contract.PathRelay
+	}
+	return contract.PathDirect
+}
+
+// rtt is the round trip that ICE measured last.
+func (p *peer) rtt() time.Duration {
+	s, ok := p.sender.Transport().ICETransport().GetSelectedCandidatePairStats()
+	if !ok {
+		return 0
+	}
+	return time.Duration(s.CurrentRoundTripTime * float64(time.Second))
+}
+
+// channel takes up one of the viewer's data channels.
+func (p *peer) channel(d *webrtc.DataChannel) {
+	switch d.Label() {
+	case "input", "motion":
+		reliable := d.Label() == "input"
+		d.OnMessage(func(m webrtc.DataChannelMessage) {
+			in, err := parseMessage(m.Data, reliable)
+			if err != nil || m.IsString {
+				p.refuse(err)
+				return
+			}
+			p.hand.push(p.ctx, in)
+		})
+	case "control":
+		limit := rate.NewLimiter(controlRate, controlBurst)
+		d.OnOpen(func() {
+			p.control.Store(d)
+			p.worker.viewers.greet(p)
+		})
+		d.OnMessage(func(m webrtc.DataChannelMessage) {
+			if !limit.Allow() {
+				p.refuse(errors.New("too many control messages"))
+				return
+			}
+			p.obey(m.Data)
+		})
+	default:
+		_ = d.Close()
+	}
+}
+
+// refuse counts a message that was not taken; the first few are logged.
+func (p *peer) refuse(err error) {
+	if n := p.bad.Add(1); n <= 5 {
+		p.log.Warn("message from the viewer refused", "err", err)
+	}
+}
+
+// obey does what a control message asks.
+func (p *peer) obey(b []byte) {
+	m, err := parseControl(b)
+	if err != nil {
+		p.refuse(err)
+		return
+	}
+	switch m.T {
+	case controlSeen:
+		p.confirmed.Store(true)
+	case controlResize:
+		p.worker.resize(screenSize(m.W, m.H))
+	case controlQuality:
+		p.chosen.Store(&m.Value)
+		p.worker.viewers.poke()
+	case controlPing:
+		p.sendControl(pongMessage{"pong", m.ID})
+	case controlClient:
+		p.client.Store(&m.Stats)
+	case controlWatch:
+		select {
+		case <-p.watching:
+		default:
+		}
+		p.watching <- m.On
+	}
+}
+
+func (p *peer) quality() string {
+	if q := p.chosen.Load(); q != nil {
+		return *q
+	}
+	return defaultQuality
+}
+
+// sendControl sends a message, unless the channel is not open or the viewer does not read.
+func (p *peer) sendControl(m any) {
+	c := p.control.Load()
+	if c == nil || c.BufferedAmount() > maxBuffered {
+		return
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		p.log.Warn("control message not sent", "err", err)
+		return
+	}
+	_ = c.SendText(string(b))
+}
+
+// sendCursor sends a cursor's picture the first time and its number later.
+func (p *peer) sendCursor(c display.Cursor) {
+	if p.control.Load() == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cursors[c.ID] {
+		p.sendControl(cursorMessage{T: "cursor", ID: c.ID})
+		return
+	}
+	if len(p.cursors) >= maxCursors {
+		clear(p.cursors)
+	}
+	p.cursors[c.ID] = true
+	p.sendControl(cursorFull(c))
+}
+
+// sendFrame sends one encoded frame. A packet that can't be sent is for the viewer to ask for again.
+func (p *peer) sendFrame(pkt Packet, timestamp uint32) {
+	_ = p.packets.packets(pkt.NALs, timestamp, func(h rtp.Header, payload []byte) error {
+		if p.playout != 0 {
+			_ = h.SetExtension(p.playout, []byte{0, 0, 0}) // show at once: minimum and maximum delay 0
+		}
+		p.sent.Store(uint32(h.SequenceNumber))
+		return p.track.WriteRTP(&rtp.Packet{Header: h, Payload: payload})
+	})
+}
+
+// hasAll tells whether the viewer has reported every packet that was sent.
+func (p *peer) hasAll() bool { return p.heard.Load() == p.sent.Load() }
+
+// report sends the viewer stats each second while it asks for them.
+func (p *peer) report() {
+	ticker := time.NewTicker(time.Hour)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case on := <-p.watching:
+			if on {
+				ticker.Reset(time.Second)
+			} else {
+				ticker.Reset(time.Hour)
+			}
+		case <-ticker.C:
+			p.sendControl(statsMessage{"stats", p.worker.stats()})
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package stream
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Kinds of record that the pen driver takes (ARCHITECTURE.md, "The pen driver ↔ streamer").
+const (
+	penMotion  = 0
+	penPress   = 1
+	penRelease = 2
+	penIn      = 3
+	penOut     = 4
+	penScroll  = 5
+)
+
+// Devices as the pen driver names them.
+const (
+	toPointer = 0
+	toPen     = 1
+	toEraser  = 2
+)
+
+const (
+	recordBytes = 24
+	maxRecords  = 64
+	// penTimeout bounds one write: the driver reads as fast as the X server takes events.
+	penTimeout = 500 * time.Millisecond
+	// penRetry is how long the driver is left alone after it could not be reached.
+	penRetry = 250 * time.Millisecond
+)
+
+// record is what the driver posts to X at once.
+type record struct {
+	Kind, Device, Button uint8
+	X, Y                 int32 // 1/256 px; for scroll 1/120 notch
+	Pressure             uint16
+	TiltX, TiltY         int16 // 1/100 °
+	Twist                uint16
+	TimeMS               uint32
+}
+
+func (r record) append(b []byte) []byte {
+	b = append(b, r.Kind, r.Device, r.Button, 0)
+	le := binary.LittleEndian
+	b = le.AppendUint32(b, uint32(r.X))
+	b = le.AppendUint32(b, uint32(r.Y))
+	b = le.AppendUint16(b, r.Pressure)
+	b = le.AppendUint16(b, uint16(r.TiltX))
+	b = le.AppendUint16(b, uint16(r.TiltY))
+	b = le.AppendUint16(b, r.Twist)
+	return le.AppendUint32(b, r.TimeMS)
+}
+
+// dialer connects to one of the sockets that the container opens.
+type dialer func(ctx context.Context) (net.Conn, error)
+
+// pen writes records to the pen driver, connecting when there is something to say. It is for one goroutine.
+type pen struct {
+	dial  dialer
+	log   *slog.Logger
+	conn  net.Conn
+	retry time.Time
+	buf   []byte
+	n     int
+}
+
+// add queues one record; a full packet goes out at once.
+func (p *pen) add(r record) {
+	p.buf = r.append(p.buf)
+	if p.n++; p.n == maxRecords {
+		p.flush()
+	}
+}
+
+// flush sends what is queued. What can't be sent is dropped: late input is worse than none.
+func (p *pen) flush() {
+	defer func() { p.buf, p.n = p.buf[:0], 0 }()
+	if p.n == 0 || !p.connect() {
+		return
+	}
+	if err := p.write(); err == nil {
+		return
+	}
+	// The X server may have been started anew since the last write: one more try on a new connection.
+	p.close()
+	p.retry = time.Time{}
+	if !p.connect() {
+		return
+	}
+	if err := p.write(); err != nil {
+		p.log.Warn("input not delivered", "err", fmt.Errorf("write to the pen driver: %w", err))
+		p.close()
+	}
+}
+
+func (p *pen) write() error {
+	if err := p.conn.SetWriteDeadline(time.Now().Add(penTimeout)); err != nil {
+		return err
+	}
+	_, err := p.conn.Write(p.buf)
+	return err
+}
+
+func (p *pen) connect() bool {
+	if p.conn != nil {
+		return true
+	}
+	if time.Now().Before(p.retry) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), penTimeout)
+	defer cancel()
+	conn, err := p.dial(ctx)
+	if err != nil {
+		p.retry = time.Now().Add(penRetry)
+		p.log.Debug("pen driver not reached", "err", err)
+		return false
+	}
+	p.conn = conn
+	return true
+}
+
+func (p *pen) close() {
+	if p.conn != nil {
+		_ = p.conn.Close()
+		p.conn = nil
+	}
+}

@@ -1,0 +1,137 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/problem"
+	"easel/pkg/safesocket"
+)
+
+// Bounds of requests, in bytes. noded is trusted, but what it passes on comes from browsers.
+const (
+	maxOffer  = 64 << 10
+	maxScreen = 4 << 10
+)
+
+// stopTime is how long requests under way may take when the streamer ends.
+const stopTime = 2 * time.Second
+
+// serve answers noded on the session's socket until ctx ends.
+func (w *Worker) serve(ctx context.Context) error {
+	l, err := safesocket.Listen(byteStream, w.cfg.Socket, 0o600, os.Getuid(), os.Getgid())
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: w.routes(ctx), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil {
+		_ = server.Close()
+	}
+	<-done
+	return nil
+}
+
+// routes is the HTTP API of ARCHITECTURE.md. Peers live as long as life, not as the request that made them.
+func (w *Worker) routes(life context.Context) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /watch", w.getWatch)
+	mux.HandleFunc("POST /whep", func(rw http.ResponseWriter, r *http.Request) { w.postWHEP(life, rw, r) })
+	mux.HandleFunc("DELETE /whep/{peer}", w.deleteWHEP)
+	mux.HandleFunc("GET /vnc", w.getVNC)
+	mux.HandleFunc("POST /screen", w.postScreen)
+	mux.HandleFunc("GET /stats", func(rw http.ResponseWriter, _ *http.Request) { writeJSON(rw, w.stats()) })
+	return mux
+}
+
+func (w *Worker) getWatch(rw http.ResponseWriter, r *http.Request) {
+	after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
+	if err != nil && r.URL.Query().Has("after") {
+		problem.Write(rw, http.StatusBadRequest, "", "after must be the number of a health document")
+		return
+	}
+	writeJSON(rw, w.board.watch(r.Context(), after))
+}
+
+func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.Request) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/sdp" {
+		problem.Write(rw, http.StatusUnsupportedMediaType, "", "an offer must be application/sdp")
+		return
+	}
+	offer, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxOffer))
+	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
+		problem.Write(rw, http.StatusRequestEntityTooLarge, "", "an offer may be 64 KiB long")
+		return
+	}
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", "the offer could not be read: "+err.Error())
+		return
+	}
+	p, answer, err := w.newPeer(life, string(offer))
+	switch {
+	case errors.Is(err, errNoH264):
+		problem.Write(rw, http.StatusNotAcceptable, "No common video format", "this node sends H.264 and the browser does not offer it; use the VNC transport")
+		return
+	case err != nil:
+		problem.Write(rw, http.StatusBadRequest, "Offer refused", err.Error())
+		return
+	}
+	p.start(w.viewers.replace(p))
+	rw.Header().Set("Content-Type", "application/sdp")
+	rw.Header().Set("Location", "whep/"+p.id)
+	rw.WriteHeader(http.StatusCreated)
+	_, _ = io.WriteString(rw, answer)
+}
+
+func (w *Worker) deleteWHEP(rw http.ResponseWriter, r *http.Request) {
+	p := w.viewers.current()
+	if p == nil || p.id != r.PathValue("peer") {
+		problem.Write(rw, http.StatusNotFound, "", "there is no such peer; another may have replaced it")
+		return
+	}
+	p.end(byeMessage{T: "bye", Reason: "the viewer left"})
+	rw.WriteHeader(http.StatusNoContent)
+}
+
+func (w *Worker) postScreen(rw http.ResponseWriter, r *http.Request) {
+	var s struct {
+		Width  float64 `json:"width"`
+		Height float64 `json:"height"`
+		Scale  float64 `json:"scale"`
+	}
+	d := json.NewDecoder(http.MaxBytesReader(rw, r.Body, maxScreen))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", `want {"width","height","scale"}: `+err.Error())
+		return
+	}
+	size := screenSize(s.Width, s.Height)
+	w.resize(size)
+	writeJSON(rw, contract.Size{Width: size.Width, Height: size.Height})
+}
+
+func writeJSON(rw http.ResponseWriter, v any) {
+	rw.Header().Set("Content-Type", "application/json")
+	rw.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(rw).Encode(v)
+}

@@ -1,0 +1,111 @@
+package stream
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Stages of a frame's way through the streamer, in order.
+const (
+	stageWait    = iota // damage → read begins
+	stageRead           // X server → shared memory
+	stageConvert        // difference, copy, colours
+	stageEncode
+	stageSend
+	stageTotal // damage → last packet handed to the kernel
+	stages
+)
+
+var stageNames = [stages]string{"damage", "read", "convert", "encode", "send", "total"}
+
+// statWindow is how many frames the percentiles look back.
+const statWindow = 512
+
+// Percentiles of a stage, in milliseconds.
+type Percentiles struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+}
+
+// Stats is the server's half of what the viewer's overlay shows.
+type Stats struct {
+	Codec   string                 `json:"codec"`
+	Profile string                 `json:"profile"`
+	Chroma  string                 `json:"chroma"`
+	Encoder string                 `json:"encoder"`
+	Path    string                 `json:"path"`
+	Width   int                    `json:"width"`
+	Height  int                    `json:"height"`
+	Frames  uint64                 `json:"frames"`
+	Keys    uint64                 `json:"keyframes"`
+	FPS     float64                `json:"fps"`
+	Bitrate float64                `json:"bitrate"` // kbit/s over the last seconds
+	Limit   int                    `json:"limit"`   // kbit/s that may be used
+	RTT     float64                `json:"rtt"`     // ms
+	Stages  map[string]Percentiles `json:"stages"`
+	Tiles   uint64                 `json:"exactTiles"`
+	Bad     uint64                 `json:"badMessages"`
+	Client  json.RawMessage        `json:"client,omitempty"`
+}
+
+// meter counts frames and times their stages. It is safe for several goroutines.
+type meter struct {
+	mu     sync.Mutex
+	ring   [stages][statWindow]float32
+	n      uint64
+	keys   uint64
+	sizes  [statWindow]int
+	sentAt [statWindow]time.Time
+}
+
+// frame notes one frame that was sent.
+func (m *meter) frame(took [stages]time.Duration, bytes int, key bool, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := m.n % statWindow
+	for i, d := range took {
+		m.ring[i][at] = float32(d.Seconds() * 1000)
+	}
+	m.sizes[at], m.sentAt[at] = bytes, now
+	m.n++
+	if key {
+		m.keys++
+	}
+}
+
+// fill puts what was measured into s.
+func (m *meter) fill(s *Stats, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := int(min(m.n, statWindow))
+	s.Frames, s.Keys = m.n, m.keys
+	s.Stages = make(map[string]Percentiles, stages)
+	sorted := make([]float32, n)
+	for i := range stages {
+		copy(sorted, m.ring[i][:n])
+		slices.Sort(sorted)
+		s.Stages[stageNames[i]] = Percentiles{percentile(sorted, 0.50), percentile(sorted, 0.99)}
+	}
+	const window = 2 * time.Second
+	bytes, frames := 0, 0
+	for i := range n {
+		if now.Sub(m.sentAt[i]) < window {
+			bytes += m.sizes[i]
+			frames++
+		}
+	}
+	s.FPS = round(float64(frames)/window.Seconds(), 10)
+	s.Bitrate = round(float64(bytes)*8/1000/window.Seconds(), 1)
+}
+
+func percentile(sorted []float32, p float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return round(float64(sorted[int(p*float64(len(sorted)-1))]), 100)
+}
+
+func round(v, parts float64) float64 { return math.Round(v*parts) / parts }

@@ -1,0 +1,180 @@
+package stream
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Kinds of binary message that a viewer sends (ARCHITECTURE.md, "Data channels").
+const (
+	kindPointer   = 1
+	kindButton    = 2
+	kindWheel     = 3
+	kindKey       = 4
+	kindText      = 5
+	kindRelease   = 6
+	kindProximity = 7
+)
+
+// Devices as the browser names them.
+const (
+	deviceMouse  = 0
+	devicePen    = 1
+	deviceEraser = 2
+	deviceTouch  = 3
+)
+
+const (
+	sampleBytes = 20
+	maxSamples  = 512
+	maxText     = 4096
+	// maxMessage is the longest message that any kind may be, in bytes.
+	maxMessage = 14 + maxSamples*sampleBytes
+)
+
+// sample is one place and moment of a pointer. X and Y are 1/256 remote pixels, tilt and twist degrees, Time 1/10 ms.
+type sample struct {
+	X, Y         int32
+	Pressure     uint16
+	TiltX, TiltY int8
+	Twist        uint16
+	Buttons      uint16
+	Time         uint32
+}
+
+// message is one message of the input or motion channel, whichever fields its kind has.
+type message struct {
+	Kind    uint8
+	Device  uint8
+	Button  uint8
+	Down    bool   // BUTTON, KEY; for PROXIMITY: in
+	RSeq    uint32 // 0 in POINTER
+	Barrier uint32 // POINTER: apply after the reliable message of this number
+	First   uint32
+	Samples []sample
+	X, Y    int32
+	DX, DY  int32
+	Sym     uint32
+	Code    uint16
+	Text    string
+}
+
+// parseMessage reads one message of the input (reliable) or the motion channel. Lengths must be exact.
+func parseMessage(b []byte, reliable bool) (message, error) {
+	if len(b) == 0 {
+		return message{}, fmt.Errorf("read an input message: it is empty")
+	}
+	if (b[0] != kindPointer) != reliable {
+		return message{}, fmt.Errorf("read an input message: kind %d does not belong on this channel", b[0])
+	}
+	parse, ok := parsers[b[0]]
+	if !ok {
+		return message{}, fmt.Errorf("read an input message: kind %d is unknown", b[0])
+	}
+	if len(b) < parse.least || len(b) > maxMessage {
+		return message{}, fmt.Errorf("read an input message of kind %d: %d bytes, want %d or more", b[0], len(b), parse.least)
+	}
+	m := message{Kind: b[0]}
+	if err := parse.read(&m, b); err != nil {
+		return message{}, fmt.Errorf("read an input message of kind %d: %w", b[0], err)
+	}
+	return m, nil
+}
+
+type parser struct {
+	least int
+	read  func(m *message, b []byte) error
+}
+
+var parsers = map[uint8]parser{
+	kindPointer: {12, func(m *message, b []byte) (err error) {
+		m.Device = b[1]
+		m.Barrier, m.First = le32(b, 4), le32(b, 8)
+		m.Samples, err = parseSamples(b[12:], le16(b, 2), m.First)
+		return or(err, checkDevice(m.Device))
+	}},
+	kindButton: {14, func(m *message, b []byte) (err error) {
+		m.Device, m.Button, m.Down = b[1], b[2], b[3] != 0
+		m.RSeq, m.First = le32(b, 4), le32(b, 10)
+		switch m.Button {
+		case 1, 2, 3, 8, 9:
+		default:
+			return fmt.Errorf("there is no button %d", m.Button)
+		}
+		m.Samples, err = parseSamples(b[14:], le16(b, 8), m.First)
+		return or(err, checkDevice(m.Device))
+	}},
+	kindWheel: {24, func(m *message, b []byte) error {
+		m.RSeq = le32(b, 4)
+		m.X, m.Y, m.DX, m.DY = int32(le32(b, 8)), int32(le32(b, 12)), int32(le32(b, 16)), int32(le32(b, 20))
+		return exactly(b, 24)
+	}},
+	kindKey: {14, func(m *message, b []byte) error {
+		m.Down = b[1] != 0
+		m.RSeq, m.Sym, m.Code = le32(b, 4), le32(b, 8), le16(b, 12)
+		return exactly(b, 14)
+	}},
+	kindText: {8, func(m *message, b []byte) error {
+		m.RSeq = le32(b, 4)
+		if len(b) > 8+maxText || !utf8.Valid(b[8:]) {
+			return fmt.Errorf("%d bytes of text, want UTF-8 of at most %d", len(b)-8, maxText)
+		}
+		m.Text = string(b[8:])
+		return nil
+	}},
+	kindRelease: {8, func(m *message, b []byte) error {
+		m.RSeq = le32(b, 4)
+		return exactly(b, 8)
+	}},
+	kindProximity: {8, func(m *message, b []byte) error {
+		m.Device, m.Down = b[1], b[2] != 0
+		m.RSeq = le32(b, 4)
+		return or(exactly(b, 8), checkDevice(m.Device))
+	}},
+}
+
+func parseSamples(b []byte, count uint16, first uint32) ([]sample, error) {
+	n := int(count)
+	switch {
+	case n == 0 || n > maxSamples:
+		return nil, fmt.Errorf("%d samples, want 1 to %d", n, maxSamples)
+	case len(b) != n*sampleBytes:
+		return nil, fmt.Errorf("%d bytes for %d samples", len(b), n)
+	case first == 0:
+		return nil, fmt.Errorf("samples are numbered from 1")
+	}
+	out := make([]sample, n)
+	for i := range out {
+		s := b[i*sampleBytes:]
+		out[i] = sample{
+			X: int32(le32(s, 0)), Y: int32(le32(s, 4)), Pressure: le16(s, 8), TiltX: int8(s[10]), TiltY: int8(s[11]),
+			Twist: le16(s, 12), Buttons: le16(s, 14), Time: le32(s, 16),
+		}
+	}
+	return out, nil
+}
+
+func checkDevice(d uint8) error {
+	if d > deviceTouch {
+		return fmt.Errorf("there is no device %d", d)
+	}
+	return nil
+}
+
+func exactly(b []byte, n int) error {
+	if len(b) != n {
+		return fmt.Errorf("%d bytes, want %d", len(b), n)
+	}
+	return nil
+}
+
+func or(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func le16(b []byte, at int) uint16 { return binary.LittleEndian.Uint16(b[at:]) }
+func le32(b []byte, at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }

@@ -1,0 +1,271 @@
+// Package stream is the work of one session's streamer: the screen's picture to one viewer, the viewer's hand back, and
+// everything else that crosses the session's edge (easel-init's reports, VNC), each parsed here and nowhere else.
+package stream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/display"
+	"easel/pkg/safesocket"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// displayRetry is the shortest and displayRetryMax the longest wait between attempts to reach an X server that is reported to run.
+	displayRetry    = 100 * time.Millisecond
+	displayRetryMax = 3 * time.Second
+	// resizeRate and cursorRate bound how often a viewer may resize and the session change its cursor.
+	resizeRate = 40 * time.Millisecond
+	cursorRate = 10 * time.Millisecond
+	seqPacket  = safesocket.SeqPacket
+	byteStream = safesocket.Stream
+)
+
+// Worker is one session's streamer. Run runs it.
+type Worker struct {
+	cfg       contract.Config
+	codec     Codec
+	log       *slog.Logger
+	transport *transport
+	board     *board
+	viewers   *viewers
+	meter     *meter
+	epoch     time.Time
+	peers     sync.WaitGroup
+
+	xRuns  atomic.Bool
+	xWake  chan struct{}
+	want   atomic.Pointer[contract.Size]
+	resWak chan struct{}
+	typing atomic.Pointer[display.Keyboard]
+}
+
+// Run works until ctx ends. An error means that the process should end and be started anew.
+func Run(ctx context.Context, cfg contract.Config, codec Codec, log *slog.Logger) error {
+	t, err := newTransport(cfg.UDPAddrs, cfg.UDPPort, log)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	b := newBoard()
+	w := &Worker{
+		cfg: cfg, codec: codec, log: log, transport: t, board: b, viewers: newViewers(b), meter: &meter{}, epoch: time.Now(),
+		xWake: make(chan struct{}, 1), resWak: make(chan struct{}, 1),
+	}
+	if cfg.Initial.Valid() {
+		w.want.Store(&cfg.Initial)
+	}
+	defer w.peers.Wait()
+	group, ctx := errgroup.WithContext(ctx)
+	l := &listener{dial: w.dialEdge("init.sock", byteStream), take: w.take, log: log}
+	group.Go(func() error { l.run(ctx); return nil })
+	group.Go(func() error { return w.displays(ctx) })
+	group.Go(func() error { return w.serve(ctx) })
+	err = group.Wait()
+	if p := w.viewers.current(); p != nil {
+		p.end(byeMessage{T: "bye", Reason: "the session's streamer ends"})
+	}
+	return err
+}
+
+// dialEdge connects to one of the container's sockets, by a way that the container can't bend.
+func (w *Worker) dialEdge(name, network string) dialer {
+	return func(ctx context.Context) (net.Conn, error) {
+		c, err := safesocket.Dial(ctx, network, w.cfg.EdgeDir, name)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
+}
+
+// take takes up a report of easel-init's.
+func (w *Worker) take(r report) {
+	x := r.Services[serviceX]
+	if running := x.State == contract.Running; w.xRuns.Swap(running) != running {
+		poke(w.xWake)
+	}
+	before, _ := w.board.get()
+	w.board.update(func(h *contract.Health) {
+		h.Ready, h.GIMP, h.Services, h.XPID = r.Ready, r.GIMP, r.Services, x.PID
+	})
+	if r.GIMP.State != before.GIMP.State || r.GIMP.Restarts != before.GIMP.Restarts {
+		if p := w.viewers.current(); p != nil {
+			p.sendControl(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
+		}
+	}
+}
+
+// displays works with one X server after the other, as they come and go.
+func (w *Worker) displays(ctx context.Context) error {
+	wait := displayRetry
+	for {
+		for !w.xRuns.Load() {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-w.xWake:
+			}
+		}
+		began := time.Now()
+		err := w.display(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, display.ErrUnresponsive) {
+			return err // what waits for it can't be ended otherwise
+		}
+		w.board.update(func(h *contract.Health) { h.Error = err.Error() })
+		w.log.Warn("display lost", "err", err, "after", time.Since(began).Round(time.Millisecond))
+		if time.Since(began) > displayRetryMax {
+			wait = displayRetry
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = min(wait*2, displayRetryMax)
+	}
+}
+
+// display works with one X server until it ends.
+func (w *Worker) display(ctx context.Context) error {
+	d, err := display.Open(ctx, display.Config{Dial: w.dialX, Cookie: w.cfg.Cookie(), Log: w.log})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	keys, err := d.NewKeyboard()
+	if err != nil {
+		return err
+	}
+	if s := w.want.Load(); s != nil {
+		if err := d.Resize(s.Width, s.Height); err != nil {
+			w.log.Warn("screen not resized", "err", err)
+		}
+	}
+	w.typing.Store(keys)
+	defer w.typing.Store(nil)
+	w.board.update(func(h *contract.Health) { h.Error = "" })
+	w.viewers.setSize(contract.Size{Width: d.Size().X, Height: d.Size().Y})
+	w.log.Info("display open", "size", d.Size())
+	group, ctx := errgroup.WithContext(ctx)
+	painter := &painter{d: d, viewers: w.viewers, codec: w.codec, meter: w.meter, board: w.board, log: w.log, epoch: w.epoch}
+	group.Go(func() error { return painter.run(ctx) })
+	group.Go(func() error { return w.resizes(ctx, d) })
+	group.Go(func() error { return w.cursors(ctx, d) })
+	return group.Wait()
+}
+
+func (w *Worker) dialX(ctx context.Context) (net.Conn, error) {
+	c, err := safesocket.Dial(ctx, byteStream, filepath.Dir(w.cfg.XSocket), filepath.Base(w.cfg.XSocket))
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// typist is the present display's keyboard, or nil.
+func (w *Worker) typist() typist {
+	if k := w.typing.Load(); k != nil {
+		return k
+	}
+	return nil
+}
+
+// resize asks for another screen size; the last one asked for wins.
+func (w *Worker) resize(s contract.Size) {
+	w.want.Store(&s)
+	poke(w.resWak)
+}
+
+func (w *Worker) resizes(ctx context.Context, d *display.Display) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.resWak:
+		}
+		s := *w.want.Load()
+		if err := d.Resize(s.Width, s.Height); err != nil {
+			if errors.Is(err, display.ErrUnresponsive) || errors.Is(err, display.ErrClosed) {
+				return err
+			}
+			w.log.Warn("screen not resized", "err", err)
+		}
+		if !pause(ctx, resizeRate) {
+			return nil
+		}
+	}
+}
+
+func (w *Worker) cursors(ctx context.Context, d *display.Display) error {
+	for {
+		c, err := d.Cursor()
+		switch {
+		case errors.Is(err, display.ErrUnresponsive), errors.Is(err, display.ErrClosed):
+			return err
+		case err != nil:
+			w.log.Debug("cursor not read", "err", err)
+		default:
+			w.viewers.setCursor(c)
+		}
+		if !pause(ctx, cursorRate) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.CursorChanged():
+		}
+	}
+}
+
+// stats gathers what is known of the stream.
+func (w *Worker) stats() Stats {
+	w.viewers.mu.Lock()
+	p, info, size, vnc := w.viewers.peer, w.viewers.info, w.viewers.size, w.viewers.vnc
+	w.viewers.mu.Unlock()
+	s := Stats{Codec: info.Codec, Profile: info.Profile, Chroma: info.Chroma, Encoder: info.Encoder, Width: size.Width, Height: size.Height}
+	if vnc > 0 {
+		s.Path = contract.PathVNC
+	}
+	w.meter.fill(&s, time.Now())
+	if p != nil && p.connected.Load() {
+		s.Path, s.Limit, s.Bad = p.path(), p.rate.Kbps(), p.bad.Load()
+		s.RTT = round(p.rtt().Seconds()*1000, 100)
+		if c := p.client.Load(); c != nil {
+			s.Client = *c
+		}
+	}
+	return s
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits d; false means that ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
