@@ -1,0 +1,271 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"easel/coordinator/auth"
+	"easel/coordinator/directory"
+	"easel/coordinator/placement"
+	easelv1 "easel/pkg/api/easel/v1"
+)
+
+// DefaultKey names the session that one gets without naming any: asking twice gives the same.
+const DefaultKey = "default"
+
+// Session is a session as the API tells of it. Host paths and process IDs of the node stay out.
+type Session struct {
+	ID               string      `json:"id"`
+	User             string      `json:"user"`
+	Key              string      `json:"key"`
+	State            string      `json:"state"`
+	Reason           string      `json:"reason,omitempty"`
+	Node             string      `json:"node"`
+	Image            string      `json:"image,omitempty"`
+	Class            string      `json:"class,omitempty"`
+	Created          time.Time   `json:"created"`
+	Times            []StateTime `json:"times"`
+	WindowMS         int64       `json:"window_ms,omitempty"`
+	Warm             bool        `json:"warm"`
+	Viewers          uint32      `json:"viewers"`
+	Path             string      `json:"path,omitempty"`
+	Expires          *time.Time  `json:"expires,omitempty"`
+	Degraded         []string    `json:"degraded"`
+	GIMPRestarts     uint32      `json:"gimp_restarts"`
+	StreamerRestarts uint32      `json:"streamer_restarts"`
+	URL              string      `json:"url,omitempty"` // opens it once, within a minute; only for its user
+}
+
+// StateTime is when a session first entered a state.
+type StateTime struct {
+	State string    `json:"state"`
+	At    time.Time `json:"at"`
+}
+
+// Live tells whether a session is neither ended nor about to.
+func (s Session) Live() bool {
+	return s.State != "stopping" && s.State != "stopped" && s.State != "failed"
+}
+
+// Describe turns a node's word on a session into the API's.
+func Describe(s directory.Session) Session {
+	out := Session{
+		ID: s.GetId(), User: s.GetUser(), Key: s.GetKey(), State: stateName(s.GetState()), Reason: s.GetReason(),
+		Node: s.Node.Name, Image: s.GetImage(), Class: s.GetClass(), Created: s.GetCreated().AsTime(),
+		Times: []StateTime{}, WindowMS: s.GetWindowMs(), Warm: s.GetWarm(), Viewers: s.GetViewers(), Path: s.GetPath(),
+		Expires: timeOrNil(s.GetExpires()), Degraded: append([]string{}, s.GetDegraded()...),
+		GIMPRestarts: s.GetGimpRestarts(), StreamerRestarts: s.GetStreamerRestarts(),
+	}
+	for _, t := range s.GetTimes() {
+		out.Times = append(out.Times, StateTime{State: stateName(t.GetState()), At: t.GetAt().AsTime()})
+	}
+	return out
+}
+
+func stateName(s easelv1.State) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "STATE_"))
+}
+
+func timeOrNil(t *timestamppb.Timestamp) *time.Time {
+	if t == nil || t.AsTime().Unix() <= 0 {
+		return nil
+	}
+	at := t.AsTime()
+	return &at
+}
+
+type createRequest struct {
+	Key   string `json:"key"`
+	Image string `json:"image"`
+	Class string `json:"class"`
+}
+
+func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
+	who, err := a.identify(r)
+	if err != nil {
+		return err
+	}
+	var req createRequest
+	if err := readJSON(r, &req, true); err != nil {
+		return err
+	}
+	if req.Key, err = chooseKey(req.Key, r.Header.Values("Idempotency-Key")); err != nil {
+		return err
+	}
+	s, created, err := a.CreateSession(r.Context(), who, placement.Request{User: who.Name, Key: req.Key, Image: req.Image, Class: req.Class})
+	if err != nil {
+		return err
+	}
+	out := Describe(s)
+	if out.URL, err = a.link(s); err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/api/v1/sessions/"+out.ID)
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	return writeJSON(w, status, out)
+}
+
+// CreateSession finds or makes a session, counted and logged.
+func (a *API) CreateSession(ctx context.Context, who auth.Who, req placement.Request) (directory.Session, bool, error) {
+	if len(req.Image) > 255 || len(req.Class) > 64 {
+		return directory.Session{}, false, &statusError{http.StatusBadRequest, "image has at most 255 bytes and class at most 64"}
+	}
+	s, created, err := a.Placer.Place(ctx, req)
+	a.metrics.placed(created, err)
+	if err != nil {
+		a.Log.Warn("no session made", "user", who.Name, "error", err)
+		return directory.Session{}, false, err
+	}
+	if created {
+		a.Log.Info("session made", "user", who.Name, "session", s.GetId(), "node", s.Node.Name)
+	}
+	return s, created, nil
+}
+
+// chooseKey takes the key from the body or from the Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header:
+// a quoted string; a bare one is taken too).
+func chooseKey(body string, headers []string) (string, error) {
+	key := body
+	switch {
+	case len(headers) > 1:
+		return "", &statusError{http.StatusBadRequest, "the Idempotency-Key header is there more than once"}
+	case len(headers) == 1:
+		header := strings.TrimSpace(headers[0])
+		if len(header) >= 2 && header[0] == '"' && header[len(header)-1] == '"' {
+			header = header[1 : len(header)-1]
+		}
+		if body != "" && body != header {
+			return "", &statusError{http.StatusBadRequest, "the key in the body and the Idempotency-Key header differ; send one"}
+		}
+		if header == "" {
+			return "", &statusError{http.StatusBadRequest, "the Idempotency-Key header is empty"}
+		}
+		key = header
+	case key == "":
+		key = DefaultKey
+	}
+	if len(key) > 128 || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return "", &statusError{http.StatusBadRequest, "a key has 1 to 128 printable ASCII characters"}
+	}
+	return key, nil
+}
+
+// SessionList is an answer to a question for sessions.
+type SessionList struct {
+	Sessions    []Session `json:"sessions"`
+	Partial     bool      `json:"partial"`               // nodes did not answer: sessions may be missing
+	Unreachable []string  `json:"unreachable,omitempty"` // which
+}
+
+func (a *API) listSessions(w http.ResponseWriter, r *http.Request) error {
+	who, err := a.identify(r)
+	if err != nil {
+		return err
+	}
+	all, err := flag(r.URL.Query(), "all")
+	if err != nil {
+		return err
+	}
+	ended, err := flag(r.URL.Query(), "ended")
+	if err != nil {
+		return err
+	}
+	list, err := a.ListSessions(r.Context(), who, all, ended)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+// ListSessions returns the sessions of who, or everybody's when an administrator asks for all.
+func (a *API) ListSessions(ctx context.Context, who auth.Who, all, ended bool) (SessionList, error) {
+	user := who.Name
+	if all {
+		if !who.Admin() {
+			return SessionList{}, errAdminOnly
+		}
+		user = ""
+	}
+	listing := a.Nodes.List(ctx, user, ended)
+	out := SessionList{Sessions: []Session{}, Partial: len(listing.Unreachable) > 0, Unreachable: listing.Unreachable}
+	for _, s := range listing.Sessions {
+		out.Sessions = append(out.Sessions, Describe(s))
+	}
+	return out, nil
+}
+
+func (a *API) getSession(w http.ResponseWriter, r *http.Request) error {
+	who, err := a.identify(r)
+	if err != nil {
+		return err
+	}
+	s, err := a.FindSession(r.Context(), who, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	out := Describe(s)
+	if s.GetUser() == who.Name {
+		if out.URL, err = a.link(s); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// FindSession returns a session that who may see: another user's does not exist for anybody but an
+// administrator.
+func (a *API) FindSession(ctx context.Context, who auth.Who, id string) (directory.Session, error) {
+	s, err := a.Nodes.Find(ctx, id)
+	if err != nil {
+		return directory.Session{}, err
+	}
+	if s.GetUser() != who.Name && !who.Admin() {
+		return directory.Session{}, fmt.Errorf("session %q: %w", id, directory.ErrNotFound)
+	}
+	return s, nil
+}
+
+// link is "" for a session that can no longer be opened.
+func (a *API) link(s directory.Session) (string, error) {
+	if !Describe(s).Live() {
+		return "", nil
+	}
+	return a.Nodes.Link(s)
+}
+
+func (a *API) endSession(w http.ResponseWriter, r *http.Request) error {
+	who, err := a.identify(r)
+	if err != nil {
+		return err
+	}
+	s, err := a.EndSession(r.Context(), who, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, Describe(s))
+}
+
+// EndSession asks for the end of a session that who may see. It returns before the session has ended.
+func (a *API) EndSession(ctx context.Context, who auth.Who, id string) (directory.Session, error) {
+	s, err := a.FindSession(ctx, who, id)
+	if err != nil {
+		return directory.Session{}, err
+	}
+	reason := "ended by " + who.Name
+	if s.GetUser() != who.Name {
+		reason = "ended by the administrator " + who.Name
+	}
+	s, err = a.Nodes.Stop(ctx, s, reason)
+	if err == nil {
+		a.Log.Info("session ended", "session", id, "by", who.Name)
+	}
+	return s, err
+}
