@@ -1,0 +1,209 @@
+// Package admin is the operator's commands on a coordinator's accounts. They reach the running daemon
+// through its unix socket, or work on the database themselves when no daemon has it open.
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"easel/coordinator/auth"
+	"easel/pkg/problem"
+	"easel/pkg/safesocket"
+)
+
+// Operations of a Request.
+const (
+	AddAccount    = "account.add"
+	SetPassword   = "account.password"
+	RemoveAccount = "account.remove"
+	ListAccounts  = "account.list"
+	CreateToken   = "token.create"
+	ListTokens    = "token.list"
+	RevokeToken   = "token.revoke"
+	CreateLink    = "link.create"
+)
+
+// maxMessage bounds a request and an answer, in bytes.
+const maxMessage = 1 << 20
+
+// Request is one command.
+type Request struct {
+	Op       string `json:"op"`
+	User     string `json:"user,omitempty"`
+	Role     string `json:"role,omitempty"`
+	Password string `json:"password,omitempty"`
+	Name     string `json:"name,omitempty"` // of a token
+	ID       string `json:"id,omitempty"`   // of a token
+}
+
+// LogValue keeps the password out of logs.
+func (r Request) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("op", r.Op), slog.String("user", r.User))
+}
+
+// Answer is what a command gave; which fields depends on the operation.
+type Answer struct {
+	User     string         `json:"user,omitempty"`
+	Accounts []auth.Account `json:"accounts,omitempty"`
+	Tokens   []auth.Token   `json:"tokens,omitempty"`
+	Secret   string         `json:"secret,omitempty"` // an API token, or the code of a one-time link
+	ID       string         `json:"id,omitempty"`
+	Ended    int            `json:"ended,omitempty"` // sessions that were ended with their account
+}
+
+// Sessions ends what removed users have running.
+type Sessions interface {
+	EndAll(ctx context.Context, user string) (int, error)
+}
+
+// Do carries out a command. sessions may be nil when no daemon runs: then a removed user's sessions live
+// until they expire.
+func Do(ctx context.Context, store *auth.Store, sessions Sessions, req Request) (Answer, error) {
+	switch req.Op {
+	case AddAccount:
+		_, err := store.AddAccount(ctx, req.User, req.Role, req.Password)
+		return Answer{User: req.User}, err
+	case SetPassword:
+		if req.Password == "" {
+			return Answer{}, fmt.Errorf("set the password of %q: %w: it is empty", req.User, auth.ErrInvalid)
+		}
+		return Answer{User: req.User}, store.SetPassword(ctx, req.User, req.Password, "")
+	case RemoveAccount:
+		return remove(ctx, store, sessions, req.User)
+	case ListAccounts:
+		all, err := store.Accounts()
+		return Answer{Accounts: all}, err
+	case CreateToken:
+		secret, token, err := store.NewToken(req.User, req.Name)
+		return Answer{User: req.User, Secret: secret, ID: token.ID}, err
+	case ListTokens:
+		all, err := store.Tokens(req.User)
+		return Answer{Tokens: all}, err
+	case RevokeToken:
+		return Answer{ID: req.ID}, store.RevokeToken(req.ID)
+	case CreateLink:
+		return link(store, req.User)
+	}
+	return Answer{}, fmt.Errorf("operation %q: %w: this coordinator does not know it; are daemon and command of one version?", req.Op, auth.ErrInvalid)
+}
+
+func link(store *auth.Store, user string) (Answer, error) {
+	if user != "" {
+		code, err := store.NewLink(user)
+		return Answer{User: user, Secret: code}, err
+	}
+	code, account, err := store.FirstLink()
+	return Answer{User: account.Name, Secret: code}, err
+}
+
+func remove(ctx context.Context, store *auth.Store, sessions Sessions, user string) (Answer, error) {
+	if err := store.RemoveAccount(user); err != nil || sessions == nil {
+		return Answer{User: user}, err
+	}
+	ended, err := sessions.EndAll(ctx, user)
+	if err != nil {
+		return Answer{}, fmt.Errorf("account %q is removed, but not all its sessions could be ended: %w", user, err)
+	}
+	return Answer{User: user, Ended: ended}, nil
+}
+
+// Handler serves commands. Whoever can connect may do everything: put it on a socket that only root, or
+// the daemon's own user, can open.
+func Handler(store *auth.Store, sessions Sessions, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /do", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 30*time.Second)
+		defer cancel()
+		var req Request
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxMessage))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&req); err != nil {
+			problem.Write(w, http.StatusBadRequest, "", "the command cannot be read: "+err.Error())
+			return
+		}
+		answer, err := Do(ctx, store, sessions, req)
+		log.Info("operator's command", "command", req, "failed", err != nil)
+		if err != nil {
+			problem.Write(w, http.StatusUnprocessableEntity, "Command failed", err.Error())
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(answer) // the command may be gone: nothing is left to tell it
+	})
+	return mux
+}
+
+// Listen makes the socket, mode 0600, in place of one that a dead daemon left.
+func Listen(path string) (*net.UnixListener, error) {
+	l, err := safesocket.Listen("unix", path, 0o600, os.Getuid(), os.Getgid())
+	if err != nil {
+		return nil, fmt.Errorf("listen for operators' commands: %w", err)
+	}
+	return l, nil
+}
+
+// ErrNotRunning means that no daemon answers on the socket.
+var ErrNotRunning = errors.New("the coordinator does not run")
+
+// Ask sends a command to the daemon at the socket. It returns ErrNotRunning when there is none.
+func Ask(ctx context.Context, socket string, req Request) (Answer, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			return Answer{}, fmt.Errorf("reach the coordinator: %w; run this as root or as the coordinator's user", err)
+		}
+		return Answer{}, fmt.Errorf("%w: %w", ErrNotRunning, err)
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
+		return Answer{}, errors.Join(err, conn.Close())
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://coordinator/do", bytes.NewReader(body))
+	if err != nil {
+		return Answer{}, errors.Join(err, conn.Close())
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := (&http.Client{Transport: transport}).Do(r)
+	if err != nil {
+		return Answer{}, fmt.Errorf("ask the coordinator at %s: %w", socket, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Answer{}, errors.New(problem.Read(resp).Detail)
+	}
+	var answer Answer
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxMessage)).Decode(&answer); err != nil {
+		return Answer{}, fmt.Errorf("read the coordinator's answer: %w", err)
+	}
+	return answer, nil
+}
+
+// Run carries a command out by the daemon at socket, or without one on the database itself.
+func Run(ctx context.Context, socket, database string, req Request) (Answer, error) {
+	answer, err := Ask(ctx, socket, req)
+	if !errors.Is(err, ErrNotRunning) {
+		return answer, err
+	}
+	store, err := auth.Open(database, auth.Options{})
+	if errors.Is(err, auth.ErrLocked) {
+		return Answer{}, fmt.Errorf("%w, yet nothing answers on %s; wait for the coordinator to start, or restart it", err, socket)
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	answer, err = Do(ctx, store, nil, req)
+	return answer, errors.Join(err, store.Close())
+}
