@@ -53,7 +53,8 @@ type peer struct {
 	playout uint8
 
 	ctx      context.Context // the peer's life
-	cancel   context.CancelCauseFunc
+	cancel   context.CancelFunc
+	last     atomic.Pointer[byeMessage]
 	handDone chan struct{}
 	drop     chan struct{}
 	watching chan bool
@@ -75,7 +76,7 @@ type peer struct {
 	cursors map[uint32]bool
 }
 
-// newPeer answers an offer. The peer runs until ctx or itself ends; the caller ends it otherwise.
+// newPeer answers an offer. The caller runs the peer by live.
 func (w *Worker) newPeer(ctx context.Context, offer string) (*peer, string, error) {
 	if !strings.Contains(strings.ToUpper(offer), "H264/90000") {
 		return nil, "", errNoH264
@@ -87,11 +88,11 @@ func (w *Worker) newPeer(ctx context.Context, offer string) (*peer, string, erro
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
 	}
 	p.heard.Store(1 << 16)
-	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.hand = newHand(w.typist, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, log)
 	answer, err := p.negotiate(w.transport.api, offer)
 	if err != nil {
-		p.cancel(err)
+		p.cancel()
 		if p.pc != nil {
 			_ = p.pc.Close()
 		}
@@ -130,7 +131,7 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 	case <-time.After(farewellTime * 10):
 		return "", errors.New("answer the offer: no local address was found in time")
 	case <-p.ctx.Done():
-		return "", context.Cause(p.ctx)
+		return "", p.ctx.Err()
 	}
 	for _, h := range p.sender.GetParameters().HeaderExtensions {
 		if h.URI == playoutDelayURI {
@@ -140,7 +141,6 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 	return p.pc.LocalDescription().SDP, nil
 }
 
-// start runs what belongs to the peer. before, if any, is the peer whose input must have been let go first.
 func (p *peer) start(before *peer) {
 	p.all.Go(p.feedback)
 	p.all.Go(p.report)
@@ -166,25 +166,32 @@ func (p *peer) start(before *peer) {
 	})
 }
 
-// end says farewell and closes the connection; what the peer held down is let go at once.
-func (p *peer) end(last byeMessage) {
-	if p.ctx.Err() != nil {
-		return
+// live runs what belongs to the peer until it ends, and then closes the connection. before, if any, is the peer whose input must have
+// been let go first.
+func (p *peer) live(before *peer) {
+	p.start(before)
+	<-p.ctx.Done()
+	last := byeMessage{T: "bye", Reason: "the session's streamer ends"}
+	if m := p.last.Load(); m != nil {
+		last = *m
 	}
 	p.sendControl(last)
-	p.cancel(fmt.Errorf("peer ended: %s %s", last.T, last.Reason))
-	p.worker.peers.Go(func() {
-		if c := p.control.Load(); c != nil {
-			deadline := time.Now().Add(farewellTime)
-			for c.BufferedAmount() > 0 && time.Now().Before(deadline) {
-				time.Sleep(farewellTime / 20)
-			}
+	if c := p.control.Load(); c != nil {
+		deadline := time.Now().Add(farewellTime)
+		for c.BufferedAmount() > 0 && time.Now().Before(deadline) {
+			time.Sleep(farewellTime / 20)
 		}
-		_ = p.pc.Close()
-		p.all.Wait()
-		p.worker.viewers.remove(p)
-		p.log.Info("viewer gone", "why", context.Cause(p.ctx))
-	})
+	}
+	_ = p.pc.Close()
+	p.all.Wait()
+	p.worker.viewers.remove(p)
+	p.log.Info("viewer gone", "why", last.T, "reason", last.Reason)
+}
+
+// end has the peer say farewell and close; what it held down is let go at once.
+func (p *peer) end(last byeMessage) {
+	p.last.CompareAndSwap(nil, &last)
+	p.cancel()
 }
 
 // state follows the connection.

@@ -96,7 +96,8 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		problem.Write(rw, http.StatusBadRequest, "Offer refused", err.Error())
 		return
 	}
-	p.start(w.viewers.replace(p))
+	before := w.viewers.replace(p)
+	w.peers.Go(func() { p.live(before) })
 	rw.Header().Set("Content-Type", "application/sdp")
 	rw.Header().Set("Location", "whep/"+p.id)
 	rw.WriteHeader(http.StatusCreated)

@@ -70,11 +70,7 @@ func Run(ctx context.Context, cfg contract.Config, codec Codec, log *slog.Logger
 	group.Go(func() error { l.run(ctx); return nil })
 	group.Go(func() error { return w.displays(ctx) })
 	group.Go(func() error { return w.serve(ctx) })
-	err = group.Wait()
-	if p := w.viewers.current(); p != nil {
-		p.end(byeMessage{T: "bye", Reason: "the session's streamer ends"})
-	}
-	return err
+	return group.Wait()
 }
 
 // dialEdge connects to one of the container's sockets, by a way that the container can't bend.

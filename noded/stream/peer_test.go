@@ -1,0 +1,394 @@
+package stream
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"image"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"easel/noded/stream/contract"
+
+	"github.com/coder/websocket"
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+)
+
+func mustURL(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+func dialVNC(t testing.TB, s *session) *websocket.Conn {
+	t.Helper()
+	ws, r, err := websocket.Dial(context.Background(), "ws://streamer/vnc", &websocket.DialOptions{HTTPClient: s.client, Subprotocols: []string{"binary"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+	t.Cleanup(func() { _ = ws.CloseNow() })
+	return ws
+}
+
+// viewer is a browser's half, by pion.
+type viewer struct {
+	pc                     *webrtc.PeerConnection
+	input, motion, control *webrtc.DataChannel
+	location               string
+
+	mu      sync.Mutex
+	frames  int
+	keys    int
+	bytes   int
+	ssrc    uint32
+	told    []map[string]any
+	playout bool
+}
+
+func connect(t testing.TB, s *session) *viewer {
+	t.Helper()
+	v := &viewer{}
+	se := webrtc.SettingEngine{}
+	se.SetIncludeLoopbackCandidate(true)
+	me := &webrtc.MediaEngine{}
+	if err := me.RegisterDefaultCodecs(); err != nil {
+		t.Fatal(err)
+	}
+	if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: playoutDelayURI}, webrtc.RTPCodecTypeVideo); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if v.pc, err = webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(me)).NewPeerConnection(webrtc.Configuration{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = v.pc.Close() })
+	if _, err := v.pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+		t.Fatal(err)
+	}
+	v.pc.OnTrack(v.track)
+	v.channels(t)
+	offer, err := v.pc.CreateOffer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gathered := webrtc.GatheringCompletePromise(v.pc)
+	if err := v.pc.SetLocalDescription(offer); err != nil {
+		t.Fatal(err)
+	}
+	<-gathered
+	code, header, body := s.post(t, "/whep", "application/sdp", v.pc.LocalDescription().SDP)
+	if code != http.StatusCreated {
+		t.Fatalf("WHEP: %d %s", code, body)
+	}
+	v.location = header.Get("Location")
+	if err := v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: body}); err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, "the control channel", func() bool { return v.control.ReadyState() == webrtc.DataChannelStateOpen })
+	return v
+}
+
+func (v *viewer) channels(t testing.TB) {
+	t.Helper()
+	no, zero := false, uint16(0)
+	for _, c := range []struct {
+		to   **webrtc.DataChannel
+		name string
+		init *webrtc.DataChannelInit
+	}{{&v.input, "input", nil}, {&v.motion, "motion", &webrtc.DataChannelInit{Ordered: &no, MaxRetransmits: &zero}}, {&v.control, "control", nil}} {
+		d, err := v.pc.CreateDataChannel(c.name, c.init)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*c.to = d
+	}
+	v.control.OnMessage(func(m webrtc.DataChannelMessage) {
+		var told map[string]any
+		_ = json.Unmarshal(m.Data, &told)
+		v.mu.Lock()
+		v.told = append(v.told, told)
+		v.mu.Unlock()
+	})
+}
+
+func (v *viewer) track(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+	for {
+		p, _, err := track.ReadRTP()
+		if err != nil {
+			return
+		}
+		v.mu.Lock()
+		v.ssrc = p.SSRC
+		v.bytes += len(p.Payload)
+		if p.Marker {
+			v.frames++
+		}
+		if len(p.Payload) > 0 && p.Payload[0]&31 == nalTypeSPS {
+			v.keys++
+		}
+		for _, e := range r.GetParameters().HeaderExtensions {
+			if e.URI == playoutDelayURI && len(p.GetExtension(uint8(e.ID))) == 3 {
+				v.playout = true
+			}
+		}
+		v.mu.Unlock()
+	}
+}
+
+func (v *viewer) count() (frames, keys int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.frames, v.keys
+}
+
+// heard tells whether a control message of that kind came.
+func (v *viewer) heard(kind string) map[string]any {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, m := range v.told {
+		if m["t"] == kind {
+			return m
+		}
+	}
+	return nil
+}
+
+func (v *viewer) say(t testing.TB, s string) {
+	t.Helper()
+	if err := v.control.SendText(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settle waits until nothing more is sent.
+func settle(t testing.TB, v *viewer) {
+	t.Helper()
+	last, since := -1, time.Now()
+	for deadline := time.Now().Add(15 * time.Second); time.Since(since) < 700*time.Millisecond; time.Sleep(20 * time.Millisecond) {
+		if n, _ := v.count(); n != last {
+			last, since = n, time.Now()
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("frames still come after 15 s of a still picture")
+		}
+	}
+}
+
+func TestPictureReachesAViewerAndThenSilence(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	v := connect(t, s)
+	s.await(t, "a second keyframe: the first is repeated until confirmed", func() bool { _, keys := v.count(); return keys >= 2 })
+	v.say(t, `{"t":"seen","rtp":1}`)
+	settle(t, v)
+	before, keys := v.count()
+	time.Sleep(time.Second)
+	if frames, _ := v.count(); frames != before {
+		t.Fatalf("%d frames of a picture that does not change", frames-before)
+	}
+	a.fill(t, image.Rect(100, 100, 300, 300), 0xff8800)
+	s.await(t, "the change", func() bool { frames, _ := v.count(); return frames > before })
+	settle(t, v)
+	if _, k := v.count(); k != keys {
+		t.Fatalf("%d keyframes came without need", k-keys)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.playout {
+		t.Error("no packet carried the playout delay")
+	}
+	h := s.health(t, 0)
+	if h.Viewers != 1 || h.Path != contract.PathDirect {
+		t.Errorf("health %+v", h)
+	}
+	var st Stats
+	s.get(t, "/stats", &st)
+	if st.Codec != "H264" || st.Frames == 0 || st.Stages["encode"].P50 <= 0 || st.Width != 1280 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+func TestKeyframeRequestsAreLimited(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	v := connect(t, s)
+	s.await(t, "a picture", func() bool { frames, _ := v.count(); return frames > 0 })
+	v.say(t, `{"t":"seen","rtp":1}`)
+	settle(t, v)
+	_, before := v.count()
+	v.mu.Lock()
+	ssrc := v.ssrc
+	v.mu.Unlock()
+	start := time.Now()
+	for i := range 100 { // something always moves, so that the requests count
+		a.fill(t, image.Rect(i, 100, i+50, 150), uint32(i*77777))
+		if err := v.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_, after := v.count()
+	most := int(time.Since(start)/keyLimit) + 2
+	if got := after - before; got < 1 || got > most {
+		t.Fatalf("%d keyframes for 100 requests in %v, want 1 to %d", got, time.Since(start), most)
+	}
+}
+
+func TestSecondViewerReplacesTheFirst(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	first := connect(t, s)
+	second := connect(t, s)
+	s.await(t, "the first viewer to be told", func() bool { return first.heard("replaced") != nil })
+	s.await(t, "the second one's picture", func() bool { frames, _ := second.count(); return frames > 0 })
+	r, err := s.client.Do(&http.Request{Method: http.MethodDelete, URL: mustURL("http://streamer/" + second.location)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Body.Close()
+	if r.StatusCode != http.StatusNoContent {
+		t.Fatalf("DELETE %s: %s", second.location, r.Status)
+	}
+	s.await(t, "nobody to watch", func() bool { return s.health(t, 0).Viewers == 0 })
+}
+
+func TestControlMessagesAreAnswered(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	v := connect(t, s)
+	v.say(t, `{"t":"ping","id":7}`)
+	v.say(t, `{"t":"nonsense"}`)
+	v.say(t, `{"t":"resize","w":1001,"h":701,"scale":1.5}`)
+	v.say(t, `{"t":"watch","on":true}`)
+	s.await(t, "pong", func() bool { m := v.heard("pong"); return m != nil && m["id"] == 7.0 })
+	s.await(t, "the screen's size", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		for _, m := range v.told {
+			if m["t"] == "screen" && m["w"] == 1000.0 && m["h"] == 700.0 {
+				return true
+			}
+		}
+		return false
+	})
+	s.await(t, "cursor, gimp and stats", func() bool { return v.heard("cursor") != nil && v.heard("gimp") != nil && v.heard("stats") != nil })
+	var st Stats
+	s.get(t, "/stats", &st)
+	if st.Bad != 1 {
+		t.Errorf("%d bad messages counted, want 1", st.Bad)
+	}
+}
+
+func TestPenStrokeReachesTheDriverInOrder(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	v := connect(t, s)
+	s.await(t, "the input channel", func() bool {
+		return v.input.ReadyState() == webrtc.DataChannelStateOpen && v.motion.ReadyState() == webrtc.DataChannelStateOpen
+	})
+	// The press is sent after the motion that follows it.
+	sm := func(n int) sample {
+		return sample{X: int32(n) << 8, Y: 50 << 8, Pressure: uint16(n * 1000), TiltX: 30, Time: uint32(n * 10)}
+	}
+	if err := v.motion.Send(encodePointer(devicePen, 2, 2, sm(2), sm(3))); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if err := v.input.Send(encodeProximity(devicePen, true, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.input.Send(encodeButton(devicePen, 1, true, 2, 1, sm(1))); err != nil {
+		t.Fatal(err)
+	}
+	want := []record{
+		{Kind: penIn, Device: toPen},
+		{Kind: penMotion, Device: toPen, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3000, TimeMS: 1},
+		{Kind: penPress, Device: toPen, Button: 1, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3000, TimeMS: 1},
+		{Kind: penMotion, Device: toPen, X: 2 << 8, Y: 50 << 8, Pressure: 2000, TiltX: 3000, TimeMS: 2},
+		{Kind: penMotion, Device: toPen, X: 3 << 8, Y: 50 << 8, Pressure: 3000, TiltX: 3000, TimeMS: 3},
+	}
+	for i, w := range want {
+		if got := s.pen.next(t); got != w {
+			t.Fatalf("record %d is %+v, want %+v", i, got, w)
+		}
+	}
+	// The viewer goes away with the pen down.
+	_ = v.pc.Close()
+	if got := s.pen.next(t); got.Kind != penRelease || got.Button != 1 {
+		t.Fatalf("after the viewer left: %+v, want the button's release", got)
+	}
+	if got := s.pen.next(t); got.Kind != penOut {
+		t.Fatalf("after the viewer left: %+v, want proximity out", got)
+	}
+}
+
+func TestHostileViewerDisturbsNothing(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	v := connect(t, s)
+	s.await(t, "the channels", func() bool {
+		return v.input.ReadyState() == webrtc.DataChannelStateOpen && v.motion.ReadyState() == webrtc.DataChannelStateOpen
+	})
+	for i := range 500 {
+		_ = v.input.Send([]byte{byte(i), 1, 2, 3})
+		_ = v.motion.Send(make([]byte, i))
+		_ = v.control.SendText(strings.Repeat("[", i))
+	}
+	_ = v.control.SendText(`{"t":"resize","w":1e308,"h":-5}`)
+	time.Sleep(1200 * time.Millisecond)
+	v.say(t, `{"t":"ping","id":"alive"}`)
+	s.await(t, "an answer after the flood", func() bool { return v.heard("pong") != nil })
+}
+
+func encodePointer(device uint8, barrier, first uint32, samples ...sample) []byte {
+	b := []byte{kindPointer, device}
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(samples)))
+	b = binary.LittleEndian.AppendUint32(b, barrier)
+	b = binary.LittleEndian.AppendUint32(b, first)
+	return appendSamples(b, samples)
+}
+
+func encodeButton(device, button uint8, down bool, rseq, first uint32, samples ...sample) []byte {
+	b := []byte{kindButton, device, button, 0}
+	if down {
+		b[3] = 1
+	}
+	b = binary.LittleEndian.AppendUint32(b, rseq)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(samples)))
+	b = binary.LittleEndian.AppendUint32(b, first)
+	return appendSamples(b, samples)
+}
+
+func encodeProximity(device uint8, in bool, rseq uint32) []byte {
+	b := []byte{kindProximity, device, 0, 0}
+	if in {
+		b[2] = 1
+	}
+	return binary.LittleEndian.AppendUint32(b, rseq)
+}
+
+func appendSamples(b []byte, samples []sample) []byte {
+	le := binary.LittleEndian
+	for _, s := range samples {
+		b = le.AppendUint32(b, uint32(s.X))
+		b = le.AppendUint32(b, uint32(s.Y))
+		b = le.AppendUint16(b, s.Pressure)
+		b = append(b, byte(s.TiltX), byte(s.TiltY))
+		b = le.AppendUint16(b, s.Twist)
+		b = le.AppendUint16(b, s.Buttons)
+		b = le.AppendUint32(b, s.Time)
+	}
+	return b
+}

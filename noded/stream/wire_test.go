@@ -1,0 +1,352 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// golden is the file of messages that the viewer's tests encode.
+type golden struct {
+	Messages []struct {
+		Name   string          `json:"name"`
+		Kind   string          `json:"kind"`
+		Hex    string          `json:"hex"`
+		Fields json.RawMessage `json:"fields"`
+	} `json:"messages"`
+}
+
+type goldenFields struct {
+	Device, Button, Locks  uint8
+	Down, In               bool
+	RSeq                   uint32 `json:"rseq"`
+	Barrier, First, Keysym uint32
+	Code                   uint16
+	Text                   string
+	X, Y, DX, DY           float64
+	Samples                []goldenSample
+}
+
+type goldenSample struct{ X, Y, Pressure, TiltX, TiltY, Twist, Buttons, Time float64 }
+
+func TestEveryGoldenMessageOfTheViewerIsRead(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "pkg", "viewer", "src", "testdata", "wire.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g golden
+	if err := json.Unmarshal(b, &g); err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]uint8{
+		"POINTER": kindPointer, "BUTTON": kindButton, "WHEEL": kindWheel, "KEY": kindKey, "TEXT": kindText,
+		"RELEASE": kindRelease, "PROXIMITY": kindProximity,
+	}
+	seen := map[uint8]bool{}
+	for _, want := range g.Messages {
+		t.Run(want.Name, func(t *testing.T) {
+			raw, err := hex.DecodeString(want.Hex)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kind := kinds[want.Kind]
+			m, err := parseMessage(raw, kind != kindPointer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var f goldenFields
+			if err := json.Unmarshal(want.Fields, &f); err != nil {
+				t.Fatal(err)
+			}
+			seen[m.Kind] = true
+			compareGolden(t, m, kind, f)
+		})
+	}
+	if len(seen) != len(kinds) {
+		t.Errorf("the file has %d of %d kinds", len(seen), len(kinds))
+	}
+}
+
+func compareGolden(t *testing.T, m message, kind uint8, f goldenFields) {
+	t.Helper()
+	if m.Kind != kind || m.RSeq != f.RSeq || m.Barrier != f.Barrier || m.First != f.First || m.Sym != f.Keysym || m.Code != f.Code || m.Text != f.Text {
+		t.Errorf("read %+v, want %+v", m, f)
+	}
+	if m.Device != f.Device || m.Button != f.Button || m.Down != (f.Down || f.In) || len(m.Samples) != len(f.Samples) {
+		t.Errorf("read %+v, want %+v", m, f)
+	}
+	if fixed := func(v float64) int32 { return int32(math.Round(v * 256)) }; m.X != fixed(f.X) || m.Y != fixed(f.Y) || m.DX != int32(f.DX) || m.DY != int32(f.DY) {
+		t.Errorf("read %+v, want %+v", m, f)
+	}
+	for i, s := range m.Samples {
+		w := f.Samples[i]
+		want := sample{
+			X: int32(math.Round(w.X * 256)), Y: int32(math.Round(w.Y * 256)), Pressure: uint16(math.Round(w.Pressure * 65535)),
+			TiltX: int8(w.TiltX), TiltY: int8(w.TiltY), Twist: uint16(w.Twist), Buttons: uint16(w.Buttons), Time: uint32(math.Round(w.Time * 10)),
+		}
+		if s != want {
+			t.Errorf("sample %d: read %+v, want %+v", i, s, want)
+		}
+	}
+}
+
+func TestMessagesThatAreOutOfShapeAreRefused(t *testing.T) {
+	good := encodePointer(deviceMouse, 0, 1, sample{X: 1})
+	for name, c := range map[string]struct {
+		b        []byte
+		reliable bool
+	}{
+		"nothing":                        {nil, true},
+		"an unknown kind":                {[]byte{99, 0, 0, 0, 0, 0, 0, 0}, true},
+		"a motion on the input channel":  {good, true},
+		"a key on the motion channel":    {make([]byte, 14), false},
+		"one byte short":                 {good[:len(good)-1], false},
+		"one byte long":                  {append(slices.Clone(good), 0), false},
+		"no samples":                     {encodePointer(deviceMouse, 0, 1), false},
+		"samples numbered from 0":        {encodePointer(deviceMouse, 0, 0, sample{}), false},
+		"a device that isn't":            {encodePointer(9, 0, 1, sample{}), false},
+		"a wheel's button":               {encodeButton(deviceMouse, 4, true, 1, 1, sample{}), true},
+		"a count beyond the message":     {[]byte{kindPointer, 0, 0xff, 0xff, 0, 0, 0, 0, 1, 0, 0, 0}, false},
+		"text that is no UTF-8":          {append([]byte{kindText, 0, 0, 0, 1, 0, 0, 0}, 0xff, 0xfe), true},
+		"text that is too long":          {append([]byte{kindText, 0, 0, 0, 1, 0, 0, 0}, bytes.Repeat([]byte("a"), maxText+1)...), true},
+		"a proximity without its number": {[]byte{kindProximity, 1, 1, 0}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if m, err := parseMessage(c.b, c.reliable); err == nil {
+				t.Fatalf("read as %+v", m)
+			}
+		})
+	}
+}
+
+func FuzzParseMessage(f *testing.F) {
+	f.Add(encodePointer(devicePen, 3, 1, sample{X: 5}, sample{X: 6}), false)
+	f.Add(encodeButton(deviceMouse, 1, true, 1, 1, sample{}), true)
+	f.Add(encodeProximity(devicePen, true, 1), true)
+	f.Add([]byte{kindText, 0, 0, 0, 1, 0, 0, 0, 'h', 'i'}, true)
+	f.Add([]byte{kindKey, 1, 0, 0, 1, 0, 0, 0, 97, 0, 0, 0, 30, 0}, true)
+	f.Fuzz(func(t *testing.T, b []byte, reliable bool) {
+		m, err := parseMessage(b, reliable)
+		if err != nil {
+			return
+		}
+		if (m.Kind == kindPointer || m.Kind == kindButton) && (len(m.Samples) == 0 || len(m.Samples) > maxSamples) {
+			t.Fatalf("%d samples were read", len(m.Samples))
+		}
+		p := &pen{dial: nil, retry: time.Now().Add(time.Hour)}
+		h := newHand(func() typist { return nil }, p, nil)
+		h.seq.take(m, time.Now(), h.apply) // must not panic whatever a browser sends
+		h.letGo()
+	})
+}
+
+func FuzzParseControl(f *testing.F) {
+	f.Add([]byte(`{"t":"resize","w":1920,"h":1080,"scale":2}`))
+	f.Add([]byte(`{"t":"ping","id":[1,2]}`))
+	f.Add([]byte(`{"t":"client","stats":{"fps":60}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseControl(b)
+		if err != nil {
+			return
+		}
+		s := screenSize(m.W, m.H)
+		if !s.Valid() || s.Width%2 != 0 || s.Height%2 != 0 || s.Width*s.Height > maxPixels {
+			t.Fatalf("%v by %v became %+v", m.W, m.H, s)
+		}
+		if m.T == controlPing {
+			if _, err := json.Marshal(pongMessage{"pong", m.ID}); err != nil {
+				t.Fatalf("a ping can't be answered: %v", err)
+			}
+		}
+	})
+}
+
+func FuzzParseReport(f *testing.F) {
+	f.Add([]byte(allRunning))
+	f.Add([]byte(`{"gimp":{"state":"failed","pid":-1}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := parseReport(b)
+		if err == nil && (r.GIMP.PID < 0 || len(r.Services) > maxServices || !gimpStates[r.GIMP.State]) {
+			t.Fatalf("read %+v", r)
+		}
+	})
+}
+
+func TestControlRefuses(t *testing.T) {
+	for name, in := range map[string]string{
+		"an unknown quality": `{"t":"quality","value":"best"}`, "two documents": `{"t":"seen"}{"t":"seen"}`, "no JSON": `seen`, "a long ping": `{"t":"ping","id":"` + strings.Repeat("x", 100) + `"}`,
+		"a long message": `{"t":"client","stats":"` + strings.Repeat("x", maxControl) + `"}`, "a wrong type": `{"t":"resize","w":"wide"}`,
+	} {
+		if m, err := parseControl([]byte(in)); err == nil {
+			t.Errorf("%s was read as %+v", name, m)
+		}
+	}
+	if _, err := parseControl([]byte(`{"t":"later"}`)); !errors.Is(err, errUnknownControl) {
+		t.Errorf("an unknown kind: %v", err)
+	}
+}
+
+func TestScreenSizeStaysInBounds(t *testing.T) {
+	for _, c := range []struct{ w, h, wantW, wantH float64 }{
+		{1920, 1080, 1920, 1080},
+		{1367.9, 767, 1366, 766},
+		{1, 1, 320, 320},
+		{math.NaN(), math.Inf(1), 320, 8192},
+		{8192, 8192, 8192, 4050},
+		{-1e308, 1e308, 320, 8192},
+	} {
+		if s := screenSize(c.w, c.h); float64(s.Width) != c.wantW || float64(s.Height) != c.wantH {
+			t.Errorf("%v by %v became %+v, want %v by %v", c.w, c.h, s, c.wantW, c.wantH)
+		}
+	}
+}
+
+// order runs messages through a sequence and returns what it handed on: samples by their X, reliable messages by -RSeq.
+func order(s *sequence, now time.Time, in ...message) []int {
+	var out []int
+	for _, m := range in {
+		s.take(m, now, func(m message) {
+			for _, p := range m.Samples {
+				out = append(out, int(p.X))
+			}
+			if m.Kind != kindPointer {
+				out = append(out, -int(m.RSeq))
+			}
+		})
+	}
+	return out
+}
+
+func motion(barrier, first uint32, xs ...int32) message {
+	m := message{Kind: kindPointer, Barrier: barrier, First: first}
+	for _, x := range xs {
+		m.Samples = append(m.Samples, sample{X: x})
+	}
+	return m
+}
+
+func TestSequence(t *testing.T) {
+	now := time.Now()
+	press := func(rseq, first uint32, xs ...int32) message {
+		m := motion(0, first, xs...)
+		m.Kind, m.RSeq = kindButton, rseq
+		return m
+	}
+	for name, c := range map[string]struct {
+		in   []message
+		want []int
+	}{
+		"repeated samples count once":             {[]message{motion(0, 1, 1, 2), motion(0, 1, 1, 2, 3), motion(0, 2, 2, 3, 4)}, []int{1, 2, 3, 4}},
+		"a late message brings nothing":           {[]message{motion(0, 3, 3, 4), motion(0, 1, 1, 2)}, []int{3, 4}},
+		"a gap is passed over":                    {[]message{motion(0, 1, 1), motion(0, 9, 9)}, []int{1, 9}},
+		"motion waits for its press":              {[]message{motion(1, 2, 2), press(1, 1, 1)}, []int{1, -1, 2}},
+		"what waited keeps its order":             {[]message{motion(2, 3, 3), motion(1, 2, 2), press(1, 1, 1), press(2, 2, 2)}, []int{1, -1, 2, 2, -2, 3}},
+		"a press keeps its place if all is known": {[]message{motion(0, 1, 1, 2), press(1, 1, 1, 2)}, []int{1, 2, 2, -1}},
+		"numbers wrap around":                     {[]message{press(math.MaxUint32, math.MaxUint32, 7), motion(math.MaxUint32, 0, 8)}, []int{7, 1, 8}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &sequence{}
+			if strings.HasPrefix(name, "numbers wrap") {
+				s.applied, s.reliable = math.MaxUint32-1, math.MaxUint32-1
+				c.want = []int{7, -math.MaxUint32, 8}
+			}
+			if got := order(s, now, c.in...); !slices.Equal(got, c.want) {
+				t.Fatalf("handed on %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestSequenceWaitsNoLongerThanASecondAndHoldsNoMoreThanItMay(t *testing.T) {
+	s, now := &sequence{}, time.Now()
+	for i := range uint32(1000) {
+		order(s, now, motion(5, i+1, int32(i)))
+	}
+	if len(s.held) != maxHeldMessages {
+		t.Fatalf("%d messages are held, want %d", len(s.held), maxHeldMessages)
+	}
+	n := 0
+	s.release(now.Add(maxHeldTime-time.Millisecond), func(message) { n++ })
+	if n != 0 {
+		t.Fatalf("%d were handed on too early", n)
+	}
+	s.release(s.deadline(), func(message) { n++ })
+	if n != maxHeldMessages || !s.deadline().IsZero() {
+		t.Fatalf("%d were handed on at the deadline, want %d", n, maxHeldMessages)
+	}
+}
+
+func TestPacketsReassembleToTheNALUnits(t *testing.T) {
+	nals := [][]byte{{0x67, 1, 2}, {0x68, 3}, bytes.Repeat([]byte{0x65, 9, 8, 7}, 2000), {}, append([]byte{0x41}, bytes.Repeat([]byte{5}, rtpPayload-1)...), append([]byte{0x41}, bytes.Repeat([]byte{6}, rtpPayload)...)}
+	var p packetizer
+	var got [][]byte
+	var last rtp.Header
+	markers := 0
+	err := p.packets(nals, 77, func(h rtp.Header, b []byte) error {
+		if len(b) > rtpPayload+2 || h.Timestamp != 77 || (last.Version != 0 && h.SequenceNumber != last.SequenceNumber+1) {
+			t.Fatalf("packet %+v of %d bytes after %+v", h, len(b), last)
+		}
+		last = h
+		if h.Marker {
+			markers++
+		}
+		switch {
+		case b[0]&31 != nalFUA:
+			got = append(got, slices.Clone(b))
+		case b[1]&fuStart != 0:
+			got = append(got, append([]byte{b[0]&0xe0 | b[1]&31}, b[2:]...))
+		default:
+			got[len(got)-1] = append(got[len(got)-1], b[2:]...)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.DeleteFunc(slices.Clone(nals), func(b []byte) bool { return len(b) == 0 })
+	if !slices.EqualFunc(got, want, bytes.Equal) || markers != 1 || !last.Marker {
+		t.Fatalf("%d NAL units of %d, %d markers", len(got), len(want), markers)
+	}
+}
+
+func TestRateFallsWithAQueueAndRisesInCalm(t *testing.T) {
+	r, now := newOutgoing(), time.Now()
+	report := func(delay time.Duration, n int) {
+		for range n {
+			now = now.Add(100 * time.Millisecond)
+			r.delay(feedback{Delay: delay, Bytes: 10_000, Span: 90 * time.Millisecond}, now)
+		}
+	}
+	report(30*time.Millisecond, 10)
+	if r.Kbps() < startKbps {
+		t.Fatalf("a calm network brought the rate to %d", r.Kbps())
+	}
+	before := r.Kbps()
+	report(300*time.Millisecond, 2)
+	if r.Kbps() < before {
+		t.Fatal("two late reports cut the rate; a pause of the viewer's machine looks like that")
+	}
+	report(300*time.Millisecond, 30)
+	low := r.Kbps()
+	if low > before/2 || low < minKbps {
+		t.Fatalf("a queue of 270 ms for 3 s brought the rate from %d to %d", before, low)
+	}
+	report(30*time.Millisecond, 600)
+	if r.Kbps() != maxKbps {
+		t.Fatalf("a minute of calm brought the rate to %d, want %d", r.Kbps(), maxKbps)
+	}
+	r.loss(0.5, now.Add(time.Second))
+	if r.Kbps() > maxKbps*4/5 {
+		t.Fatalf("half the packets lost, and the rate is %d", r.Kbps())
+	}
+}

@@ -1,0 +1,460 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"image"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"easel/noded/stream/contract"
+	"easel/pkg/codec"
+	"easel/pkg/display/xorgtest"
+
+	"github.com/jezek/xgb"
+	"github.com/jezek/xgb/xproto"
+)
+
+// testCodec is what cmd/streamer gives the worker.
+type testCodec struct{}
+
+type testEncoder struct {
+	picture *codec.Picture
+	codec.Encoder
+}
+
+func (testCodec) Open(size image.Point, q Quality) (Encoder, error) {
+	p, err := codec.NewPicture(size.X, size.Y)
+	if err != nil {
+		return nil, err
+	}
+	e, err := codec.NewX264(size.X, size.Y, 2, codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS})
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return &testEncoder{p, e}, nil
+}
+
+func (e *testEncoder) Update(pix []byte, stride int, r []image.Rectangle) (int, error) {
+	return e.picture.Update(pix, stride, r)
+}
+
+func (e *testEncoder) Encode(key bool, qp int) (Packet, error) {
+	p, err := e.Encoder.Encode(e.picture, codec.FrameOptions{Key: key, QP: qp})
+	return Packet{NALs: p.NALs, Key: p.Key, Bytes: p.Bytes}, err
+}
+
+func (e *testEncoder) SetQuality(q Quality) error {
+	return e.SetRate(codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS})
+}
+
+func (e *testEncoder) Info() CodecInfo { return CodecInfo(e.Encoder.Info()) }
+
+func (e *testEncoder) Close() { e.Encoder.Close(); e.picture.Close() }
+
+// session is a worker with everything around it: a real X server, and the container's sockets played by the test.
+type session struct {
+	x      *xorgtest.Server
+	cfg    contract.Config
+	client *http.Client
+	init   *initSocket
+	pen    *penSocket
+	ended  chan error
+}
+
+const allRunning = `{"seq":1,"ready":true,"services":{"xorg":{"state":"running","pid":5,"restarts":0}},"gimp":{"state":"running","pid":9,"restarts":0,"window_ms":2100}}`
+
+func startSession(t testing.TB) *session {
+	t.Helper()
+	// A unix socket's path is short.
+	dir, err := os.MkdirTemp("", "stream-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	edge := filepath.Join(dir, "edge")
+	if err := os.Mkdir(edge, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	x := xorgtest.Start(t)
+	s := &session{
+		x: x, ended: make(chan error, 1), init: listenInit(t, edge), pen: listenPen(t, edge),
+		cfg: contract.Config{
+			Session: "stest", Socket: filepath.Join(dir, "streamer.sock"), XSocket: x.Socket, XCookie: hex.EncodeToString(x.Cookie),
+			EdgeDir: edge, UDPAddrs: []string{"127.0.0.1"}, Initial: contract.Size{Width: 1280, Height: 720},
+		},
+	}
+	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", s.cfg.Socket)
+	}}}
+	ctx, cancel := context.WithCancel(context.Background())
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("STREAM_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	go func() { s.ended <- Run(ctx, s.cfg, testCodec{}, log) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-s.ended:
+			if err != nil {
+				t.Errorf("the worker ended with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the worker did not end within 10 s")
+		}
+		s.client.CloseIdleConnections()
+	})
+	s.await(t, "the worker's socket", func() bool {
+		_, err := os.Stat(s.cfg.Socket)
+		return err == nil
+	})
+	return s
+}
+
+func (s *session) await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(15 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 15 s for %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (s *session) get(t testing.TB, path string, into any) {
+	t.Helper()
+	r, err := s.client.Get("http://streamer" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: %s", path, r.Status)
+	}
+	if err := json.NewDecoder(r.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *session) health(t testing.TB, after uint64) contract.Health {
+	t.Helper()
+	r, err := s.client.Get(fmt.Sprintf("http://streamer/watch?after=%d", after))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	h, err := contract.ReadHealth(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// ready waits until the worker has opened the display.
+func (s *session) ready(t testing.TB) {
+	t.Helper()
+	s.init.say(allRunning)
+	s.await(t, "the display", func() bool {
+		var st Stats
+		s.get(t, "/stats", &st)
+		return st.Width > 0
+	})
+}
+
+func (s *session) post(t testing.TB, path, kind, body string) (int, http.Header, string) {
+	t.Helper()
+	r, err := s.client.Post("http://streamer"+path, kind, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, r.Header, string(b)
+}
+
+// initSocket plays easel-init.
+type initSocket struct {
+	mu   sync.Mutex
+	last string
+	conn []net.Conn
+}
+
+func listenInit(t testing.TB, edge string) *initSocket {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(edge, "init.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &initSocket{}
+	t.Cleanup(func() { _ = l.Close(); s.drop() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conn = append(s.conn, c)
+			if s.last != "" {
+				fmt.Fprintln(c, s.last)
+			}
+			s.mu.Unlock()
+		}
+	}()
+	return s
+}
+
+func (s *initSocket) say(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = line
+	for _, c := range s.conn {
+		fmt.Fprintln(c, line)
+	}
+}
+
+func (s *initSocket) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conn {
+		_ = c.Close()
+	}
+	s.conn = nil
+}
+
+// penSocket plays the pen driver.
+type penSocket struct{ records chan record }
+
+func listenPen(t testing.TB, edge string) *penSocket {
+	t.Helper()
+	l, err := net.Listen("unixpacket", filepath.Join(edge, "pen.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	p := &penSocket{records: make(chan record, 4096)}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.read(c)
+		}
+	}()
+	return p
+}
+
+func (p *penSocket) read(c net.Conn) {
+	defer c.Close()
+	b := make([]byte, 4096)
+	for {
+		n, err := c.Read(b)
+		if err != nil || n%recordBytes != 0 {
+			return
+		}
+		for r := b[:n]; len(r) > 0; r = r[recordBytes:] {
+			p.records <- record{
+				Kind: r[0], Device: r[1], Button: r[2], X: int32(le32(r, 4)), Y: int32(le32(r, 8)), Pressure: le16(r, 12),
+				TiltX: int16(le16(r, 14)), TiltY: int16(le16(r, 16)), Twist: le16(r, 18), TimeMS: le32(r, 20),
+			}
+		}
+	}
+}
+
+// next returns the next record, or fails after a while.
+func (p *penSocket) next(t testing.TB) record {
+	t.Helper()
+	select {
+	case r := <-p.records:
+		return r
+	case <-time.After(5 * time.Second):
+		t.Fatal("the pen driver got no record in 5 s")
+		return record{}
+	}
+}
+
+// artist draws on the screen over an X connection of its own.
+type artist struct {
+	xc   *xgb.Conn
+	root xproto.Window
+	gc   xproto.Gcontext
+}
+
+func newArtist(t testing.TB, x *xorgtest.Server) *artist {
+	t.Helper()
+	t.Setenv("XAUTHORITY", x.XAuthority)
+	c, err := xgb.NewConnDisplay(fmt.Sprintf(":%d", x.Display))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	a := &artist{xc: c, root: xproto.Setup(c).Roots[0].Root}
+	if a.gc, err = xproto.NewGcontextId(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := xproto.CreateGCChecked(c, a.gc, xproto.Drawable(a.root), 0, nil).Check(); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (a *artist) fill(t testing.TB, r image.Rectangle, colour uint32) {
+	t.Helper()
+	xproto.ChangeGC(a.xc, a.gc, xproto.GcForeground, []uint32{colour})
+	err := xproto.PolyFillRectangleChecked(a.xc, xproto.Drawable(a.root), a.gc,
+		[]xproto.Rectangle{{X: int16(r.Min.X), Y: int16(r.Min.Y), Width: uint16(r.Dx()), Height: uint16(r.Dy())}}).Check()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHealthFollowsInitAndX(t *testing.T) {
+	s := startSession(t)
+	h := s.health(t, 0)
+	if h.Ready || h.GIMP.State != contract.Starting || h.Viewers != 0 {
+		t.Fatalf("at the start: %+v", h)
+	}
+	s.ready(t)
+	s.await(t, "readiness", func() bool { return s.health(t, 0).Ready })
+	h = s.health(t, 0)
+	if h.XPID != 5 || h.GIMP.WindowMS != 2100 || h.Services["xorg"].State != contract.Running || h.Error != "" {
+		t.Fatalf("when ready: %+v", h)
+	}
+	changed := make(chan contract.Health, 1)
+	go func() { changed <- s.health(t, h.Seq) }()
+	time.Sleep(50 * time.Millisecond)
+	s.init.say(strings.Replace(strings.Replace(allRunning, `"ready":true`, `"ready":false`, 1), `"gimp":{"state":"running"`, `"gimp":{"state":"restarting"`, 1))
+	select {
+	case got := <-changed:
+		if got.Seq <= h.Seq || got.GIMP.State != contract.Restarting {
+			t.Fatalf("the watch returned %+v", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the watch did not return on a change")
+	}
+}
+
+func TestWorkerOutlivesABadReport(t *testing.T) {
+	s := startSession(t)
+	s.init.say(`{"seq":1,"unknown":true}`)
+	s.init.say(strings.Repeat("x", maxReport*2))
+	time.Sleep(100 * time.Millisecond)
+	s.init.drop()
+	s.ready(t)
+}
+
+func TestBadRequestsAreRefused(t *testing.T) {
+	s := startSession(t)
+	for name, c := range map[string]struct {
+		path, kind, body string
+		want             int
+	}{
+		"an offer of another type": {"/whep", "text/plain", "v=0", http.StatusUnsupportedMediaType},
+		"an empty offer":           {"/whep", "application/sdp", "", http.StatusNotAcceptable},
+		"garbage that says H264":   {"/whep", "application/sdp", "a=rtpmap:1 H264/90000\r\n\x00\xff", http.StatusBadRequest},
+		"an offer without H.264":   {"/whep", "application/sdp", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n", http.StatusNotAcceptable},
+		"a huge offer":             {"/whep", "application/sdp", strings.Repeat("a", maxOffer+1), http.StatusRequestEntityTooLarge},
+		"a screen that is no JSON": {"/screen", "application/json", "{", http.StatusBadRequest},
+		"an unknown screen field":  {"/screen", "application/json", `{"wdth":1}`, http.StatusBadRequest},
+		"a wrong number to watch":  {"/watch?after=-1", "", "", http.StatusMethodNotAllowed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, header, body := s.post(t, c.path, c.kind, c.body)
+			if code != c.want {
+				t.Fatalf("%d %s, want %d", code, body, c.want)
+			}
+			if code != http.StatusMethodNotAllowed && header.Get("Content-Type") != "application/problem+json" {
+				t.Fatalf("answered as %s", header.Get("Content-Type"))
+			}
+		})
+	}
+	r, err := s.client.Do(&http.Request{Method: http.MethodDelete, URL: mustURL("http://streamer/whep/none")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusNotFound {
+		t.Fatalf("deleting nobody: %s", r.Status)
+	}
+}
+
+func TestScreenIsResizedWithoutAViewer(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	if code, _, body := s.post(t, "/screen", "application/json", `{"width":1111.5,"height":777,"scale":1}`); code != http.StatusOK || strings.TrimSpace(body) != `{"width":1110,"height":776}` {
+		t.Fatalf("%d %s", code, body)
+	}
+	s.await(t, "the new size", func() bool {
+		var st Stats
+		s.get(t, "/stats", &st)
+		return st.Width == 1110 && st.Height == 776
+	})
+}
+
+func TestXServerComesBack(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	s.x.Stop()
+	s.await(t, "the loss to be told", func() bool { return s.health(t, 0).Error != "" })
+	select {
+	case err := <-s.ended:
+		t.Fatalf("the worker ended with its X server: %v", err)
+	default:
+	}
+}
+
+func TestVNCIsCarriedBothWays(t *testing.T) {
+	s := startSession(t)
+	l, err := net.Listen("unix", filepath.Join(s.cfg.EdgeDir, "vnc.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	served := make(chan []byte, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = c.Write([]byte("RFB 003.008\n"))
+		b := make([]byte, 12)
+		_, _ = io.ReadFull(c, b)
+		served <- b
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	ws := dialVNC(t, s)
+	kind, b, err := ws.Read(context.Background())
+	if err != nil || kind != 2 || !bytes.Equal(b, []byte("RFB 003.008\n")) {
+		t.Fatalf("read %v %q, %v", kind, b, err)
+	}
+	if err := ws.Write(context.Background(), 2, []byte("RFB 003.008\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-served; string(got) != "RFB 003.008\n" {
+		t.Fatalf("the server got %q", got)
+	}
+	if h := s.health(t, 0); h.Viewers != 1 || h.Path != contract.PathVNC || len(h.Degraded) == 0 {
+		t.Fatalf("with a VNC viewer: %+v", h)
+	}
+	_ = ws.CloseNow()
+	s.await(t, "the VNC viewer to be gone", func() bool { return s.health(t, 0).Viewers == 0 })
+}
