@@ -98,11 +98,6 @@ export class Peer implements Link {
 		const { receiver } = transceiver;
 		// Show each frame as soon as it is decoded.
 		if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
-		this.pc.ontrack = (e) => {
-			this.video.srcObject = new MediaStream([e.track]);
-			// Muted video may always play; a pause while the page is hidden mends itself.
-			this.video.play().catch(() => {});
-		};
 		await this.pc.setLocalDescription();
 		// No candidate of ours is needed or told: the node is reachable, and learns our address from our first check.
 		const answer = await this.node.offer(this.pc.localDescription?.sdp ?? "", signal);
@@ -132,6 +127,10 @@ export class Peer implements Link {
 	}
 
 	private start(): void {
+		// Only now: until the new stream runs, the old one's last picture stays.
+		this.video.srcObject = new MediaStream([this.receiver.track]);
+		// Muted video may always play; a pause while the page is hidden mends itself.
+		this.video.play().catch(() => {});
 		this.pc.onconnectionstatechange = () => this.watchState();
 		this.watchState();
 		this.beat.start();

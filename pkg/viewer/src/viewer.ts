@@ -9,7 +9,7 @@ import { density } from "./geometry";
 import { Keyboard, platformOf } from "./keyboard";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link";
 import { type Node, NodeError } from "./node";
-import type { Options } from "./options";
+import type { Options, Size } from "./options";
 import { Panel } from "./panel";
 import { Peer } from "./peer";
 import { Pointer } from "./pointer";
@@ -209,8 +209,10 @@ export class Viewer {
 
 	private async dialVnc(): Promise<Link> {
 		const late = AbortSignal.timeout(FALLBACK_WITHIN);
+		// VNC's picture has its new size at once.
+		const host = { ...this.host, screen: (size: Size) => this.screen.setRemote(size, true) };
 		try {
-			const vnc = await Vnc.dial(this.node, this.vnc, this.host, AbortSignal.any([this.stop.signal, late]));
+			const vnc = await Vnc.dial(this.node, this.vnc, host, AbortSignal.any([this.stop.signal, late]));
 			const { size, scale } = this.screen.ask();
 			vnc.resize(size, scale);
 			return vnc;
@@ -361,7 +363,7 @@ export class Viewer {
 	}
 
 	private readonly host: LinkHost = {
-		screen: (size) => this.screen.setRemote(size, this.link?.path === "vnc"),
+		screen: (size) => this.screen.setRemote(size),
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
 		stats: (stats) => this.stats.heard(stats),

@@ -1,0 +1,175 @@
+// A node small enough to see through: serves the built page with the real headers, signs in, tells a status that the
+// test sets, passes offers to whoever answers them, and speaks VNC's first words.
+
+import { readFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join } from "node:path";
+import { type WebSocket, WebSocketServer } from "ws";
+import { serveRfb } from "./fake-vnc";
+
+export const SESSION = "s0123456789abcdef";
+const DIST = join(import.meta.dirname, "..", "dist");
+const types: Record<string, string> = {
+	".js": "text/javascript",
+	".css": "text/css",
+	".svg": "image/svg+xml",
+	".html": "text/html",
+};
+
+export interface Whep {
+	status: number;
+	sdp?: string;
+}
+
+export class FakeNode {
+	state = "ready";
+	reason = "";
+	gimp = { state: "running", restarts: 0 };
+	/** Answers an offer. */
+	whep: (offer: string) => Promise<Whep> = async () => ({ status: 503 });
+	readonly requests: string[] = [];
+	readonly screens: unknown[] = [];
+	private readonly tokens = new Set<string>();
+	private peers = 0;
+	private readonly waiting = new Set<() => void>();
+	private readonly sockets = new Set<WebSocket>();
+
+	private constructor(
+		private readonly server: Server,
+		private readonly csp: string,
+	) {}
+
+	static async start(): Promise<FakeNode> {
+		const server = createServer();
+		const node = new FakeNode(server, await policy());
+		server.on("request", (q, r) => void node.answer(q, r).catch((e: unknown) => r.destroy(e as Error)));
+		const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => "binary" });
+		server.on("upgrade", (q, socket, head) => {
+			node.requests.push(`WS ${q.url}`);
+			if (!node.signedIn(q)) socket.destroy();
+			else
+				sockets.handleUpgrade(q, socket, head, (ws) => {
+					node.sockets.add(ws);
+					serveRfb(ws);
+				});
+		});
+		await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+		return node;
+	}
+
+	get origin(): string {
+		return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+	}
+
+	/** A session address with a fresh token. */
+	url(query = "", token = `t${Math.random()}`): string {
+		this.tokens.add(token);
+		return `${this.origin}/s/${SESSION}${query}#token=${token}`;
+	}
+
+	/** Changes the state; whoever waits for a change hears of it. */
+	become(state: string, reason = ""): void {
+		this.state = state;
+		this.reason = reason;
+		for (const wake of this.waiting) wake();
+	}
+
+	cutVnc(): void {
+		for (const ws of this.sockets) ws.terminate();
+		this.sockets.clear();
+	}
+
+	async close(): Promise<void> {
+		this.cutVnc();
+		for (const wake of this.waiting) wake();
+		this.server.closeAllConnections();
+		await new Promise((resolve) => this.server.close(resolve));
+	}
+
+	private signedIn(q: IncomingMessage): boolean {
+		return (q.headers.cookie ?? "").includes(`easel_${SESSION}=good`);
+	}
+
+	private async answer(q: IncomingMessage, r: ServerResponse): Promise<void> {
+		const { pathname, searchParams } = new URL(q.url ?? "/", "http://x");
+		this.requests.push(`${q.method} ${pathname}`);
+		r.setHeader("Cross-Origin-Opener-Policy", "same-origin");
+		r.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
+		r.setHeader("Content-Security-Policy", this.csp);
+		const base = `/s/${SESSION}`;
+		if (q.method === "GET" && pathname === base) return file(r, "index.html");
+		if (pathname.startsWith("/assets/") || pathname === "/favicon.svg") return file(r, pathname.slice(1));
+		if (!pathname.startsWith(base)) return problem(r, 404, "No such page.");
+		const body = await text(q);
+		if (pathname === `${base}/auth`) return this.auth(r, body);
+		if (!this.signedIn(q)) return this.refuse(r);
+		if (pathname === `${base}/status`) return this.status(r, searchParams.get("wait"));
+		if (q.method === "POST" && pathname === `${base}/whep`) return this.offer(r, body);
+		if (q.method === "POST" && pathname === `${base}/screen`) this.screens.push(JSON.parse(body));
+		if (pathname === `${base}/stats`) return json(r, { encoder: "fake" });
+		if (q.method === "DELETE" && pathname === base) this.become("stopped", "the artist ended it");
+		r.writeHead(204).end();
+	}
+
+	private auth(r: ServerResponse, body: string): void {
+		const { token } = JSON.parse(body) as { token: string };
+		if (!this.tokens.delete(token)) return this.refuse(r);
+		r.setHeader("Set-Cookie", `easel_${SESSION}=good; Path=/s/${SESSION}; HttpOnly; SameSite=Strict`);
+		r.writeHead(204).end();
+	}
+
+	private refuse(r: ServerResponse): void {
+		r.setHeader("Link", '<https://portal.example/>; rel="portal"');
+		problem(r, 401, "Open the session from the portal again.");
+	}
+
+	private async status(r: ServerResponse, not: string | null): Promise<void> {
+		if (not === this.state) {
+			let wake = (): void => {};
+			await new Promise<void>((resolve) => {
+				wake = resolve;
+				this.waiting.add(wake);
+				r.on("close", wake);
+				setTimeout(wake, 20_000).unref();
+			});
+			this.waiting.delete(wake);
+		}
+		const { state, reason, gimp } = this;
+		json(r, { id: SESSION, state, reason, gimp, portal: "https://portal.example/", expires: null });
+	}
+
+	private async offer(r: ServerResponse, body: string): Promise<void> {
+		const { status, sdp } = await this.whep(body);
+		if (sdp === undefined) return problem(r, status, "The stream is not there yet.");
+		r.setHeader("Location", `whep/p${++this.peers}`);
+		r.writeHead(201, { "Content-Type": "application/sdp" }).end(sdp);
+	}
+}
+
+// The page's policy as the node's binary has it.
+async function policy(): Promise<string> {
+	const go = await readFile(join(import.meta.dirname, "..", "viewer.go"), "utf8");
+	const m = /const ContentSecurityPolicy = ((?:"[^"]*"[\s+]*)+)/.exec(go);
+	if (!m?.[1]) throw new Error("viewer.go has no ContentSecurityPolicy");
+	return [...m[1].matchAll(/"([^"]*)"/g)].map((p) => p[1]).join("");
+}
+
+async function file(r: ServerResponse, name: string): Promise<void> {
+	const data = await readFile(join(DIST, name));
+	r.writeHead(200, { "Content-Type": types[extname(name)] ?? "application/octet-stream" }).end(data);
+}
+
+async function text(q: IncomingMessage): Promise<string> {
+	const parts: Buffer[] = [];
+	for await (const p of q) parts.push(p as Buffer);
+	return Buffer.concat(parts).toString();
+}
+
+function json(r: ServerResponse, v: unknown): void {
+	r.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(v));
+}
+
+function problem(r: ServerResponse, status: number, detail: string): void {
+	r.writeHead(status, { "Content-Type": "application/problem+json" }).end(JSON.stringify({ title: "Refused", detail }));
+}

@@ -1,0 +1,131 @@
+// The node's end of WebRTC, in a page of its own: video from a canvas, and a record of what came on the data channels.
+
+import type { BrowserContext, Page } from "playwright-core";
+import type { Whep } from "./fake-node";
+
+interface Box {
+	pc: RTCPeerConnection | null;
+	control: RTCDataChannel | null;
+	heard: { channel: string; data: string }[];
+	paint: (color: string) => void;
+	size: (w: number, h: number) => void;
+}
+
+export interface Heard {
+	channel: string;
+	data: string;
+}
+
+export class FakePeer {
+	private constructor(private readonly page: Page) {}
+
+	static async start(context: BrowserContext, origin: string): Promise<FakePeer> {
+		const page = await context.newPage();
+		await page.goto(`${origin}/favicon.svg`);
+		await page.goto("about:blank");
+		await page.evaluate(prepare);
+		return new FakePeer(page);
+	}
+
+	/** Answers an offer as the streamer does: not trickled. `mute`: an answer that leads nowhere. */
+	async answer(offer: string, mute = false): Promise<Whep> {
+		const sdp = await this.page.evaluate(accept, offer);
+		return { status: 201, sdp: mute ? sdp.replace(/^a=candidate:.*\r\n/gm, "") : sdp };
+	}
+
+	/** All that came since the connection began, or since forget(). */
+	heard(): Promise<Heard[]> {
+		return this.page.evaluate(() => (window as unknown as { box: Box }).box.heard);
+	}
+
+	async forget(): Promise<void> {
+		await this.page.evaluate(() => (window as unknown as { box: Box }).box.heard.splice(0));
+	}
+
+	async say(m: unknown): Promise<void> {
+		await this.page.evaluate((text) => (window as unknown as { box: Box }).box.control?.send(text), JSON.stringify(m));
+	}
+
+	async paint(color: string): Promise<void> {
+		await this.page.evaluate((c) => (window as unknown as { box: Box }).box.paint(c), color);
+	}
+
+	async size(w: number, h: number): Promise<void> {
+		await this.page.evaluate(
+			([w, h]) => (window as unknown as { box: Box }).box.size(w as number, h as number),
+			[w, h],
+		);
+	}
+
+	/** Goes away as a killed streamer does, or properly. */
+	async drop(): Promise<void> {
+		await this.page.evaluate(() => (window as unknown as { box: Box }).box.pc?.close());
+	}
+}
+
+function prepare(): void {
+	const canvas = document.createElement("canvas");
+	canvas.width = 800;
+	canvas.height = 600;
+	const context = canvas.getContext("2d") as CanvasRenderingContext2D;
+	let color = "#0000ff";
+	let odd = false;
+	// A still canvas sends no frames; one changing corner keeps them coming.
+	const draw = (): void => {
+		context.fillStyle = color;
+		context.fillRect(0, 0, canvas.width, canvas.height);
+		context.fillStyle = odd ? "#000" : "#fff";
+		context.fillRect(canvas.width - 8, canvas.height - 8, 8, 8);
+		odd = !odd;
+	};
+	setInterval(draw, 40);
+	draw();
+	const box: Box = {
+		pc: null,
+		control: null,
+		heard: [],
+		paint: (c) => {
+			color = c;
+			draw();
+		},
+		size: (w, h) => {
+			canvas.width = w;
+			canvas.height = h;
+			draw();
+		},
+	};
+	Object.assign(window, { box, stream: canvas.captureStream(30) });
+}
+
+async function accept(sdp: string): Promise<string> {
+	const { box, stream } = window as unknown as { box: Box; stream: MediaStream };
+	const old = box.control;
+	if (old?.readyState === "open") old.send(JSON.stringify({ t: "replaced" }));
+	const pc = new RTCPeerConnection();
+	box.pc = pc;
+	box.heard = [];
+	pc.ondatachannel = ({ channel }) => {
+		channel.binaryType = "arraybuffer";
+		if (channel.label === "control") box.control = channel;
+		channel.onmessage = ({ data }) => {
+			const hex = (b: ArrayBuffer): string =>
+				Array.from(new Uint8Array(b), (v) => v.toString(16).padStart(2, "0")).join("");
+			const kept = typeof data === "string" ? data : hex(data as ArrayBuffer);
+			box.heard.push({ channel: channel.label, data: kept });
+			const m = typeof data === "string" ? (JSON.parse(data) as { t: string; id: number }) : null;
+			if (m?.t === "ping") channel.send(JSON.stringify({ t: "pong", id: m.id }));
+		};
+	};
+	for (const track of stream.getTracks()) pc.addTrack(track, stream);
+	await pc.setRemoteDescription({ type: "offer", sdp });
+	await pc.setLocalDescription();
+	await new Promise<void>((resolve) => {
+		const check = (): void => {
+			if (pc.iceGatheringState === "complete") resolve();
+		};
+		pc.onicegatheringstatechange = check;
+		setTimeout(resolve, 1500);
+		check();
+	});
+	return pc.localDescription?.sdp ?? "";
+}

@@ -1,0 +1,412 @@
+import { existsSync } from "node:fs";
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { FakeNode, SESSION } from "./fake-node";
+import { FakePeer, type Heard } from "./fake-peer";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+let browser: Browser;
+let nodeSide: BrowserContext;
+let node: FakeNode;
+let peer: FakePeer;
+let context: BrowserContext;
+let complaints: string[];
+
+beforeAll(async () => {
+	if (!existsSync(CHROMIUM))
+		throw new Error(`there is no ${CHROMIUM}: install chromium, or say where it is by CHROMIUM`);
+	browser = await chromium.launch({
+		executablePath: CHROMIUM,
+		args: [
+			"--headless=new",
+			"--no-sandbox",
+			"--disable-gpu",
+			"--disable-quic",
+			"--allow-loopback-in-peer-connection",
+			"--disable-features=WebRtcHideLocalIpsWithMdns",
+		],
+	});
+});
+afterAll(() => browser.close());
+
+beforeEach(async () => {
+	node = await FakeNode.start();
+	nodeSide = await browser.newContext();
+	peer = await FakePeer.start(nodeSide, node.origin);
+	node.whep = (offer) => peer.answer(offer);
+	complaints = [];
+});
+afterEach(async () => {
+	await context?.close();
+	await nodeSide.close();
+	await node.close();
+	expect(complaints).toEqual([]);
+});
+
+async function open(url: string, options: BrowserContextOptions = {}): Promise<Page> {
+	context = await browser.newContext({ viewport: { width: 800, height: 600 }, ...options });
+	const page = await context.newPage();
+	page.on("pageerror", (e) => complaints.push(String(e)));
+	page.on("console", (m) => {
+		if (/Content Security Policy|Uncaught/.test(m.text())) complaints.push(m.text());
+	});
+	await page.goto(url);
+	return page;
+}
+
+const reaches = (page: Page, state: string, timeout = 15_000) =>
+	page.waitForFunction((s) => window.easel?.state === s, state, { timeout });
+
+async function connected(query = "", options: BrowserContextOptions = {}): Promise<Page> {
+	const page = await open(node.url(query), options);
+	await reaches(page, "connected");
+	return page;
+}
+
+/** Waits until the peer has heard something that fits. */
+async function hears<T>(fits: (all: Heard[]) => T | undefined, timeout = 5000): Promise<T> {
+	const until = Date.now() + timeout;
+	for (;;) {
+		const all = await peer.heard();
+		const found = fits(all);
+		if (found !== undefined) return found;
+		if (Date.now() > until) throw new Error(`never heard; heard ${JSON.stringify(all.slice(-20))}`);
+		await new Promise((r) => setTimeout(r, 20));
+	}
+}
+
+const control = (t: string) => (all: Heard[]) =>
+	all
+		.filter((h) => h.channel === "control")
+		.map((h) => JSON.parse(h.data) as Record<string, unknown>)
+		.filter((m) => m.t === t)
+		.at(-1);
+const input = (kind: number) => (all: Heard[]) =>
+	all.filter((h) => h.channel === "input" && Number.parseInt(h.data.slice(0, 2), 16) === kind).map(view);
+const view = (h: Heard): DataView => new DataView(Uint8Array.from(Buffer.from(h.data, "hex")).buffer);
+const atLeast =
+	<T>(n: number, f: (all: Heard[]) => T[]) =>
+	(all: Heard[]): T[] | undefined => {
+		const found = f(all);
+		return found.length >= n ? found : undefined;
+	};
+
+/** The last sample of a BUTTON message, in remote pixels. */
+function place(v: DataView): { x: number; y: number; pressure: number } {
+	const at = 14 + (v.getUint16(8, true) - 1) * 20;
+	return {
+		x: v.getInt32(at, true) / 256,
+		y: v.getInt32(at + 4, true) / 256,
+		pressure: v.getUint16(at + 8, true) / 65535,
+	};
+}
+
+describe("signing in", () => {
+	it("trades the token for the cookie, takes it out of the address, and waits for the session", async () => {
+		node.state = "reserved";
+		const page = await open(node.url("?scale=1", "secret.token"));
+		await reaches(page, "starting");
+		expect(page.url()).toBe(`${node.origin}/s/${SESSION}?scale=1`);
+		await page.getByText("A place is reserved").waitFor();
+		node.become("starting");
+		await page.getByText("Starting GIMP").waitFor();
+		node.become("ready");
+		await reaches(page, "connected");
+		await page.reload();
+		await reaches(page, "connected");
+	});
+
+	it("sends who is not signed in to the portal, for this very session", async () => {
+		const page = await open(`${node.origin}/s/${SESSION}#token=used`);
+		await reaches(page, "signed-out");
+		const link = page.getByRole("link", { name: "Sign in at the portal" });
+		expect(await link.getAttribute("href")).toBe(`https://portal.example/sessions/${SESSION}/open`);
+	});
+
+	it("shows why a session failed", async () => {
+		node.become("failed", "The container's image is missing.");
+		const page = await open(node.url());
+		await reaches(page, "failed");
+		await page.getByText("The container's image is missing.").waitFor();
+	});
+});
+
+describe("the picture", () => {
+	it("is shown, confirmed, and measured", async () => {
+		const page = await connected("?scale=1&chrome=0&size=1920x1080");
+		await hears(control("seen"));
+		expect(await hears(control("resize"))).toMatchObject({ w: 1920, h: 1080, scale: 100 });
+		await peer.size(1920, 1080);
+		await peer.say({ t: "screen", w: 1920, h: 1080 });
+		await page.waitForFunction(() => document.querySelector("video")?.videoWidth === 1920);
+		const box = await page.locator("#screen video").boundingBox();
+		expect(box).toEqual({ x: 0, y: 0, width: 1920, height: 1080 });
+		expect(
+			await page.locator("#strip, #handle, #overlay, #fallback, #toast, #panel").filter({ visible: true }).count(),
+		).toBe(0);
+		expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+		await page.waitForFunction(() => window.easel.stats().bitrate > 0 && window.easel.stats().rtt !== null);
+		const stats = await page.evaluate(() => window.easel.stats());
+		expect(stats).toMatchObject({ state: "connected", transport: "webrtc", path: "direct", width: 1920, height: 1080 });
+		expect(stats.frames).toBeGreaterThan(0);
+		expect(stats.codec).not.toBe("");
+		await peer.say({ t: "stats", encoder: "x264", exactTiles: 7, stages: { encode: { p50: 7.3, p99: 9 } } });
+		await page.waitForFunction(() => window.easel.stats().exactTiles === 7);
+		expect((await page.evaluate(() => window.easel.stats())).stages.encode).toEqual({ p50: 7.3, p99: 9 });
+	});
+
+	it.each([1, 1.25, 1.5, 2])(
+		"follows the window, and clicks land right, at a scale of %d",
+		async (deviceScaleFactor) => {
+			const page = await connected("?chrome=0", { deviceScaleFactor, viewport: { width: 801, height: 600 } });
+			const asked = (await hears(control("resize"))) as { w: number; h: number; scale: number };
+			const even = (v: number) => Math.floor(v / 2) * 2;
+			expect(asked).toMatchObject({
+				w: even(801 * deviceScaleFactor),
+				h: even(600 * deviceScaleFactor),
+				scale: deviceScaleFactor * 100,
+			});
+			await peer.size(asked.w, asked.h);
+			await peer.say({ t: "screen", w: asked.w, h: asked.h });
+			await page.waitForFunction((w) => window.easel.stats().width === w, asked.w);
+			await peer.forget();
+			for (const [x, y] of [
+				[0, 0],
+				[123, 456],
+				[400, 300],
+				[700, 599],
+			] as const) {
+				await page.mouse.click(x, y);
+				const [press] = await hears(atLeast(1, (all) => input(2)(all).filter((v) => v.getUint8(3) === 1)));
+				expect(place(press as DataView)).toMatchObject({ x: x * deviceScaleFactor, y: y * deviceScaleFactor });
+				await hears(atLeast(1, (all) => input(2)(all).filter((v) => v.getUint8(3) === 0)));
+				await peer.forget();
+			}
+			await page.setViewportSize({ width: 640, height: 480 });
+			await hears((all) => {
+				const m = control("resize")(all);
+				return m?.w === even(640 * deviceScaleFactor) && m.h === even(480 * deviceScaleFactor) ? m : undefined;
+			});
+		},
+	);
+
+	it("wears the cursor that the node sends", async () => {
+		const page = await connected();
+		const png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+		await peer.say({ t: "cursor", id: 1, x: 3, w: 16, h: 16, png });
+		const cursor = () => page.evaluate(() => getComputedStyle(document.querySelector("#screen") as Element).cursor);
+		await expect.poll(cursor).toMatch(/^url\("blob:.*"\) 3 0, default$/);
+		await peer.say({ t: "cursor", id: 2, png: "" });
+		await expect.poll(cursor).toBe("none");
+		await peer.say({ t: "cursor", id: 1 });
+		await expect.poll(cursor).toContain("blob:");
+	});
+});
+
+describe("the hand", () => {
+	it("sends pen pressure, tilt and proximity", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		const cdp = await context.newCDPSession(page);
+		const pen = { pointerType: "pen", tiltX: 30, tiltY: -20, twist: 90 } as const;
+		await cdp.send("Input.dispatchMouseEvent", { type: "mouseMoved", x: 100, y: 100, ...pen });
+		await cdp.send("Input.dispatchMouseEvent", {
+			type: "mousePressed",
+			x: 100,
+			y: 100,
+			button: "left",
+			buttons: 1,
+			force: 0.25,
+			...pen,
+		});
+		await cdp.send("Input.dispatchMouseEvent", {
+			type: "mouseMoved",
+			x: 120,
+			y: 110,
+			button: "left",
+			buttons: 1,
+			force: 0.75,
+			...pen,
+		});
+		await cdp.send("Input.dispatchMouseEvent", {
+			type: "mouseReleased",
+			x: 120,
+			y: 110,
+			button: "left",
+			buttons: 0,
+			...pen,
+		});
+		const [press, lift] = await hears(atLeast(2, input(2)));
+		const all = await peer.heard();
+		expect(input(7)(all)[0]?.getUint8(1)).toBe(1);
+		expect(press?.getUint8(1)).toBe(1);
+		expect(place(press as DataView)).toMatchObject({ x: 100, y: 100 });
+		expect(place(press as DataView).pressure).toBeCloseTo(0.25, 3);
+		expect(place(lift as DataView)).toMatchObject({ x: 120, y: 110 });
+		const motion = all.filter((h) => h.channel === "motion").map(view);
+		const pressures = motion.flatMap((v) =>
+			Array.from({ length: v.getUint16(2, true) }, (_, i) => v.getUint16(12 + i * 20 + 8, true) / 65535),
+		);
+		expect(pressures.some((p) => Math.abs(p - 0.75) < 0.001)).toBe(true);
+		expect(motion.some((v) => v.getInt8(12 + 10) === 30 && v.getInt8(12 + 11) === -20)).toBe(true);
+	});
+
+	it("types without a click first, by keys and by text, and lets go when the window loses the keyboard", async () => {
+		const page = await connected();
+		await page.keyboard.press("a");
+		await page.keyboard.press("Control+n");
+		await page.keyboard.press("F5");
+		await page.keyboard.insertText("日本語");
+		await hears((h) => input(5)(h)[0]);
+		const all = await peer.heard();
+		const keys = input(4)(all).map((v) => `${v.getUint8(1) ? "+" : "-"}${v.getUint32(8, true).toString(16)}`);
+		expect(keys).toEqual(["+61", "-61", "+ffe3", "+6e", "-6e", "-ffe3", "+ffc2", "-ffc2"]);
+		expect(new TextDecoder().decode(new Uint8Array((input(5)(all)[0] as DataView).buffer, 8))).toBe("日本語");
+		await page.keyboard.down("Shift");
+		await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+		await hears((h) => input(6)(h)[0]);
+	});
+
+	it("turns the wheel in notches where the pointer is", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		await page.mouse.move(50, 60);
+		await page.mouse.wheel(0, 120);
+		const v = await hears((h) => input(3)(h)[0]);
+		expect([8, 12, 16, 20].map((at) => v.getInt32(at, true))).toEqual([50 * 256, 60 * 256, 0, 120]);
+	});
+
+	it("orders motion behind the press before it", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		await page.mouse.move(10, 10);
+		await page.mouse.down();
+		await page.mouse.move(20, 20);
+		const after = await hears((h) => {
+			const press = input(2)(h)[0];
+			const rseq = press?.getUint32(4, true);
+			return h
+				.filter((m) => m.channel === "motion")
+				.map(view)
+				.find((v) => rseq !== undefined && v.getUint32(4, true) === rseq);
+		});
+		expect(after.getUint32(8, true)).toBeGreaterThan(1);
+		await page.mouse.up();
+	});
+});
+
+describe("tools", () => {
+	it("are reached and left by keyboard, and end the session only when sure", async () => {
+		const page = await connected();
+		await page.keyboard.down("Control");
+		await page.keyboard.down("Alt");
+		await page.keyboard.down("Shift");
+		await page.keyboard.up("Shift");
+		await page.keyboard.up("Alt");
+		await page.keyboard.up("Control");
+		const focused = () => page.evaluate(() => document.activeElement?.id);
+		expect(await focused()).toBe("fullscreen");
+		await page.keyboard.press("Escape");
+		expect(await focused()).toBe("keys");
+		await page.locator("#handle").click();
+		await page.getByRole("button", { name: "Stats" }).click();
+		await expect.poll(() => page.locator("#overlay").textContent()).toContain("direct");
+		await page.locator("#quality").selectOption("sharp");
+		expect(await hears(control("quality"))).toMatchObject({ value: "sharp" });
+		await page.getByRole("button", { name: "End session" }).click();
+		await page.getByRole("button", { name: "Go on painting" }).click();
+		expect(node.requests).not.toContain(`DELETE /s/${SESSION}`);
+		await page.locator("#handle").click();
+		await page.getByRole("button", { name: "End session" }).click();
+		await page.getByRole("dialog").getByRole("button", { name: "End session" }).click();
+		await reaches(page, "ended");
+		expect(node.requests).toContain(`DELETE /s/${SESSION}`);
+	});
+});
+
+describe("what happens to a session", () => {
+	it("comes back by itself when the stream dies", async () => {
+		const page = await connected();
+		await peer.drop();
+		await page.waitForFunction(() => window.easel.stats().reconnects === 1 && window.easel.state === "connected");
+	});
+
+	it("waits for a node that is away, and says so", async () => {
+		const page = await connected();
+		const whep = node.whep;
+		node.whep = async () => ({ status: 503 });
+		await peer.drop();
+		await reaches(page, "reconnecting");
+		await page.getByText("The stream is not there yet.").waitFor();
+		node.whep = whep;
+		await reaches(page, "connected");
+	});
+
+	it("gives way to another window, and takes the session back when asked", async () => {
+		const page = await connected();
+		await peer.say({ t: "replaced" });
+		await reaches(page, "replaced");
+		await new Promise((r) => setTimeout(r, 1500));
+		expect(await page.evaluate(() => window.easel.state)).toBe("replaced");
+		await page.getByRole("button", { name: "Take it back" }).click();
+		await reaches(page, "connected");
+	});
+
+	it("tells of GIMP's restart and of the session's end", async () => {
+		const page = await connected();
+		await peer.say({ t: "gimp", state: "running", restarts: 0 });
+		await peer.say({ t: "gimp", state: "running", restarts: 1 });
+		await page.getByText("GIMP was restarted").waitFor();
+		node.become("stopped", "the operator stopped it");
+		await peer.say({ t: "bye", reason: "the session ends" });
+		await reaches(page, "ended");
+		await page.getByText("the operator stopped it").waitFor();
+		expect(await page.getByRole("link", { name: "To my sessions" }).getAttribute("href")).toBe(
+			"https://portal.example/",
+		);
+	});
+
+	it("hangs up when the page goes away", async () => {
+		const page = await connected();
+		await page.close();
+		await expect.poll(() => node.requests.some((r) => r.startsWith(`DELETE /s/${SESSION}/whep/`))).toBe(true);
+	});
+});
+
+describe("the fallback", () => {
+	const red = (page: Page) =>
+		page.waitForFunction(() => {
+			const canvas = document.querySelector<HTMLCanvasElement>("#vnc canvas");
+			const d = canvas && canvas.width > 1 ? canvas.getContext("2d")?.getImageData(9, 9, 1, 1).data : null;
+			return d?.[0] === 255 && d[1] === 0 && d[2] === 0;
+		});
+
+	it("is VNC when the network lets no stream through, said so, within seconds", async () => {
+		node.whep = (offer) => peer.answer(offer, true);
+		const page = await open(node.url());
+		await reaches(page, "connected", 9000);
+		await page.getByText("Using the slower fallback (VNC): No direct stream within 5 seconds.").waitFor();
+		await red(page);
+		const stats = await page.evaluate(() => window.easel.stats());
+		expect(stats).toMatchObject({ path: "vnc", transport: "vnc", width: 640, height: 480 });
+		expect(stats.fallback).toContain("5 seconds");
+		expect(node.screens[0]).toEqual({ width: 800, height: 600, scale: 100 });
+		// The window's shape is the remote screen's: the picture fills it.
+		const box = await page.locator("#vnc canvas").boundingBox();
+		expect(Math.round(box?.width ?? 0)).toBe(800);
+		node.whep = (offer) => peer.answer(offer);
+		await page.getByRole("button", { name: "Try again" }).click();
+		await page.waitForFunction(() => window.easel.stats().path === "direct");
+		expect(await page.locator("#fallback").isVisible()).toBe(false);
+		expect(await page.locator("#vnc").isVisible()).toBe(false);
+	});
+
+	it("is VNC when the address asks for it, unscaled, and comes back when cut", async () => {
+		const page = await open(node.url("?transport=vnc&scale=1&chrome=0"));
+		await reaches(page, "connected");
+		await red(page);
+		expect(await page.locator("#vnc canvas").boundingBox()).toEqual({ x: 0, y: 0, width: 640, height: 480 });
+		expect(node.requests.some((r) => r.endsWith("/whep"))).toBe(false);
+		node.cutVnc();
+		await page.waitForFunction(() => window.easel.stats().reconnects === 1);
+		await red(page);
+	});
+});
