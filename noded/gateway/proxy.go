@@ -194,6 +194,9 @@ func (g *Gateway) socket(w http.ResponseWriter, r *http.Request) {
 				return errors.New("it answers " + session.Printable(resp.Status, 64))
 			}
 			resp.Header = answerHeaders(resp.Header)
+			if conn, ok := resp.Body.(io.ReadWriteCloser); ok {
+				resp.Body = wholeConn{conn}
+			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) { g.unreachable(w, s.ID, err) },
@@ -201,6 +204,10 @@ func (g *Gateway) socket(w http.ResponseWriter, r *http.Request) {
 	}
 	proxy.ServeHTTP(w, r)
 }
+
+// wholeConn hides that a connection can be closed by halves: when the viewer goes, all of it ends, and a
+// streamer that keeps its half open holds no place.
+type wholeConn struct{ io.ReadWriteCloser }
 
 var (
 	askHeaders  = []string{"Upgrade", "Connection", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Protocol"}

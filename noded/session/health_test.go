@@ -71,9 +71,11 @@ func TestWatchReadsWhatAStreamerSays(t *testing.T) {
 
 func TestWatchHoldsAgainstAHostileStreamer(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
-		"endless":       func(w http.ResponseWriter, _ *http.Request) { endless(w) },
-		"not JSON":      func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
-		"a redirect":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 302) },
+		"endless":  func(w http.ResponseWriter, _ *http.Request) { endless(w) },
+		"not JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+		},
 		"an error":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 		"huge headers":  func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) },
 		"impossible":    func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"seq":1,"viewers":-5}`) },

@@ -45,8 +45,9 @@ type parts struct {
 	changed    func()
 }
 
-// run keeps the session until it is over and holds nothing, or ctx ends; the session outlives ctx.
-func (k *keeper) run(ctx context.Context, living context.Context) {
+// run keeps the session until it is over and holds nothing, or ctx ends; the session outlives ctx. living
+// ends with ctx, or before it when the session is wanted ended.
+func (k *keeper) run(ctx, living context.Context) {
 	pause := backoff{first: 100 * time.Millisecond, most: 15 * time.Second}
 	for ctx.Err() == nil {
 		r, err := k.store.Get(k.id)
@@ -145,7 +146,7 @@ func (k *keeper) make(ctx context.Context, s step) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	result, err := s.do(k, limited, r)
+	result, err := s.do(limited, k, r)
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (k *keeper) undo(ctx context.Context, s step, r Record) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout+endGrace)
 	defer cancel()
-	if err := s.undo(k, limited, r); err != nil {
+	if err := s.undo(limited, k, r); err != nil {
 		return err
 	}
 	if err := k.points.Hit(ctx, points[4]); err != nil {

@@ -16,27 +16,27 @@ type step struct {
 	name    string
 	doing   string // for errors: "mount the home volume"
 	timeout time.Duration
-	do      func(k *keeper, ctx context.Context, r Record) (result func(*Record), err error)
-	undo    func(k *keeper, ctx context.Context, r Record) error
+	do      func(ctx context.Context, k *keeper, r Record) (result func(*Record), err error)
+	undo    func(ctx context.Context, k *keeper, r Record) error
 }
 
 // steps are what makes a session, in order; they are undone in the opposite order.
 var steps = []step{
 	{
 		name: "dirs", doing: "make the run directory", timeout: 10 * time.Second,
-		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
 			return nil, k.containers.PrepareDirs(ctx, k.container(r))
 		},
-		undo: func(k *keeper, ctx context.Context, _ Record) error {
+		undo: func(ctx context.Context, k *keeper, _ Record) error {
 			return k.containers.RemoveDirs(ctx, k.paths.Run)
 		},
 	},
 	{
 		name: "home", doing: "mount the home volume", timeout: 2 * time.Minute,
-		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
 			return nil, k.homes.Open(ctx, r.User, k.paths.Home)
 		},
-		undo: func(k *keeper, ctx context.Context, r Record) error {
+		undo: func(ctx context.Context, k *keeper, r Record) error {
 			if r.User == "" {
 				return k.homes.Sweep(ctx, func(target string) bool { return target != k.paths.Home })
 			}
@@ -45,16 +45,16 @@ var steps = []step{
 	},
 	{
 		name: "container", doing: "create the container", timeout: 30 * time.Second,
-		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
 			return nil, k.containers.Create(ctx, k.container(r))
 		},
-		undo: func(k *keeper, ctx context.Context, r Record) error {
+		undo: func(ctx context.Context, k *keeper, r Record) error {
 			return k.containers.Remove(ctx, r.ID, 0)
 		},
 	},
 	{
 		name: "task", doing: "start the container", timeout: 30 * time.Second,
-		do: func(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
 			pid, err := k.containers.Start(ctx, k.container(r))
 			if err != nil {
 				return nil, err
@@ -62,14 +62,14 @@ var steps = []step{
 			now := time.Now()
 			return func(r *Record) { r.InitPID, r.TaskStarted = pid, now }, nil
 		},
-		undo: func(k *keeper, ctx context.Context, r Record) error {
+		undo: func(ctx context.Context, k *keeper, r Record) error {
 			return k.containers.Remove(ctx, r.ID, endGrace)
 		},
 	},
 	{
 		name: "streamer", doing: "start the streamer", timeout: 15 * time.Second,
 		do: startStreamer,
-		undo: func(k *keeper, ctx context.Context, r Record) error {
+		undo: func(ctx context.Context, k *keeper, r Record) error {
 			return k.workers.KillWorker(ctx, k.streamerCgroup(), r.Worker)
 		},
 	},
@@ -80,7 +80,7 @@ const endGrace = 6 * time.Second
 
 // startStreamer first clears the cgroup: a noded that died between the start and the record of it may have
 // left a process there that nobody knows.
-func startStreamer(k *keeper, ctx context.Context, r Record) (func(*Record), error) {
+func startStreamer(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
 	if err := k.workers.KillWorker(ctx, k.streamerCgroup(), Worker{}); err != nil {
 		return nil, fmt.Errorf("clear what an earlier one left: %w", err)
 	}

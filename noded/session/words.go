@@ -62,3 +62,7 @@ func lastWords(path string) string {
 	}
 	return words(text, maxWords)
 }
+
+// Printable is text from a container or a streamer made fit for a log, a terminal or a page: one line of
+// printable characters, cut off after limit bytes.
+func Printable(text string, limit int) string { return words(text, limit) }
