@@ -86,7 +86,14 @@ func removeDirs(runDir string) error {
 			return fmt.Errorf("unmounting %s: %w", dir, err)
 		}
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(runDir))
+	real, err := filepath.EvalSymlinks(runDir) // as the kernel lists mounts
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(real))
 	if err != nil {
 		return fmt.Errorf("looking for mounts: %w", err)
 	}

@@ -50,6 +50,10 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "these tests make containers: run them as root (sudo make test)")
 		return 1
 	}
+	if order := os.Getenv(starterEnv); order != "" {
+		fmt.Fprintln(os.Stderr, startAndDie(order)) // returns only when it could not
+		return 1
+	}
 	b, err := newBench()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

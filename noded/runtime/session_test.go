@@ -58,28 +58,31 @@ func discard(t *testing.T, r *Runtime, c Container) {
 func leftovers(ctx context.Context, r *Runtime, c Container) error {
 	var errs []error
 	if _, err := r.client.LoadContainer(ctx, c.ID); !errdefs.IsNotFound(err) {
-		errs = append(errs, fmt.Errorf("container (%w)", err))
+		errs = append(errs, fmt.Errorf("container (%v)", err))
 	}
 	if _, err := r.client.SnapshotService(snapshotter).Stat(ctx, c.ID); !errdefs.IsNotFound(err) {
-		errs = append(errs, fmt.Errorf("snapshot (%w)", err))
+		errs = append(errs, fmt.Errorf("snapshot (%v)", err))
 	}
 	leases, err := r.client.LeasesService().List(ctx)
 	if err != nil || len(leases) > 0 {
-		errs = append(errs, fmt.Errorf("leases %v (%w)", leases, err))
+		errs = append(errs, fmt.Errorf("leases %v (%v)", leases, err))
 	}
 	if groups, err := r.Cgroups(); err != nil || len(groups) > 0 {
-		errs = append(errs, fmt.Errorf("control groups %v (%w)", groups, err))
+		errs = append(errs, fmt.Errorf("control groups %v (%v)", groups, err))
+		for _, group := range groups {
+			errs = append(errs, r.RemoveCgroup(ctx, r.parent+"/"+group))
+		}
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || strings.Contains(string(mounts), c.ID) {
-		errs = append(errs, fmt.Errorf("mounts with %s (%w)", c.ID, err))
+		errs = append(errs, fmt.Errorf("mounts with %s (%v)", c.ID, err))
 	}
 	if _, err := os.Lstat(c.RunDir); !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, fmt.Errorf("%s (%w)", c.RunDir, err))
+		errs = append(errs, fmt.Errorf("%s (%v)", c.RunDir, err))
 	}
 	tasks, err := filepath.Glob(shared.path("state/io.containerd.runtime.v2.task/" + testNamespace + "/*"))
 	if err != nil || len(tasks) > 0 {
-		errs = append(errs, fmt.Errorf("bundles %v (%w)", tasks, err))
+		errs = append(errs, fmt.Errorf("bundles %v (%v)", tasks, err))
 	}
 	return errors.Join(errs...)
 }

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"runtime"
+	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -39,6 +42,10 @@ const (
 	logMax  = 64 << 20 // bytes of a file that a worker can write at all
 )
 
+// limited is how the worker is run: util-linux's prlimit lowers its own limits and becomes the worker. Lowering those of a process of
+// another user would need CAP_SYS_RESOURCE, which root lacks in many containers and virtual machines.
+var limited = []string{"/usr/bin/prlimit", "--core=0", "--nofile=1024", fmt.Sprintf("--memlock=%d", 8<<20), fmt.Sprintf("--fsize=%d", logMax), "--"}
+
 // maxConfig is what a pipe holds, so that writing the configuration never waits for the worker.
 const maxConfig = 64 << 10
 
@@ -59,6 +66,9 @@ func (r *Runtime) startWorker(ctx context.Context, s WorkerSpec) (Worker, error)
 	}
 	if err := ctx.Err(); err != nil {
 		return Worker{}, err
+	}
+	if info, err := os.Stat(s.Path); err != nil || !info.Mode().IsRegular() {
+		return Worker{}, fmt.Errorf("running %s: there is no such program (%v)", s.Path, err)
 	}
 	if err := r.groups.Make(s.Cgroup); err != nil {
 		return Worker{}, err
@@ -166,7 +176,12 @@ func (r *Runtime) forkHere(s WorkerSpec, files []uintptr) (Worker, error) {
 	if place.FD != nil {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(place.FD.Fd())
 	}
-	pid, err := syscall.ForkExec(s.Path, append([]string{s.Path}, s.Args...), attr)
+	// What our own parent left open to us, Go does not know to close.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return Worker{}, fmt.Errorf("keeping open files from it: %w", err)
+	}
+	argv := append(slices.Clone(limited), s.Path)
+	pid, err := syscall.ForkExec(argv[0], append(argv, s.Args...), attr)
 	if err != nil {
 		return Worker{}, fmt.Errorf("running %s: %w", s.Path, err)
 	}
@@ -176,12 +191,7 @@ func (r *Runtime) forkHere(s WorkerSpec, files []uintptr) (Worker, error) {
 		reap(pid)
 		return Worker{}, err
 	}
-	w := Worker{PID: pid, Start: start}
-	if err := setLimits(pid); err != nil {
-		kill(w)
-		return Worker{}, err
-	}
-	return w, nil
+	return Worker{PID: pid, Start: start}, nil
 }
 
 // joinIPC enters the container's IPC namespace, after making sure that the pid is still a process of that container.
@@ -205,17 +215,6 @@ func (r *Runtime) joinIPC(s WorkerSpec) error {
 	return nil
 }
 
-// setLimits is done while the worker waits for its configuration.
-func setLimits(pid int) error {
-	limits := map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: 1024, unix.RLIMIT_MEMLOCK: 8 << 20, unix.RLIMIT_FSIZE: logMax}
-	for resource, limit := range limits {
-		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
-			return fmt.Errorf("limiting its resources: %w", err)
-		}
-	}
-	return nil
-}
-
 // WorkerAlive reports whether that very process still runs.
 func (r *Runtime) WorkerAlive(w Worker) bool {
 	reap(w.PID)
@@ -235,14 +234,8 @@ func (r *Runtime) WaitWorker(ctx context.Context, w Worker) error {
 func (r *Runtime) KillWorker(ctx context.Context, group string, w Worker) error {
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
-	if alive(w) {
-		kill(w)
-		if err := waitExit(ctx, w); err != nil {
-			return fmt.Errorf("killing worker %d: %w", w.PID, err)
-		}
-	}
-	if w.PID > 0 {
-		reap(w.PID)
+	if err := killAndWait(ctx, w); err != nil {
+		return fmt.Errorf("killing worker %d: %w", w.PID, err)
 	}
 	if err := r.groups.Kill(ctx, group); err != nil {
 		return err
@@ -266,17 +259,36 @@ func kill(w Worker) {
 	reap(w.PID)
 }
 
-// reap takes the exit status of a process that is our child and has ended; for any other it does nothing.
+// killAndWait looks at the process itself: its pidfd stays silent for one whose thread asked to be traced, until that is reaped.
+func killAndWait(ctx context.Context, w Worker) error {
+	for pause := time.Millisecond; alive(w); pause = min(2*pause, 100*time.Millisecond) {
+		kill(w)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+	reap(w.PID)
+	return nil
+}
+
+// reap takes the exit status of a process that is our child and has ended, threads first that made us their tracer; for any other
+// process it does nothing.
 func reap(pid int) {
 	if pid <= 0 {
 		return // would be any child
 	}
-	for {
-		_, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return
+	}
+	for _, thread := range threads {
+		if tid, err := strconv.Atoi(thread.Name()); err == nil && tid != pid {
+			_, _ = unix.Wait4(tid, nil, unix.WNOHANG|unix.WALL, nil)
 		}
 	}
+	_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 }
 
 // waitExit sleeps in the runtime's poller: no thread is spent on a worker.

@@ -163,7 +163,8 @@ func removeMountpoint(at string) error {
 	return nil
 }
 
-func (h *Homes) image(user string) string      { return filepath.Join(h.StateDir, "homes", user+".img") }
+func (h *Homes) image(user string) string { return filepath.Join(h.StateDir, "homes", user+".img") }
+
 func (h *Homes) mountpoint(user string) string { return real(filepath.Join(h.RunDir, "homes", user)) }
 
 func (h *Homes) log() *slog.Logger {

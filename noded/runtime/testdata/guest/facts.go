@@ -10,21 +10,20 @@ import (
 
 func facts() any {
 	return map[string]any{
-		"status":   status(),
-		"uid_map":  read("/proc/self/uid_map"),
-		"gid_map":  read("/proc/self/gid_map"),
-		"env":      os.Environ(),
-		"links":    links(),
-		"mounts":   read("/proc/self/mounts"),
-		"cgroup":   read("/proc/self/cgroup"),
-		"limits":   read("/proc/self/limits"),
-		"ipc":      readlink("/proc/self/ns/ipc"),
-		"pid":      os.Getpid(),
-		"sid":      sid(),
-		"devices":  list("/dev"),
-		"writes":   writes("/", "/etc", "/usr/lib/easel", "/sys", "/proc/sys", "/dev", "/home/artist", "/tmp", "/run", "/dev/shm", "/run/easel/edge", "/tmp/.X11-unix"),
-		"cookie":   len(read("/run/easel/xauthority")),
-		"syscalls": calls(),
+		"status":  status(),
+		"uid_map": read("/proc/self/uid_map"),
+		"gid_map": read("/proc/self/gid_map"),
+		"env":     os.Environ(),
+		"links":   links(),
+		"mounts":  read("/proc/self/mounts"),
+		"cgroup":  read("/proc/self/cgroup"),
+		"limits":  read("/proc/self/limits"),
+		"ipc":     readlink("/proc/self/ns/ipc"),
+		"pid":     os.Getpid(),
+		"sid":     sid(),
+		"devices": list("/dev"),
+		"writes":  writes("/", "/etc", "/usr/lib/easel", "/sys", "/proc/sys", "/dev", "/home/artist", "/tmp", "/run", "/dev/shm", "/run/easel/edge", "/tmp/.X11-unix"),
+		"cookie":  len(read("/run/easel/xauthority")),
 	}
 }
 
