@@ -14,6 +14,11 @@ for node in null zero random urandom; do
 done
 console() { chroot --userspec="$uid:$uid" --groups="$uid" "$root" /usr/bin/env -i "$@" gimp-console-3.0 --no-interface --quit </dev/null; }
 
+# Its window fills the screen from the beginning.
+profile=$root/home/artist/.config/GIMP/3.0
+sed 's/(maximized "no")/(maximized "yes")/' "$root/etc/gimp/3.0/sessionrc" >"$profile/sessionrc"
+grep -q '(maximized "yes")' "$profile/sessionrc" || echo "note: GIMP's sessionrc has no window to maximise"
+
 echo "note: fonts"
 chroot "$root" fc-cache --system-only
 echo "note: GIMP asks its plug-ins"

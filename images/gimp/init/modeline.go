@@ -12,7 +12,7 @@ const (
 	usualWidth, usualHeight  = 1920, 1080
 	modeMark, modelineMark   = "@MODE@", "@MODELINE@"
 	highestClock             = 300_000_000 // Hz: what the dummy driver takes
-	blankColumns, blankLines = 160, 40
+	blankColumns, blankLines = 200, 40     // 160 columns would be "reduced blanking", which the driver refuses
 	refresh                  = 60
 )
 
@@ -38,6 +38,6 @@ func xorgConfig(template string, width, height int) (string, error) {
 	clock := min(columns*lines*refresh, highestClock)
 	name := fmt.Sprintf(`"%dx%d"`, width, height)
 	modeline := fmt.Sprintf("%s %.2f %d %d %d %d %d %d %d %d", name, float64(clock)/1e6,
-		width, width+48, width+80, columns, height, height+3, height+8, lines)
+		width, width+40, width+100, columns, height, height+3, height+8, lines)
 	return strings.NewReplacer(modelineMark, modeline, modeMark, name).Replace(template), nil
 }

@@ -23,7 +23,10 @@ type screen struct {
 }
 
 // atomNames are the properties that screen looks at (ICCCM and EWMH).
-var atomNames = []string{"_NET_SUPPORTING_WM_CHECK", "_NET_CLIENT_LIST", "WM_WINDOW_ROLE", "WM_PROTOCOLS", "WM_DELETE_WINDOW"}
+var atomNames = []string{
+	"_NET_SUPPORTING_WM_CHECK", "_NET_CLIENT_LIST", "WM_WINDOW_ROLE", "WM_PROTOCOLS", "WM_DELETE_WINDOW",
+	"_NET_WM_STATE", "_NET_WM_STATE_MAXIMIZED_HORZ", "_NET_WM_STATE_MAXIMIZED_VERT",
+}
 
 // openScreen connects to the X server of display, with the cookie in the file that XAUTHORITY names.
 func openScreen(display string) (*screen, error) {
@@ -171,13 +174,31 @@ func (s *screen) closeGIMP() error {
 		return errors.New("GIMP has no window")
 	}
 	for _, w := range windows {
-		event := xproto.ClientMessageEvent{
-			Format: 32, Window: w, Type: s.atoms["WM_PROTOCOLS"],
-			Data: xproto.ClientMessageDataUnionData32New([]uint32{uint32(s.atoms["WM_DELETE_WINDOW"]), 0, 0, 0, 0}),
-		}
-		if err := xproto.SendEventChecked(s.conn, false, w, 0, string(event.Bytes())).Check(); err != nil {
+		if err := s.send(w, w, 0, "WM_PROTOCOLS", uint32(s.atoms["WM_DELETE_WINDOW"])); err != nil {
 			return fmt.Errorf("ask GIMP to close: %w", err)
 		}
 	}
 	return nil
+}
+
+// maximizeGIMP lets GIMP's main windows fill the screen and go on doing so when it changes size, whatever size GIMP remembers of another
+// session (EWMH, _NET_WM_STATE).
+func (s *screen) maximizeGIMP() error {
+	const add = 1
+	const toManager = xproto.EventMaskSubstructureNotify | xproto.EventMaskSubstructureRedirect
+	for _, w := range s.gimpWindows() {
+		horizontal, vertical := uint32(s.atoms["_NET_WM_STATE_MAXIMIZED_HORZ"]), uint32(s.atoms["_NET_WM_STATE_MAXIMIZED_VERT"])
+		if err := s.send(s.root, w, toManager, "_NET_WM_STATE", add, horizontal, vertical); err != nil {
+			return fmt.Errorf("maximise GIMP: %w", err)
+		}
+	}
+	return nil
+}
+
+// send sends a client message about a window.
+func (s *screen) send(to, about xproto.Window, mask uint32, kind string, data ...uint32) error {
+	words := make([]uint32, 5)
+	copy(words, data)
+	event := xproto.ClientMessageEvent{Format: 32, Window: about, Type: s.atoms[kind], Data: xproto.ClientMessageDataUnionData32New(words)}
+	return xproto.SendEventChecked(s.conn, false, to, mask, string(event.Bytes())).Check()
 }

@@ -149,7 +149,7 @@ func (s *session) xorg() (command, error) {
 	if err := without("/tmp/.X0-lock", s.paths.xSockets+"/X0"); err != nil {
 		return command{}, err
 	}
-	return s.telling("/usr/lib/xorg/Xorg", display, "-config", config, "-configdir", s.paths.runtime+"/none", "-auth", s.paths.authority,
+	return s.telling("/usr/lib/xorg/Xorg", display, "-config", config, "-auth", s.paths.authority,
 		"-nolisten", "tcp", "-nolisten", "local", "-noreset", "-novtswitch", "-quiet", "-logfile", "/dev/null", "-logverbose", "0", "-displayfd", "3")
 }
 
@@ -222,7 +222,11 @@ func (s *session) gimpReady(ctx context.Context, c command) error {
 		return err
 	}
 	s.board.windowShown(time.Since(s.began).Milliseconds())
-	return nil
+	screen, err := s.currentScreen()
+	if err != nil {
+		return err
+	}
+	return screen.maximizeGIMP()
 }
 
 func (s *session) closeGIMP() error {
