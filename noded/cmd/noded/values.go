@@ -23,7 +23,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 			continue
 		}
 		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || n < 0 || n*float64(u.size) > 1<<60 {
+		if total := n * float64(u.size); err != nil || !(total >= 0 && total <= 1<<60) { // NaN is neither
 			break
 		}
 		*b = Bytes(n * float64(u.size))
