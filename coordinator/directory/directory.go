@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -325,4 +326,25 @@ func (d *Directory) hint(id string) (cluster.Meta, bool) {
 		return cluster.Meta{}, false
 	}
 	return node, ok
+}
+
+// EndAll asks for the end of every living session of a user and returns how many there were.
+func (d *Directory) EndAll(ctx context.Context, user string) (int, error) {
+	listing := d.List(ctx, user, false)
+	var errs []error
+	if len(listing.Unreachable) > 0 {
+		errs = append(errs, fmt.Errorf("%w: %s", ErrUnreachable, strings.Join(listing.Unreachable, ", ")))
+	}
+	ended := 0
+	for _, s := range listing.Sessions {
+		if !s.Live() {
+			continue
+		}
+		if _, err := d.Stop(ctx, s, "the account "+user+" was removed"); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ended++
+	}
+	return ended, errors.Join(errs...)
 }

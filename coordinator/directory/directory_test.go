@@ -253,3 +253,20 @@ func TestLinkLetsOneUserIntoOneSession(t *testing.T) {
 		t.Error("two links carry the same token, but a token works once")
 	}
 }
+
+func TestEndAll(t *testing.T) {
+	d, a, b, _ := two(t)
+	reserve(t, d, a, "ada", "1")
+	reserve(t, d, b, "ada", "2")
+	reserve(t, d, b, "bob", "1")
+	if n, err := d.EndAll(t.Context(), "ada"); n != 2 || err != nil {
+		t.Errorf("ended %d, %v", n, err)
+	}
+	if a.Living() != 0 || b.Living() != 1 {
+		t.Errorf("%d and %d sessions live on, want bob's alone", a.Living(), b.Living())
+	}
+	b.Break(100)
+	if _, err := d.EndAll(t.Context(), "ada"); !errors.Is(err, directory.ErrUnreachable) {
+		t.Errorf("with a node away: %v", err)
+	}
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"easel/pkg/strictyaml"
+	"easel/pkg/telemetry"
+)
+
+// defaultConfig is read when no --config is given and it exists.
+const defaultConfig = "/etc/easel/coordinator.yaml"
+
+// Config is coordinator.yaml. Every field is also a flag: cluster.bind is --cluster-bind.
+type Config struct {
+	Name      string `yaml:"name"`
+	Listen    string `yaml:"listen"`
+	PublicURL string `yaml:"public_url"`
+	TLS       struct {
+		Cert string `yaml:"cert"`
+		Key  string `yaml:"key"`
+	} `yaml:"tls"`
+	StateDir string `yaml:"state_dir"`
+	RunDir   string `yaml:"run_dir"`
+	Cluster  struct {
+		Bind    string   `yaml:"bind"`
+		Join    []string `yaml:"join"`
+		KeyFile string   `yaml:"key_file"`
+	} `yaml:"cluster"`
+	Log struct {
+		Level  string `yaml:"level"`
+		Format string `yaml:"format"`
+	} `yaml:"log"`
+}
+
+// defaults is the configuration of a coordinator that says nothing about itself.
+func defaults() Config {
+	var c Config
+	c.Name = hostName()
+	c.Listen = "127.0.0.1:8080"
+	c.StateDir, c.RunDir = "/var/lib/easel/coordinator", "/run/easel/coordinator"
+	c.Cluster.Bind = "127.0.0.1:7947"
+	c.Cluster.Join = []string{"127.0.0.1:7946"}
+	c.Cluster.KeyFile = "/etc/easel/cluster.key"
+	c.Log.Level, c.Log.Format = "info", "text"
+	return c
+}
+
+var badInName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "coordinator"
+	}
+	name = badInName.ReplaceAllString(name, "-")
+	name = strings.Trim(name[:min(len(name), 64)], "-._")
+	if name == "" {
+		return "coordinator"
+	}
+	return name
+}
+
+// flags offers every field of c as a flag; the returned function applies those that were given to another
+// Config, so that they win over the file.
+func (c *Config) flags(set *flag.FlagSet) (apply func(to *Config)) {
+	fields := func(c *Config) map[string]*string {
+		return map[string]*string{
+			"name": &c.Name, "listen": &c.Listen, "public-url": &c.PublicURL, "tls-cert": &c.TLS.Cert, "tls-key": &c.TLS.Key,
+			"state-dir": &c.StateDir, "run-dir": &c.RunDir, "cluster-bind": &c.Cluster.Bind,
+			"cluster-key-file": &c.Cluster.KeyFile, "log-level": &c.Log.Level, "log-format": &c.Log.Format,
+		}
+	}
+	for name, at := range fields(c) {
+		set.StringVar(at, name, *at, "as "+fieldName(name)+" in the configuration")
+	}
+	join := strings.Join(c.Cluster.Join, ",")
+	set.StringVar(&join, "cluster-join", join, "as cluster.join in the configuration, separated by commas")
+	return func(to *Config) {
+		target := fields(to)
+		set.Visit(func(f *flag.Flag) {
+			if at, ok := target[f.Name]; ok {
+				*at = f.Value.String()
+			}
+			if f.Name == "cluster-join" {
+				to.Cluster.Join = strings.FieldsFunc(join, func(r rune) bool { return r == ',' })
+			}
+		})
+	}
+}
+
+func fieldName(flag string) string {
+	for _, group := range []string{"tls", "cluster", "log"} {
+		if rest, ok := strings.CutPrefix(flag, group+"-"); ok {
+			return group + "." + strings.ReplaceAll(rest, "-", "_")
+		}
+	}
+	return strings.ReplaceAll(flag, "-", "_")
+}
+
+// load reads the configuration: defaults, then the file, then what flags set. The result is complete.
+func load(path string, override func(*Config)) (Config, error) {
+	c := defaults()
+	if path == "" {
+		if _, err := os.Stat(defaultConfig); err == nil {
+			path = defaultConfig
+		}
+	}
+	if path != "" {
+		if err := strictyaml.Load(path, &c); err != nil {
+			return c, err
+		}
+	} else {
+		path = "the defaults and flags"
+	}
+	override(&c)
+	if c.PublicURL == "" {
+		c.PublicURL = c.scheme() + "://" + c.Listen
+	}
+	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	if err := c.validate(); err != nil {
+		return c, fmt.Errorf("configuration of %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *Config) scheme() string {
+	if c.TLS.Cert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
+
+// validate names every field that cannot be as it is.
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if !namePattern.MatchString(c.Name) {
+		bad("name", "%q: want 1 to 64 letters, digits, '.', '_' and '-'", c.Name)
+	}
+	c.validateListen(bad)
+	if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		bad("public_url", "%q: want scheme, host and port alone, such as https://easel.example.org", c.PublicURL)
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		bad("tls", "cert and key must both be set, or neither")
+	}
+	for field, path := range map[string]string{"state_dir": c.StateDir, "run_dir": c.RunDir, "cluster.key_file": c.Cluster.KeyFile} {
+		if !filepath.IsAbs(path) {
+			bad(field, "%q: want an absolute path", path)
+		}
+	}
+	// A socket's address holds 107 characters.
+	if len(c.adminSocket()) > 107 {
+		bad("run_dir", "longer than %d characters: the socket in it would not fit a socket's address", 107-len("/coordinator.sock"))
+	}
+	for _, addr := range append([]string{c.Cluster.Bind}, c.Cluster.Join...) {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad("cluster", "%q: want address:port", addr)
+		}
+	}
+	if _, err := telemetry.Logger(nil, c.Log.Level, c.Log.Format); err != nil {
+		bad("log", "%v", err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateListen(bad func(field, format string, args ...any)) {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		bad("listen", "%q: want address:port, such as 127.0.0.1:8080", c.Listen)
+		return
+	}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		bad("listen", "%q: want an IP address before the port", c.Listen)
+	case !addr.IsLoopback() && c.TLS.Cert == "":
+		bad("listen", "%s is not loopback, so what crosses it must be encrypted: set tls.cert and tls.key", c.Listen)
+	case addr.IsUnspecified() && strings.HasSuffix(c.PublicURL, "://"+c.Listen):
+		bad("public_url", "must be set, as listen names no single address: the URL at which browsers reach the portal")
+	}
+}
+
+func (c *Config) adminSocket() string { return filepath.Join(c.RunDir, "coordinator.sock") }
+func (c *Config) database() string    { return filepath.Join(c.StateDir, "coordinator.db") }
+func (c *Config) signingKey() string  { return filepath.Join(c.StateDir, "signing.key") }

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"easel/coordinator/admin"
+	"easel/coordinator/api"
+	"easel/coordinator/auth"
+	"easel/coordinator/directory"
+	"easel/coordinator/placement"
+	"easel/coordinator/portal"
+	"easel/pkg/cluster"
+	"easel/pkg/identity"
+	"easel/pkg/telemetry"
+)
+
+// sweepEvery is how often expired sign-ins are removed from the database.
+const sweepEvery = time.Hour
+
+func daemon(ctx context.Context, args []string, p process) error {
+	c := newCommand("run", p)
+	shown := defaults()
+	c.apply = shown.flags(c.set)
+	cfg, err := c.noArguments(args)
+	if err != nil {
+		return err
+	}
+	log, err := telemetry.Logger(p.stderr, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, cfg, log)
+}
+
+// serve is the daemon: it owns everything that it starts and returns when ctx ends or a part fails.
+func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
+	for _, dir := range []string{cfg.StateDir, cfg.RunDir} {
+		if err := makeDir(dir); err != nil {
+			return err
+		}
+	}
+	key, err := identity.LoadOrCreateKey(cfg.signingKey())
+	if err != nil {
+		return err
+	}
+	signer, err := identity.NewSigner(key)
+	if err != nil {
+		return err
+	}
+	store, err := auth.Open(cfg.database(), auth.Options{})
+	if err != nil {
+		return fmt.Errorf("%w; does another coordinator run?", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	members, err := cluster.Start(ctx, cluster.Config{
+		Name: cfg.Name, Role: cluster.RoleCoordinator, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join, KeyFile: cfg.Cluster.KeyFile,
+		Meta: cluster.Meta{URL: cfg.PublicURL, Version: telemetry.Version(version)}, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, members.Close()) }()
+	nodes := directory.New(cfg.Name, members, signer, log)
+	defer nodes.Close()
+	handler, err := front(cfg, log, store, nodes)
+	if err != nil {
+		return err
+	}
+	servers, err := listen(cfg, log, handler, admin.Handler(store, nodes, log))
+	if err != nil {
+		return err
+	}
+	log.Info("coordinator runs", "url", cfg.PublicURL, "listen", cfg.Listen, "key", identity.PublicKeyString(signer.Public()))
+	parts, ctx := errgroup.WithContext(ctx)
+	for _, s := range servers {
+		parts.Go(func() error { return s.run(ctx) })
+	}
+	parts.Go(func() error { return sweep(ctx, store, log) })
+	parts.Go(func() error { return tellSystemd(ctx, log, store) })
+	err = parts.Wait()
+	log.Info("coordinator ended")
+	return err
+}
+
+// front is everything that the network's address answers.
+func front(cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory) (http.Handler, error) {
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("public_url: %w", err)
+	}
+	guard := &auth.Guard{Store: store, Public: public}
+	backend := api.New(api.Config{
+		Guard: guard, Nodes: nodes, Placer: placement.New(nodes, log), Log: log,
+		Registry: telemetry.Registry(telemetry.Version(version)), Version: telemetry.Version(version),
+	})
+	pages, err := portal.New(portal.Config{Guard: guard, Backend: backend, Nodes: nodes, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	backend.Register(mux)
+	pages.Register(mux)
+	return api.Harden(backend.Count(mux), public, cfg.Listen, log), nil
+}
+
+// sweep removes expired sign-ins now and then, until ctx ends.
+func sweep(ctx context.Context, store *auth.Store, log *slog.Logger) error {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		if err := store.Sweep(); err != nil {
+			log.Error("expired sign-ins stay in the database", "error", err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

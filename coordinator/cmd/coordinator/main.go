@@ -1,0 +1,160 @@
+// Command coordinator is Easel's front door: it signs people in, places their sessions on nodes and hands
+// out the addresses. Beside "coordinator run" it carries the operator's commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"easel/coordinator/api"
+	"easel/pkg/telemetry"
+)
+
+// version is set at link time.
+var version string
+
+// Exit codes: part of what scripts rely on.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+const usage = `usage: coordinator COMMAND [flags]
+
+  run                                be the coordinator daemon
+  user add NAME [--role user|admin] [--no-password]
+                                     make an account; the password is read from the terminal or from stdin
+  user passwd NAME                   set a password; ends the account's other sign-ins
+  user remove NAME                   remove an account, and end its sessions
+  user list [--json]
+  token create --user NAME [--name WHAT-FOR]
+                                     make an API token; it is printed once
+  token list [--user NAME] [--json]
+  token revoke ID
+  signin-link [--user NAME]          print a link that signs a browser in, once; without --user as an administrator
+  key                                print the public key for coordinator_keys in noded.yaml
+  openapi                            print the API's OpenAPI document
+  version
+
+Every command takes --config FILE (default ` + defaultConfig + `, where it exists).
+"coordinator COMMAND -h" lists a command's flags.
+`
+
+// process is what the commands have of the process around them.
+type process struct {
+	stdin          *os.File
+	stdout, stderr io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], process{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+var errUsage = errors.New("wrong use")
+
+func wrongUse(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, p process) int {
+	err := dispatch(ctx, args, p)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(p.stderr, "coordinator: %v\nTry \"coordinator help\".\n", err)
+		return exitUsage
+	}
+	fmt.Fprintf(p.stderr, "coordinator: %v\n", err)
+	return exitFailed
+}
+
+func dispatch(ctx context.Context, args []string, p process) error {
+	if len(args) == 0 {
+		return wrongUse("a command is missing")
+	}
+	name, rest := args[0], args[1:]
+	if (name == "user" || name == "token") && len(rest) > 0 {
+		name, rest = name+" "+rest[0], rest[1:]
+	}
+	switch name {
+	case "run":
+		return daemon(ctx, rest, p)
+	case "user add":
+		return userAdd(ctx, rest, p)
+	case "user passwd":
+		return userPasswd(ctx, rest, p)
+	case "user remove":
+		return userRemove(ctx, rest, p)
+	case "user list":
+		return userList(ctx, rest, p)
+	case "token create":
+		return tokenCreate(ctx, rest, p)
+	case "token list":
+		return tokenList(ctx, rest, p)
+	case "token revoke":
+		return tokenRevoke(ctx, rest, p)
+	case "signin-link":
+		return signinLink(ctx, rest, p)
+	case "key":
+		return printKey(rest, p)
+	case "openapi":
+		_, err := p.stdout.Write(api.OpenAPI())
+		return err
+	case "version", "--version":
+		fmt.Fprintln(p.stdout, telemetry.Version(version))
+		return nil
+	case "help", "-h", "--help":
+		fmt.Fprint(p.stdout, usage)
+		return nil
+	}
+	return wrongUse("there is no command %q", name)
+}
+
+// command is one command's flags, which may stand before and after its arguments.
+type command struct {
+	set    *flag.FlagSet
+	config string
+	apply  func(*Config)
+}
+
+func newCommand(name string, p process) *command {
+	c := &command{set: flag.NewFlagSet("coordinator "+name, flag.ContinueOnError), apply: func(*Config) {}}
+	c.set.SetOutput(p.stderr)
+	c.set.StringVar(&c.config, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
+	return c
+}
+
+// parse returns the arguments, of which there must be want.
+func (c *command) parse(args []string, want int, what string) ([]string, error) {
+	var rest []string
+	for {
+		if err := c.set.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, wrongUse("%v", err)
+		}
+		if c.set.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, c.set.Arg(0)), c.set.Args()[1:]
+	}
+	if len(rest) != want {
+		return nil, wrongUse("%s takes %s, got %q", c.set.Name(), what, rest)
+	}
+	return rest, nil
+}
+
+func (c *command) load() (Config, error) { return load(c.config, c.apply) }

@@ -1,0 +1,140 @@
+package portal
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+
+	"easel/coordinator/api"
+	"easel/coordinator/auth"
+	"easel/coordinator/placement"
+)
+
+// homeData is what the page of one's sessions shows.
+type homeData struct {
+	api.SessionList
+	Key  string // for the next session: pressing the button twice gives one
+	Back string // where "End" returns to
+	All  bool   // everybody's
+}
+
+func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.Guard.Identify(r)
+	if err != nil {
+		return err
+	}
+	list, err := p.Backend.ListSessions(r.Context(), who, false, false)
+	if err != nil {
+		return err
+	}
+	return p.show(w, http.StatusOK, "home", page{
+		Title: "My sessions", Who: who, At: "home", Data: homeData{SessionList: list, Key: rand.Text(), Back: "/"},
+	})
+}
+
+// fragment is the list of sessions alone, for the script that keeps it fresh.
+func (p *Portal) fragment(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.Guard.Identify(r)
+	if err != nil {
+		w.Header().Set("WWW-Authenticate", "Cookie")
+		http.Error(w, "sign in", http.StatusUnauthorized)
+		return nil
+	}
+	data := homeData{Back: "/"}
+	if r.URL.Query().Get("all") == "true" {
+		data.All, data.Back = true, "/admin"
+	}
+	if data.SessionList, err = p.Backend.ListSessions(r.Context(), who, data.All, false); err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := p.pages["home"].ExecuteTemplate(&out, "sessions", data); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(out.Bytes())
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	w.Header().Set("ETag", etag)
+	w.Header().Set("Cache-Control", "private, no-cache")
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(out.Bytes()) // the browser may be gone: nothing is left to tell it
+	return nil
+}
+
+func (p *Portal) newSession(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.Guard.Identify(r)
+	if err != nil {
+		return err
+	}
+	key := r.PostFormValue("key")
+	if key == "" || len(key) > 64 {
+		key = rand.Text()
+	}
+	s, _, err := p.Backend.CreateSession(r.Context(), who, placement.Request{User: who.Name, Key: "portal-" + key})
+	if err != nil {
+		return err
+	}
+	http.Redirect(w, r, "/sessions/"+s.GetId()+"/opening", http.StatusSeeOther)
+	return nil
+}
+
+// opening is a step of its own because a form may not lead to another site: browsers hold the redirects
+// after a form against form-action. This page goes there without one.
+func (p *Portal) opening(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.Guard.Identify(r)
+	if err != nil {
+		return err
+	}
+	s, err := p.Backend.FindSession(r.Context(), who, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return p.show(w, http.StatusOK, "opening", page{Title: "Opening your session", Who: who, Data: "/sessions/" + s.GetId() + "/open"})
+}
+
+// open leads the session's user to its viewer, with a token that is good for one minute.
+func (p *Portal) open(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.Guard.Identify(r)
+	if err != nil {
+		return err
+	}
+	s, err := p.Backend.FindSession(r.Context(), auth.Who{Account: auth.Account{Name: who.Name}}, r.PathValue("id")) // as no administrator
+	if err != nil {
+		return err
+	}
+	if told := api.Describe(s); !told.Live() {
+		text := "this session has ended"
+		if told.Reason != "" {
+			text += ": " + told.Reason
+		}
+		return &goneError{text}
+	}
+	link, err := p.Nodes.Link(s)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", link)
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+func (p *Portal) end(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.Guard.Identify(r)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Backend.EndSession(r.Context(), who, r.PathValue("id")); err != nil {
+		return err
+	}
+	back := "/"
+	if r.PostFormValue("back") == "/admin" {
+		back = "/admin"
+	}
+	http.Redirect(w, r, back, http.StatusSeeOther)
+	return nil
+}

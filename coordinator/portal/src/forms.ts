@@ -1,0 +1,38 @@
+// What forms do more with a script: ask before something is lost, and take one press only.
+
+/** Watches every form in root, those that come later too. */
+export function watchForms(root: Document, confirm: (text: string) => boolean): void {
+	root.addEventListener("submit", (event) => {
+		const form = event.target;
+		if (!(form instanceof HTMLFormElement)) {
+			return;
+		}
+		const question = form.dataset.confirm;
+		if (form.dataset.sent || (question && !confirm(question))) {
+			event.preventDefault();
+			return;
+		}
+		form.dataset.sent = "yes";
+		for (const button of form.querySelectorAll("button")) {
+			// aria-disabled, not disabled: the focus must not jump away from a pressed button.
+			button.setAttribute("aria-disabled", "true");
+			if (form.dataset.busy) {
+				button.dataset.text = button.textContent ?? "";
+				button.textContent = form.dataset.busy;
+			}
+		}
+	});
+	// A page that comes back from the browser's memory must be usable again.
+	root.defaultView?.addEventListener("pageshow", (event) => {
+		if (event.persisted) {
+			root.defaultView?.location.reload();
+		}
+	});
+}
+
+/** Lets a field with data-copy select itself when it gets the focus. */
+export function showCopyable(root: Document): void {
+	for (const field of root.querySelectorAll<HTMLInputElement>("input[data-copy]")) {
+		field.addEventListener("focus", () => field.select());
+	}
+}

@@ -1,0 +1,22 @@
+// The portal's script: it keeps the list of sessions fresh, asks before something is lost, and shows
+// times as this browser's clock has them. Every page works without it.
+import { showCopyable, watchForms } from "./forms";
+import { keepFresh } from "./fresh";
+import { showTimes } from "./times";
+
+showTimes(document, Date.now());
+watchForms(document, (text) => window.confirm(text));
+showCopyable(document);
+
+const list = document.querySelector<HTMLElement>("[data-fragment]");
+if (list) {
+	keepFresh({
+		list,
+		announce: document.querySelector<HTMLElement>("#announce"),
+		fetch: (url, init) => window.fetch(url, init),
+		signedOut: () => window.location.assign("/signin"),
+		updated: () => {
+			showTimes(list, Date.now());
+		},
+	});
+}
