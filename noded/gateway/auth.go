@@ -69,15 +69,13 @@ func (g *Gateway) signedIn(next http.HandlerFunc) http.HandlerFunc {
 				return
 			}
 		}
-		g.refuse(w, "open the session from the portal: this browser is not signed in to it")
+		g.refuse(w, id, "open the session from the portal: this browser is not signed in to it")
 	}
 }
 
 // refuse says that a sign-in is needed, and where.
-func (g *Gateway) refuse(w http.ResponseWriter, detail string) {
-	if g.PortalURL != "" {
-		w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"portal\"", g.PortalURL))
-	}
+func (g *Gateway) refuse(w http.ResponseWriter, id, detail string) {
+	linkPortal(w, g.portalFor(id))
 	problem.Write(w, http.StatusUnauthorized, "Not signed in", detail)
 }
 
@@ -97,7 +95,7 @@ func (g *Gateway) auth(w http.ResponseWriter, r *http.Request) {
 	claims, err := g.verify(token, identity.SessionAudience(id))
 	if err != nil {
 		g.Log.Info("a sign-in was refused", "session", id, "from", r.RemoteAddr, "error", err)
-		g.refuse(w, fmt.Sprintf("%v: open the session from the portal again", err))
+		g.refuse(w, id, fmt.Sprintf("%v: open the session from the portal again", err))
 		return
 	}
 	s, ok := g.sessionOf(w, id)
@@ -105,13 +103,13 @@ func (g *Gateway) auth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.State.Ended() {
-		problem.Write(w, http.StatusGone, "Session ended", reasonOf(s))
+		g.gone(w, s)
 		return
 	}
 	switch err := g.Memory.Use(claims.ID, claims.Expires.Add(identity.Leeway), time.Now()); {
 	case errors.Is(err, ErrUsed):
 		g.Log.Warn("a used token was sent again", "session", id, "from", r.RemoteAddr)
-		g.refuse(w, "the link was opened before: open the session from the portal again")
+		g.refuse(w, id, "the link was opened before: open the session from the portal again")
 		return
 	case err != nil:
 		g.Log.Error("cannot remember a token", "error", err)

@@ -158,6 +158,7 @@ func plain(w http.ResponseWriter, text string) {
 func (g *Gateway) sessionOf(w http.ResponseWriter, id string) (session.Session, bool) {
 	s, err := g.Sessions.Get(id)
 	if errors.Is(err, session.ErrNotFound) {
+		linkPortal(w, g.PortalURL)
 		problem.Write(w, http.StatusNotFound, "No such session", "this node knows no session "+id+": it may have ended long ago, or live on another node")
 		return s, false
 	}

@@ -387,7 +387,7 @@ func TestCookieOpensItsOwnSessionAlone(t *testing.T) {
 					}
 				})
 				want(t, resp, 401)
-				if !strings.Contains(resp.Header.Get("Link"), "http://portal.example") {
+				if !strings.Contains(resp.Header.Get("Link"), "<http://portal.example/sessions/"+living+"/open>; rel=\"portal\"") {
 					t.Error("the answer does not say where to sign in")
 				}
 			}
@@ -433,7 +433,7 @@ func TestStatusWaitsForAChange(t *testing.T) {
 	n := newNode(t, nil)
 	resp := n.ask("GET", "/s/"+living+"/status?wait=starting", "", n.in)
 	want(t, resp, 200)
-	if body := text(t, resp); !strings.Contains(body, `"state":"ready"`) || !strings.Contains(body, `"portal":"http://portal.example"`) {
+	if body := text(t, resp); !strings.Contains(body, `"state":"ready"`) || !strings.Contains(body, `"portal":"http://portal.example/sessions/`+living+`/open"`) {
 		t.Fatalf("%s", body)
 	}
 	go func() {

@@ -63,7 +63,7 @@ func (g *Gateway) usable(w http.ResponseWriter, id string) (session.Session, boo
 	case !ok:
 		return s, false
 	case s.State.Ended():
-		problem.Write(w, http.StatusGone, "Session ended", reasonOf(s))
+		g.gone(w, s)
 		return s, false
 	}
 	return s, true

@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"easel/noded/session"
@@ -52,8 +54,11 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 	}
 	gimp := s.GIMP()
 	document := statusDocument{
-		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.PortalURL, Degraded: s.Health.Degraded,
+		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.portalFor(s.ID), Degraded: s.Health.Degraded,
 		GIMP: gimpDocument{State: gimp.State, Restarts: gimp.Restarts, WindowMS: s.WindowMS},
+	}
+	if s.State.Ended() {
+		document.Portal = g.PortalURL
 	}
 	if !s.Expires.IsZero() {
 		document.Expires = &s.Expires
@@ -80,9 +85,26 @@ func (g *Gateway) end(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func reasonOf(s session.Session) string {
-	if s.Reason == "" {
-		return "the session has ended"
+// gone says that the session has ended, and why.
+func (g *Gateway) gone(w http.ResponseWriter, s session.Session) {
+	detail := "the session has ended"
+	if s.Reason != "" {
+		detail += ": " + s.Reason
 	}
-	return "the session has ended: " + s.Reason
+	linkPortal(w, g.PortalURL)
+	problem.Write(w, http.StatusGone, "Session ended", detail)
+}
+
+// portalFor is where a browser gets a fresh way into a session; "" when the node knows no portal.
+func (g *Gateway) portalFor(id string) string {
+	if g.PortalURL == "" {
+		return ""
+	}
+	return strings.TrimSuffix(g.PortalURL, "/") + "/sessions/" + id + "/open"
+}
+
+func linkPortal(w http.ResponseWriter, url string) {
+	if url != "" {
+		w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"portal\"", url))
+	}
 }
