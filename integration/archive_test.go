@@ -48,7 +48,7 @@ func (w *world) hostileImage(t *testing.T, mode string) string {
 	if err := os.WriteFile(path, ociArchive(t, ref, layer), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.stack.NodedCLI(t.Context(), "image", "import", path); err != nil {
+	if _, err := w.stack.NodedCLI(t.Context(), "image", "import", path, ref); err != nil {
 		t.Fatal(err)
 	}
 	return ref

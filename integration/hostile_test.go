@@ -200,7 +200,7 @@ func TestBadImageArchives(t *testing.T) {
 			if err := os.WriteFile(path, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := w.stack.NodedCLI(t.Context(), "image", "import", path)
+			_, err := w.stack.NodedCLI(t.Context(), "image", "import", path, "easel.local/bad:archive")
 			if err == nil {
 				t.Fatal("it was imported")
 			}

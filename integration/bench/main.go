@@ -43,14 +43,15 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	clicks := fs.Int("clicks", 30, "clicks of each kind")
 	playFor := fs.Duration("play", 8*time.Second, "how long to watch each moving picture")
 	idleFor := fs.Duration("idle", 15*time.Second, "how long to watch the idle session")
+	only := fs.String("only", "", "measure just these, by words of their names: click,scroll,…")
 	asJSON := fs.String("json", "", "also write the results to this file as JSON")
 	strict := fs.Bool("strict", false, "exit with 1 when a goal is missed")
 	if err := fs.Parse(args); err != nil {
 		return usage
 	}
 	log := slog.New(slog.NewTextHandler(errOut, nil))
-	plan := Plan{Clicks: *clicks, Play: *playFor, Idle: *idleFor}
-	results, err := measureAll(ctx, log, strings.Split(*targets, ","), page, plan)
+	plan := Plan{Clicks: *clicks, Play: *playFor, Idle: *idleFor, Only: split(*only)}
+	results, err := measureAll(ctx, log, split(*targets), page, plan)
 	if errors.Is(err, errTarget) {
 		fmt.Fprintln(errOut, "bench:", err)
 		return usage
@@ -70,6 +71,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	return 0
 }
+
+// split reads a list with commas; "" is the empty list.
+func split(s string) []string { return strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) }
 
 var errTarget = errors.New("no such target; try easel, novnc or page")
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"easel/integration/browser"
@@ -19,6 +20,16 @@ type Plan struct {
 	Clicks int           // clicks of each kind
 	Play   time.Duration // of each moving picture
 	Idle   time.Duration
+	Only   []string // when not empty, just the measurements whose name holds one of these
+}
+
+func (p Plan) wants(name string) bool {
+	for _, word := range p.Only {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return len(p.Only) == 0
 }
 
 // Result is everything measured of one target.
@@ -91,6 +102,9 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 		{"still", func() (err error) { r.StillPSNR, err = still(ctx, t); return }},
 	}
 	for _, s := range steps {
+		if !plan.wants(s.name) {
+			continue
+		}
 		log.Info("measuring", "what", s.name, "of", t.Name)
 		if err := s.do(); err != nil {
 			return nil, fmt.Errorf("measure %s of %s: %w", s.name, t.Name, err)

@@ -12,15 +12,22 @@ import (
 	"easel/integration/xclient"
 )
 
+// nothing stands for what was not measured.
+const nothing = "–"
+
 // report prints the results side by side, then each goal with what was reached.
 func report(w io.Writer, results []*Result) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name string, cell func(*Result) string) {
 		cells := []string{name}
+		measured := false
 		for _, r := range results {
 			cells = append(cells, cell(r))
+			measured = measured || cells[len(cells)-1] != nothing
 		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		if measured {
+			fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		}
 	}
 	row("1920×1080", func(r *Result) string { return r.Name })
 	row("click → photon, 200×200, p50/p95 ms", func(r *Result) string { return r.Click.String() })
@@ -29,11 +36,14 @@ func report(w io.Writer, results []*Result) error {
 	for _, k := range []xclient.Kind{xclient.Paint, xclient.Scroll, xclient.Noise} {
 		row(fmt.Sprintf("%s %d Hz: frames/s shown (drawn)", k, k.Rate()), func(r *Result) string {
 			m := r.Play[k]
+			if m.Cores == nil {
+				return nothing
+			}
 			return fmt.Sprintf("%.1f (%.1f)", m.Shown, m.Drawn)
 		})
 		row(fmt.Sprintf("%s %d Hz: age p50/p95 ms", k, k.Rate()), func(r *Result) string {
 			m := r.Play[k]
-			return Quantiles{N: 1, P50: m.AgeP50, P95: m.AgeP95}.String()
+			return Quantiles{N: len(m.Cores), P50: m.AgeP50, P95: m.AgeP95}.String()
 		})
 		row(fmt.Sprintf("%s %d Hz: server cores", k, k.Rate()), func(r *Result) string { return cores(r.Play[k].Cores) })
 	}
@@ -44,7 +54,7 @@ func report(w io.Writer, results []*Result) error {
 	}
 	row("pen in GIMP, 60 samples/s: frames/s shown", func(r *Result) string {
 		if r.GIMP.Shown == 0 {
-			return "–"
+			return nothing
 		}
 		return fmt.Sprintf("%.1f", r.GIMP.Shown)
 	})
@@ -62,14 +72,14 @@ func report(w io.Writer, results []*Result) error {
 
 func (q Quantiles) String() string {
 	if q.N == 0 {
-		return "–"
+		return nothing
 	}
 	return fmt.Sprintf("%.1f/%.1f", ms(q.P50), ms(q.P95))
 }
 
 func dash(s string) string {
 	if s == "" {
-		return "–"
+		return nothing
 	}
 	return s
 }
@@ -108,7 +118,7 @@ func each[T int64 | float64](m map[string]T, least T, format func(T) string) str
 
 func cores(m map[string]float64) string {
 	if m == nil {
-		return "–"
+		return nothing
 	}
 	parts := each(m, 0.005, func(v float64) string { return fmt.Sprintf("%.2f", v) })
 	if parts == "" {
@@ -118,6 +128,9 @@ func cores(m map[string]float64) string {
 }
 
 func megabytes(m map[string]int64) string {
+	if m == nil {
+		return nothing
+	}
 	return fmt.Sprintf("%d (%s)", total(m)>>20, each(m, 1<<20, func(v int64) string { return fmt.Sprint(v >> 20) }))
 }
 
@@ -130,6 +143,9 @@ func starts(m map[string]time.Duration) string {
 }
 
 func decibel(v float64) string {
+	if v == 0 {
+		return nothing
+	}
 	if math.IsInf(v, 1) {
 		return "exact"
 	}
@@ -155,23 +171,30 @@ func (g goal) ok() bool {
 // goals are those of Easel; the ones that compare need the other's results, nil when it was not measured.
 func goals(e, other *Result) []goal {
 	var g []goal
-	if other != nil && other.Click.N > 0 {
-		g = append(g,
-			goal{"click → photon 200×200, part of noVNC's median", ratio(e.Click.P50, other.Click.P50), 0.75, false, "×"},
-			goal{"click → photon full screen of one colour, part of noVNC's median", ratio(e.ClickFull.P50, other.ClickFull.P50), 0.75, false, "×"},
-			goal{"click → photon full screen photograph, part of noVNC's median", ratio(e.ClickPhoto.P50, other.ClickPhoto.P50), 0.75, false, "×"})
+	compare := func(what string, of func(*Result) Quantiles) {
+		if other != nil && of(e).N > 0 && of(other).N > 0 {
+			g = append(g, goal{"click → photon " + what + ", part of noVNC's median", ratio(of(e).P50, of(other).P50), 0.75, false, "×"})
+		}
 	}
-	scroll := e.Play[xclient.Scroll]
-	return append(g,
+	compare("200×200", func(r *Result) Quantiles { return r.Click })
+	compare("full screen of one colour", func(r *Result) Quantiles { return r.ClickFull })
+	compare("full screen photograph", func(r *Result) Quantiles { return r.ClickPhoto })
+	add := func(measured bool, more ...goal) {
+		if measured {
+			g = append(g, more...)
+		}
+	}
+	scroll, paint := e.Play[xclient.Scroll], e.Play[xclient.Paint]
+	add(scroll.Cores != nil,
 		goal{"scroll 60 Hz shown", scroll.Shown, 57, true, "frames/s"},
 		goal{"scroll 60 Hz age, median", ms(scroll.AgeP50), 25, false, "ms"},
-		goal{"scroll 60 Hz server", total(scroll.Cores), 1, false, "cores"},
-		goal{"paint 60 Hz server", total(e.Play[xclient.Paint].Cores), 0.6, false, "cores"},
-		goal{"idle session", total(e.IdleCores), 0.01, false, "cores"},
-		goal{"still picture after 2 s", e.StillPSNR, 40, true, "dB"},
-		goal{"whole session", float64(total(e.Memory)) / (1 << 20), 300, false, "MB PSS"},
-		goal{"create → GIMP window", ms(e.Starts["window"]), 4000, false, "ms"},
-	)
+		goal{"scroll 60 Hz server", total(scroll.Cores), 1, false, "cores"})
+	add(paint.Cores != nil, goal{"paint 60 Hz server", total(paint.Cores), 0.6, false, "cores"})
+	add(e.IdleCores != nil, goal{"idle session", total(e.IdleCores), 0.01, false, "cores"})
+	add(e.StillPSNR != 0, goal{"still picture after 2 s", e.StillPSNR, 40, true, "dB"})
+	add(e.Memory != nil, goal{"whole session", float64(total(e.Memory)) / (1 << 20), 300, false, "MB PSS"})
+	add(e.Starts["window"] != 0, goal{"create → GIMP window", ms(e.Starts["window"]), 4000, false, "ms"})
+	return g
 }
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }

@@ -38,10 +38,14 @@
     return ctx.getImageData(0, 0, w, h).data;
   }
 
+  // The browser's own encoder: a loop over megabytes in JavaScript would stall the page, and with it the viewer.
   function base64(bytes) {
-    let s = '';
-    for (let i = 0; i < bytes.length; i += 0x8000) s += String.fromCharCode.apply(null, bytes.subarray(i, i + 0x8000));
-    return btoa(s);
+    return new Promise((resolve, reject) => {
+      const r = new FileReader();
+      r.onload = () => resolve(r.result.slice(r.result.indexOf(',') + 1));
+      r.onerror = () => reject(r.error);
+      r.readAsDataURL(new Blob([bytes]));
+    });
   }
 
   // One look at sample points, all from one composed picture that covers their bounding box.
