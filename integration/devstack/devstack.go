@@ -98,6 +98,9 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	if err := s.recover(ctx, previous); err != nil {
 		return nil, err
 	}
+	if err := portsFree(s.CoordinatorAddr, s.NodeAddr); err != nil {
+		return nil, err
+	}
 	if err := s.makeDirs(); err != nil {
 		return nil, err
 	}
@@ -240,6 +243,7 @@ func (s *Stack) Stop(ctx context.Context) error {
 	try("stop containerd", s.Containerd.Stop)
 	try("check the machine", s.checkNothingLeft)
 	if len(errs) == 0 {
+		errs = append(errs, os.RemoveAll(s.RunDir))
 		// Only a clean end clears the record; else the next stack looks again.
 		errs = append(errs, s.lock.write(record{}))
 	}
@@ -290,6 +294,21 @@ func containerdState(runDir string) string  { return filepath.Join(runDir, "cont
 
 // ContainerdAddress is the private containerd's socket.
 func (s *Stack) ContainerdAddress() string { return containerdSocket(s.RunDir) }
+
+// ErrPortTaken says that another program listens where the stack should.
+var ErrPortTaken = errors.New("address taken")
+
+// portsFree says at once what would otherwise fail minutes later inside a daemon.
+func portsFree(addresses ...string) error {
+	for _, addr := range addresses {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrPortTaken, err)
+		}
+		l.Close()
+	}
+	return nil
+}
 
 // freePort is a TCP port of 127.0.0.1 that nobody listens on now.
 func freePort() (string, error) {

@@ -210,3 +210,15 @@ func TestBelowIsByNameNotByPrefix(t *testing.T) {
 		}
 	}
 }
+
+func TestTakenPortIsNamed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err = portsFree("127.0.0.1:0", l.Addr().String())
+	if !errors.Is(err, ErrPortTaken) || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("err = %v, want ErrPortTaken with the address", err)
+	}
+}

@@ -19,7 +19,7 @@ func TestSamplesNameEveryFieldAndNoOther(t *testing.T) {
 		t.Run(program, func(t *testing.T) {
 			help := command(t, filepath.Join(bin(), program), "run", "--help")
 			want := map[string]bool{}
-			for _, m := range regexp.MustCompile(`overrides ([a-z_.]+)`).FindAllStringSubmatch(help, -1) {
+			for _, m := range regexp.MustCompile(`(?:overrides|as) ([a-z_.]+) (?:in the configuration|\()`).FindAllStringSubmatch(help, -1) {
 				want[m[1]] = true
 			}
 			if len(want) < 8 {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,18 +29,6 @@ func TestParsePorts(t *testing.T) {
 		if _, err := parsePorts(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
-	}
-}
-
-func TestTakenPortSaysWhichFlagToUse(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	err = portsFree(map[string]string{"node-listen": l.Addr().String()})
-	if err == nil || !strings.Contains(err.Error(), "--node-listen") || !strings.Contains(err.Error(), l.Addr().String()) {
-		t.Errorf("err = %v, want the address and the flag", err)
 	}
 }
 

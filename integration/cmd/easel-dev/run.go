@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -43,9 +42,6 @@ func runStack(ctx context.Context, args []string, out io.Writer) error {
 	if opts.MediaPorts, err = parsePorts(*media); err != nil {
 		return fmt.Errorf("%w: --media-ports: %w", errUsage, err)
 	}
-	if err := portsFree(map[string]string{"listen": opts.CoordinatorAddr, "node-listen": opts.NodeAddr}); err != nil {
-		return err
-	}
 	if exe, err := os.Executable(); err == nil {
 		opts.BinDir = filepath.Dir(exe)
 		opts.Checkout = filepath.Dir(opts.BinDir)
@@ -61,6 +57,9 @@ func serve(ctx context.Context, opts devstack.Options, out io.Writer) error {
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted while starting; everything is stopped again")
+		}
+		if errors.Is(err, devstack.ErrPortTaken) {
+			return fmt.Errorf("%w; end what listens there, or choose another address: make run RUN_FLAGS='--listen 127.0.0.1:PORT --node-listen 127.0.0.1:PORT'", err)
 		}
 		return err
 	}
@@ -101,16 +100,4 @@ func parsePorts(s string) (ports [2]int, err error) {
 		return ports, fmt.Errorf("%q ends before it begins", s)
 	}
 	return ports, nil
-}
-
-// portsFree says at once, and by flag, what would otherwise fail minutes later inside a daemon.
-func portsFree(byFlag map[string]string) error {
-	for name, addr := range byFlag {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			return fmt.Errorf("listen on %s: %w; end what listens there (an Easel of yours: make stop), or choose another address: make run RUN_FLAGS='--%s 127.0.0.1:PORT'", addr, err, name)
-		}
-		l.Close()
-	}
-	return nil
 }
