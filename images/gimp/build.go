@@ -52,6 +52,9 @@ func Build(ctx context.Context, recipe Recipe, options Options) (Built, error) {
 	if err := recipe.validate(); err != nil {
 		return Built{}, fmt.Errorf("build image: %w", err)
 	}
+	if options.Cache == "" || options.InitBinary == "" {
+		return Built{}, errors.New("build image: needs a cache directory and the easel-init binary")
+	}
 	if os.Geteuid() != 0 {
 		return Built{}, errors.New("build image: packages are installed in a chroot, which needs root: try sudo")
 	}
@@ -72,6 +75,9 @@ func Build(ctx context.Context, recipe Recipe, options Options) (Built, error) {
 	}
 	defer os.RemoveAll(b.work)
 	built, err := b.build(ctx)
+	if err == nil {
+		err = b.cache.prune(time.Now().Add(-cacheAge))
+	}
 	if err != nil {
 		return Built{}, fmt.Errorf("build image: %w", err)
 	}
@@ -147,7 +153,7 @@ func (b *builder) reportDrift(changes []Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	b.say("warning: %d packages differ from the lock (refresh it with --refresh-lock):", len(changes))
+	b.say("warning: %d packages differ from the lock (to renew it: noded image build --refresh --write-locks DIR):", len(changes))
 	for i, c := range changes {
 		if i == 20 {
 			b.say("  … and %d more", len(changes)-i)
@@ -156,7 +162,7 @@ func (b *builder) reportDrift(changes []Change) error {
 		b.say("  %s", c)
 	}
 	if b.options.Locked {
-		return fmt.Errorf("%w: %d of them, first %s: refresh the lock, or build without --locked", ErrDrift, len(changes), changes[0])
+		return fmt.Errorf("%w: %d of them, first %s: renew the lock with --refresh --write-locks, or build without --locked", ErrDrift, len(changes), changes[0])
 	}
 	return nil
 }

@@ -48,7 +48,34 @@ func (c cache) load(name string, meta any) (ok bool, err error) {
 	if err := json.Unmarshal(text, meta); err != nil {
 		return false, nil // a damaged entry is made anew
 	}
+	now := time.Now()
+	if err := os.Chtimes(c.path(name, metaFile), now, now); err != nil { // for prune
+		return false, fmt.Errorf("mark image cache entry as used: %w", err)
+	}
 	return true, nil
+}
+
+// cacheAge is how long a step's result is kept after its last use.
+const cacheAge = 14 * 24 * time.Hour
+
+// prune removes results that were last used before.
+func (c cache) prune(before time.Time) error {
+	metas, err := filepath.Glob(c.path("*-*", metaFile))
+	if err != nil {
+		return err
+	}
+	for _, meta := range metas {
+		info, err := os.Stat(meta)
+		if err != nil {
+			return fmt.Errorf("look through image cache: %w", err)
+		}
+		if info.ModTime().Before(before) {
+			if err := os.RemoveAll(filepath.Dir(meta)); err != nil {
+				return fmt.Errorf("remove old image cache entry: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // commit puts the directory tmp, whole, in the place of the step's result.

@@ -65,7 +65,7 @@ func ParseLock(r io.Reader) (Lock, error) {
 // Write renders the lock in the form that ParseLock reads, the same bytes for the same packages.
 func (l Lock) Write(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString("# Package versions of the image, written by \"noded image build --refresh-lock\".\n")
+	b.WriteString("# Package versions of the image, written by \"noded image build --refresh --write-locks\".\n")
 	fmt.Fprintf(&b, "suite %s\narch %s\n", l.Suite, l.Arch)
 	for _, p := range l.Packages {
 		fmt.Fprintf(&b, "%s %s %s\n", p.Name, p.Version, p.Arch)

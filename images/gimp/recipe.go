@@ -28,8 +28,8 @@ type Recipe struct {
 	Suite          string   // Debian or Ubuntu suite, such as "trixie"
 	Arch           string   // Debian's name of the architecture, such as "amd64"
 	Mirror         string   // archive to take packages from, such as "http://mirror.example/debian"
-	SecurityMirror string   // archive of the suite's security updates; empty: none
-	Components     []string // such as "main"
+	SecurityMirror string   // archive of Debian's security updates; empty: none. Ubuntu's are in Mirror.
+	Components     []string // empty: "main", and "universe" too of an Ubuntu archive, where GIMP lies
 	Packages       []string // what the image holds, without dependencies
 	Toolchain      []string // what compiles the pen driver
 	Lock           Lock     // package versions the image is expected to have
@@ -40,7 +40,8 @@ type Recipe struct {
 // epoch is a fixed moment: it must not depend on when or where the image is built.
 const epoch = 1763000000 // 2025-11-13
 
-// DefaultRecipe is Debian 13 from the mirror that this machine's own apt uses.
+// DefaultRecipe is Debian 13 from the mirror that this machine's own apt uses. Where apt names none, the recipe has none, and needs one
+// before it can be built.
 func DefaultRecipe() (Recipe, error) {
 	mirror, security, err := hostMirrors("/etc/apt")
 	if err != nil {
@@ -55,7 +56,7 @@ func DefaultRecipe() (Recipe, error) {
 		return Recipe{}, fmt.Errorf("read built-in toolchain.lock: %w", err)
 	}
 	return Recipe{
-		Suite: "trixie", Arch: debianArch(), Mirror: mirror, SecurityMirror: security, Components: []string{"main"},
+		Suite: "trixie", Arch: debianArch(), Mirror: mirror, SecurityMirror: security,
 		Packages: ParsePackages(defaultPackages), Toolchain: ParsePackages(defaultToolchain),
 		Lock: image, ToolchainLock: toolchain, Epoch: epoch,
 	}, nil
@@ -86,14 +87,17 @@ func (r Recipe) validate() error {
 	if !suiteName.MatchString(r.Arch) {
 		return fmt.Errorf("architecture %q is not a Debian architecture: try \"amd64\"", r.Arch)
 	}
+	if r.Mirror == "" {
+		return errors.New("no mirror: this machine's apt sources name no archive that ends in /debian: name one with --mirror")
+	}
 	if !mirrorURL.MatchString(r.Mirror) {
 		return fmt.Errorf("mirror %q is not an http, https or file URL of a package archive", r.Mirror)
 	}
 	if r.SecurityMirror != "" && !mirrorURL.MatchString(r.SecurityMirror) {
 		return fmt.Errorf("security mirror %q is not an http, https or file URL of a package archive", r.SecurityMirror)
 	}
-	if len(r.Components) == 0 || len(r.Packages) == 0 || len(r.Toolchain) == 0 {
-		return errors.New("recipe needs components, packages and a toolchain")
+	if len(r.Packages) == 0 || len(r.Toolchain) == 0 {
+		return errors.New("recipe names no packages, or none to compile with")
 	}
 	for _, c := range r.Components {
 		if !suiteName.MatchString(c) {
@@ -111,15 +115,33 @@ func (r Recipe) validate() error {
 	return nil
 }
 
+// ubuntu says whether the packages come from an Ubuntu archive.
+func (r Recipe) ubuntu() bool { return strings.HasSuffix(strings.TrimRight(r.Mirror, "/"), "/ubuntu") }
+
+func (r Recipe) components() []string {
+	switch {
+	case len(r.Components) > 0:
+		return r.Components
+	case r.ubuntu():
+		return []string{"main", "universe"}
+	default:
+		return []string{"main"}
+	}
+}
+
 // sources is the recipe's archives as apt's one-line entries.
 func (r Recipe) sources() []string {
-	components := strings.Join(r.Components, " ")
+	components := strings.Join(r.components(), " ")
 	lines := []string{
 		fmt.Sprintf("deb %s %s %s", r.Mirror, r.Suite, components),
 		fmt.Sprintf("deb %s %s-updates %s", r.Mirror, r.Suite, components),
 	}
-	if r.SecurityMirror != "" {
-		lines = append(lines, fmt.Sprintf("deb %s %s-security %s", r.SecurityMirror, r.Suite, components))
+	security := r.SecurityMirror
+	if r.ubuntu() {
+		security = r.Mirror
+	}
+	if security != "" {
+		lines = append(lines, fmt.Sprintf("deb %s %s-security %s", security, r.Suite, components))
 	}
 	return lines
 }

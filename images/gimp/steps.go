@@ -43,7 +43,7 @@ func (b *builder) base(ctx context.Context) (baseResult, error) {
 		Locales                                      []string
 		Epoch                                        int64
 		Security                                     bool
-	}{r.Suite, r.Arch, localeHook, r.Components, r.Packages, emptiedTrees, droppedFiles, droppedLibraries, keptLocales, r.Epoch, r.SecurityMirror != ""})
+	}{r.Suite, r.Arch, localeHook, r.components(), r.Packages, emptiedTrees, droppedFiles, droppedLibraries, keptLocales, r.Epoch, r.SecurityMirror != ""})
 	if err != nil {
 		return baseResult{}, err
 	}

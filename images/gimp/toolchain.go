@@ -26,7 +26,7 @@ func (b *builder) toolchain(ctx context.Context) (toolchainResult, error) {
 		Suite, Arch           string
 		Components, Toolchain []string
 		Epoch                 int64
-	}{r.Suite, r.Arch, r.Components, r.Toolchain, r.Epoch})
+	}{r.Suite, r.Arch, r.components(), r.Toolchain, r.Epoch})
 	if err != nil {
 		return toolchainResult{}, err
 	}
