@@ -65,11 +65,27 @@ func (g *Gateway) signedIn(next http.HandlerFunc) http.HandlerFunc {
 		id := r.PathValue("id")
 		for _, cookie := range r.CookiesNamed("easel_" + id) {
 			if g.cookies.valid(id, cookie.Value) {
-				next(w, r)
+				g.bounded(id, next)(w, r)
 				return
 			}
 		}
 		g.refuse(w, id, "open the session from the portal: this browser is not signed in to it")
+	}
+}
+
+// maxRequests is how many requests of one session may be under way: far more than a few tabs make.
+const maxRequests = 32
+
+// bounded keeps one session's browser from taking every connection of the node.
+func (g *Gateway) bounded(id string, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		leave, ok := g.asked.enter(id)
+		if !ok {
+			problem.Write(w, http.StatusTooManyRequests, "", "the session has too many requests under way: close other tabs that show it")
+			return
+		}
+		defer leave()
+		next(w, r)
 	}
 }
 

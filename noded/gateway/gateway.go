@@ -62,6 +62,7 @@ type Gateway struct {
 	cookies  cookies
 	sign     *limiter
 	vnc      *gate
+	asked    *gate
 	index    []byte
 	requests *prometheus.CounterVec
 	handler  http.Handler
@@ -83,7 +84,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		Options: o, public: public, cookies: cookies{key: key, secure: public.Scheme == "https"},
-		sign: newLimiter(signRate, signBurst), vnc: newGate(maxVNC), index: index,
+		sign: newLimiter(signRate, signBurst), vnc: newGate(maxVNC), asked: newGate(maxRequests), index: index,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_http_requests_total", Help: "Requests, by route and class of answer."}, []string{"route", "code"}),
 	}
 	o.Registry.MustRegister(g.requests)

@@ -449,6 +449,25 @@ func TestStatusWaitsForAChange(t *testing.T) {
 	}
 }
 
+func TestOneSessionCannotTakeEveryConnection(t *testing.T) {
+	n := newNode(t, nil)
+	var waiting sync.WaitGroup
+	for range maxRequests {
+		waiting.Go(func() { n.ask("GET", "/s/"+living+"/status?wait=ready", "", n.in) })
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if n.ask("GET", "/s/"+living+"/status", "", n.in).StatusCode == http.StatusTooManyRequests {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("every request was let through")
+		}
+	}
+	n.become(session.Connected)
+	waiting.Wait()
+	want(t, n.ask("GET", "/s/"+living+"/status", "", n.in), 200)
+}
+
 func TestArtistEndsTheSession(t *testing.T) {
 	n := newNode(t, nil)
 	want(t, n.ask("DELETE", "/s/"+living, "", n.in, header("Origin", n.server.URL)), 204)

@@ -88,6 +88,18 @@ func lacking(h contract.Health) string {
 	return words(fmt.Sprint(waiting), maxWords)
 }
 
+// shortfalls says which of the container's services do not run, in words.
+func shortfalls(h contract.Health) []string {
+	var short []string
+	for name, s := range h.Services {
+		if s.State == contract.Failed || s.State == contract.Backoff {
+			short = append(short, name+" does not run: it ended and is started again")
+		}
+	}
+	slices.Sort(short)
+	return short
+}
+
 // watchPatience bounds one long poll: the streamer answers within 30 s.
 const watchPatience = 40 * time.Second
 

@@ -146,10 +146,12 @@ func (k *keeper) make(ctx context.Context, s step) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	start := time.Now()
 	result, err := s.do(limited, k, r)
 	if err != nil {
 		return err
 	}
+	k.log.Debug("a step of a session is made", "step", s.name, "took", time.Since(start).Round(time.Millisecond))
 	if err := k.points.Hit(ctx, points[1]); err != nil {
 		return err
 	}

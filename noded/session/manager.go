@@ -55,7 +55,7 @@ type Manager struct {
 	settled       atomic.Bool
 	bell          bell
 
-	reserving sync.Mutex // one admission at a time: what it checks must hold until it is recorded
+	reserving sync.Mutex // held by admit
 
 	mu      sync.Mutex
 	ctx     context.Context // the keepers'; nil before Run and after its end
@@ -174,6 +174,22 @@ func (m *Manager) reserve(ctx context.Context, q Request) (Record, bool, error) 
 	if err := q.validate(); err != nil {
 		return Record{}, false, err
 	}
+	all, err := m.store.List()
+	if err != nil {
+		return Record{}, false, err
+	}
+	if r, ok := living(all, q); ok {
+		return r, false, nil
+	}
+	image, err := m.imageFor(ctx, q.Image) // before the lock: containerd may take its time
+	if err != nil {
+		return Record{}, false, err
+	}
+	return m.admit(ctx, q, image)
+}
+
+// admit records a session for which there is room; one at a time, for what it checks must hold until then.
+func (m *Manager) admit(ctx context.Context, q Request, image string) (Record, bool, error) {
 	m.reserving.Lock()
 	defer m.reserving.Unlock()
 	all, err := m.store.List()
@@ -185,10 +201,6 @@ func (m *Manager) reserve(ctx context.Context, q Request) (Record, bool, error) 
 	}
 	if refusal := m.room(holding(all)); refusal != nil {
 		return Record{}, false, refusal
-	}
-	image, err := m.imageFor(ctx, q.Image)
-	if err != nil {
-		return Record{}, false, err
 	}
 	points := pointsOfTransition(string(Reserved))
 	if err := m.points.Hit(ctx, points[0]); err != nil {
@@ -252,9 +264,10 @@ func (m *Manager) session(r Record) Session {
 	if k := m.keeperOf(r.ID); k != nil {
 		if h := k.health.Load(); h != nil {
 			s.Health = *h
+			s.Health.Degraded = append(slices.Clone(h.Degraded), shortfalls(*h)...)
 		}
 		if note := k.notes.Load(); note != nil {
-			s.Health.Degraded = append(slices.Clone(s.Health.Degraded), *note)
+			s.Health.Degraded = append(s.Health.Degraded, *note)
 		}
 	}
 	return s
@@ -363,6 +376,9 @@ type Status struct {
 	Images        []string
 }
 
+// statusPatience bounds how long Status waits for containerd: others wait for what it tells.
+const statusPatience = 3 * time.Second
+
 // Status tells what the node can give now.
 func (m *Manager) Status(ctx context.Context) (Status, error) {
 	all, err := m.store.List()
@@ -374,6 +390,8 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	if refusal := m.room(held); refusal != nil {
 		s.Full = refusal.Detail
 	}
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
 	switch _, ok, err := m.containers.Image(ctx, m.image); {
 	case err != nil:
 		s.Degraded = append(s.Degraded, fmt.Sprintf("containerd does not answer: %v", err))

@@ -364,6 +364,20 @@ func TestGIMPThatRanOutOfMemoryIsTold(t *testing.T) {
 	})
 }
 
+func TestServiceThatDoesNotRunIsTold(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	h.say(s.ID, func(x *contract.Health) {
+		x.Degraded = []string{"software encoder"}
+		x.Services = map[string]contract.Service{"pulseaudio": {State: contract.Backoff}, "dbus": {State: contract.Running}}
+	})
+	n.until(s.ID, "told of", func(s Session) bool {
+		return len(s.Health.Degraded) == 2 && s.Health.Degraded[0] == "software encoder" && strings.HasPrefix(s.Health.Degraded[1], "pulseaudio does not run")
+	})
+}
+
 func TestGIMPThatGaveUpFailsTheSession(t *testing.T) {
 	h := newHost(t)
 	n := start(t, h, "", nil)
