@@ -234,6 +234,9 @@ func (r *Runtime) remove(ctx context.Context, id string, grace time.Duration) er
 			return fmt.Errorf("deleting the container: %w", err)
 		}
 	}
+	if err := r.freeBundle(ctx, id); err != nil {
+		return err
+	}
 	if err := r.client.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting the snapshot: %w", err)
 	}

@@ -33,6 +33,9 @@ func prepareDirs(runDir string, artist, worker int) error {
 	if err := makeDir(runDir, 0o711, 0); err != nil {
 		return err
 	}
+	if err := checkPassable(runDir); err != nil {
+		return err
+	}
 	for _, name := range hostile {
 		dir := filepath.Join(runDir, name)
 		if err := makeDir(dir, 0o711, artist); err != nil {
@@ -54,6 +57,25 @@ func prepareDirs(runDir string, artist, worker int) error {
 		return err
 	}
 	return writeXauthority(filepath.Join(runDir, "xauthority"), artist, worker)
+}
+
+// checkPassable finds a directory on the way that the session's users cannot enter: they would fail later, with less to say.
+func checkPassable(dir string) error {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	for real != "/" {
+		real = filepath.Dir(real)
+		info, err := os.Stat(real)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("unprivileged users cannot pass through %s, and a session's processes must (try: chmod o+x %s)", real, real)
+		}
+	}
+	return nil
 }
 
 func makeDir(dir string, mode fs.FileMode, owner int) error {

@@ -27,10 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	testNamespace = "easel-runtime-test"
-	testImage     = "easel.local/guest:test"
-)
+const testImage = "easel.local/guest:test"
 
 // bench is the private containerd that all tests of this package share, with an image that holds nothing but the guest.
 type bench struct {
@@ -110,11 +107,14 @@ func (b *bench) start() error {
 		return fmt.Errorf("%w\n%s", err, log)
 	}
 	defer r.Close()
-	return importGuest(r.Client(), b.path("guest"))
+	return importGuest(r.Client(), b.namespace(), b.path("guest"))
 }
 
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 func (b *bench) socket() string          { return b.path("containerd.sock") }
+
+// namespace is this run's own, so that two runs at once do not take each other's containers for theirs.
+func (b *bench) namespace() string { return filepath.Base(b.dir) }
 
 func (b *bench) startContainerd() error {
 	log, err := os.OpenFile(b.path("containerd.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -138,7 +138,7 @@ func (b *bench) killContainerd() error {
 func (b *bench) dial(ctx context.Context) (*Runtime, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	return Dial(ctx, Options{Address: b.socket(), Namespace: testNamespace, Cgroup: b.group, LogWriter: b.path("sessionlog")})
+	return Dial(ctx, Options{Address: b.socket(), Namespace: b.namespace(), Cgroup: b.group, LogWriter: b.path("sessionlog")})
 }
 
 // close also fails when a test left something behind.
@@ -176,8 +176,8 @@ func stderrOf(err error) string {
 }
 
 // importGuest writes an image of one layer straight into the content store, as the real image is written.
-func importGuest(client *containerd.Client, guest string) error {
-	ctx := namespaces.WithNamespace(context.Background(), testNamespace)
+func importGuest(client *containerd.Client, namespace, guest string) error {
+	ctx := namespaces.WithNamespace(context.Background(), namespace)
 	ctx, done, err := client.WithLease(ctx)
 	if err != nil {
 		return err

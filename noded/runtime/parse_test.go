@@ -60,8 +60,32 @@ func TestXauthEntryIsAsLibXauReadsIt(t *testing.T) {
 	}
 }
 
+func TestARunDirectoryThatSessionsCannotReachIsRefused(t *testing.T) {
+	closed := filepath.Join(passableDir(t), "closed")
+	if err := os.Mkdir(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := prepareDirs(filepath.Join(closed, "s/s1"), 21000, 22000); err == nil || !strings.Contains(err.Error(), "chmod o+x "+closed) {
+		t.Errorf("%v", err)
+	}
+}
+
+// passableDir is a temporary directory that every user can enter: t.TempDir's parent may be closed.
+func passableDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "easel-runtime-dirs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func TestRunDirectoryHasItsOwners(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "s/s1")
+	dir := filepath.Join(passableDir(t), "s/s1")
 	if err := prepareDirs(dir, 21000, 22000); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +113,7 @@ func TestRunDirectoryHasItsOwners(t *testing.T) {
 
 // Taking a session's directory away must never reach into a home that is still mounted there.
 func TestRemoveDirsLeavesAMountedHomeWhole(t *testing.T) {
-	real := filepath.Join(t.TempDir(), "real")
+	real := filepath.Join(passableDir(t), "real")
 	if err := os.Mkdir(real, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func leftovers(ctx context.Context, r *Runtime, c Container) error {
 	if _, err := os.Lstat(c.RunDir); !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("%s (%v)", c.RunDir, err))
 	}
-	tasks, err := filepath.Glob(shared.path("state/io.containerd.runtime.v2.task/" + testNamespace + "/*"))
+	tasks, err := filepath.Glob(shared.path("state/io.containerd.runtime.v2.task/" + shared.namespace() + "/*"))
 	if err != nil || len(tasks) > 0 {
 		errs = append(errs, fmt.Errorf("bundles %v (%v)", tasks, err))
 	}

@@ -92,7 +92,7 @@ func (r *Runtime) startWorker(ctx context.Context, s WorkerSpec) (Worker, error)
 	if err != nil {
 		return Worker{}, err
 	}
-	if err := feed(config, s.Config); err != nil {
+	if err := errors.Join(volunteerForOOM(w.PID), feed(config, s.Config)); err != nil {
 		kill(w)
 		return Worker{}, fmt.Errorf("giving it its configuration: %w", err)
 	}
@@ -124,8 +124,8 @@ func feed(pipe *os.File, config []byte) error {
 	return pipe.Close()
 }
 
-// fork starts the process from a thread that is in the right namespace, in the right group and without the right to gain
-// privileges: a child inherits all three from the thread that makes it, so that at no moment it is outside. The thread dies after it.
+// fork starts the process from a thread that is in the right namespace, in the right group and confined: a child inherits
+// all three from the thread that makes it, so that at no moment it is outside. The thread dies after it.
 func (r *Runtime) fork(s WorkerSpec, files []uintptr) (Worker, error) {
 	type result struct {
 		worker Worker
@@ -161,8 +161,8 @@ func (r *Runtime) forkHere(s WorkerSpec, files []uintptr) (Worker, error) {
 		return Worker{}, err
 	}
 	defer place.Close()
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return Worker{}, fmt.Errorf("giving up new privileges: %w", err)
+	if err := confineThread(); err != nil {
+		return Worker{}, err
 	}
 	attr := &syscall.ProcAttr{
 		Dir:   "/",

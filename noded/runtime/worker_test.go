@@ -61,7 +61,7 @@ func TestWorkerIsUnprivilegedAndInTheContainersIPC(t *testing.T) {
 	askWorker(t, c, "facts", &f)
 	uid := strings.Repeat("\t"+fmt.Sprint(c.UIDBase+workerUID), 4)[1:]
 	for key, value := range map[string]string{
-		"Uid": uid, "Gid": uid, "Groups": "", "NoNewPrivs": "1",
+		"Uid": uid, "Gid": uid, "Groups": "", "NoNewPrivs": "1", "Seccomp": "2",
 		"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000",
 	} {
 		if f.Status[key] != value {
@@ -95,6 +95,26 @@ func TestWorkerIsUnprivilegedAndInTheContainersIPC(t *testing.T) {
 	askWorker(t, c, "shm get 77", &found)
 	if made != found {
 		t.Errorf("shared memory %v in the container, %v in the worker", made, found)
+	}
+}
+
+func TestWorkerCannotReachOthers(t *testing.T) {
+	r := dial(t)
+	c, pid := started(t, r, nil)
+	_, w := worker(t, r, c, pid)
+	var calls map[string]string
+	askWorker(t, c, "calls", &calls)
+	for _, call := range []string{"unshare", "bpf", "userfaultfd", "io_uring", "keyctl", "perf", "ptrace", "mount", "open_tree", "setuid", "mknod"} {
+		if answer := calls[call]; !strings.Contains(answer, "operation not permitted") {
+			t.Errorf("%s: %q", call, answer)
+		}
+	}
+	if calls["socket inet"] != "allowed" {
+		t.Errorf("it cannot send its stream: %s", calls["socket inet"])
+	}
+	score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", w.PID))
+	if err != nil || strings.TrimSpace(string(score)) != "400" {
+		t.Errorf("oom_score_adj %q, %v", score, err)
 	}
 }
 
@@ -317,7 +337,7 @@ func TestWorkerOutlivesWhoStartedIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	starter := exec.Command(os.Args[0])
-	starter.Env = append(os.Environ(), starterEnv+"="+string(asJSON(starterOrder{shared.socket(), spec})))
+	starter.Env = append(os.Environ(), starterEnv+"="+string(asJSON(starterOrder{shared.socket(), shared.namespace(), spec})))
 	out, err := starter.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
@@ -336,8 +356,8 @@ func TestWorkerOutlivesWhoStartedIt(t *testing.T) {
 }
 
 type starterOrder struct {
-	Socket string
-	Spec   WorkerSpec
+	Socket, Namespace string
+	Spec              WorkerSpec
 }
 
 // startAndDie is the child's whole life.
@@ -346,7 +366,7 @@ func startAndDie(order string) error {
 	if err := json.Unmarshal([]byte(order), &o); err != nil {
 		return err
 	}
-	r, err := Dial(context.Background(), Options{Address: o.Socket, Namespace: testNamespace})
+	r, err := Dial(context.Background(), Options{Address: o.Socket, Namespace: o.Namespace})
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,8 @@ func (h *Homes) sweep(ctx context.Context, keep func(target string) bool) error 
 			continue
 		}
 		for _, target := range targets(mounts, home) {
-			if !keep(target) {
+			name, ours := h.asConfigured(target)
+			if ours && !keep(name) {
 				h.log().Info("unmounting a home that no session has", "target", target)
 				errs = append(errs, unmount(target))
 			}
@@ -118,6 +119,13 @@ func (h *Homes) sweep(ctx context.Context, keep func(target string) bool) error 
 		errs = append(errs, h.release(ctx, home.Mountpoint))
 	}
 	return errors.Join(append(errs, h.removeHalfMade())...)
+}
+
+// asConfigured is a mounted path as the caller spells it, which may go through links that the kernel does not list. A path outside RunDir was
+// mounted by someone else.
+func (h *Homes) asConfigured(at string) (string, bool) {
+	inside, ok := strings.CutPrefix(at, filepath.Dir(filepath.Dir(h.mountpoint("user")))+"/")
+	return filepath.Join(h.RunDir, inside), ok
 }
 
 // removeHalfMade takes away images whose making was cut short.

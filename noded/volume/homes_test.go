@@ -197,11 +197,11 @@ func TestSweepTakesWhatNoSessionHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := &Homes{StateDir: h.StateDir, RunDir: h.RunDir, Size: testSize} // another process's, after a crash
-	kept, err := filepath.EvalSymlinks(keep)
-	if err != nil {
+	if err := after.Sweep(t.Context(), func(target string) bool { return target == keep }); err != nil {
 		t.Fatal(err)
 	}
-	if err := after.Sweep(t.Context(), func(target string) bool { return target == kept }); err != nil {
+	kept, err := filepath.EvalSymlinks(keep)
+	if err != nil {
 		t.Fatal(err)
 	}
 	root := filepath.Dir(h.StateDir)
