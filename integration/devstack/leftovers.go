@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,10 +53,7 @@ func (l *leftovers) list(daemons bool) []string {
 	for _, d := range l.loops() {
 		found = append(found, "loop device "+d)
 	}
-	for _, c := range l.cgroups() {
-		found = append(found, "cgroup "+c)
-	}
-	return found
+	return append(found, l.sessionCgroups()...)
 }
 
 // remove removes all of it, and says what is there still when ctx ends.
@@ -207,6 +205,24 @@ func (l *leftovers) cgroups() []string {
 			}
 			return nil
 		})
+	}
+	return found
+}
+
+// sessionCgroups names each session's cgroup once, however many hierarchies and parts it has.
+func (l *leftovers) sessionCgroups() []string {
+	count := map[string]int{}
+	for _, dir := range l.cgroups() {
+		for _, root := range l.cgroupRoots {
+			rest, ok := strings.CutPrefix(dir, filepath.Join(root, l.rec.Cgroup)+"/")
+			if ok && !strings.Contains(rest, "/") {
+				count[rest]++
+			}
+		}
+	}
+	var found []string
+	for _, id := range slices.Sorted(maps.Keys(count)) {
+		found = append(found, fmt.Sprintf("cgroup %s/%s in %d hierarchies", l.rec.Cgroup, id, count[id]))
 	}
 	return found
 }
