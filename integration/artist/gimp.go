@@ -25,10 +25,18 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 	if err := p.Move(900, 500); err != nil {
 		return image.Rectangle{}, err
 	}
+	// A window that is mapped is not drawn yet, and GIMP takes no keys before it is.
+	if err := settled(x, nil, 30*time.Second); err != nil {
+		return image.Rectangle{}, fmt.Errorf("GIMP's window: %w", err)
+	}
+	before, err := Screenshot(x)
+	if err != nil {
+		return image.Rectangle{}, err
+	}
 	if err := Control(p, browser.Key{Key: "n", Code: "KeyN", Windows: 78}); err != nil {
 		return image.Rectangle{}, err
 	}
-	if err := settled(x, 10*time.Second); err != nil {
+	if err := settled(x, before, 10*time.Second); err != nil {
 		return image.Rectangle{}, fmt.Errorf("dialog of a new image: %w", err)
 	}
 	if err := p.Type(browser.Key{Key: "Enter", Code: "Enter", Windows: 13}); err != nil {
@@ -47,24 +55,30 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 	return image.Rectangle{}, fmt.Errorf("GIMP shows no new image: the largest white area is %v", canvas)
 }
 
-// settled waits until the screen has changed and then rests for a while.
-func settled(x *xclient.Screen, limit time.Duration) error {
-	const rest = 600 * time.Millisecond
-	before, err := Screenshot(x)
+// settled waits until the screen differs from a picture, from an empty screen if that is nil, and then rests for a while.
+func settled(x *xclient.Screen, from *image.RGBA, limit time.Duration) error {
+	const (
+		rest  = 700 * time.Millisecond
+		small = 2000 // pixels: a blinking cursor or a tool tip is no change
+	)
+	last, err := Screenshot(x)
 	if err != nil {
 		return err
 	}
-	last, changed, since := before, false, time.Now()
+	if from == nil {
+		from = image.NewRGBA(last.Rect)
+	}
+	since := time.Now()
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		now, err := Screenshot(x)
 		if err != nil {
 			return err
 		}
-		if different(last, now) > 2000 {
-			changed, since = true, time.Now()
+		if different(last, now) > small || different(from, now) <= small {
+			since = time.Now()
 		}
 		last = now
-		if changed && time.Since(since) > rest {
+		if time.Since(since) > rest {
 			return nil
 		}
 	}
