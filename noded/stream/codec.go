@@ -39,7 +39,7 @@ type Quality struct {
 type CodecInfo struct{ Codec, Profile, Chroma, Encoder string }
 
 // frameBufferMS is how much of the rate one frame may take.
-const frameBufferMS = 60
+const frameBufferMS = 50
 
 // qualities are what the viewer may choose. Finest is the quantiser at which a still picture is left alone.
 var qualities = map[string]struct {

@@ -29,7 +29,12 @@ func (p *peer) feedback() {
 		}
 		now := time.Now()
 		if r, ok := attributes.Get(rtpfb.CCFBAttributesKey).(rtpfb.Report); ok {
-			if f, ok := summary(r.PacketReports); ok {
+			for _, r := range r.PacketReports {
+				if r.Arrived {
+					p.unacked.arrived(r.RTPSequenceNumber)
+				}
+			}
+			if f, ok := summary(r.PacketReports, p.worker.epoch); ok {
 				p.rate.delay(f, now)
 			}
 		}
@@ -42,27 +47,24 @@ func (p *peer) feedback() {
 func (p *peer) hear(packet rtcp.Packet, now time.Time) {
 	switch r := packet.(type) {
 	case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+		p.log.Debug("keyframe asked for", "has all", p.unacked.none())
 		p.keyWanted.Store(true)
 		p.worker.viewers.poke()
 	case *rtcp.ReceiverReport:
 		for _, b := range r.Reports {
 			p.rate.loss(float64(b.FractionLost)/256, now)
-			heard := b.LastSequenceNumber & 0xffff
-			if b.FractionLost > 0 {
-				heard = 1 << 16
-			}
-			p.heard.Store(heard)
 		}
 	}
 }
 
-// summary draws one feedback from a report's packets; ok is false if none arrived.
-func summary(packets []rtpfb.PacketReport) (f feedback, ok bool) {
+// summary draws one feedback from a report's packets; ok is false if none arrived. Arrivals are told from the zero time on, which is too far
+// from ours for one Duration: departures are told from epoch on.
+func summary(packets []rtpfb.PacketReport, epoch time.Time) (f feedback, ok bool) {
 	var sum time.Duration
 	var first, last time.Time
 	n := 0
 	for _, r := range packets {
-		if !r.Arrived {
+		if !r.Arrived || r.Arrival.IsZero() {
 			continue
 		}
 		if n == 0 || r.Arrival.Before(first) {
@@ -71,7 +73,7 @@ func summary(packets []rtpfb.PacketReport) (f feedback, ok bool) {
 		if r.Arrival.After(last) {
 			last = r.Arrival
 		}
-		sum += r.Arrival.Sub(r.Departure)
+		sum += r.Arrival.Sub(time.Time{}) - r.Departure.Sub(epoch)
 		f.Bytes += r.Size
 		n++
 	}

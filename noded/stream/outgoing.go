@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -8,19 +9,19 @@ import (
 // Bounds of the video's rate, in kilobits a second.
 const (
 	minKbps   = 1000
-	maxKbps   = 40000
+	maxKbps   = 30000
 	startKbps = 20000
 )
 
 // Reactions of the rate to the network.
 const (
-	queueLimit    = 80 * time.Millisecond // one-way delay above the least seen that counts as a queue
-	queueReports  = 3                     // that many reports in a row
+	queueLimit    = 120 * time.Millisecond // one-way delay above the least seen that counts as a queue
+	queueReports  = 4                     // that many reports in a row
 	baselineSpan  = 10 * time.Second      // how long the least delay counts
 	lossLimit     = 0.10
 	holdAfterCut  = 500 * time.Millisecond
 	calmAfterCut  = 2 * time.Second
-	growthASecond = 1.15
+	growthASecond = 1.3
 )
 
 // feedback is what one report of the viewer says of the packets it covers.
@@ -33,6 +34,8 @@ type feedback struct {
 // outgoing decides how much video may go out, from the queues and losses that a viewer reports. A screen sends little most of the time,
 // so what arrived bounds a cut, never the growth. It is safe for several goroutines.
 type outgoing struct {
+	log *slog.Logger
+
 	mu       sync.Mutex
 	kbps     float64
 	ceiling  float64
@@ -43,7 +46,9 @@ type outgoing struct {
 	raisedAt time.Time
 }
 
-func newOutgoing() *outgoing { return &outgoing{kbps: startKbps, ceiling: maxKbps} }
+func newOutgoing(log *slog.Logger) *outgoing {
+	return &outgoing{log: log, kbps: startKbps, ceiling: maxKbps}
+}
 
 // Kbps is the rate now.
 func (r *outgoing) Kbps() int {
@@ -69,7 +74,7 @@ func (r *outgoing) delay(f feedback, now time.Time) {
 		if f.Span > 0 {
 			arrived = float64(f.Bytes) * 8 / 1000 / f.Span.Seconds()
 		}
-		r.cut(max(r.kbps*0.7, min(arrived*0.85, r.kbps)), now)
+		r.cut(max(r.kbps*0.7, min(arrived*0.85, r.kbps)), "queue", now)
 	}
 }
 
@@ -78,14 +83,15 @@ func (r *outgoing) loss(fraction float64, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if fraction > lossLimit {
-		r.cut(r.kbps*(1-fraction/2), now)
+		r.cut(r.kbps*(1-fraction/2), "loss", now)
 	}
 }
 
-func (r *outgoing) cut(to float64, now time.Time) {
+func (r *outgoing) cut(to float64, why string, now time.Time) {
 	if now.Sub(r.cutAt) < holdAfterCut {
 		return
 	}
+	r.log.Debug("rate cut", "from", int(r.kbps), "to", int(to), "why", why)
 	r.kbps = max(to, minKbps)
 	r.cutAt, r.raisedAt, r.queued = now, now, 0
 }

@@ -22,12 +22,14 @@ const (
 	keyRepeat  = 200 * time.Millisecond // until the viewer confirms a picture; doubles up to keyRepeatMax
 	keyRepMax  = 2 * time.Second
 	refineFrom = 90 * time.Millisecond // of quiet
-	refineStep = 50 * time.Millisecond
-	maxRefines = 12
-	// settledBytes is the size of a frame in which nothing was left to better.
+	refineStep = 33 * time.Millisecond
+	refineTime = 20 * time.Second // a link too slow for more is left alone then
+	// settledBytes is the size of a frame in which nothing was left to better; two in a row, as the rate makes small ones too.
 	settledBytes = 3000
-	refineQP     = 18 // of the first step; the later ones take the quality's finest
 )
+
+// refineQPs are the quantisers through which a still picture sharpens, down to the quality's finest.
+var refineQPs = [...]int{28, 24, 20, 16, 0}
 
 // painter brings one display's picture to the present peer: no damage, no work; one frame in flight, and what comes
 // meanwhile is merged into the next. One goroutine, run, owns everything in it.
@@ -52,7 +54,9 @@ type painter struct {
 	lastSent time.Time
 	repeat   time.Duration
 	refineAt time.Time // zero: settled
-	refines  int
+	step     int       // of refineQPs
+	small    bool      // the last refinement had little left to do
+	blurred  time.Time // when the picture last changed
 }
 
 // run paints until ctx or the display ends.
@@ -123,7 +127,7 @@ func (p *painter) look(ctx context.Context) error {
 		return err
 	}
 	// A viewer that has every packet and asks for a keyframe only because nothing moves gets none.
-	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.hasAll() {
+	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.unacked.none() {
 		peer.keyWanted.Store(false)
 	}
 	if !p.wait(ctx) {
@@ -206,10 +210,8 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 		return finest // settled: a keyframe must not spoil it
 	case now.Before(p.refineAt):
 		return 0
-	case p.refines == 0:
-		return max(refineQP, finest)
 	}
-	return finest
+	return max(refineQPs[p.step], finest)
 }
 
 // account plans what comes after a frame.
@@ -228,16 +230,29 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	}
 	switch {
 	case changed > 0:
-		p.refines, p.refineAt = 0, done.Add(refineFrom)
-	case p.refineAt.IsZero() || qp == 0:
-	default:
-		p.refines++
-		p.refineAt = done.Add(refineStep)
-		finest := qualities[peer.quality()].finest
-		if (qp <= finest && pkt.Bytes < settledBytes) || p.refines >= maxRefines {
-			p.refineAt = time.Time{}
-		}
+		p.blur(done)
+	case qp > 0 && !p.refineAt.IsZero():
+		p.refined(peer, pkt, qp, done)
 	}
+}
+
+// blur has a picture that has changed sharpen as soon as it is still.
+func (p *painter) blur(now time.Time) {
+	p.step, p.small, p.blurred, p.refineAt = 0, false, now, now.Add(refineFrom)
+}
+
+// refined goes a step on once the rate has let this one through, until there is nothing left to better.
+func (p *painter) refined(peer *peer, pkt Packet, qp int, now time.Time) {
+	share := p.quality.Kbps * 1000 / 8 / 60 // of the rate, for one frame
+	if pkt.Bytes < share*2/3 && p.step < len(refineQPs)-1 {
+		p.step++
+	}
+	small := pkt.Bytes < settledBytes && qp <= qualities[peer.quality()].finest
+	p.refineAt = now.Add(refineStep)
+	if (small && p.small) || now.Sub(p.blurred) > refineTime {
+		p.refineAt = time.Time{}
+	}
+	p.small = small
 }
 
 // adopt begins anew for a peer that has nothing yet.
@@ -291,7 +306,7 @@ func (p *painter) tune(peer *peer) {
 		return
 	}
 	if want.Factor != p.quality.Factor { // the still picture is judged anew
-		p.refines, p.refineAt = 0, time.Now().Add(refineFrom)
+		p.blur(time.Now())
 	}
 	p.quality = want
 }

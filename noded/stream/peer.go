@@ -29,6 +29,10 @@ const (
 	// maxBuffered is how much may wait on the control channel before a viewer that reads nothing is told no more.
 	maxBuffered = 1 << 20
 	maxCursors  = 256
+	// A large frame goes out in bursts with pauses between them, or it would overflow the receiver's socket buffer (some 90 packets
+	// on a stock Linux) and the buffers of switches on the way.
+	burstPackets = 32
+	burstPause   = time.Millisecond
 )
 
 // Control messages that a viewer may send a second, and at once.
@@ -67,8 +71,7 @@ type peer struct {
 	client    atomic.Pointer[json.RawMessage]
 	bad       atomic.Uint64
 	control   atomic.Pointer[webrtc.DataChannel]
-	sent      atomic.Uint32 // RTP sequence number of the last packet
-	heard     atomic.Uint32 // the highest that the viewer reported, with nothing lost; else 1<<16
+	unacked   unacked
 
 	packets packetizer // the painter's
 
@@ -84,10 +87,9 @@ func (w *Worker) newPeer(ctx context.Context, offer string) (*peer, string, erro
 	id := strings.ToLower(rand.Text()[:16])
 	log := w.log.With("peer", id)
 	p := &peer{
-		id: id, worker: w, log: log, rate: newOutgoing(), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		id: id, worker: w, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
 	}
-	p.heard.Store(1 << 16)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.hand = newHand(w.typist, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, log)
 	answer, err := p.negotiate(w.transport.api, offer)
@@ -341,17 +343,18 @@ func (p *peer) sendCursor(c display.Cursor) {
 
 // sendFrame sends one encoded frame. A packet that can't be sent is for the viewer to ask for again.
 func (p *peer) sendFrame(pkt Packet, timestamp uint32) {
+	n := 0
 	_ = p.packets.packets(pkt.NALs, timestamp, func(h rtp.Header, payload []byte) error {
+		if n++; n%burstPackets == 0 {
+			time.Sleep(burstPause)
+		}
 		if p.playout != 0 {
 			_ = h.SetExtension(p.playout, []byte{0, 0, 0}) // show at once: minimum and maximum delay 0
 		}
-		p.sent.Store(uint32(h.SequenceNumber))
+		p.unacked.sent(h.SequenceNumber)
 		return p.track.WriteRTP(&rtp.Packet{Header: h, Payload: payload})
 	})
 }
-
-// hasAll tells whether the viewer has reported every packet that was sent.
-func (p *peer) hasAll() bool { return p.heard.Load() == p.sent.Load() }
 
 // report sends the viewer stats each second while it asks for them.
 func (p *peer) report() {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/interceptor/pkg/rtpfb"
 	"github.com/pion/rtp"
 )
 
@@ -320,7 +322,7 @@ func TestPacketsReassembleToTheNALUnits(t *testing.T) {
 }
 
 func TestRateFallsWithAQueueAndRisesInCalm(t *testing.T) {
-	r, now := newOutgoing(), time.Now()
+	r, now := newOutgoing(slog.New(slog.DiscardHandler)), time.Now()
 	report := func(delay time.Duration, n int) {
 		for range n {
 			now = now.Add(100 * time.Millisecond)
@@ -348,5 +350,21 @@ func TestRateFallsWithAQueueAndRisesInCalm(t *testing.T) {
 	r.loss(0.5, now.Add(time.Second))
 	if r.Kbps() > maxKbps*4/5 {
 		t.Fatalf("half the packets lost, and the rate is %d", r.Kbps())
+	}
+}
+
+func TestSummaryTellsDelayOnClocksFarApart(t *testing.T) {
+	epoch := time.Now()
+	var packets []rtpfb.PacketReport
+	for i := range 10 {
+		at := time.Duration(i) * time.Millisecond
+		packets = append(packets, rtpfb.PacketReport{Departure: epoch.Add(at), Arrived: i != 3, Arrival: time.Time{}.Add(time.Hour + 30*time.Millisecond + 2*at), Size: 100})
+	}
+	f, ok := summary(packets, epoch)
+	if want := time.Hour + 30*time.Millisecond + 42*time.Millisecond/9; !ok || f.Delay != want || f.Bytes != 900 || f.Span != 18*time.Millisecond {
+		t.Fatalf("summary %+v %v, want a delay of %v", f, ok, want)
+	}
+	if _, ok := summary(packets[3:4], epoch); ok {
+		t.Fatal("a lost packet alone gave a summary")
 	}
 }
