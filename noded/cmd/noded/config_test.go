@@ -149,3 +149,26 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestSampleIsReadAndComplete: an operator finds every field in the sample that the package installs.
+func TestSampleIsReadAndComplete(t *testing.T) {
+	sample := filepath.Join("..", "..", "..", "packaging", "noded.yaml")
+	if _, err := load(sample, keep); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := defaults()
+	err = eachField(reflect.ValueOf(&d).Elem(), "", func(path string, _ reflect.Value) error {
+		key := path[strings.LastIndex(path, ".")+1:] + ":"
+		if !strings.Contains(string(text), key) {
+			t.Errorf("the sample does not show %s", path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
