@@ -70,7 +70,8 @@ type Cluster struct {
 	list  *memberlist.Memberlist
 	queue *memberlist.TransmitLimitedQueue
 	inbox chan []Capacity
-	kick  chan struct{}
+	kick  chan struct{} // a broadcast is due
+	lost  chan struct{} // a member has gone: it may come back and know nobody
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
 	size  atomic.Int32 // len(members), for the queue, which asks under its own lock
@@ -103,7 +104,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{
 		cfg: cfg, log: cfg.Log,
-		inbox: make(chan []Capacity, inboxDepth), kick: make(chan struct{}, 1),
+		inbox: make(chan []Capacity, inboxDepth), kick: make(chan struct{}, 1), lost: make(chan struct{}, 1),
 		members: map[string]Meta{}, records: map[string]received{}, changed: make(chan struct{}),
 		seq: uint64(time.Now().UnixMilli()),
 	}
@@ -145,6 +146,7 @@ func (c *Cluster) memberlistConfig(key []byte) (*memberlist.Config, error) {
 	conf.SecretKey = key
 	conf.EnableCompression = false // records are small, and capacity changes must cost little
 	conf.TCPTimeout = 5 * time.Second
+	conf.PushPullInterval = 10 * time.Second   // a member that was killed and is back knows nobody until then
 	conf.DeadNodeReclaimTime = 5 * time.Second // a node may come back with another address
 	conf.Delegate, conf.Events, conf.Alive = (*delegate)(c), (*delegate)(c), (*delegate)(c)
 	conf.Logger = memberlistLogger(c.log)

@@ -127,6 +127,20 @@ func TestNodeThatLeavesIsGoneAtOnceAndMayComeBackElsewhere(t *testing.T) {
 	await(t, front, "the node at its new address", func(n []Node) bool { return len(n) == 1 && n[0].Capacity.Total == 7 })
 }
 
+func TestCoordinatorThatRestartsFindsTheNodesThatKnowItsAddress(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "cluster.key")
+	front := start(t, key, RoleCoordinator, "front")
+	addr := front.Addr()
+	node := start(t, key, RoleNode, "n1", joining(addr))
+	publish(t, node, Capacity{Total: 1})
+	await(t, front, "the node", sees("n1"))
+	if err := front.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, key, RoleCoordinator, "front", func(c *Config) { c.Bind = addr })
+	await(t, again, "the node, which joins again by itself", sees("n1"))
+}
+
 // TestSilentNodeExpires hangs a node whose gossip still answers: only its records tell that it is stuck.
 func TestSilentNodeExpires(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "cluster.key")

@@ -116,6 +116,10 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	}
 	c.notifyLocked()
 	c.log.Info("member left", "member", n.Name, "address", n.Address())
+	select {
+	case c.lost <- struct{}{}:
+	default: // keepJoined is awake already
+	}
 }
 
 // broadcast is one record on its way; a newer one of the same node replaces it in the queue.

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
+// Members to join are asked ever less often, but for ever: members forget the dead, so that only the
+// addresses to join heal a cluster that fell in two.
 const (
 	joinBackoffMin = 500 * time.Millisecond
 	joinBackoffMax = 30 * time.Second
-	// rejoinEvery heals a cluster that fell in two: members forget the dead, and only the addresses
-	// to join are known for ever.
-	rejoinEvery = time.Minute
 )
 
 // run merges records that arrive, repeats this node's own, and takes silent nodes out of the view.
@@ -139,37 +138,32 @@ func sameRoom(a, b Capacity) bool {
 		slices.Equal(a.Images, b.Images)
 }
 
-// keepJoined joins the configured members until it succeeds, and now and then again.
+// keepJoined joins the configured members, again and again, and soon when a member has gone: it may come
+// back and know nobody. One that answers may still be the one that is going, so answers end nothing.
 func (c *Cluster) keepJoined(ctx context.Context) {
 	backoff := joinBackoffMin
 	for {
-		wait := rejoinEvery
-		if !c.join(ctx) {
-			wait, backoff = backoff, min(2*backoff, joinBackoffMax)
-		} else {
-			backoff = joinBackoffMin
-		}
+		c.join(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-c.lost:
+			backoff = joinBackoffMin
+		case <-time.After(backoff):
+			backoff = min(2*backoff, joinBackoffMax)
 		}
 	}
 }
 
-// join reports whether any of the configured addresses answered. It asks one after the other, so that
-// the end of ctx waits for one connection at the most.
-func (c *Cluster) join(ctx context.Context) bool {
-	joined := 0
+// join asks every configured address, one after the other, so that the end of ctx waits for one
+// connection at the most.
+func (c *Cluster) join(ctx context.Context) {
 	for _, addr := range c.cfg.Join {
 		if ctx.Err() != nil {
-			return true
+			return
 		}
 		if _, err := c.list.Join([]string{addr}); err != nil {
 			c.log.Info("cannot join the cluster yet, trying again", "address", addr, "error", err)
-			continue
 		}
-		joined++
 	}
-	return joined > 0
 }

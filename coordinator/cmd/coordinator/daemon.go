@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -78,6 +80,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	// The socket's file goes before the database's lock, so never a later daemon's.
+	defer func() { err = errors.Join(err, removeSocket(cfg.adminSocket())) }()
 	log.Info("coordinator runs", "url", cfg.PublicURL, "listen", cfg.Listen, "key", identity.PublicKeyString(signer.Public()))
 	parts, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
@@ -88,6 +92,13 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	err = parts.Wait()
 	log.Info("coordinator ended")
 	return err
+}
+
+func removeSocket(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the admin socket: %w", err)
+	}
+	return nil
 }
 
 // front is everything that the network's address answers.

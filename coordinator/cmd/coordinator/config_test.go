@@ -1,0 +1,105 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"easel/pkg/strictyaml"
+)
+
+func TestConfigRefuses(t *testing.T) {
+	for name, tt := range map[string]struct{ text, says string }{
+		"unknown field":     {"listn: 127.0.0.1:1\n", "listen"},
+		"no address":        {"listen: 8080\n", "listen"},
+		"host name":         {"listen: localhost:8080\n", "IP address"},
+		"open without TLS":  {"listen: 192.0.2.1:8080\n", "tls.cert"},
+		"any without URL":   {"listen: 0.0.0.0:8080\ntls: {cert: /a, key: /b}\n", "public_url"},
+		"cert without key":  {"tls: {cert: /a}\n", "tls"},
+		"URL with path":     {"public_url: https://a/b\n", "public_url"},
+		"URL without host":  {"public_url: easel\n", "public_url"},
+		"relative folder":   {"state_dir: state\n", "state_dir"},
+		"long run dir":      {"run_dir: /" + strings.Repeat("x", 100) + "\n", "run_dir"},
+		"odd name":          {"name: a/b\n", "name"},
+		"odd join":          {"cluster: {join: [gpu1]}\n", "gpu1"},
+		"odd level":         {"log: {level: loud}\n", "log"},
+		"relative key file": {"cluster: {key_file: k}\n", "key_file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "c.yaml")
+			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := load(path, func(*Config) {})
+			if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), path) {
+				t.Errorf("got %v, want the file and %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestFlagsWinOverTheFileAndCoverEveryField(t *testing.T) {
+	shown := defaults()
+	set := flag.NewFlagSet("run", flag.ContinueOnError)
+	apply := shown.flags(set)
+	var args, want []string
+	set.VisitAll(func(f *flag.Flag) {
+		args = append(args, "--"+f.Name, "given,"+f.Name)
+		want = append(want, f.Name)
+	})
+	if err := set.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	var c Config
+	apply(&c)
+	fields := 0
+	var walk func(v reflect.Value)
+	walk = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Struct:
+			for i := range v.NumField() {
+				walk(v.Field(i))
+			}
+		case reflect.Slice:
+			fields++
+			if v.Len() != 2 {
+				t.Errorf("a list became %v", v.Interface())
+			}
+		default:
+			fields++
+			if !strings.HasPrefix(v.String(), "given,") {
+				t.Errorf("a field has no flag; there are flags for %v", want)
+			}
+		}
+	}
+	walk(reflect.ValueOf(c))
+	if fields != len(want) {
+		t.Errorf("%d fields, %d flags", fields, len(want))
+	}
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	c := defaults()
+	c.PublicURL = "http://" + c.Listen
+	if err := c.validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add("listen: 127.0.0.1:8080\n")
+	f.Add("tls: {cert: a, key: b}\ncluster: {join: [a, b]}\n")
+	f.Add("public_url: http://[::1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := defaults()
+		if strictyaml.Decode(strings.NewReader(text), "fuzz", &c) != nil || c.validate() != nil {
+			return
+		}
+		if !filepath.IsAbs(c.StateDir) || c.Name == "" {
+			t.Errorf("accepted %+v", c)
+		}
+	})
+}
