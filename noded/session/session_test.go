@@ -478,6 +478,8 @@ func TestSweepRemovesWhatNobodyOwns(t *testing.T) {
 	if _, err := h.StartWorker(t.Context(), WorkerSpec{ID: id, Cgroup: paths.Cgroup + "/streamer"}); err != nil {
 		t.Fatal(err)
 	}
+	// With cgroup: /easel.slice the daemons' own cgroups lie beside the sessions'.
+	h.procs[Worker{PID: 1}] = &proc{cgroup: "/easel/easel-noded.service/x", ended: make(chan struct{})}
 	stranger := filepath.Join(h.run, "s", "not-ours")
 	if err := os.MkdirAll(stranger, 0o755); err != nil {
 		t.Fatal(err)
@@ -486,9 +488,19 @@ func TestSweepRemovesWhatNobodyOwns(t *testing.T) {
 	for !n.Settled() {
 		time.Sleep(time.Millisecond)
 	}
-	if left := h.leftovers(); len(left) != 1 || left[0] != stranger {
+	if left := h.leftovers(); len(left) != 2 || left[0] != "process in /easel/easel-noded.service/x" || left[1] != stranger {
 		t.Fatalf("left: %v", left)
 	}
+}
+
+// TestLeakThatStaysDoesNotStopTheNode: containerd that cannot list, say, keeps no session from being made.
+func TestLeakThatStaysDoesNotStopTheNode(t *testing.T) {
+	h := newHost(t)
+	h.failing["list"] = errors.New("disk on fire")
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	n.until(s.ID, "on a settled node", func(Session) bool { return n.Settled() })
 }
 
 func TestStopOfAnEndedSessionChangesNothing(t *testing.T) {

@@ -14,26 +14,18 @@ import (
 const (
 	tendEvery  = 15 * time.Second // metrics
 	sweepEvery = 5 * time.Minute  // leaks and old records
+	sweepAgain = 10 * time.Second // after a failure
 )
 
-// tend sweeps at start, and again until it succeeds, then now and then, until ctx ends.
+// tend sweeps at start and then now and then, until ctx ends. A leak that cannot be removed does not keep
+// the node from serving.
 func (m *Manager) tend(ctx context.Context) {
-	pause := backoff{first: 200 * time.Millisecond, most: 10 * time.Second}
-	for ctx.Err() == nil {
-		if err := m.sweep(ctx); err != nil {
-			if ctx.Err() == nil {
-				m.log.Warn("cannot look for what no session owns yet", "error", err)
-			}
-			pause.sleep(ctx)
-			continue
-		}
-		break
-	}
+	due := m.trySweep(ctx)
 	m.settled.Store(true)
 	m.bell.ring()
 	ticker := time.NewTicker(tendEvery)
 	defer ticker.Stop()
-	for swept := time.Now(); ; {
+	for {
 		m.measure()
 		select {
 		case <-ctx.Done():
@@ -44,13 +36,22 @@ func (m *Manager) tend(ctx context.Context) {
 			}
 		case <-ticker.C:
 		}
-		if time.Since(swept) > sweepEvery {
-			swept = time.Now()
-			if err := m.sweep(ctx); err != nil && ctx.Err() == nil {
-				m.log.Warn("cannot look for what no session owns", "error", err)
-			}
+		if time.Now().After(due) {
+			due = m.trySweep(ctx)
 		}
 	}
+}
+
+// trySweep returns when to sweep next: soon when it failed.
+func (m *Manager) trySweep(ctx context.Context) time.Time {
+	err := m.sweep(ctx)
+	if err == nil {
+		return time.Now().Add(sweepEvery)
+	}
+	if ctx.Err() == nil {
+		m.log.Warn("cannot remove all that no session owns; trying again", "error", err)
+	}
+	return time.Now().Add(sweepAgain)
 }
 
 func waitOr(ctx context.Context, d time.Duration) bool {
@@ -93,13 +94,13 @@ func (m *Manager) sweep(ctx context.Context) error {
 	}
 	var errs []error
 	for _, id := range containers {
-		if !owned[id] {
+		if ValidID(id) && !owned[id] {
 			leak("container", id)
 			errs = append(errs, m.containers.Remove(ctx, id, 0))
 		}
 	}
 	for _, id := range cgroups {
-		if !owned[id] {
+		if ValidID(id) && !owned[id] { // the daemons' own cgroups may lie beside the sessions'
 			leak("cgroup", id)
 			errs = append(errs, m.containers.RemoveCgroup(ctx, m.places.of(id).Cgroup))
 		}
@@ -119,16 +120,17 @@ func (m *Manager) sweepDirs(ctx context.Context, dirs []string, owned map[string
 	if err := m.homes.Sweep(ctx, keep); err != nil {
 		return fmt.Errorf("unmount homes that no session owns: %w", err)
 	}
+	var errs []error
 	for _, id := range dirs {
 		if owned[id] {
 			continue
 		}
 		leak("directory", id)
 		if err := m.containers.RemoveDirs(ctx, m.places.of(id).Run); err != nil {
-			return fmt.Errorf("remove a run directory that no session owns: %w", err)
+			errs = append(errs, fmt.Errorf("remove a run directory that no session owns: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (m *Manager) runDirs() ([]string, error) {
