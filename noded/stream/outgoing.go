@@ -16,8 +16,8 @@ const (
 // Reactions of the rate to the network.
 const (
 	queueLimit    = 120 * time.Millisecond // one-way delay above the least seen that counts as a queue
-	queueReports  = 4                     // that many reports in a row
-	baselineSpan  = 10 * time.Second      // how long the least delay counts
+	queueReports  = 4                      // that many reports in a row
+	baselineSpan  = 10 * time.Second       // how long the least delay counts
 	lossLimit     = 0.10
 	holdAfterCut  = 500 * time.Millisecond
 	calmAfterCut  = 2 * time.Second
