@@ -38,6 +38,8 @@ export function keepFresh(at: Fresh): () => void {
 			if (answer.status === 200) {
 				etag = answer.headers.get("ETag") ?? "";
 				replace(at, await answer.text());
+			} else {
+				at.updated(); // nothing new, but times go on
 			}
 			wait = answer.ok || answer.status === 304 ? everyMs : slower(wait);
 		} catch {
