@@ -4,8 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 : "${VERSION:?run this as: make packages}"
-# Debian versions have no "v", and a hyphen would begin a Debian revision.
+# Debian versions have no "v", a hyphen would begin a Debian revision, and ~ sorts before the release itself.
 VERSION=${VERSION#v}
+VERSION=${VERSION/-dev/\~dev}
 export VERSION=${VERSION//-/+}
 ARCH=$(go env GOARCH)
 export ARCH

@@ -128,10 +128,10 @@ func command(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// tree lists every path below root with type, mode and owner, less what dpkg itself keeps and writes.
+// tree lists every path below root with type, mode and owner, less what dpkg and systemd-analyze keep and write for themselves.
 func tree(t *testing.T, root string) map[string]string {
 	t.Helper()
-	own := []string{"/var/lib/dpkg", "/var/log", "/var/cache/ldconfig", "/var/cache/debconf", "/dev"}
+	own := []string{"/var/lib/dpkg", "/var/log", "/var/cache/ldconfig", "/var/cache/debconf", "/dev", "/run/systemd"}
 	found := map[string]string{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
