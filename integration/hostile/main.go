@@ -24,9 +24,9 @@ const (
 
 // modes are the attacks, by name.
 var modes = map[string]func() error{
-	"silent":   func() error { select {} },                                 // never starts
-	"exit":     func() error { os.Exit(3); return nil },                    // ends at once
-	"stubborn": func() error { signal.Ignore(syscall.SIGTERM); select {} }, // does not end when asked
+	"silent":   forever,                                                           // never starts
+	"exit":     func() error { os.Exit(3); return nil },                           // ends at once
+	"stubborn": func() error { signal.Ignore(syscall.SIGTERM); return forever() }, // does not end when asked
 	"flood-x":  func() error { return playX(floodX) },
 	"lying-x":  func() error { return playX(lyingX) },
 	"chatter":  chatter,
@@ -37,7 +37,7 @@ var modes = map[string]func() error{
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
-		select {}
+		_ = forever()
 	}
 	mode, err := os.ReadFile("/mode")
 	if err != nil {
@@ -50,7 +50,14 @@ func main() {
 	if err := attack(); err != nil {
 		fail(err)
 	}
-	select {}
+	_ = forever()
+}
+
+// forever waits without looking like a deadlock to the Go runtime.
+func forever() error {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func fail(err error) {
