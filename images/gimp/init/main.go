@@ -75,21 +75,16 @@ func supervise(ctx context.Context, services []service, b *board, a *announcer, 
 	announcements.Go(func() { a.run(announcing) })
 	defer func() { stopAnnouncing(); announcements.Wait() }()
 
-	stages := map[int]*stage{}
+	stages := []*stage{newStage(), newStage(), newStage()}
 	for _, s := range services {
-		n := endsInStage(s)
-		if stages[n] == nil {
-			stages[n] = newStage()
-		}
 		k := &keeper{service: s, reaper: reaper, board: b, limits: l, log: log}
-		stages[n].group.Go(func() { k.run(stages[n].ctx) })
+		stage := stages[endsInStage(s)]
+		stage.group.Go(func() { k.run(stage.ctx) })
 	}
 	<-ctx.Done()
 	log.Info("ending the session")
-	for n := range lastStage + 1 {
-		if stages[n] != nil {
-			stages[n].end()
-		}
+	for _, s := range stages {
+		s.end()
 	}
 	return nil
 }
@@ -112,8 +107,6 @@ func (s *stage) end() {
 	s.group.Wait()
 }
 
-const lastStage = 2
-
 // endsInStage says when a service ends: what can be asked first, what others need last.
 func endsInStage(s service) int {
 	switch {
@@ -122,6 +115,6 @@ func endsInStage(s service) int {
 	case len(s.after) > 0:
 		return 1
 	default:
-		return lastStage
+		return 2
 	}
 }
