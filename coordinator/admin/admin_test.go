@@ -153,6 +153,31 @@ func TestMalformedCommands(t *testing.T) {
 	}
 }
 
+// A daemon that was killed leaves its socket behind: commands must not hang on it, and the next daemon
+// must take its place.
+func TestSocketOfAKilledDaemon(t *testing.T) {
+	dir := t.TempDir()
+	socket, database := filepath.Join(dir, "coordinator.sock"), filepath.Join(dir, "accounts.db")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), socket, database, Request{Op: ListAccounts}); err != nil {
+		t.Errorf("a command beside a dead socket: %v", err)
+	}
+	l, err := Listen(socket)
+	if err != nil {
+		t.Fatalf("the next daemon: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLockedDatabaseWithoutADaemonSaysSo(t *testing.T) {
 	_, database, _, _ := daemon(t)
 	_, err := Run(t.Context(), filepath.Join(t.TempDir(), "wrong.sock"), database, Request{Op: ListAccounts})

@@ -55,6 +55,9 @@ func Explain(err error) (p problem.Problem, retryAfter int) {
 		p.Status = http.StatusUnprocessableEntity
 	case errors.As(err, &none):
 		p.Status, p.Title, retryAfter = http.StatusServiceUnavailable, "No room", 10
+		if len(none.Reasons) == 0 {
+			retryAfter = 2 // a node that restarts is back soon
+		}
 	case errors.Is(err, directory.ErrUnreachable):
 		p.Status, retryAfter = http.StatusServiceUnavailable, 2
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -90,8 +93,11 @@ func explainNode(err error) (p problem.Problem, retryAfter int) {
 // WriteError answers with the problem document of an error.
 func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 	p, retryAfter := Explain(err)
-	if p.Status >= http.StatusInternalServerError {
+	switch {
+	case p.Status == http.StatusInternalServerError || p.Status == http.StatusBadGateway:
 		log.Error("request failed", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+	case p.Status > http.StatusBadGateway && retryAfter > 0: // not the probes, which ask again and again
+		log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
 	}
 	if retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))

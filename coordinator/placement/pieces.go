@@ -15,13 +15,6 @@ type Filter func(Request, cluster.Node) string
 // Score tells how well a node suits, more is better. An earlier score outweighs every later one.
 type Score func(Request, cluster.Node) float64
 
-func notDraining(_ Request, n cluster.Node) string {
-	if n.Capacity.Draining {
-		return "it is being taken out of service"
-	}
-	return ""
-}
-
 // hasImage trusts a node that tells of no image at all to know what it can run.
 func hasImage(req Request, n cluster.Node) string {
 	if req.Image == "" || len(n.Capacity.Images) == 0 || slices.Contains(n.Capacity.Images, req.Image) {
@@ -30,12 +23,16 @@ func hasImage(req Request, n cluster.Node) string {
 	return "it does not have the image " + req.Image
 }
 
-// saysItHasRoom puts nodes that were full last: the record may be older than the session that just ended.
+// saysItHasRoom puts nodes last that were full, draining or just starting: the record may be older than
+// the session that ended a moment ago, and the node itself says best why it refuses.
 func saysItHasRoom(_ Request, n cluster.Node) float64 {
-	if n.Capacity.Full == "" && n.Capacity.Used < n.Capacity.Total {
+	switch {
+	case n.Capacity.Draining:
+		return 0
+	case n.Capacity.Full != "" || n.Capacity.Used >= n.Capacity.Total:
 		return 1
 	}
-	return 0
+	return 2
 }
 
 // freeShare is the free part of a node in tenths, so that nodes about equally full leave the choice to

@@ -73,7 +73,7 @@ type turn struct {
 func New(fleet Fleet, log *slog.Logger) *Placer {
 	return &Placer{
 		fleet: fleet, log: log, turns: map[string]*turn{},
-		filters: []Filter{notDraining, hasImage},
+		filters: []Filter{hasImage},
 		scores:  []Score{saysItHasRoom, freeShare, affinity},
 	}
 }

@@ -45,7 +45,7 @@ func TestRank(t *testing.T) {
 		{"emptiest first", Request{}, []cluster.Node{node("a", 10, 8), node("b", 10, 1), node("c", 10, 4)}, "b c a", ""},
 		{"share, not number", Request{}, []cluster.Node{node("big", 100, 80), node("small", 4, 1)}, "small big", ""},
 		{"full ones last", Request{}, []cluster.Node{node("a", 10, 0, full), node("b", 4, 4), node("c", 10, 9)}, "c a b", ""},
-		{"draining is out", Request{}, []cluster.Node{node("a", 10, 0, draining), node("b", 10, 9)}, "b", "a: it is being taken out"},
+		{"draining after full", Request{}, []cluster.Node{node("a", 10, 0, draining), node("b", 10, 0, full), node("c", 10, 9)}, "c b a", ""},
 		{"image", Request{Image: "gimp"}, []cluster.Node{node("a", 10, 0, otherImage), node("b", 10, 9)}, "b", "a: it does not have the image gimp"},
 		{"any image", Request{}, []cluster.Node{node("a", 10, 0, otherImage)}, "a", ""},
 		{"image unknown", Request{Image: "gimp"}, []cluster.Node{node("a", 1, 0, func(c *cluster.Capacity) { c.Images = nil })}, "a", ""},
@@ -175,13 +175,13 @@ func TestNextNodeIsAskedAfterARefusal(t *testing.T) {
 func TestNoRoomSaysWhyForEachNode(t *testing.T) {
 	p, members := fleet(t, "node-a", "node-b")
 	members[0].Refuse(connect.NewError(connect.CodeResourceExhausted, errors.New("8 of 8 sessions")))
-	members[1].Tell(draining)
-	_, _, err := p.Place(t.Context(), Request{User: "ada", Key: "1"})
+	members[1].Tell(otherImage)
+	_, _, err := p.Place(t.Context(), Request{User: "ada", Key: "1", Image: "easel/gimp"})
 	var none *NoRoom
 	if !errors.As(err, &none) {
 		t.Fatalf("got %v", err)
 	}
-	for _, want := range []string{"node-a: 8 of 8 sessions", "node-b: it is being taken out of service"} {
+	for _, want := range []string{"node-a: 8 of 8 sessions", "node-b: it does not have the image easel/gimp"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not say %q", err, want)
 		}
@@ -189,6 +189,18 @@ func TestNoRoomSaysWhyForEachNode(t *testing.T) {
 	empty, _ := fleet(t)
 	if _, _, err := empty.Place(t.Context(), Request{User: "ada", Key: "1"}); !errors.As(err, &none) || !strings.Contains(err.Error(), "noded") {
 		t.Errorf("without nodes: %v", err)
+	}
+}
+
+func TestDrainingNodeIsAskedWhenThereIsNoOther(t *testing.T) {
+	p, members := fleet(t, "node-a")
+	members[0].Tell(draining) // it has come back since, and its next record is on its way
+	if s, _, err := p.Place(t.Context(), Request{User: "ada", Key: "1"}); err != nil || s.Node.Name != "node-a" {
+		t.Errorf("placed on %q, %v", s.Node.Name, err)
+	}
+	members[0].Refuse(connect.NewError(connect.CodeFailedPrecondition, errors.New("it is draining")))
+	if _, _, err := p.Place(t.Context(), Request{User: "ada", Key: "2"}); err == nil || !strings.Contains(err.Error(), "node-a: it is draining") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -102,4 +103,36 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("accepted %+v", c)
 		}
 	})
+}
+
+// TestSampleIsReadAndComplete: an operator finds every field in the sample that the package installs, and
+// what it sets is the default.
+func TestSampleIsReadAndComplete(t *testing.T) {
+	sample := filepath.Join("..", "..", "..", "packaging", "coordinator.yaml")
+	got, err := load(sample, func(*Config) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaults()
+	want.PublicURL = "http://" + want.Listen
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the sample gives\n%+v, the defaults are\n%+v", got, want)
+	}
+	text, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(v reflect.Type)
+	walk = func(v reflect.Type) {
+		for i := range v.NumField() {
+			name := v.Field(i).Tag.Get("yaml")
+			if !regexp.MustCompile(`(?m)(^|[# {])` + name + `:`).Match(text) {
+				t.Errorf("the sample does not show %s", name)
+			}
+			if v.Field(i).Type.Kind() == reflect.Struct {
+				walk(v.Field(i).Type)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config]())
 }
