@@ -217,3 +217,19 @@ func TestStopOfAnEndedSessionChangesNothing(t *testing.T) {
 		t.Fatalf("%s: %s", s.State, s.Reason)
 	}
 }
+
+func TestStepThatHangsFailsTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		n := start(t, h, "session/made-home=pause", nil)
+		s, _ := n.reserve("ann", "k")
+		time.Sleep(31 * time.Second)
+		n.untilReleased(s.ID)
+		if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, "mount the home volume") {
+			t.Fatalf("%s: %s", s.State, s.Reason)
+		}
+		n.expectNothingLeft(h)
+		n.cut()
+		<-n.ended
+	})
+}

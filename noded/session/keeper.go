@@ -84,7 +84,9 @@ func (k *keeper) keep(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := k.makeAll(ctx); err != nil {
+	making, cancel := context.WithTimeout(ctx, k.startLimit)
+	defer cancel()
+	if err := k.makeAll(making); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
