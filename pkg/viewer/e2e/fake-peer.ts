@@ -78,7 +78,7 @@ function prepare(): void {
 		context.fillRect(canvas.width - 8, canvas.height - 8, 8, 8);
 		odd = !odd;
 	};
-	setInterval(draw, 40);
+	setInterval(draw, 100);
 	draw();
 	const box: Box = {
 		pc: null,

@@ -1,14 +1,16 @@
-// Asks the other side for a sign of life, because a network that is gone says nothing.
+// Asks the other side for signs of life, because a network that is gone says nothing.
 
 const EVERY = 2000;
-/** Unanswered for this long is dead. */
-const PATIENCE = 4000;
+/** Silence for this long is death. It spans two pings: one that gets lost in a restless moment is none. */
+const PATIENCE = 4500;
 
 export class Heartbeat {
 	private timer: ReturnType<typeof setInterval> | null = null;
 	private asked = 0;
-	private answered = 0;
 	private askedAt = 0;
+	private alive = 0;
+	/** Pings since the last sign of life. */
+	private unanswered = 0;
 	/** Milliseconds from the last ping to its pong; null before the first. */
 	rtt: number | null = null;
 
@@ -19,15 +21,22 @@ export class Heartbeat {
 	) {}
 
 	start(): void {
+		this.alive = this.now();
 		this.timer ??= setInterval(this.beat, EVERY);
 		this.ask();
 	}
 
 	/** The answer to ping `id` came. */
 	pong(id: number): void {
-		if (id > this.asked || id <= this.answered) return;
-		this.answered = id;
+		if (id > this.asked) return;
+		this.heard();
 		if (id === this.asked) this.rtt = this.now() - this.askedAt;
+	}
+
+	/** Anything at all came. */
+	heard(): void {
+		this.alive = this.now();
+		this.unanswered = 0;
 	}
 
 	stop(): void {
@@ -36,15 +45,18 @@ export class Heartbeat {
 	}
 
 	private readonly beat = (): void => {
-		if (this.answered === this.asked) this.ask();
-		else if (this.now() - this.askedAt >= PATIENCE - 1) {
+		// A page whose timers slept (a lid closed, a tab in the background) asks before it judges.
+		if (this.unanswered >= 2 && this.now() - this.alive >= PATIENCE) {
 			this.stop();
 			this.dead();
+		} else {
+			this.ask();
 		}
 	};
 
 	private ask(): void {
 		this.asked++;
+		this.unanswered++;
 		this.askedAt = this.now();
 		this.ping(this.asked);
 	}

@@ -134,8 +134,10 @@ export class Peer implements Link {
 		this.pc.onconnectionstatechange = () => this.watchState();
 		this.watchState();
 		this.beat.start();
+		this.confirmNext();
 		this.confirming = setInterval(() => this.confirm(), CONFIRM);
 		this.video.addEventListener("resize", () => this.confirmNext(), { signal: this.stop.signal });
+		this.video.addEventListener("loadeddata", () => this.confirm(), { signal: this.stop.signal });
 	}
 
 	private watchState(): void {
@@ -152,6 +154,7 @@ export class Peer implements Link {
 
 	private heard(data: unknown): void {
 		const m = parseControl(data);
+		this.beat.heard();
 		switch (m?.t) {
 			case "screen":
 				return this.host.screen(m);
@@ -177,10 +180,7 @@ export class Peer implements Link {
 
 	/** Resolves with the first picture; throws LinkError when none comes. */
 	picture(): Promise<void> {
-		if (this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) {
-			this.confirmNext();
-			return Promise.resolve();
-		}
+		if (this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return Promise.resolve();
 		return new Promise((resolve, reject) => {
 			let waited = 0;
 			// A hidden page shows no frame and is no proof of anything: its time does not count.
@@ -193,24 +193,20 @@ export class Peer implements Link {
 				this.video.removeEventListener("loadeddata", shown);
 				then();
 			};
-			const shown = (): void => {
-				done(resolve);
-				this.confirmNext();
-			};
+			const shown = (): void => done(resolve);
 			this.video.addEventListener("loadeddata", shown);
 			this.stop.signal.addEventListener("abort", () => done(() => reject(new LinkError("The stream ended."))));
 		});
 	}
 
-	// The next frame that is really shown; a hidden page shows none, so what has arrived must do there.
+	// Confirms the next frame that is really shown.
 	private confirmNext(): void {
-		if (this.over) return;
-		if (document.hidden || !("requestVideoFrameCallback" in this.video)) return this.seen(this.newest());
 		this.video.requestVideoFrameCallback((_now, frame) => {
 			if (!this.over) this.seen(frame.rtpTimestamp ?? this.newest());
 		});
 	}
 
+	// A hidden page is shown no frame, but has it all the same.
 	private confirm(): void {
 		const frames = this.video.getVideoPlaybackQuality().totalVideoFrames;
 		if (frames === this.confirmed) return;

@@ -51,6 +51,7 @@ export class Pointer {
 	private readonly contacts = new Map<number, Contact>();
 	private readonly turns = new Wheel();
 	private penNear = Number.NEGATIVE_INFINITY;
+	private last = { x: 0, y: 0 };
 	private readonly stop = new AbortController();
 
 	constructor(
@@ -78,6 +79,12 @@ export class Pointer {
 			c.down = 0;
 			c.near = false;
 		}
+	}
+
+	/** Puts an element where the pointer was last, as near as anybody knows to where text goes. */
+	follow(element: HTMLElement): void {
+		element.style.left = `${Math.max(0, Math.round(this.last.x))}px`;
+		element.style.top = `${Math.max(0, Math.round(this.last.y))}px`;
 	}
 
 	close(): void {
@@ -113,6 +120,7 @@ export class Pointer {
 	};
 
 	private apply(hand: Hand, e: PointerEvent): void {
+		this.last = { x: e.clientX, y: e.clientY };
 		if (e.pointerType === "pen") this.penNear = e.timeStamp;
 		else if (e.pointerType === "touch" && !this.contacts.has(e.pointerId) && this.isPalm(e)) return;
 		const c = this.contact(e);

@@ -105,8 +105,9 @@ export class Stats {
 		this.drawn();
 	}
 
-	snapshot(): Snapshot {
-		this.look();
+	/** The figures now. `looked`: somebody looks, and wants fresh ones for a while. */
+	snapshot(looked = true): Snapshot {
+		if (looked) this.look();
 		return merge(this.now(), this.own, this.server, this.bitrate);
 	}
 
@@ -150,14 +151,16 @@ export class Stats {
 
 function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>, bitrate: number): Snapshot {
 	const vnc = now.link?.path === "vnc";
-	const said = (key: string): string => (typeof server[key] === "string" ? (server[key] as string) : "");
+	// The node's figures are of its own stream, which VNC is not.
+	const stream: Record<string, unknown> = vnc ? {} : server;
+	const said = (key: string): string => (typeof stream[key] === "string" ? (stream[key] as string) : "");
 	return {
 		state: now.state,
 		transport: now.link ? (vnc ? "vnc" : "webrtc") : "",
 		path: now.link ? (own.path ?? now.link.path) : "",
 		fallback: vnc ? now.fallback : "",
-		codec: vnc ? "VNC" : (own.codec ?? said("codec")),
-		profile: vnc ? "" : said("profile") || (own.profile ?? ""),
+		codec: own.codec ?? said("codec"),
+		profile: said("profile") || (own.profile ?? ""),
 		chroma: said("chroma") || (own.chroma ?? ""),
 		encoder: said("encoder"),
 		width: now.width,
@@ -166,8 +169,8 @@ function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>,
 		fps: own.fps ?? 0,
 		bitrate,
 		rtt: own.rtt ?? null,
-		stages: { ...stages(server.stages), ...ownStages(own) },
-		exactTiles: number(server.exactTiles ?? server.exact_tiles),
+		stages: { ...stages(stream.stages), ...ownStages(own) },
+		exactTiles: number(stream.exactTiles),
 		packetsLost: own.packetsLost ?? 0,
 		keyFrames: own.keyFrames ?? 0,
 		reconnects: now.reconnects,

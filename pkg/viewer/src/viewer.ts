@@ -25,6 +25,8 @@ const DIRECT_WITHIN = 5000;
 const FALLBACK_WITHIN = 10_000;
 /** While on the fallback, the direct stream is tried again after these times (ms), the last one over and over. */
 const DIRECT_AGAIN = [15_000, 30_000, 60_000, 120_000] as const;
+/** A link that lived this long (ms) was a good one. */
+const STABLE = 10_000;
 /** VNC tells nothing of GIMP: the node is asked this often (ms). */
 const ASK_GIMP = 5000;
 /** A long poll that comes back sooner (ms) without news is not asked again at once. */
@@ -38,6 +40,8 @@ export class Viewer {
 	private gimp: Gimp | null = null;
 	private links = 0;
 	private pictured = false;
+	/** When the link came up. */
+	private since = 0;
 	/** Wakes whoever waits before another try. */
 	private nap = new AbortController();
 	private readonly stop = new AbortController();
@@ -62,7 +66,7 @@ export class Viewer {
 	) {
 		this.stats = new Stats(
 			() => this.now(),
-			() => this.strip.draw(this.stats.snapshot()),
+			() => this.strip.draw(this.stats.snapshot(false)),
 		);
 		this.panel = new Panel(options.chrome, this.wake, this.wake);
 		this.strip = new Strip(options.chrome, {
@@ -228,7 +232,7 @@ export class Viewer {
 		const before = this.link;
 		this.link = link;
 		this.links++;
-		this.backoff.reset();
+		this.since = performance.now();
 		if (link.path !== "vnc") this.fallback = "";
 		before?.close();
 		this.video.hidden = link.path === "vnc";
@@ -264,12 +268,16 @@ export class Viewer {
 		this.link = null;
 		this.stats.attach(null);
 		this.strip.offline();
+		this.panel.showFallback(null);
 		this.cursor.reset();
-		if (e.kind === "lost") this.happen({ type: "lost", why: e.why });
-		else if (e.kind === "bye") this.happen({ type: "lost", why: e.reason });
-		else if (e.kind === "replaced") {
+		if (e.kind === "replaced") {
 			this.happen({ type: "replaced" });
 			await this.takenBack();
+		} else if (e.kind !== "closed") {
+			this.happen({ type: "lost", why: e.kind === "lost" ? e.why : e.reason });
+			// A link that always breaks at once must not be opened without pause.
+			if (performance.now() - this.since > STABLE) this.backoff.reset();
+			await this.pause(this.backoff.next());
 		}
 	}
 
@@ -374,7 +382,7 @@ export class Viewer {
 			hand: this.hand,
 			escape: () => this.strip.show(true),
 			letGo: this.letGo,
-			composing: () => {},
+			composing: () => this.pointer.follow(this.field),
 		};
 		const { userAgentData } = navigator as Navigator & { userAgentData?: { platform?: string } };
 		return new Keyboard(this.field, host, platformOf(userAgentData?.platform || navigator.platform));
