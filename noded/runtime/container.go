@@ -58,7 +58,17 @@ func (r *Runtime) CreateContainer(ctx context.Context, c Container) error {
 	if err := r.Remove(ctx, c.ID, 0); err != nil {
 		return err
 	}
-	if err := r.create(ctx, c); err != nil {
+	err = r.create(ctx, c)
+	if err != nil && ctx.Err() == nil && !errdefs.IsNotFound(err) {
+		// A containerd that was killed while it made a snapshot has left a directory by the next snapshot's name: the first attempt after
+		// that fails and clears it.
+		r.log.Warn("making a container failed once; trying again", "session", c.ID, "error", err)
+		if err := r.Remove(ctx, c.ID, 0); err != nil {
+			return err
+		}
+		err = r.create(ctx, c)
+	}
+	if err != nil {
 		return fmt.Errorf("making the container of session %s from image %s: %w", c.ID, c.Image, err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,36 +37,51 @@ type bench struct {
 	cmd      *exec.Cmd
 }
 
-var shared *bench
+// shared is made by the first test that dials: those that only parse, and the fuzzers, need no containerd.
+var (
+	shared     *bench
+	sharedOnce sync.Once
+	errShared  error
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(runTests(m))
 }
 
 func runTests(m *testing.M) int {
-	if os.Getuid() != 0 {
-		fmt.Fprintln(os.Stderr, "these tests make containers: run them as root (sudo make test)")
-		return 1
-	}
 	if order := os.Getenv(starterEnv); order != "" {
 		fmt.Fprintln(os.Stderr, startAndDie(order)) // returns only when it could not
 		return 1
 	}
-	b, err := newBench()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	shared = b
 	code := m.Run()
-	if err := b.close(); err != nil {
+	if shared == nil {
+		return code
+	}
+	if err := shared.close(); err != nil {
 		fmt.Fprintln(os.Stderr, "cleaning up:", err)
 		return 1
 	}
 	return code
 }
 
+func dial(t *testing.T) *Runtime {
+	t.Helper()
+	sharedOnce.Do(func() { shared, errShared = newBench() })
+	if errShared != nil {
+		t.Fatal(errShared)
+	}
+	r, err := shared.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
 func newBench() (*bench, error) {
+	if os.Getuid() != 0 {
+		return nil, errors.New("these tests make containers: run them as root (sudo make test)")
+	}
 	out, err := exec.Command("../../packaging/containerd/build.sh").Output()
 	if err != nil {
 		return nil, fmt.Errorf("building containerd: %w\n%s", err, stderrOf(err))

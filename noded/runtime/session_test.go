@@ -87,16 +87,6 @@ func leftovers(ctx context.Context, r *Runtime, c Container) error {
 	return errors.Join(errs...)
 }
 
-func dial(t *testing.T) *Runtime {
-	t.Helper()
-	r, err := shared.dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close() })
-	return r
-}
-
 // started is a session whose guest answers.
 func started(t *testing.T, r *Runtime, change func(*Container)) (Container, int) {
 	t.Helper()

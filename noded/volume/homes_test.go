@@ -102,6 +102,9 @@ func TestHomeKeepsItsFilesAndIsTheArtistsAlone(t *testing.T) {
 	if st.Uid != artist || st.Gid != artist || info.Mode().Perm() != 0o700 {
 		t.Errorf("owner %d:%d, mode %v", st.Uid, st.Gid, info.Mode())
 	}
+	if entries, err := os.ReadDir(at); len(entries) > 0 || err != nil {
+		t.Errorf("a new home holds %v, %v", entries, err)
+	}
 	if err := os.WriteFile(filepath.Join(at, "picture.xcf"), []byte("painted"), 0o600); err != nil {
 		t.Fatal(err)
 	}

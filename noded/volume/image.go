@@ -40,6 +40,7 @@ func (h *Homes) mount(ctx context.Context, image, at string) error {
 	if err := unix.Mount(device.Name(), at, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, "discard,errors=remount-ro"); err != nil {
 		return fmt.Errorf("mounting %s: %w (try: e2fsck -f %s)", image, err, image)
 	}
+	_ = os.Remove(filepath.Join(at, "lost+found")) // an artist has no use for it; e2fsck makes it again when it has, and then it is not empty
 	return errors.Join(os.Chown(at, artist, artist), os.Chmod(at, 0o700))
 }
 
