@@ -77,8 +77,8 @@ func parseControl(b []byte) (controlMessage, error) {
 	return m, nil
 }
 
-// maxPixels bounds a screen's area: encoding more in time is beyond any machine, and each pixel takes memory three times.
-const maxPixels = 7680 * 4320
+// maxPixels bounds a screen's area.
+const maxPixels = display.MaxPixels
 
 // screenSize makes a size that a screen may have of what a viewer asked for: whole, even, within bounds.
 func screenSize(w, h float64) contract.Size {

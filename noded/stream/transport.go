@@ -119,7 +119,7 @@ func interceptors(log *slog.Logger) (*interceptor.Registry, error) {
 	return registry, nil
 }
 
-// Port is the UDP port that media goes through.
+// port is the UDP port that media goes through.
 func (t *transport) port() int { return t.conns[0].LocalAddr().(*net.UDPAddr).Port }
 
 func (t *transport) close() {

@@ -204,7 +204,7 @@ func TestScreenSizeStaysInBounds(t *testing.T) {
 		{1367.9, 767, 1366, 766},
 		{1, 1, 320, 320},
 		{math.NaN(), math.Inf(1), 320, 8192},
-		{8192, 8192, 8192, 4050},
+		{8192, 8192, 8192, 4320},
 		{-1e308, 1e308, 320, 8192},
 	} {
 		if s := screenSize(c.w, c.h); float64(s.Width) != c.wantW || float64(s.Height) != c.wantH {

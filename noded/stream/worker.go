@@ -56,6 +56,7 @@ func Run(ctx context.Context, cfg contract.Config, codec Codec, log *slog.Logger
 		return err
 	}
 	defer t.close()
+	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
 	w := &Worker{
 		cfg: cfg, codec: codec, log: log, transport: t, board: b, viewers: newViewers(b), meter: &meter{}, epoch: time.Now(),

@@ -31,6 +31,8 @@ const replyTimeout = 5 * time.Second
 const (
 	MinSide = 64
 	MaxSide = 8192
+	// MaxPixels bounds the area: each pixel takes memory several times over.
+	MaxPixels = 8192 * 4320
 )
 
 // ErrUnresponsive means that the X server stopped answering. The connection can't be given up cleanly then: the process that
@@ -95,12 +97,12 @@ func Open(ctx context.Context, c Config) (*Display, error) {
 		Damage: NewRegion(), xc: xc, log: c.Log,
 		cursorWake: make(chan struct{}, 1), sizeWake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	go d.events()
 	if err := d.prepare(g); err != nil {
-		xc.Close()
 		_ = conn.Close()
+		d.Close() // the library's tables are written at the next Open: who reads them must have ended
 		return nil, err
 	}
-	go d.events()
 	return d, nil
 }
 
@@ -132,7 +134,7 @@ func (d *Display) prepare(g *guard) error {
 			return err
 		}
 	}
-	g.events.Store(true)
+	g.open.Store(true)
 	return d.call("ask for damage and cursor events", d.subscribe)
 }
 
@@ -215,11 +217,15 @@ func (d *Display) Close() {
 }
 
 func (d *Display) setSize(w, h int) error {
-	if w < MinSide || h < MinSide || w > MaxSide || h > MaxSide {
-		return fmt.Errorf("the X server says its screen is %dx%d; %d to %d a side are taken", w, h, MinSide, MaxSide)
+	if !validSize(w, h) {
+		return fmt.Errorf("the X server says its screen is %dx%d; %d to %d a side and %d pixels are taken", w, h, MinSide, MaxSide, MaxPixels)
 	}
 	d.size.Store(&image.Point{X: w, Y: h})
 	return nil
+}
+
+func validSize(w, h int) bool {
+	return w >= MinSide && h >= MinSide && w <= MaxSide && h <= MaxSide && w*h <= MaxPixels
 }
 
 // call runs requests that wait for replies, no longer than replyTimeout. A panic in the X library, which trusts what it

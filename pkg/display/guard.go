@@ -33,8 +33,8 @@ type guard struct {
 	net.Conn
 	r      *bufio.Reader
 	cookie []byte
-	// events lets events through; before the extensions are known the library's tables are still being written.
-	events atomic.Bool
+	// open lets events and errors through; before the extensions are known the library's tables of them are still being written.
+	open atomic.Bool
 
 	greeted bool // our set-up request is sent
 	setup   bool // the server's set-up reply has been framed
@@ -111,7 +111,7 @@ func (g *guard) next() error {
 		}
 		_, err := g.r.Discard(int(extra))
 		return err
-	case kind > typeReply && !g.events.Load():
+	case !g.open.Load():
 		return nil
 	}
 	g.head = g.buf[:]

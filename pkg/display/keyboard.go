@@ -11,8 +11,8 @@ import (
 )
 
 // reuseAfter is how long a borrowed keycode keeps its meaning after use, so that the application has read the table before
-// it changes again.
-const reuseAfter = 150 * time.Millisecond
+// it changes again. There are some two hundred to lend, so only long texts ever wait.
+const reuseAfter = 500 * time.Millisecond
 
 // Key is one key as the browser saw it.
 type Key struct {

@@ -13,8 +13,8 @@ func (d *Display) Resize(w, h int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w, h = w&^1, h&^1
-	if w < MinSide || h < MinSide || w > MaxSide || h > MaxSide {
-		return fmt.Errorf("resize the screen to %dx%d: sides must be from %d to %d", w, h, MinSide, MaxSide)
+	if !validSize(w, h) {
+		return fmt.Errorf("resize the screen to %dx%d: sides must be from %d to %d, and %d pixels at most", w, h, MinSide, MaxSide, MaxPixels)
 	}
 	if d.Size() == image.Pt(w, h) {
 		return nil

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	slog.SetDefault(log)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	log.Info("streaming", "socket", cfg.Socket, "udp", cfg.UDPAddrs, "port", cfg.UDPPort)
+	log.Info("streaming", "socket", cfg.Socket)
 	return stream.Run(ctx, cfg, x264Codec{threads: encoderThreads()}, log)
 }
 
