@@ -233,3 +233,17 @@ func TestStepThatHangsFailsTheSession(t *testing.T) {
 		<-n.ended
 	})
 }
+
+// TestContainerThatEndsAtOnceSaysSo: the streamer cannot start then, but that is not what was wrong.
+func TestContainerThatEndsAtOnceSaysSo(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "session/begun-streamer=delay(300)", nil)
+	s, _ := n.reserve("ann", "k")
+	n.until(s.ID, "at its streamer", func(s Session) bool { return s.Steps["streamer"] == Begun })
+	h.die(s.ID, 1)
+	n.untilReleased(s.ID)
+	if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, "the container ended with exit code 1 before it was ready") || h.began["streamer"] > 1 {
+		t.Fatalf("%s: %s, %d tries", s.State, s.Reason, h.began["streamer"])
+	}
+	n.expectNothingLeft(h)
+}

@@ -233,6 +233,9 @@ func (h *host) StartWorker(_ context.Context, spec WorkerSpec) (Worker, error) {
 	if err := h.doing("streamer"); err != nil {
 		return Worker{}, err
 	}
+	if b := h.boxes[spec.ID]; b != nil && !b.running {
+		return Worker{}, errors.New("no such process") // whose IPC namespace it would join
+	}
 	for _, p := range h.procs {
 		if p.cgroup == spec.Cgroup {
 			h.t.Errorf("two streamers in %s", spec.Cgroup)

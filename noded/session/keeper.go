@@ -90,6 +90,9 @@ func (k *keeper) keep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
+		if e, ended := k.hasEnded(ctx); ended {
+			return k.fail(ctx, k.epitaph(e))
+		}
 		return k.fail(ctx, fmt.Sprintf("the node could not %v", err))
 	}
 	return k.observe(ctx)
@@ -103,6 +106,9 @@ func (k *keeper) makeAll(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		err := k.makeOnce(ctx)
 		if err == nil || ctx.Err() != nil || attempt == makeAttempts {
+			return err
+		}
+		if _, ended := k.hasEnded(ctx); ended {
 			return err
 		}
 		k.log.Warn("a step of a session failed; trying again", "attempt", attempt, "error", err)

@@ -85,6 +85,27 @@ func (k *keeper) awaitExit(ctx context.Context, exits chan<- Exit) {
 	}
 }
 
+// hasEnded looks whether the container's first process was started and has ended: then nothing that needs
+// it can succeed.
+func (k *keeper) hasEnded(ctx context.Context) (Exit, bool) {
+	r, err := k.store.Get(k.id)
+	if err != nil || r.Steps["task"] != Done {
+		return Exit{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond) // one that lives does not answer
+	defer cancel()
+	exits, err := k.containers.Wait(ctx, k.id)
+	if err != nil {
+		return Exit{}, false
+	}
+	select {
+	case e, ok := <-exits:
+		return e, ok
+	case <-ctx.Done():
+		return Exit{}, false
+	}
+}
+
 // epitaph says why the container ended.
 func (k *keeper) epitaph(e Exit) string {
 	r, err := k.store.Get(k.id)

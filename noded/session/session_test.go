@@ -283,6 +283,9 @@ func TestSweepRemovesWhatNobodyOwns(t *testing.T) {
 	if err := errors.Join(h.PrepareDirs(t.Context(), c), h.Open(t.Context(), "ann", paths.Home), h.Create(t.Context(), c)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := h.Start(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := h.StartWorker(t.Context(), WorkerSpec{ID: id, Cgroup: paths.Cgroup + "/streamer"}); err != nil {
 		t.Fatal(err)
 	}
