@@ -116,7 +116,11 @@ async function accept(sdp: string): Promise<string> {
 			if (m?.t === "ping") channel.send(JSON.stringify({ t: "pong", id: m.id }));
 		};
 	};
-	for (const track of stream.getTracks()) pc.addTrack(track, stream);
+	for (const track of stream.getTracks()) {
+		// Or a busy machine would send a smaller picture.
+		track.contentHint = "detail";
+		pc.addTrack(track, stream);
+	}
 	await pc.setRemoteDescription({ type: "offer", sdp });
 	await pc.setLocalDescription();
 	await new Promise<void>((resolve) => {

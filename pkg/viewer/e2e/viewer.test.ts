@@ -399,6 +399,16 @@ describe("the fallback", () => {
 		expect(await page.locator("#vnc").isVisible()).toBe(false);
 	});
 
+	it("is VNC in a browser without WebRTC", async () => {
+		context = await browser.newContext({ viewport: { width: 800, height: 600 } });
+		await context.addInitScript(() => Reflect.deleteProperty(window, "RTCPeerConnection"));
+		const page = await context.newPage();
+		await page.goto(node.url());
+		await reaches(page, "connected");
+		await page.getByText("This browser has WebRTC turned off.").waitFor();
+		await red(page);
+	});
+
 	it("is VNC when the address asks for it, unscaled, and comes back when cut", async () => {
 		const page = await open(node.url("?transport=vnc&scale=1&chrome=0"));
 		await reaches(page, "connected");

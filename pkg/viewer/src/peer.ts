@@ -54,6 +54,7 @@ export class Peer implements Link {
 
 	/** Opens a link; throws NodeError when the node refuses and LinkError when the way does not open before `signal` aborts. */
 	static async dial(node: Node, video: HTMLVideoElement, host: LinkHost, signal: AbortSignal): Promise<Peer> {
+		if (typeof RTCPeerConnection === "undefined") throw new LinkError("This browser has WebRTC turned off.");
 		if (!canDecodeH264()) throw new LinkError("This browser offers no H.264 video over WebRTC.");
 		const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
 		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
@@ -65,6 +66,8 @@ export class Peer implements Link {
 			return peer;
 		} catch (e) {
 			peer.close();
+			// The browser's own refusals; an aborted request is not one.
+			if (e instanceof DOMException && !signal.aborted) throw new LinkError(`WebRTC failed here: ${e.message}`);
 			throw e;
 		}
 	}

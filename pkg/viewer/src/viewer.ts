@@ -384,6 +384,8 @@ export class Viewer {
 			letGo: this.letGo,
 			composing: () => this.pointer.follow(this.field),
 		};
+		// A touch screen's keyboard would cover the picture at every tap.
+		if (window.matchMedia("(pointer: coarse)").matches) this.field.inputMode = "none";
 		const { userAgentData } = navigator as Navigator & { userAgentData?: { platform?: string } };
 		return new Keyboard(this.field, host, platformOf(userAgentData?.platform || navigator.platform));
 	}

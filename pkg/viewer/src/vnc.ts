@@ -39,7 +39,9 @@ export class Vnc implements Link {
 
 	/** Opens a link that draws below `target`; throws LinkError when it does not open before `signal` aborts. */
 	static async dial(node: Node, target: HTMLElement, host: LinkHost, signal: AbortSignal): Promise<Vnc> {
-		const { default: Client } = await import("@novnc/novnc");
+		const { default: Client } = await import("@novnc/novnc").catch(() => {
+			throw new LinkError("The fallback's program could not be loaded: reload the page.");
+		});
 		if (signal.aborted) throw new LinkError("The fallback could not be loaded in time.");
 		target.hidden = false;
 		const rfb = new Client(target, node.vncAddress(), { shared: true, wsProtocols: ["binary"] });
