@@ -30,6 +30,7 @@ const (
 	maxBody = 64 << 10
 	// requestTimeout bounds the work on one request; placing a session may ask several nodes.
 	requestTimeout = 40 * time.Second
+	signInTimeout  = 10 * time.Second
 )
 
 //go:embed openapi.json
@@ -159,10 +160,13 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, Me{User: account.Name, Role: account.Role})
 }
 
-// CheckPassword is auth's, counted and logged.
+// CheckPassword is auth's, counted and logged. It waits a while for its turn, then says that too many
+// people sign in.
 func (a *API) CheckPassword(r *http.Request, user, password string) (auth.Account, error) {
-	address := auth.ClientAddress(r)
-	account, err := a.Guard.Store.CheckPassword(r.Context(), user, password, address)
+	ctx, cancel := context.WithTimeout(r.Context(), signInTimeout)
+	defer cancel()
+	address := a.Guard.ClientAddress(r)
+	account, err := a.Guard.Store.CheckPassword(ctx, user, password, address)
 	var limited *auth.RateLimited
 	switch {
 	case err == nil:

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -552,6 +553,36 @@ func TestIdentify(t *testing.T) {
 			}
 			if (err == nil) != (who.Name == "ada") {
 				t.Errorf("got %+v with error %v", who, err)
+			}
+		})
+	}
+}
+
+func TestClientAddress(t *testing.T) {
+	for name, tt := range map[string]struct {
+		public, remote string
+		tls            bool
+		forwarded      []string
+		want           string
+	}{
+		"direct":                        {"http://127.0.0.1:8080", "192.0.2.1:5", false, nil, "192.0.2.1"},
+		"direct, header is a lie":       {"https://e.test", "192.0.2.1:5", true, []string{"203.0.113.9"}, "192.0.2.1"},
+		"no proxy, header is a lie":     {"http://127.0.0.1:8080", "127.0.0.1:5", false, []string{"203.0.113.9"}, "127.0.0.1"},
+		"own TLS, header is a lie":      {"https://e.test", "127.0.0.1:5", true, []string{"203.0.113.9"}, "127.0.0.1"},
+		"proxy":                         {"https://e.test", "127.0.0.1:5", false, []string{"203.0.113.9"}, "203.0.113.9"},
+		"proxy, client wrote before it": {"https://e.test", "127.0.0.1:5", false, []string{"198.51.100.1, 203.0.113.9"}, "203.0.113.9"},
+		"proxy, two headers":            {"https://e.test", "[::1]:5", false, []string{"198.51.100.1", "2001:db8::1"}, "2001:db8::1"},
+		"proxy, nonsense":               {"https://e.test", "127.0.0.1:5", false, []string{"evil"}, "127.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &Guard{Public: must[*url.URL](t)(url.Parse(tt.public))}
+			r := httptest.NewRequest("GET", "/", nil)
+			r.RemoteAddr, r.Header["X-Forwarded-For"] = tt.remote, tt.forwarded
+			if tt.tls {
+				r.TLS = &tls.ConnectionState{}
+			}
+			if got := g.ClientAddress(r); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
 	}

@@ -120,11 +120,25 @@ func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// ClientAddress is the IP address that a request came from, for rate limits.
-func ClientAddress(r *http.Request) string {
+// ClientAddress is the IP address that a request came from, for rate limits. Behind a proxy on this host
+// that ends TLS (the public address is https, the request came plain over loopback) it is the one that the
+// proxy added last to X-Forwarded-For; what clients write before it is not believed.
+func (g *Guard) ClientAddress(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	if ip := net.ParseIP(host); !g.secure() || r.TLS != nil || ip == nil || !ip.IsLoopback() {
+		return host
+	}
+	forwarded := r.Header.Values("X-Forwarded-For")
+	if len(forwarded) == 0 {
+		return host
+	}
+	last := forwarded[len(forwarded)-1]
+	last = strings.TrimSpace(last[strings.LastIndex(last, ",")+1:])
+	if net.ParseIP(last) == nil {
+		return host
+	}
+	return last
 }

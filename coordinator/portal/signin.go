@@ -61,7 +61,7 @@ func (p *Portal) useLink(w http.ResponseWriter, r *http.Request, code string) er
 			http.Redirect(w, r, "/", http.StatusSeeOther) // the link was this browser's own: a reload, say
 			return nil
 		}
-		p.Log.Warn("one-time link refused", "address", auth.ClientAddress(r), "error", err)
+		p.Log.Warn("one-time link refused", "address", p.Guard.ClientAddress(r), "error", err)
 		problem, _ := api.Explain(err)
 		return p.showSignin(w, problem.Status, signinData{Next: "/"},
 			sentence(problem.Detail)+" Ask an administrator for a new one; on the coordinator's host, coordinator signin-link prints one.")
@@ -69,7 +69,7 @@ func (p *Portal) useLink(w http.ResponseWriter, r *http.Request, code string) er
 	if err := p.Guard.SignIn(w, account.Name); err != nil {
 		return err
 	}
-	p.Log.Info("signed in by a one-time link", "user", account.Name, "address", auth.ClientAddress(r))
+	p.Log.Info("signed in by a one-time link", "user", account.Name, "address", p.Guard.ClientAddress(r))
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
 }
