@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"easel/integration/browser"
 	"easel/integration/devstack"
@@ -152,9 +151,21 @@ func Inspect(ctx context.Context, stack *devstack.Stack, id string) (*easelv1.Se
 	if err != nil {
 		return nil, err
 	}
-	s := &easelv1.Session{}
-	if err := protojson.Unmarshal([]byte(out), s); err != nil {
+	var told struct {
+		ID      string `json:"id"`
+		XSocket string `json:"x_socket"`
+		Pids    struct{ Streamer, Init, X, Gimp int32 }
+	}
+	if err := json.Unmarshal([]byte(out), &told); err != nil {
 		return nil, fmt.Errorf("noded session inspect %s --json: %w", id, err)
+	}
+	r, err := Node(stack).Get(ctx, connect.NewRequest(&easelv1.GetRequest{Id: id}))
+	if err != nil {
+		return nil, fmt.Errorf("asking the node for session %s: %w", id, err)
+	}
+	s := r.Msg.GetSession()
+	if told.ID != s.GetId() || told.XSocket != s.GetXSocket() || told.Pids.Streamer != s.GetPids().GetStreamer() {
+		return nil, fmt.Errorf("noded session inspect %s --json says %+v, the node itself %v", id, told, s)
 	}
 	return s, nil
 }

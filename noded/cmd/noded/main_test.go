@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"easel/noded/session"
@@ -167,13 +166,18 @@ func TestSessionCommands(t *testing.T) {
 		t.Fatalf("list: %d %q", code, out)
 	}
 	code, out, _ := cli(t, "session", "inspect", id, "--json", "--config", config)
-	var got easelv1.Session
-	if err := protojson.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.Pids.Gimp != 77 {
+	var got struct {
+		State    string
+		XSocket  string `json:"x_socket"`
+		WindowMS int64  `json:"window_ms"`
+		Pids     struct{ Gimp int }
+		Times    []struct{ State string }
+	}
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil {
 		t.Fatalf("inspect --json: %d %q %v", code, out, err)
 	}
-	var keys map[string]any
-	if err := json.Unmarshal([]byte(out), &keys); err != nil || keys["x_socket"] != "/r/X0" || keys["window_ms"] != "2900" {
-		t.Fatalf("inspect --json: %v %v", keys, err)
+	if got.State != "ready" || got.XSocket != "/r/X0" || got.WindowMS != 2900 || got.Pids.Gimp != 77 || got.Times[0].State != "reserved" {
+		t.Fatalf("inspect --json: %+v from %s", got, out)
 	}
 	if code, out, _ := cli(t, "session", "inspect", id, "--config", config); code != 0 || !strings.Contains(out, "after 2.90s") || !strings.Contains(out, "GIMP 77") {
 		t.Fatalf("inspect: %d %q", code, out)

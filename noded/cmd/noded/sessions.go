@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/api/easel/v1/easelv1connect"
@@ -44,15 +42,6 @@ func explain(doing string, err error) error {
 		return fmt.Errorf("%s: %s", doing, rpc.Message())
 	}
 	return fmt.Errorf("%s: %w", doing, err)
-}
-
-func printJSON(w io.Writer, m proto.Message) error {
-	text, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true, Multiline: true, Indent: "  "}.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("write JSON: %w", err)
-	}
-	_, err = fmt.Fprintf(w, "%s\n", text)
-	return err
 }
 
 func status(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -163,10 +152,6 @@ func listSessions(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", s.Id, s.User, stateName(s.State), age, s.Viewers, s.Reason)
 	}
 	return table.Flush()
-}
-
-func stateName(s easelv1.State) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "STATE_"))
 }
 
 func inspectSession(ctx context.Context, args []string, stdout, stderr io.Writer) error {
