@@ -268,8 +268,13 @@ func TestRestartLeavesSessionsAlone(t *testing.T) {
 	before, _ := n.Get(id)
 	n.stop()
 	n = start(t, h, "", nil)
-	n.until(id, "taken up", func(s Session) bool { return s.Health.Seq > 0 })
+	for !n.Settled() {
+		time.Sleep(time.Millisecond)
+	}
 	after, _ := n.Get(id)
+	if after.Health.Seq == 0 || after.Pids.X == 0 {
+		t.Fatal("the node called itself settled before it had heard from its session")
+	}
 	if after.State != Connected || after.Worker != before.Worker || after.InitPID != before.InitPID || h.began["streamer"] != 1 {
 		t.Fatalf("before %+v, after %+v", before.Record, after.Record)
 	}

@@ -21,6 +21,7 @@ const (
 // the node from serving.
 func (m *Manager) tend(ctx context.Context) {
 	due := m.trySweep(ctx)
+	m.hearAll(ctx)
 	m.settled.Store(true)
 	m.bell.ring()
 	ticker := time.NewTicker(tendEvery)
@@ -40,6 +41,43 @@ func (m *Manager) tend(ctx context.Context) {
 			due = m.trySweep(ctx)
 		}
 	}
+}
+
+// hearPatience bounds how long the node waits, before it calls itself settled, for the streamers of the
+// sessions of before: who asks it then is told of their processes and viewers as they are.
+const hearPatience = 3 * time.Second
+
+// hearAll returns once every session that was up has been heard from, or patience ends.
+func (m *Manager) hearAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, hearPatience)
+	defer cancel()
+	for {
+		heard := m.bell.heard()
+		if m.allHeard() {
+			return
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *Manager) allHeard() bool {
+	all, err := m.store.List()
+	if err != nil {
+		return true // what is wrong with the store shows elsewhere
+	}
+	for _, r := range all {
+		if r.State != Ready && r.State != Connected && r.State != Detached {
+			continue
+		}
+		if k := m.keeperOf(r.ID); k != nil && k.health.Load() == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // trySweep returns when to sweep next: soon when it failed.
