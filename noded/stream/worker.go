@@ -5,6 +5,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -74,15 +75,29 @@ func Run(ctx context.Context, cfg contract.Config, codec Codec, log *slog.Logger
 	return group.Wait()
 }
 
-// dialEdge connects to one of the container's sockets, by a way that the container can't bend.
+// dialEdge connects to one of the container's sockets.
 func (w *Worker) dialEdge(name, network string) dialer {
-	return func(ctx context.Context) (net.Conn, error) {
-		c, err := safesocket.Dial(ctx, network, w.cfg.EdgeDir, name)
-		if err != nil {
-			return nil, err
-		}
+	return func(ctx context.Context) (net.Conn, error) { return w.dial(ctx, network, w.cfg.EdgeDir, name) }
+}
+
+// dial connects to a socket that the container made, by a way that it can't bend, and only if the session's own user listens there.
+func (w *Worker) dial(ctx context.Context, network, dir, name string) (net.Conn, error) {
+	c, err := safesocket.Dial(ctx, network, dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if w.cfg.EdgeUID == 0 {
 		return c, nil
 	}
+	uid, err := safesocket.PeerUID(c)
+	if err == nil && uid != w.cfg.EdgeUID {
+		err = fmt.Errorf("user %d listens there, want the session's, %d", uid, w.cfg.EdgeUID)
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("connecting to %s: %w", filepath.Join(dir, name), err)
+	}
+	return c, nil
 }
 
 // take takes up a report of easel-init's.
@@ -165,11 +180,7 @@ func (w *Worker) display(ctx context.Context) error {
 }
 
 func (w *Worker) dialX(ctx context.Context) (net.Conn, error) {
-	c, err := safesocket.Dial(ctx, byteStream, filepath.Dir(w.cfg.XSocket), filepath.Base(w.cfg.XSocket))
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	return w.dial(ctx, byteStream, filepath.Dir(w.cfg.XSocket), filepath.Base(w.cfg.XSocket))
 }
 
 // typist is the present display's keyboard, or nil.

@@ -412,6 +412,9 @@ func TestScreenIsResizedWithoutAViewer(t *testing.T) {
 func TestXServerComesBack(t *testing.T) {
 	s := startSession(t)
 	s.ready(t)
+	v := connect(t, s)
+	s.await(t, "a picture", func() bool { frames, _ := v.count(); return frames > 0 })
+	v.say(t, `{"t":"seen","rtp":1}`)
 	s.x.Stop()
 	s.await(t, "the loss to be told", func() bool { return s.health(t, 0).Error != "" })
 	select {
@@ -419,6 +422,34 @@ func TestXServerComesBack(t *testing.T) {
 		t.Fatalf("the worker ended with its X server: %v", err)
 	default:
 	}
+	before, keys := v.count()
+	s.x.Restart(t)
+	s.await(t, "the new X server", func() bool { return s.health(t, 0).Error == "" })
+	s.await(t, "the picture, from a keyframe on", func() bool { f, k := v.count(); return f > before && k > keys })
+	var st Stats
+	s.get(t, "/stats", &st)
+	if st.Width != 1280 || st.Height != 720 {
+		t.Fatalf("the new screen is %dx%d, want the size that was asked for", st.Width, st.Height)
+	}
+}
+
+func TestSocketOfAnotherUserIsNotTrusted(t *testing.T) {
+	s := startSession(t)
+	w := &Worker{cfg: s.cfg}
+	w.cfg.EdgeUID = uint32(os.Getuid()) + 12345
+	if c, err := w.dialX(context.Background()); err == nil {
+		_ = c.Close()
+		t.Fatal("an X server of another user was taken for the session's")
+	}
+	w.cfg.EdgeUID = uint32(os.Getuid())
+	if w.cfg.EdgeUID == 0 {
+		return // root's own number means any
+	}
+	c, err := w.dialX(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
 }
 
 func TestVNCIsCarriedBothWays(t *testing.T) {

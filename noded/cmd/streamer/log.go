@@ -13,7 +13,7 @@ import (
 
 // Lines that may be logged a second, and at once: the file is noded's, and what is logged may be the session's doing.
 const (
-	logRate  = 10
+	logRate  = 2
 	logBurst = 200
 )
 

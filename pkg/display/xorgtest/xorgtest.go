@@ -26,6 +26,7 @@ type Server struct {
 	XAuthority string
 	PID        int
 
+	dir string
 	cmd *exec.Cmd
 }
 
@@ -76,13 +77,28 @@ func Start(t testing.TB) *Server {
 	}
 	write(filepath.Join(dir, "xorg.conf"), []byte(conf))
 	write(s.XAuthority, authority(s.Cookie))
+	s.dir = dir
+	s.run(t)
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Restart starts the server again, on the same display, after Stop.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.run(t, fmt.Sprintf(":%d", s.Display))
+}
+
+func (s *Server) run(t testing.TB, args ...string) {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	s.cmd = exec.Command("/usr/lib/xorg/Xorg", "-displayfd", "3", "-config", filepath.Join(dir, "xorg.conf"), "-logfile", filepath.Join(dir, "log"),
+	args = append(args, "-displayfd", "3", "-config", filepath.Join(s.dir, "xorg.conf"), "-logfile", filepath.Join(s.dir, "log"),
 		"-auth", s.XAuthority, "-noreset", "-nolisten", "tcp", "-novtswitch", "-sharevts")
+	s.cmd = exec.Command("/usr/lib/xorg/Xorg", args...)
 	s.cmd.ExtraFiles = []*os.File{w}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = s.cmd.Start()
@@ -90,19 +106,19 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("start Xorg (Debian packages xserver-xorg-core, xserver-xorg-video-dummy): %v", err)
 	}
-	t.Cleanup(s.Stop)
 	_ = r.SetReadDeadline(time.Now().Add(20 * time.Second))
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if err == nil {
 		s.Display, err = strconv.Atoi(strings.TrimSpace(line))
 	}
 	if err != nil {
-		logged, _ := os.ReadFile(filepath.Join(dir, "log"))
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		logged, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 		t.Fatalf("Xorg did not start: %v\n%s", err, logged)
 	}
 	s.Socket = fmt.Sprintf("/tmp/.X11-unix/X%d", s.Display)
 	s.PID = s.cmd.Process.Pid
-	return s
 }
 
 // Stop ends the server, if it has not ended.
