@@ -46,8 +46,13 @@ func cleanMachine(ctx context.Context, args []string, out io.Writer) error {
 	}
 	c.removeState(*dir, *homes)
 	if *checkout != "" {
-		for _, name := range built {
-			c.remove(filepath.Join(*checkout, name))
+		for _, pattern := range built {
+			// A glob passes over dist/.gitkeep, which is not built.
+			found, err := filepath.Glob(filepath.Join(*checkout, pattern))
+			c.errs = append(c.errs, err)
+			for _, path := range found {
+				c.remove(path)
+			}
 		}
 	}
 	if c.total == 0 {
@@ -56,10 +61,10 @@ func cleanMachine(ctx context.Context, args []string, out io.Writer) error {
 	return errors.Join(c.errs...)
 }
 
-// cached are the entries of EASEL_CACHE; built those of a checkout.
+// cached are the entries of EASEL_CACHE; built are patterns of those of a checkout.
 var (
 	cached = []string{"containerd", "image", "containerd-root", "containerd-root.lock", "package-roots"}
-	built  = []string{"bin", "out", "pkg/viewer/node_modules", "pkg/viewer/dist/assets", "pkg/viewer/dist/index.html"}
+	built  = []string{"bin", "out", "pkg/viewer/node_modules", "pkg/viewer/dist/[!.]*", "coordinator/portal/node_modules", "coordinator/portal/dist/[!.]*"}
 )
 
 // cleaner removes files and says what and how much.
