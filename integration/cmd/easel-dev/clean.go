@@ -46,14 +46,7 @@ func cleanMachine(ctx context.Context, args []string, out io.Writer) error {
 	}
 	c.removeState(*dir, *homes)
 	if *checkout != "" {
-		for _, pattern := range built {
-			// A glob passes over dist/.gitkeep, which is not built.
-			found, err := filepath.Glob(filepath.Join(*checkout, pattern))
-			c.errs = append(c.errs, err)
-			for _, path := range found {
-				c.remove(path)
-			}
-		}
+		c.removeBuilt(*checkout)
 	}
 	if c.total == 0 {
 		fmt.Fprintln(out, "nothing to remove")
@@ -64,7 +57,7 @@ func cleanMachine(ctx context.Context, args []string, out io.Writer) error {
 // cached are the entries of EASEL_CACHE; built are patterns of those of a checkout.
 var (
 	cached = []string{"containerd", "image", "containerd-root", "containerd-root.lock", "package-roots"}
-	built  = []string{"bin", "out", "pkg/viewer/node_modules", "pkg/viewer/dist/[!.]*", "coordinator/portal/node_modules", "coordinator/portal/dist/[!.]*"}
+	built  = []string{"bin", "out", "pkg/viewer/node_modules", "pkg/viewer/dist/[^.]*", "coordinator/portal/node_modules", "coordinator/portal/dist/[^.]*"}
 )
 
 // cleaner removes files and says what and how much.
@@ -85,6 +78,17 @@ func (c *cleaner) remove(path string) {
 	}
 	c.total += size + 1
 	fmt.Fprintf(c.out, "removed %s (%s)\n", path, mebibytes(size))
+}
+
+// removeBuilt removes what make made in a checkout. A pattern passes over dist/.gitkeep, which is not built.
+func (c *cleaner) removeBuilt(checkout string) {
+	for _, pattern := range built {
+		found, err := filepath.Glob(filepath.Join(checkout, pattern))
+		c.errs = append(c.errs, err)
+		for _, path := range found {
+			c.remove(path)
+		}
+	}
 }
 
 // removeState removes the state directory, but not drawings that nobody said to remove.

@@ -89,3 +89,27 @@ func TestCleanSaysNothingOfWhatIsNotThere(t *testing.T) {
 		t.Errorf("said %q, %d bytes, %v", out.String(), c.total, c.errs)
 	}
 }
+
+func TestCleanLeavesWhatGitHolds(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]bool{"bin/noded": false, "pkg/viewer/dist/.gitkeep": true, "pkg/viewer/dist/index.html": false, "pkg/viewer/src/main.ts": true, "go.mod": true}
+	for name := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &cleaner{out: &bytes.Buffer{}}
+	c.removeBuilt(dir)
+	for name, kept := range files {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != kept {
+			t.Errorf("%s kept: %v, want %v", name, err == nil, kept)
+		}
+	}
+	if err := errors.Join(c.errs...); err != nil {
+		t.Error(err)
+	}
+}
