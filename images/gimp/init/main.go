@@ -35,7 +35,8 @@ func run(began time.Time, log *slog.Logger) error {
 	}
 	width, widthErr := side("EASEL_WIDTH", os.Getenv("EASEL_WIDTH"), usualWidth)
 	height, heightErr := side("EASEL_HEIGHT", os.Getenv("EASEL_HEIGHT"), usualHeight)
-	if err := errors.Join(widthErr, heightErr); err != nil {
+	gimprc, gimprcErr := systemGimprc(os.Getenv("EASEL_MEMORY"), os.Getenv("EASEL_CPUS"))
+	if err := errors.Join(widthErr, heightErr, gimprcErr); err != nil {
 		return err
 	}
 	p := containerPaths(home)
@@ -48,7 +49,7 @@ func run(began time.Time, log *slog.Logger) error {
 	}
 	xgb.Logger.SetOutput(io.Discard)
 
-	s := &session{paths: p, width: width, height: height, env: environment(os.Environ(), p), began: began, log: log}
+	s := &session{paths: p, width: width, height: height, gimprc: gimprc, env: environment(os.Environ(), p), began: began, log: log}
 	services := s.services()
 	var names []string
 	for _, service := range services {

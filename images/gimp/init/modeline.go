@@ -32,7 +32,7 @@ func side(name, value string, usual int) (int, error) {
 // rest keeps to what the driver accepts.
 func xorgConfig(template string, width, height int) (string, error) {
 	if !strings.Contains(template, modeMark) || !strings.Contains(template, modelineMark) {
-		return "", fmt.Errorf("X configuration has no place for the mode (%s, %s)", modeMark, modelineMark)
+		return "", fmt.Errorf("the X configuration has no place for the mode (%s, %s)", modeMark, modelineMark)
 	}
 	columns, lines := width+blankColumns, height+blankLines
 	clock := min(columns*lines*refresh, highestClock)

@@ -40,6 +40,7 @@ type session struct {
 	paths  paths
 	width  int
 	height int
+	gimprc string // GIMP's defaults
 	env    []string
 	board  *board
 	began  time.Time
@@ -214,7 +215,11 @@ func (s *session) gimp() (command, error) {
 	if err := furnish(s.paths.profile, s.paths.home+"/.config/GIMP/3.0"); err != nil {
 		s.log.Error("GIMP starts without its prepared profile", "error", err)
 	}
-	return s.plain("/usr/bin/gimp-3.0", "--no-splash", "--stack-trace-mode=never")()
+	defaults := s.paths.runtime + "/gimprc"
+	if err := os.WriteFile(defaults, []byte(s.gimprc), 0o600); err != nil {
+		return command{}, fmt.Errorf("write GIMP's defaults: %w", err)
+	}
+	return s.plain("/usr/bin/gimp-3.0", "--no-splash", "--stack-trace-mode=never", "--system-gimprc="+defaults)()
 }
 
 func (s *session) gimpReady(ctx context.Context, c command) error {
