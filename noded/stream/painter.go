@@ -216,7 +216,10 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 
 // account plans what comes after a frame.
 func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
-	p.next, p.lastSent = start.Add(pace), done
+	p.lastSent = done
+	if changed > 0 {
+		p.next = start.Add(pace)
+	}
 	if p.debt.Before(start) {
 		p.debt = start
 	}
@@ -244,8 +247,11 @@ func (p *painter) blur(now time.Time) {
 // refined goes a step on once the rate has let this one through, until there is nothing left to better.
 func (p *painter) refined(peer *peer, pkt Packet, qp int, now time.Time) {
 	share := p.quality.Kbps * 1000 / 8 / 60 // of the rate, for one frame
-	if pkt.Bytes < share*2/3 && p.step < len(refineQPs)-1 {
-		p.step++
+	switch last := len(refineQPs) - 1; {
+	case pkt.Bytes < settledBytes:
+		p.step = last
+	case pkt.Bytes < share*2/3:
+		p.step = min(p.step+1, last)
 	}
 	small := pkt.Bytes < settledBytes && qp <= qualities[peer.quality()].finest
 	p.refineAt = now.Add(refineStep)
