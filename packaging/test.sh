@@ -35,7 +35,12 @@ unit_packages() { go list ./... | grep -v '/integration/\|/integration$'; }
 # integration/… packages whose tests need no machine of their own: they run with the unit tests.
 plain_integration() { go list ./integration/deptest ./integration/xclient/... ./integration/devstack/... ./integration/cmd/... 2>/dev/null; }
 
-lint() { make lint-go && make lint-web; }
+lint() {
+  local ok=0
+  make lint-go || ok=1
+  make lint-web || ok=1
+  return $ok
+}
 
 unit() {
   local packages
