@@ -26,6 +26,7 @@ export class Peer implements Link {
 	private readonly stop = new AbortController();
 	private end!: (e: Ending) => void;
 	private over = false;
+	private attached = false;
 	private hiccup: ReturnType<typeof setTimeout> | null = null;
 	private confirming: ReturnType<typeof setInterval> | null = null;
 	private confirmed = 0;
@@ -101,6 +102,8 @@ export class Peer implements Link {
 		const { receiver } = transceiver;
 		// Show each frame as soon as it is decoded.
 		if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+		// The first picture may come before the channels open. But a last one that is still on show stays until then.
+		if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) this.pc.ontrack = () => this.attach();
 		await this.pc.setLocalDescription();
 		// No candidate of ours is needed or told: the node is reachable, and learns our address from our first check.
 		const answer = await this.node.offer(this.pc.localDescription?.sdp ?? "", signal);
@@ -130,17 +133,23 @@ export class Peer implements Link {
 	}
 
 	private start(): void {
-		// Only now: until the new stream runs, the old one's last picture stays.
-		this.video.srcObject = new MediaStream([this.receiver.track]);
-		// Muted video may always play; a pause while the page is hidden mends itself.
-		this.video.play().catch(() => {});
+		this.attach();
 		this.pc.onconnectionstatechange = () => this.watchState();
 		this.watchState();
 		this.beat.start();
 		this.confirmNext();
+		this.confirm();
 		this.confirming = setInterval(() => this.confirm(), CONFIRM);
 		this.video.addEventListener("resize", () => this.confirmNext(), { signal: this.stop.signal });
 		this.video.addEventListener("loadeddata", () => this.confirm(), { signal: this.stop.signal });
+	}
+
+	private attach(): void {
+		if (this.attached) return;
+		this.attached = true;
+		this.video.srcObject = new MediaStream([this.receiver.track]);
+		// Muted video may always play; a pause while the page is hidden mends itself.
+		this.video.play().catch(() => {});
 	}
 
 	private watchState(): void {
