@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // localeHook makes the one locale that sessions run in, as a directory: an archive's bytes differ from build to build.
@@ -34,7 +32,7 @@ func (b *builder) bootstrap(ctx context.Context, what string, packages []string,
 	cmd := b.command(ctx, "mmdebstrap", args...)
 	cmd.Env = append(cmd.Env, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.Epoch))
 	// Its mounts end with it, whatever happens to it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
 	cmd.Stdout = out
 	err := b.runNoted(cmd, what, func(line string) (string, bool) { return strings.CutPrefix(line, "I: ") })
 	if errors.Is(err, exec.ErrNotFound) {
@@ -51,8 +49,10 @@ func (b *builder) command(ctx context.Context, name string, args ...string) *exe
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TMPDIR=" + b.work, "HOME=/root"}
 	cmd.Dir = b.work
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 20 * time.Second
+	// Ended as a whole: asked nicely, mmdebstrap would finish what it is at, which takes minutes. What it leaves lies in the working
+	// directory and in namespaces of its own.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	return cmd
 }
 

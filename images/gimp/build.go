@@ -75,6 +75,9 @@ func Build(ctx context.Context, recipe Recipe, options Options) (Built, error) {
 	}
 	defer os.RemoveAll(b.work)
 	built, err := b.build(ctx)
+	if ctx.Err() != nil {
+		return Built{}, fmt.Errorf("build image: given up: %w", context.Cause(ctx))
+	}
 	if err == nil {
 		err = b.cache.prune(time.Now().Add(-cacheAge))
 	}

@@ -79,10 +79,8 @@ func (b *builder) bake(ctx context.Context, root string, seed []embedded) error 
 	cmd := b.command(ctx, "/bin/sh", args...)
 	cmd.Env = append(cmd.Env, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", b.recipe.Epoch))
 	// Its mounts, processes and network are its own and end with it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET,
-		Cloneflags:   syscall.CLONE_NEWPID,
-	}
+	cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
 	if err := b.runNoted(cmd, "profile", func(line string) (string, bool) { return strings.CutPrefix(line, "note: ") }); err != nil {
 		return fmt.Errorf("bake GIMP's profile: %w", err)
 	}

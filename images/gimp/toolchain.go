@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"easel/images/gimp/pen"
 )
@@ -137,7 +136,7 @@ func (b *builder) compile(ctx context.Context, root string, sources []embedded, 
 	cmd := b.command(ctx, filepath.Join("/usr/bin", "gcc"), args...)
 	cmd.Env = []string{"PATH=/usr/bin", "LC_ALL=C.UTF-8", "TMPDIR=/build"}
 	cmd.Dir = "/build"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	cmd.SysProcAttr.Chroot = root
 	if err := b.runNoted(cmd, "pen", quiet); err != nil {
 		return fmt.Errorf("compile pen driver: %w", err)
 	}

@@ -207,7 +207,7 @@ func (s *session) vnc() (command, error) {
 		return command{}, err
 	}
 	return s.plain("/usr/bin/X0tigervnc", "-display", display, "-rfbport", "-1", "-rfbunixpath", socket, "-rfbunixmode", "0666",
-		"-SecurityTypes", "None", "-AcceptSetDesktopSize=1", "-AlwaysShared=1", "-Log", "*:stderr:10")()
+		"-SecurityTypes", "None", "-AcceptSetDesktopSize=1", "-AlwaysShared=1", "-desktop", "GIMP", "-Log", "*:stderr:10")()
 }
 
 // gimp readies the artist's profile. A home that is full or broken does not keep GIMP from starting: it makes its own profile, slowly.
