@@ -38,6 +38,7 @@ func main() {
 		<-term
 		os.Exit(0)
 	}()
+	_ = os.Remove("/run/easel/edge/init.sock") // of a first start that was cut short, as easel-init does
 	l, err := net.Listen("unix", "/run/easel/edge/init.sock")
 	if err != nil {
 		fmt.Println("guest:", err)
