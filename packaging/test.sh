@@ -53,7 +53,7 @@ web() {
   local page ok=0
   for page in $(make -s print-web-pages); do
     packaging/build-web.sh "$page" || return 1
-    (cd "$page" && npm test --silent) 2>&1 | tee "$reports/web-${page//\//-}.log" || ok=1
+    (cd "$page" && npm test --silent && npm run --silent --if-present e2e) 2>&1 | tee "$reports/web-${page//\//-}.log" || ok=1
   done
   return $ok
 }
