@@ -10,7 +10,7 @@ type Codec interface {
 // Encoder keeps a picture of the screen and encodes it. It is for one goroutine.
 type Encoder interface {
 	// Update takes over what differs within the rectangles from pix, a whole screen of BGRX rows stride bytes apart, and
-	// returns how much did, 0 for nothing.
+	// returns how much did, 0 for nothing. Calls for rows that are 16 apart or more may run at the same time.
 	Update(pix []byte, stride int, rects []image.Rectangle) (int, error)
 	// Encode encodes the picture; key asks for a frame that needs none before it, qp above 0 sets the quantiser. What it returns is good until
 	// the next call.
@@ -48,7 +48,7 @@ var qualities = map[string]struct {
 	share  float64 // of the rate
 }{
 	"auto":  {23, 12, 1},
-	"sharp": {18, 10, 1},
+	"sharp": {18, 10, 2},
 	"fast":  {28, 16, 0.5},
 }
 

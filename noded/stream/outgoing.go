@@ -9,7 +9,7 @@ import (
 // Bounds of the video's rate, in kilobits a second.
 const (
 	minKbps   = 1000
-	maxKbps   = 30000
+	maxKbps   = 20000
 	startKbps = 20000
 )
 

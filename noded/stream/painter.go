@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"image"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"easel/noded/stream/contract"
@@ -168,11 +170,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 		since = start
 	}
 	took[stageWait] = start.Sub(since)
-	if err := p.frame.Read(p.rects); err != nil {
-		return err
-	}
-	read := time.Now()
-	changed, err := p.enc.Update(p.frame.Pix, p.frame.Size.X*4, p.rects)
+	changed, read, err := p.take()
 	if err != nil {
 		return err
 	}
@@ -197,6 +195,36 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
 	p.account(peer, pkt, changed, qp, start, done)
 	return nil
+}
+
+// take brings the damaged rows into the encoder's picture, each piece while the X server still writes the next, and says how much of them
+// differs and when the last one was there.
+func (p *painter) take() (changed int, read time.Time, err error) {
+	var sum atomic.Int64
+	var failed atomic.Pointer[error]
+	var pieces sync.WaitGroup
+	pix, stride, rects := p.frame.Pix, p.frame.Size.X*4, p.rects
+	err = p.frame.Read(rects, func(piece image.Rectangle) {
+		pieces.Go(func() {
+			part := make([]image.Rectangle, 0, len(rects))
+			for _, r := range rects {
+				if r = r.Intersect(piece); !r.Empty() {
+					part = append(part, r)
+				}
+			}
+			n, err := p.enc.Update(pix, stride, part)
+			if err != nil {
+				failed.Store(&err)
+			}
+			sum.Add(int64(n))
+		})
+	})
+	read = time.Now()
+	pieces.Wait()
+	if e := failed.Load(); e != nil && err == nil {
+		err = *e
+	}
+	return int(sum.Load()), read, err
 }
 
 // quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves.

@@ -231,6 +231,10 @@ func BenchmarkEncode(b *testing.B) {
 			fill(src, w*4, r, byte(i))
 			return r
 		}},
+		{"colour", func(src []byte, i int) image.Rectangle {
+			fill(src, w*4, image.Rect(0, 0, w, h), byte(i*37))
+			return image.Rect(0, 0, w, h)
+		}},
 		{"scroll", func(src []byte, i int) image.Rectangle {
 			n := copy(src, base[(i%h)*w*4:])
 			copy(src[n:], base)

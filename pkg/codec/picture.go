@@ -12,7 +12,8 @@ import (
 )
 
 // Picture is what the encoder saw last of a screen, in the screen's pixels and in the encoder's (I420, BT.601,
-// limited range). It lasts from frame to frame, so that only what changed is converted. It is for one goroutine.
+// limited range). It lasts from frame to frame, so that only what changed is converted. It is for one goroutine, but for
+// Update.
 type Picture struct {
 	c    *C.struct_picture
 	size image.Point
@@ -34,7 +35,8 @@ func NewPicture(width, height int) (*Picture, error) {
 func (p *Picture) Size() image.Point { return p.size }
 
 // Update takes over from src, a whole screen of BGRX rows stride bytes apart, what differs within the rectangles,
-// and returns how many 64x16 cells did. Rectangles are clipped to the picture.
+// and returns how many 64x16 cells did. Rectangles are clipped to the picture. Calls whose rectangles lie in different rows of cells may run
+// at the same time.
 func (p *Picture) Update(src []byte, stride int, rects []image.Rectangle) (int, error) {
 	if stride < p.size.X*4 || len(src) < stride*p.size.Y {
 		return 0, fmt.Errorf("update a %dx%d picture: %d bytes in rows of %d are too few", p.size.X, p.size.Y, len(src), stride)

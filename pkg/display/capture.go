@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"slices"
+	"sync"
 
 	"github.com/jezek/xgb/shm"
 	"github.com/jezek/xgb/xproto"
@@ -14,8 +15,13 @@ import (
 // zPixmap is the image format in which pixels lie whole, one after the other.
 const zPixmap = 2
 
-// maxBands bounds how many reads one frame takes.
-const maxBands = 4
+// maxBands bounds how many separate bands one frame is read in. Large ones are cut every bandRows, so that one piece can be worked on while
+// the X server writes the next; bandAlign is what pieces begin and end on, for whoever compares blocks of rows.
+const (
+	maxBands  = 4
+	bandRows  = 288
+	bandAlign = 16
+)
 
 // ErrSize means that the screen no longer has the size that the frame was made for.
 var ErrSize = errors.New("the screen has another size now")
@@ -58,33 +64,52 @@ func (d *Display) NewFrame() (*Frame, error) {
 	return f, nil
 }
 
-// Read has the X server write the rows that the rectangles touch into the frame.
-func (f *Frame) Read(rects []image.Rectangle) error {
+// Read has the X server write the rows that the rectangles touch into the frame. It calls arrived, if not nil, for each piece as soon as it is
+// there, one after the other; pieces don't overlap.
+func (f *Frame) Read(rects []image.Rectangle, arrived func(piece image.Rectangle)) error {
 	if f.d.Size() != f.Size {
 		return ErrSize
 	}
-	f.bands = bandsOf(f.bands[:0], rects, f.Size.Y)
+	f.bands = cut(bandsOf(f.bands[:0], rects, f.Size.Y))
 	if len(f.bands) == 0 {
 		return nil
 	}
+	// A read that timed out may still be answered: by then nobody may hear of it.
+	var mu sync.Mutex
+	given := false
+	bands := f.bands
 	err := f.d.call("read the screen", func() error {
-		cookies := make([]shm.GetImageCookie, 0, maxBands)
-		for _, b := range f.bands {
-			cookies = append(cookies, shm.GetImage(f.d.xc, xproto.Drawable(f.d.root), 0, int16(b.y0), uint16(f.Size.X), uint16(b.y1-b.y0),
-				0xffffffff, zPixmap, f.seg, uint32(b.y0*f.Size.X*4)))
-		}
-		for _, c := range cookies {
-			if _, err := c.Reply(); err != nil {
-				return err
+		return f.read(bands, func(b band) {
+			mu.Lock()
+			defer mu.Unlock()
+			if !given && arrived != nil {
+				arrived(image.Rect(0, b.y0, f.Size.X, b.y1))
 			}
-		}
-		return nil
+		})
 	})
+	mu.Lock()
+	given = true
+	mu.Unlock()
 	// A screen that shrank under our feet makes the read a mismatch.
 	if match := (xproto.MatchError{}); errors.As(err, &match) {
 		return ErrSize
 	}
 	return err
+}
+
+func (f *Frame) read(bands []band, arrived func(band)) error {
+	cookies := make([]shm.GetImageCookie, len(bands))
+	for i, b := range bands {
+		cookies[i] = shm.GetImage(f.d.xc, xproto.Drawable(f.d.root), 0, int16(b.y0), uint16(f.Size.X), uint16(b.y1-b.y0),
+			0xffffffff, zPixmap, f.seg, uint32(b.y0*f.Size.X*4))
+	}
+	for i, c := range cookies {
+		if _, err := c.Reply(); err != nil {
+			return err
+		}
+		arrived(bands[i])
+	}
+	return nil
 }
 
 // Close gives the memory back.
@@ -102,7 +127,7 @@ func (f *Frame) Close() {
 func bandsOf(bands []band, rects []image.Rectangle, height int) []band {
 	for _, r := range rects {
 		if y0, y1 := max(r.Min.Y, 0), min(r.Max.Y, height); y0 < y1 && !r.Empty() {
-			bands = append(bands, band{y0, y1})
+			bands = append(bands, band{y0 - y0%bandAlign, min(y1+bandAlign-1-(y1+bandAlign-1)%bandAlign, height)})
 		}
 	}
 	if len(bands) < 2 {
@@ -128,6 +153,17 @@ func bandsOf(bands []band, rects []image.Rectangle, height int) []band {
 		}
 		bands[at-1].y1 = bands[at].y1
 		bands = slices.Delete(bands, at, at+1)
+	}
+	return bands
+}
+
+// cut cuts bands into pieces of at most bandRows.
+func cut(bands []band) []band {
+	for i := 0; i < len(bands); i++ {
+		if b := bands[i]; b.y1-b.y0 > bandRows {
+			bands[i].y1 = b.y0 + bandRows
+			bands = slices.Insert(bands, i+1, band{b.y0 + bandRows, b.y1})
+		}
 	}
 	return bands
 }

@@ -99,7 +99,7 @@ func TestDamageAndFrameShowWhatWasDrawn(t *testing.T) {
 	if len(rects) == 0 || rects[0].Intersect(drawn).Empty() || time.Since(since) > 5*time.Second {
 		t.Fatalf("damage %v at %v does not show %v", rects, since, drawn)
 	}
-	if err := f.Read(rects); err != nil {
+	if err := f.Read(rects, nil); err != nil {
 		t.Fatal(err)
 	}
 	at := (250*f.Size.X + 150) * 4
@@ -132,7 +132,7 @@ func TestResizeTakesAnySizeAndFramesFollow(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.fill(t, image.Rect(size.X-10, size.Y-10, size.X, size.Y), 0xabcdef)
-		if err := f.Read([]image.Rectangle{{Max: size}}); err != nil {
+		if err := f.Read([]image.Rectangle{{Max: size}}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.Pix[len(f.Pix)-4]; got != 0xef {
@@ -140,7 +140,7 @@ func TestResizeTakesAnySizeAndFramesFollow(t *testing.T) {
 		}
 		f.Close()
 	}
-	if err := old.Read([]image.Rectangle{image.Rect(0, 0, 9, 9)}); err != ErrSize {
+	if err := old.Read([]image.Rectangle{image.Rect(0, 0, 9, 9)}, nil); err != ErrSize {
 		t.Fatalf("a frame of the old size was read: %v", err)
 	}
 	if err := d.Resize(10, 10); err == nil {
@@ -181,7 +181,7 @@ func TestCursorIsReadAndNotInThePicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Read([]image.Rectangle{image.Rect(400, 400, 600, 600)}); err != nil {
+	if err := f.Read([]image.Rectangle{image.Rect(400, 400, 600, 600)}, nil); err != nil {
 		t.Fatal(err)
 	}
 	for y := 480; y < 540; y++ {
@@ -401,7 +401,7 @@ func BenchmarkRead(b *testing.B) {
 	for name, r := range map[string]image.Rectangle{"full": {Max: f.Size}, "200x200": image.Rect(100, 100, 300, 300)} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
-				if err := f.Read([]image.Rectangle{r}); err != nil {
+				if err := f.Read([]image.Rectangle{r}, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,9 +169,10 @@ func TestBandsAreFewAndCoverAll(t *testing.T) {
 			t.Fatalf("%v is in none of %v", r, bands)
 		}
 	}
-	for i, b := range bands {
-		if b.y0 < 0 || b.y1 > 1080 || b.y0 >= b.y1 || (i > 0 && b.y0 <= bands[i-1].y1) {
-			t.Fatalf("bands %v", bands)
+	pieces := cut(slices.Clone(bands))
+	for i, b := range pieces {
+		if b.y0 < 0 || b.y1 > 1080 || b.y0 >= b.y1 || b.y1-b.y0 > bandRows || b.y0%bandAlign != 0 || (i > 0 && b.y0 < pieces[i-1].y1) {
+			t.Fatalf("pieces %v", pieces)
 		}
 	}
 }
