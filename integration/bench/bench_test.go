@@ -76,15 +76,15 @@ func TestJoinCountsEachFrameOnceWithItsAge(t *testing.T) {
 	}
 }
 
-func TestPSNR(t *testing.T) {
+func TestLikeness(t *testing.T) {
 	a, b := image.NewRGBA(image.Rect(0, 0, 4, 4)), image.NewRGBA(image.Rect(0, 0, 4, 4))
-	if v := psnr(a, b); !math.IsInf(v, 1) {
+	if v := likeness(a, b); !math.IsInf(v.RGB, 1) || !math.IsInf(v.Luma, 1) {
 		t.Errorf("equal pictures: %v dB", v)
 	}
 	for i := range b.Pix {
 		b.Pix[i] = 16
 	}
-	if v := psnr(a, b); math.Abs(v-24.05) > 0.01 {
+	if v := likeness(a, b); math.Abs(v.RGB-24.05) > 0.01 || math.Abs(v.Luma-24.05) > 0.01 {
 		t.Errorf("off by 16: %v dB, want 24.05", v)
 	}
 }

@@ -11,19 +11,19 @@ import (
 )
 
 // paintInGIMP draws with the pen in GIMP itself, sixty samples a second, and watches what the page shows. GIMP's own work is
-// among the cores then.
-func paintInGIMP(ctx context.Context, t *Target, d time.Duration) (Motion, error) {
+// among the cores then. Afterwards it compares the resting picture.
+func paintInGIMP(ctx context.Context, t *Target, d time.Duration) (Motion, Likeness, error) {
 	x, err := xclient.Open(ctx, t.XSocket, t.XCookie)
 	if err != nil {
-		return Motion{}, err
+		return Motion{}, Likeness{}, err
 	}
 	defer x.Close()
 	canvas, err := artist.NewImage(t.Page, x)
 	if err != nil {
-		return Motion{}, err
+		return Motion{}, Likeness{}, err
 	}
 	if err := t.Page.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
-		return Motion{}, err
+		return Motion{}, Likeness{}, err
 	}
 	mid, radius := canvas.Min.Add(canvas.Size().Div(2)), float64(min(canvas.Dx(), canvas.Dy()))/2.5
 	n := int(d.Seconds() * 60)
@@ -47,7 +47,15 @@ func paintInGIMP(ctx context.Context, t *Target, d time.Duration) (Motion, error
 		m.Shown = float64(len(seen)) / d.Seconds()
 		return err
 	})
-	return m, err
+	if err != nil {
+		return Motion{}, Likeness{}, err
+	}
+	// The pointer leaves the canvas: GIMP's brush outline is drawn by the server, the cursor by the browser.
+	if err := t.Page.Move(2, 2); err != nil {
+		return Motion{}, Likeness{}, err
+	}
+	rest, err := compare(ctx, t)
+	return m, rest, err
 }
 
 // stages asks the viewer for the median of each stage of a picture's way, in ms.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -43,7 +42,8 @@ type Result struct {
 	Stages     map[xclient.Kind]map[string]float64 // median ms of a picture's way, by the viewer's own stats; Easel alone
 	IdleCores  map[string]float64
 	Daemons    map[string]float64 // cores of what serves all sessions, idle
-	StillPSNR  float64            // dB, two seconds after the last change; infinite when exact
+	Still      Likeness           // a detailed picture, two seconds after the last change
+	StillGIMP  Likeness           // GIMP's window after painting, likewise; Easel alone
 	Memory     map[string]int64
 	Starts     map[string]time.Duration
 }
@@ -95,11 +95,11 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 		{"noise", func() error { return r.play(ctx, t, xclient.Noise, plan.Play) }},
 		{"pen in GIMP", func() (err error) {
 			if t.HasGIMP {
-				r.GIMP, err = paintInGIMP(ctx, t, plan.Play)
+				r.GIMP, r.StillGIMP, err = paintInGIMP(ctx, t, plan.Play)
 			}
 			return err
 		}},
-		{"still", func() (err error) { r.StillPSNR, err = still(ctx, t); return }},
+		{"still", func() (err error) { r.Still, err = still(ctx, t); return }},
 	}
 	for _, s := range steps {
 		if !plan.wants(s.name) {
@@ -266,10 +266,10 @@ func quantiles(d []time.Duration) Quantiles {
 }
 
 // still shows a detailed picture and compares, two seconds later, what the page shows with what the X server has.
-func still(ctx context.Context, t *Target) (float64, error) {
+func still(ctx context.Context, t *Target) (Likeness, error) {
 	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
 	if err != nil {
-		return 0, err
+		return Likeness{}, err
 	}
 	defer s.Close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -281,44 +281,9 @@ func still(ctx context.Context, t *Target) (float64, error) {
 	case <-shown:
 	case err := <-ended:
 		ended <- err
-		return 0, fmt.Errorf("the X client ended before it began: %w", err)
+		return Likeness{}, fmt.Errorf("the X client ended before it began: %w", err)
 	}
-	if err := sleep(ctx, 2*time.Second); err != nil {
-		return 0, err
-	}
-	all := wholeScreen()
-	got, err := t.Page.Pixels(all)
-	if err != nil {
-		return 0, err
-	}
-	look, err := xclient.Open(ctx, t.XSocket, t.XCookie)
-	if err != nil {
-		return 0, err
-	}
-	defer look.Close()
-	want, err := look.Grab(all)
-	if err != nil {
-		return 0, err
-	}
-	return psnr(got, want), nil
-}
-
-// psnr compares two pictures of one size over their three colours, in dB.
-func psnr(a, b *image.RGBA) float64 {
-	var sum float64
-	n := 0
-	for i := range a.Pix {
-		if i%4 == 3 {
-			continue
-		}
-		d := float64(a.Pix[i]) - float64(b.Pix[i])
-		sum += d * d
-		n++
-	}
-	if sum == 0 {
-		return math.Inf(1)
-	}
-	return 10 * math.Log10(255*255*float64(n)/sum)
+	return compare(ctx, t)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
