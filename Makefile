@@ -44,7 +44,7 @@ build: deps need-go need-node web ## Builds every binary into bin/.
 	@mkdir -p bin
 	@go build -trimpath -ldflags '-X main.version=$(VERSION) -extldflags=-Wl,-z,lazy' -o bin/ ./noded/cmd/noded ./noded/cmd/streamer
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./coordinator/cmd/coordinator ./noded/cmd/sessionlog ./integration/cmd/easel-dev
-	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/easel-init ./images/gimp/init
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid=' -o bin/easel-init ./images/gimp/init
 
 web: need-node ## Builds the browser pages that the binaries carry, where their sources changed.
 	@for page in $(web_pages); do packaging/build-web.sh $$page; done

@@ -60,6 +60,13 @@ func environment(c Container, image []string) []string {
 	if c.Width > 0 && c.Height > 0 {
 		env = append(env, fmt.Sprintf("EASEL_WIDTH=%d", c.Width), fmt.Sprintf("EASEL_HEIGHT=%d", c.Height))
 	}
+	// GIMP would size its tile cache and its threads by the host, and so run into the session's limits.
+	if c.Limits.Memory > 0 {
+		env = append(env, fmt.Sprintf("EASEL_MEMORY=%d", c.Limits.Memory))
+	}
+	if c.Limits.CPUs > 0 {
+		env = append(env, fmt.Sprintf("EASEL_CPUS=%g", c.Limits.CPUs))
+	}
 	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "LANG=") }) {
 		env = append(env, "LANG=C.UTF-8")
 	}
