@@ -7,10 +7,16 @@ type Codec interface {
 	Open(size image.Point, q Quality) (Encoder, error)
 }
 
+// A cell is the least piece of a picture whose change is counted, in pixels.
+const (
+	cellWidth  = 64
+	cellHeight = 16
+)
+
 // Encoder keeps a picture of the screen and encodes it. It is for one goroutine.
 type Encoder interface {
 	// Update takes over what differs within the rectangles from pix, a whole screen of BGRX rows stride bytes apart, and
-	// returns how much did, 0 for nothing. Calls for rows that are 16 apart or more may run at the same time.
+	// returns how many cells did. Calls for rows that are 16 apart or more may run at the same time.
 	Update(pix []byte, stride int, rects []image.Rectangle) (int, error)
 	// Encode encodes the picture; key asks for a frame that needs none before it, qp above 0 sets the quantiser. What it returns is good until
 	// the next call.
