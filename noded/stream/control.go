@@ -105,11 +105,15 @@ type (
 	cursorMessage struct {
 		T   string `json:"t"`
 		ID  uint32 `json:"id"`
-		X   int    `json:"x,omitempty"`
-		Y   int    `json:"y,omitempty"`
-		W   int    `json:"w,omitempty"`
-		H   int    `json:"h,omitempty"`
-		PNG string `json:"png,omitempty"`
+		X   int    `json:"x"`
+		Y   int    `json:"y"`
+		W   int    `json:"w"`
+		H   int    `json:"h"`
+		PNG string `json:"png"` // empty for a cursor that shows nothing
+	}
+	knownCursor struct {
+		T  string `json:"t"`
+		ID uint32 `json:"id"`
 	}
 	gimpMessage struct {
 		T        string `json:"t"`

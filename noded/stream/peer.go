@@ -251,10 +251,8 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 		})
 	case "control":
 		limit := rate.NewLimiter(controlRate, controlBurst)
-		d.OnOpen(func() {
-			p.control.Store(d)
-			p.worker.viewers.greet(p)
-		})
+		p.control.Store(d) // before it opens: its first message may come before OnOpen does
+		d.OnOpen(func() { p.worker.viewers.greet(p) })
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			if !limit.Allow() {
 				p.refuse(errors.New("too many control messages"))
@@ -309,9 +307,17 @@ func (p *peer) quality() string {
 	return defaultQuality
 }
 
+// openControl is the control channel, nil until it is open.
+func (p *peer) openControl() *webrtc.DataChannel {
+	if c := p.control.Load(); c != nil && c.ReadyState() == webrtc.DataChannelStateOpen {
+		return c
+	}
+	return nil
+}
+
 // sendControl sends a message, unless the channel is not open or the viewer does not read.
 func (p *peer) sendControl(m any) {
-	c := p.control.Load()
+	c := p.openControl()
 	if c == nil || c.BufferedAmount() > maxBuffered {
 		return
 	}
@@ -325,13 +331,13 @@ func (p *peer) sendControl(m any) {
 
 // sendCursor sends a cursor's picture the first time and its number later.
 func (p *peer) sendCursor(c display.Cursor) {
-	if p.control.Load() == nil {
+	if p.openControl() == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cursors[c.ID] {
-		p.sendControl(cursorMessage{T: "cursor", ID: c.ID})
+		p.sendControl(knownCursor{"cursor", c.ID})
 		return
 	}
 	if len(p.cursors) >= maxCursors {
