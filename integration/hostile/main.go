@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -36,8 +37,13 @@ var modes = map[string]func() error{
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "child" {
-		_ = forever()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "child":
+			_ = forever()
+		case "bomb":
+			bomb()
+		}
 	}
 	mode, err := os.ReadFile("/mode")
 	if err != nil {
@@ -235,9 +241,16 @@ func filler() error {
 	return nil
 }
 
-// forks starts processes without end.
+// forks starts processes without end, from a child: at the limit Go's runtime dies of the thread that it cannot have, and a
+// PID 1 that died would end the attack.
 func forks() error {
+	debug.SetGCPercent(-1) // the collector starts threads
 	report()
+	return exec.Command("/proc/self/exe", "bomb").Start()
+}
+
+func bomb() {
+	debug.SetGCPercent(-1)
 	for {
 		c := exec.Command("/proc/self/exe", "child")
 		if err := c.Start(); err != nil {
