@@ -136,6 +136,9 @@ func (r *Runtime) StartTask(ctx context.Context, c Container) (int, error) {
 			return 0, fmt.Errorf("starting session %s: clearing the task that ended: %w", c.ID, err)
 		}
 	}
+	if err := r.weighSessions(); err != nil {
+		return 0, fmt.Errorf("starting session %s: %w", c.ID, err)
+	}
 	task, err = container.NewTask(ctx, r.output(c.LogPath))
 	if err != nil {
 		return 0, fmt.Errorf("starting session %s: making its task: %w", c.ID, err)

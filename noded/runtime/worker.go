@@ -73,7 +73,9 @@ func (r *Runtime) startWorker(ctx context.Context, s WorkerSpec) (Worker, error)
 	if err := r.groups.Make(s.Cgroup); err != nil {
 		return Worker{}, err
 	}
-	if err := r.groups.Limit(s.Cgroup, groupLimits(s.Limits)); err != nil {
+	limits := groupLimits(s.Limits)
+	limits.CPUWeight = streamerWeight
+	if err := r.groups.Limit(s.Cgroup, limits); err != nil {
 		return Worker{}, err
 	}
 	stdin, config, err := os.Pipe()
@@ -161,6 +163,7 @@ func (r *Runtime) forkHere(s WorkerSpec, files []uintptr) (Worker, error) {
 		return Worker{}, err
 	}
 	defer place.Close()
+	shortenSlice()
 	if err := confineThread(); err != nil {
 		return Worker{}, err
 	}

@@ -15,10 +15,12 @@ import (
 )
 
 // Limits bound what the processes of a group take together; zero leaves a thing without bound. Sizes are bytes, CPUs whole
-// processors. Devices are "major:minor" of whole disks.
+// processors. CPUWeight is the group's part against its siblings' when they all want the CPU, DefaultWeight for an even one; zero
+// leaves it. Devices are "major:minor" of whole disks.
 type Limits struct {
 	Memory            int64
 	CPUs              float64
+	CPUWeight         uint64
 	PIDs              int64
 	ReadBps, WriteBps uint64
 	Devices           []string
@@ -119,7 +121,7 @@ func (t *Tree) Limit(path string, l Limits) error {
 	} else {
 		err = t.limitV1(path, l)
 	}
-	if err != nil {
+	if err = errors.Join(err, t.weigh(path, l.CPUWeight)); err != nil {
 		return fmt.Errorf("limiting control group %s: %w", path, err)
 	}
 	return nil

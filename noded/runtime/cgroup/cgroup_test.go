@@ -115,7 +115,7 @@ func enter(t *testing.T, tree *Tree, path string, pid int) {
 func TestLimitsReachTheKernel(t *testing.T) {
 	tree, path := testGroup(t)
 	for _, memory := range []int64{64 << 20, 128 << 20, 32 << 20} { // up and down: v1 minds the order of its two limits
-		if err := tree.Limit(path, Limits{Memory: memory, CPUs: 0.5, PIDs: 17}); err != nil {
+		if err := tree.Limit(path, Limits{Memory: memory, CPUs: 0.5, CPUWeight: 4096, PIDs: 17}); err != nil {
 			t.Fatal(err)
 		}
 		dir, file := filepath.Join(tree.v1["memory"], path), "memory.limit_in_bytes"
@@ -125,6 +125,13 @@ func TestLimitsReachTheKernel(t *testing.T) {
 		if got, err := readNumber(dir, file); err != nil || got != uint64(memory) {
 			t.Errorf("memory %d, %v", got, err)
 		}
+	}
+	dir, file, want := filepath.Join(tree.v1["cpu"], path), "cpu.shares", uint64(4096)
+	if tree.v2 != "" {
+		dir, file, want = filepath.Join(tree.v2, path), "cpu.weight", 400
+	}
+	if got, err := readNumber(dir, file); err != nil || got != want {
+		t.Errorf("weight %d, %v; want %d", got, err, want)
 	}
 	if got, err := readNumber(filepath.Join(tree.listing(), path), "pids.max"); err != nil || got != 17 {
 		t.Errorf("pids %d, %v", got, err)

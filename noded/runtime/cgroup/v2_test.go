@@ -25,16 +25,37 @@ func plainV2(t *testing.T, path string, files map[string]string) (*Tree, string)
 }
 
 func TestV2LimitsAreWrittenAsTheKernelReadsThem(t *testing.T) {
-	tree, dir := plainV2(t, "/easel/s1/streamer", map[string]string{"memory.max": "", "memory.swap.max": "", "cpu.max": "", "pids.max": "", "io.max": ""})
-	if err := tree.Limit("/easel/s1/streamer", Limits{Memory: 1 << 30, CPUs: 1.5, PIDs: 100, WriteBps: 5 << 20, Devices: []string{"8:0"}}); err != nil {
+	tree, dir := plainV2(t, "/easel/s1/streamer", map[string]string{"memory.max": "", "memory.swap.max": "", "cpu.max": "", "cpu.weight": "", "pids.max": "", "io.max": ""})
+	if err := tree.Limit("/easel/s1/streamer", Limits{Memory: 1 << 30, CPUs: 1.5, CPUWeight: 4 * DefaultWeight, PIDs: 100, WriteBps: 5 << 20, Devices: []string{"8:0"}}); err != nil {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{
-		"memory.max": "1073741824", "memory.swap.max": "0", "cpu.max": "150000 100000", "pids.max": "100", "io.max": "8:0 rbps=max wbps=5242880",
+		"memory.max": "1073741824", "memory.swap.max": "0", "cpu.max": "150000 100000", "cpu.weight": "400", "pids.max": "100", "io.max": "8:0 rbps=max wbps=5242880",
 	} {
 		if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v; want %q", file, got, err, want)
 		}
+	}
+}
+
+func TestV2WeightsKeepTheirRatiosWithinTheKernelsRange(t *testing.T) {
+	tree, dir := plainV2(t, "/easel", map[string]string{"cpu.weight": ""})
+	for weight, want := range map[uint64]string{1: "1", DefaultWeight: "100", 16 * DefaultWeight: "1600", 1 << 20: "10000"} {
+		if err := os.Truncate(filepath.Join(dir, "cpu.weight"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Limit("/easel", Limits{CPUWeight: weight}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "cpu.weight")); err != nil || string(got) != want {
+			t.Errorf("%d: %q, %v; want %q", weight, got, err, want)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "cpu.weight")); err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Limit("/easel", Limits{CPUWeight: DefaultWeight}); err != nil {
+		t.Errorf("a kernel that knows no weights: %v", err)
 	}
 }
 
