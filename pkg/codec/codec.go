@@ -17,7 +17,7 @@ type Encoder interface {
 type FrameOptions struct {
 	// Key asks for a frame that needs none before it.
 	Key bool
-	// QP, when above 0, sets the frame's quantiser (1 fine … 51 coarse) instead of leaving it to the rate.
+	// QP, when above 0, sets the frame's quantiser (10 fine … 50 coarse) instead of leaving it to the rate.
 	QP int
 }
 
@@ -30,7 +30,7 @@ type Packet struct {
 
 // Rate bounds what the encoder makes.
 type Rate struct {
-	// Quality is x264's constant rate factor: 18 sharp, 23 usual, 28 coarse.
+	// Quality is the quantiser where the rate allows it: 18 sharp, 23 usual, 28 coarse.
 	Quality float64
 	// Kbps is the most that goes out over time, in kilobits a second.
 	Kbps int

@@ -2,19 +2,12 @@
 
 #include <stdlib.h>
 
-static void set_rate(x264_param_t *param, float crf, int kbps, int buffer_ms)
-{
-	param->rc.f_rf_constant = crf;
-	param->rc.i_vbv_max_bitrate = kbps;
-	param->rc.i_vbv_buffer_size = (int)((int64_t)kbps * buffer_ms / 1000);
-}
-
-struct encoder *encoder_open(int width, int height, int threads, float crf, int kbps, int buffer_ms)
+struct encoder *encoder_open(int width, int height, int threads)
 {
 	struct encoder *e = calloc(1, sizeof *e);
 	if (!e)
 		return NULL;
-	x264_param_t *p = &e->param;
+	x264_param_t param, *p = &param;
 	if (x264_param_default_preset(p, "ultrafast", "zerolatency") < 0) {
 		free(e);
 		return NULL;
@@ -34,8 +27,11 @@ struct encoder *encoder_open(int width, int height, int threads, float crf, int 
 	p->b_repeat_headers = 1;
 	p->b_aud = 0;
 	p->analyse.b_mb_info = 1;
-	p->rc.i_rc_method = X264_RC_CRF;
-	set_rate(p, crf, kbps, buffer_ms);
+	/* Each frame's quantiser is given: x264's own rate control would look at every frame twice. */
+	p->rc.i_rc_method = X264_RC_CQP;
+	/* It then keeps quantisers between those that it would give to I- and to B-frames. These say 10 and 50: as far as it lets them lie apart. */
+	p->rc.i_qp_constant = 30;
+	p->rc.f_ip_factor = p->rc.f_pb_factor = 10;
 	/* What libyuv's ARGBToI420 makes of an sRGB screen: BT.601 matrix, limited range, BT.709 primaries, sRGB transfer. */
 	p->vui.b_fullrange = 0;
 	p->vui.i_colmatrix = 6;
@@ -46,12 +42,6 @@ struct encoder *encoder_open(int width, int height, int threads, float crf, int 
 		return NULL;
 	}
 	return e;
-}
-
-int encoder_reconfigure(struct encoder *e, float crf, int kbps, int buffer_ms)
-{
-	set_rate(&e->param, crf, kbps, buffer_ms);
-	return x264_encoder_reconfig(e->x264, &e->param);
 }
 
 int encoder_encode(struct encoder *e, struct picture *p, int key, int qp, x264_nal_t **nals, int *nal_count, int *was_key)
@@ -66,7 +56,7 @@ int encoder_encode(struct encoder *e, struct picture *p, int key, int qp, x264_n
 	}
 	in.i_pts = e->frames++;
 	in.i_type = key ? X264_TYPE_IDR : X264_TYPE_AUTO;
-	in.i_qpplus1 = qp < 0 ? X264_QP_AUTO : qp + 1;
+	in.i_qpplus1 = qp + 1;
 	in.prop.mb_info = p->mb_info;
 	int n = x264_encoder_encode(e->x264, nals, nal_count, &in, &out);
 	if (n > 0) {

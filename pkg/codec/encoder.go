@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"time"
 	"unsafe"
 )
 
@@ -16,6 +17,7 @@ const lengthPrefix = 4
 type x264 struct {
 	c       *C.struct_encoder
 	size    image.Point
+	gov     governor
 	nals    [][]byte
 	cNALs   *C.x264_nal_t
 	cCount  C.int
@@ -30,28 +32,31 @@ func NewX264(width, height, threads int, r Rate) (Encoder, error) {
 	if threads < 1 || threads > 16 {
 		return nil, fmt.Errorf("open x264: %d threads, want 1 to 16", threads)
 	}
-	c := C.encoder_open(C.int(width), C.int(height), C.int(threads), C.float(r.Quality), C.int(r.Kbps), C.int(r.BufferMS))
+	c := C.encoder_open(C.int(width), C.int(height), C.int(threads))
 	if c == nil {
-		return nil, fmt.Errorf("open x264 for %dx%d at %d kbit/s: refused", width, height, r.Kbps)
+		return nil, fmt.Errorf("open x264 for %dx%d: refused", width, height)
 	}
-	return &x264{c: c, size: image.Pt(width, height), nals: make([][]byte, 0, 32)}, nil
+	return &x264{c: c, size: image.Pt(width, height), gov: newGovernor(r), nals: make([][]byte, 0, 32)}, nil
 }
 
 func (e *x264) Encode(p *Picture, o FrameOptions) (Packet, error) {
 	if p.size != e.size {
 		return Packet{}, fmt.Errorf("encode: the picture is %v, the encoder %v", p.size, e.size)
 	}
-	key, qp := C.int(0), C.int(-1)
+	now, key := time.Now(), C.int(0)
+	detail := float64(p.c.detail_changed)
 	if o.Key {
-		key = 1
+		key, detail = 1, float64(p.c.detail_all)
 	}
-	if o.QP > 0 {
-		qp = C.int(min(o.QP, 51))
+	qp := min(o.QP, maxQP)
+	if qp <= 0 {
+		qp = e.gov.choose(o.Key, detail, now)
 	}
-	n := C.encoder_encode(e.c, p.c, key, qp, &e.cNALs, &e.cCount, &e.cWasKey)
+	n := C.encoder_encode(e.c, p.c, key, C.int(qp), &e.cNALs, &e.cCount, &e.cWasKey)
 	if n <= 0 {
 		return Packet{}, errors.New("encode: x264 made no frame")
 	}
+	e.gov.learn(o.Key, detail, qp, int(n), now)
 	e.nals = e.nals[:0]
 	for _, nal := range unsafe.Slice(e.cNALs, int(e.cCount)) {
 		if nal.i_type == C.NAL_SEI { // x264's note about itself, of no use to a viewer
@@ -67,9 +72,7 @@ func (e *x264) SetRate(r Rate) error {
 	if err := r.validate(); err != nil {
 		return fmt.Errorf("set x264's rate: %w", err)
 	}
-	if C.encoder_reconfigure(e.c, C.float(r.Quality), C.int(r.Kbps), C.int(r.BufferMS)) < 0 {
-		return fmt.Errorf("set x264's rate to %d kbit/s: refused", r.Kbps)
-	}
+	e.gov.rate = r
 	return nil
 }
 

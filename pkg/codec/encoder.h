@@ -4,13 +4,11 @@
 
 struct encoder {
 	x264_t *x264;
-	x264_param_t param;
 	int64_t frames;
 };
 
-struct encoder *encoder_open(int width, int height, int threads, float crf, int kbps, int buffer_ms);
-int encoder_reconfigure(struct encoder *e, float crf, int kbps, int buffer_ms);
+struct encoder *encoder_open(int width, int height, int threads);
 
-/* Encodes the picture. qp < 0 leaves the quantiser to rate control. Returns the bytes made, or less than 0 on an error. */
+/* Encodes the picture. Returns the bytes made, or less than 0 on an error. */
 int encoder_encode(struct encoder *e, struct picture *p, int key, int qp, x264_nal_t **nals, int *nal_count, int *was_key);
 void encoder_close(struct encoder *e);

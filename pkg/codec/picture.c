@@ -22,7 +22,9 @@ struct picture *picture_new(int width, int height)
 	p->plane[1] = malloc(pixels / 4);
 	p->plane[2] = malloc(pixels / 4);
 	p->mb_info = calloc((size_t)p->mb_width * p->mb_height, 1);
-	if (!p->bgrx || !p->plane[0] || !p->plane[1] || !p->plane[2] || !p->mb_info) {
+	p->cells_wide = (width + CELL_W - 1) / CELL_W;
+	p->detail = calloc((size_t)p->cells_wide * ((height + CELL_H - 1) / CELL_H), sizeof *p->detail);
+	if (!p->bgrx || !p->plane[0] || !p->plane[1] || !p->plane[2] || !p->mb_info || !p->detail) {
 		picture_free(p);
 		return NULL;
 	}
@@ -41,6 +43,7 @@ void picture_free(struct picture *p)
 	for (int i = 0; i < 3; i++)
 		free(p->plane[i]);
 	free(p->mb_info);
+	free(p->detail);
 	free(p);
 }
 
@@ -50,6 +53,33 @@ static int differs(const uint8_t *a, size_t a_stride, const uint8_t *b, size_t b
 		if (memcmp(a + i * a_stride, b + i * b_stride, bytes))
 			return 1;
 	return 0;
+}
+
+/* The sum of the steps from pixels to the one right of them and the one below, in every second row. */
+__attribute__((optimize("O3"))) static uint32_t detail_of(const uint8_t *luma, int stride, int columns, int rows)
+{
+	uint32_t sum = 0;
+	for (int i = 0; i + 1 < rows; i += 2, luma += 2 * (size_t)stride) {
+		for (int j = 0; j + 1 < columns; j++)
+			sum += abs(luma[j] - luma[j + 1]);
+		for (int j = 0; j + 1 < columns; j++)
+			sum += abs(luma[j] - luma[j + stride]);
+	}
+	return sum;
+}
+
+/* Brings the detail of a run of cells up to date. Runs of different rows may come at once. */
+static void measure(struct picture *p, int x0, int x1, int y, int rows)
+{
+	uint64_t changed = 0, before = 0;
+	for (int x = x0; x < x1; x += CELL_W) {
+		uint32_t *cell = p->detail + (size_t)(y / CELL_H) * p->cells_wide + x / CELL_W;
+		before += *cell;
+		*cell = detail_of(p->plane[0] + (size_t)y * p->stride[0] + x, p->stride[0], x1 - x < CELL_W ? x1 - x : CELL_W, rows);
+		changed += *cell;
+	}
+	__atomic_fetch_add(&p->detail_changed, changed, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&p->detail_all, changed - before, __ATOMIC_RELAXED);
 }
 
 /* Copies src's pixels [x0, x1) of one row of cells and converts them while they are still in the cache.
@@ -66,6 +96,7 @@ static void take(struct picture *p, const uint8_t *src, size_t src_stride, int x
 		   p->plane[2] + chroma, p->stride[2], x1 - x0, rows);
 	int mb0 = x0 / MB, mb1 = (x1 + MB - 1) / MB;
 	memset(p->mb_info + (size_t)(y / MB) * p->mb_width + mb0, 0, mb1 - mb0);
+	measure(p, x0, x1, y, rows);
 }
 
 int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int y0, int x1, int y1)
@@ -98,4 +129,5 @@ int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int
 void picture_encoded(struct picture *p)
 {
 	memset(p->mb_info, X264_MBINFO_CONSTANT, (size_t)p->mb_width * p->mb_height);
+	p->detail_changed = 0;
 }

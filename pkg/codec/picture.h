@@ -14,6 +14,11 @@ struct picture {
 	int stride[3];
 	/* X264_MBINFO_CONSTANT for each macroblock that has not changed since the last encoded frame. */
 	uint8_t *mb_info;
+	/* How much there is to see in each cell: the sum of the steps between neighbouring pixels of its luma. */
+	uint32_t *detail;
+	int cells_wide;
+	/* That of the whole picture, and of what has changed since the last encoded frame. */
+	uint64_t detail_all, detail_changed;
 };
 
 struct picture *picture_new(int width, int height);
