@@ -18,7 +18,7 @@ type Encoder interface {
 	// Update takes over what differs within the rectangles from pix, a whole screen of BGRX rows stride bytes apart, and
 	// returns how many cells did. Calls for rows that are 16 apart or more may run at the same time.
 	Update(pix []byte, stride int, rects []image.Rectangle) (int, error)
-	// Encode encodes the picture; key asks for a frame that needs none before it, qp above 0 sets the quantiser. What it returns is good until
+	// Encode encodes the picture; key asks for a frame that needs none before it, qp above 0 is the finest quantiser, which the rate may coarsen. What it returns is good until
 	// the next call.
 	Encode(key bool, qp int) (Packet, error)
 	SetQuality(q Quality) error
@@ -31,6 +31,7 @@ type Packet struct {
 	NALs  [][]byte
 	Key   bool
 	Bytes int
+	QP    int // the quantiser that it was made with
 }
 
 // Quality bounds what an encoder makes: Factor is x264's constant rate factor, Kbps the rate over time, BufferMS

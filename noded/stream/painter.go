@@ -272,7 +272,9 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	case changed > 0:
 		p.blur(done)
 	case qp > 0 && !p.refineAt.IsZero():
-		p.refined(peer, pkt, qp, done)
+		p.refined(peer, pkt, done)
+	case pkt.Key && pkt.QP > qualities[peer.quality()].finest:
+		p.blur(done) // a keyframe that the rate had no room for
 	}
 }
 
@@ -282,7 +284,7 @@ func (p *painter) blur(now time.Time) {
 }
 
 // refined goes a step on once the rate has let this one through, until there is nothing left to better.
-func (p *painter) refined(peer *peer, pkt Packet, qp int, now time.Time) {
+func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 	share := p.quality.Kbps * 1000 / 8 / 60 // of the rate, for one frame
 	switch last := len(refineQPs) - 1; {
 	case pkt.Bytes < settledBytes:
@@ -290,7 +292,7 @@ func (p *painter) refined(peer *peer, pkt Packet, qp int, now time.Time) {
 	case pkt.Bytes < share*2/3:
 		p.step = min(p.step+1, last)
 	}
-	small := pkt.Bytes < settledBytes && qp <= qualities[peer.quality()].finest
+	small := pkt.Bytes < settledBytes && pkt.QP <= qualities[peer.quality()].finest
 	p.refineAt = now.Add(refineStep)
 	if (small && p.small) || now.Sub(p.blurred) > refineTime {
 		p.refineAt = time.Time{}

@@ -53,7 +53,7 @@ func (e *testEncoder) Update(pix []byte, stride int, r []image.Rectangle) (int, 
 
 func (e *testEncoder) Encode(key bool, qp int) (Packet, error) {
 	p, err := e.Encoder.Encode(e.picture, codec.FrameOptions{Key: key, QP: qp})
-	return Packet{NALs: p.NALs, Key: p.Key, Bytes: p.Bytes}, err
+	return Packet{NALs: p.NALs, Key: p.Key, Bytes: p.Bytes, QP: p.QP}, err
 }
 
 func (e *testEncoder) SetQuality(q Quality) error {

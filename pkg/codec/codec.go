@@ -17,7 +17,7 @@ type Encoder interface {
 type FrameOptions struct {
 	// Key asks for a frame that needs none before it.
 	Key bool
-	// QP, when above 0, sets the frame's quantiser (10 fine … 50 coarse) instead of leaving it to the rate.
+	// QP, when above 0, is the finest quantiser (10 fine … 50 coarse) for the frame instead of the rate's. The rate may make it coarser.
 	QP int
 }
 
@@ -26,6 +26,7 @@ type Packet struct {
 	NALs  [][]byte
 	Key   bool
 	Bytes int
+	QP    int // the quantiser that it was made with
 }
 
 // Rate bounds what the encoder makes.

@@ -44,19 +44,16 @@ func (e *x264) Encode(p *Picture, o FrameOptions) (Packet, error) {
 		return Packet{}, fmt.Errorf("encode: the picture is %v, the encoder %v", p.size, e.size)
 	}
 	now, key := time.Now(), C.int(0)
-	detail := float64(p.c.detail_changed)
+	k, detail, fine := e.frame(p, o)
 	if o.Key {
-		key, detail = 1, float64(p.c.detail_all)
+		key = 1
 	}
-	qp := min(o.QP, maxQP)
-	if qp <= 0 {
-		qp = e.gov.choose(o.Key, detail, now)
-	}
+	qp := e.gov.choose(k, detail, fine, now)
 	n := C.encoder_encode(e.c, p.c, key, C.int(qp), &e.cNALs, &e.cCount, &e.cWasKey)
 	if n <= 0 {
 		return Packet{}, errors.New("encode: x264 made no frame")
 	}
-	e.gov.learn(o.Key, detail, qp, int(n), now)
+	e.gov.learn(k, detail, qp, int(n), now)
 	e.nals = e.nals[:0]
 	for _, nal := range unsafe.Slice(e.cNALs, int(e.cCount)) {
 		if nal.i_type == C.NAL_SEI { // x264's note about itself, of no use to a viewer
@@ -65,7 +62,25 @@ func (e *x264) Encode(p *Picture, o FrameOptions) (Packet, error) {
 		b := unsafe.Slice((*byte)(unsafe.Pointer(nal.p_payload)), int(nal.i_payload))
 		e.nals = append(e.nals, b[lengthPrefix:])
 	}
-	return Packet{NALs: e.nals, Key: e.cWasKey != 0, Bytes: int(n)}, nil
+	return Packet{NALs: e.nals, Key: e.cWasKey != 0, Bytes: int(n), QP: qp}, nil
+}
+
+// frame says what is asked for: the kind of frame, the detail in it and the finest quantiser.
+func (e *x264) frame(p *Picture, o FrameOptions) (kind, float64, float64) {
+	fine := float64(o.QP)
+	switch {
+	case o.Key && o.QP <= 0:
+		fine = e.gov.rate.Quality - keyFiner
+	case o.QP <= 0:
+		fine = e.gov.rate.Quality
+	}
+	switch {
+	case o.Key:
+		return keyframe, float64(p.c.detail_all), fine
+	case o.QP > 0 && p.c.detail_changed == 0:
+		return refinement, float64(p.c.detail_all), fine
+	}
+	return delta, float64(p.c.detail_changed), fine
 }
 
 func (e *x264) SetRate(r Rate) error {

@@ -16,12 +16,23 @@ const (
 	reference = 24.0
 	// slow is how much of a new cost is believed when it is lower than the old; a higher one is believed at once.
 	slow = 0.25
+	// leastDetail is the detail from which a frame is an example for others.
+	leastDetail = 50_000
 )
 
-// First guesses of the bytes that a unit of detail takes at the reference quantiser, as a noisy photograph measures.
+// kind is what a frame is made of, as far as its cost goes.
+type kind int
+
 const (
-	firstKeyCost   = 0.010
-	firstDeltaCost = 0.010
+	keyframe   kind = iota // the whole picture from nothing
+	delta                  // what changed
+	refinement             // a picture that did not change, finer
+	kinds
+)
+
+const (
+	// firstCost is the bytes that a unit of detail takes at the reference quantiser, as a noisy photograph measures, until a frame tells.
+	firstCost = 0.02
 	// overhead is what a frame takes whatever is in it.
 	overhead = 400
 )
@@ -30,15 +41,14 @@ const (
 // no more when no frame may wait, but estimates every frame by a motion search of its own: 1.7 to 2.8 ms of 1920x1080.
 type governor struct {
 	rate Rate
-	// cost is what a unit of detail took of late, in keyframes and in others.
-	key, delta float64
+	cost [kinds]float64 // what a unit of detail took of late
 	// left is how many bytes may go out at once, as of when.
 	left float64
 	when time.Time
 }
 
 func newGovernor(r Rate) governor {
-	return governor{rate: r, key: firstKeyCost, delta: firstDeltaCost, left: math.Inf(1)}
+	return governor{rate: r, cost: [kinds]float64{firstCost, firstCost, firstCost}, left: math.Inf(1)}
 }
 
 // bucket is the most bytes that one frame may take.
@@ -50,36 +60,27 @@ func (g *governor) refill(now time.Time) {
 	g.left, g.when = min(g.left+max(gained, 0), g.bucket()), now
 }
 
-// choose gives the quantiser for a frame in which so much detail is new.
-func (g *governor) choose(key bool, detail float64, now time.Time) int {
+// choose gives the quantiser for a frame with so much detail, no finer than fine.
+func (g *governor) choose(k kind, detail, fine float64, now time.Time) int {
 	g.refill(now)
-	fine, cost := g.rate.Quality, g.delta
-	if key {
-		fine, cost = fine-keyFiner, g.key
-	}
 	// However much is owed, a frame gets a third of a sixtieth of a second's bytes: less shows nothing.
 	allowed := max(g.left, float64(g.rate.Kbps)*1000/8/60/3)
-	if want := overhead + detail*cost*math.Exp2((reference-fine)/doubling); want > allowed {
+	if want := overhead + detail*g.cost[k]*math.Exp2((reference-fine)/doubling); want > allowed {
 		fine += doubling * math.Log2(want/allowed)
 	}
 	return int(math.Ceil(min(max(fine, minQP), maxQP)))
 }
 
 // learn takes in what a frame took.
-func (g *governor) learn(key bool, detail float64, qp, bytes int, now time.Time) {
+func (g *governor) learn(k kind, detail float64, qp, bytes int, now time.Time) {
 	g.refill(now)
 	g.left = max(g.left-float64(bytes), -g.bucket())
-	// Small changes say nothing of large ones, and a picture refined without a change nothing of either.
-	if detail < 50_000 {
+	if detail < leastDetail { // small changes say nothing of large ones
 		return
 	}
 	cost := max(float64(bytes)-overhead, 0) / detail / math.Exp2((reference-float64(qp))/doubling)
-	old := &g.delta
-	if key {
-		old = &g.key
+	if old := g.cost[k]; cost < old {
+		cost = old + (cost-old)*slow
 	}
-	if cost < *old {
-		cost = *old + (cost-*old)*slow
-	}
-	*old = cost
+	g.cost[k] = cost
 }

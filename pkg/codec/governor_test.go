@@ -19,10 +19,13 @@ func TestGovernorKeepsToTheRate(t *testing.T) {
 			sent, finest := 0, maxQP
 			for i := range 240 {
 				now = now.Add(time.Second / 60)
-				key := i == 0
-				qp := g.choose(key, c.detail, now)
+				k := delta
+				if i == 0 {
+					k = keyframe
+				}
+				qp := g.choose(k, c.detail, rate.Quality, now)
 				n := overhead + int(c.detail*c.cost*math.Exp2((reference-float64(qp))/doubling))
-				g.learn(key, c.detail, qp, n, now)
+				g.learn(k, c.detail, qp, n, now)
 				if i >= 60 {
 					sent += n
 				}
@@ -48,8 +51,8 @@ func TestGovernorForgets(t *testing.T) {
 		if i >= 60 {
 			cost = 0.0005
 		}
-		qp = g.choose(false, 3e7, now)
-		g.learn(false, 3e7, qp, overhead+int(3e7*cost*math.Exp2((reference-float64(qp))/doubling)), now)
+		qp = g.choose(delta, 3e7, 23, now)
+		g.learn(delta, 3e7, qp, overhead+int(3e7*cost*math.Exp2((reference-float64(qp))/doubling)), now)
 	}
 	if qp > 23 {
 		t.Errorf("a second after the picture became cheap its quantiser is %d, want 23", qp)
@@ -60,6 +63,6 @@ func BenchmarkGovernor(b *testing.B) {
 	g, now := newGovernor(Rate{Quality: 23, Kbps: 8000, BufferMS: 50}), time.Now()
 	for range b.N {
 		now = now.Add(time.Second / 60)
-		g.learn(false, 3e7, g.choose(false, 3e7, now), 20_000, now)
+		g.learn(delta, 3e7, g.choose(delta, 3e7, 23, now), 20_000, now)
 	}
 }

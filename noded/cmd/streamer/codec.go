@@ -35,7 +35,7 @@ func (e *encoder) Update(pix []byte, stride int, rects []image.Rectangle) (int, 
 
 func (e *encoder) Encode(key bool, qp int) (stream.Packet, error) {
 	p, err := e.enc.Encode(e.picture, codec.FrameOptions{Key: key, QP: qp})
-	return stream.Packet{NALs: p.NALs, Key: p.Key, Bytes: p.Bytes}, err
+	return stream.Packet{NALs: p.NALs, Key: p.Key, Bytes: p.Bytes, QP: p.QP}, err
 }
 
 func (e *encoder) SetQuality(q stream.Quality) error { return e.enc.SetRate(rateOf(q)) }
