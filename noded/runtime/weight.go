@@ -13,7 +13,7 @@ import (
 // it runs on, and the group of all sessions is a sibling of the host's single processes: with the default, all sessions
 // together would have less than any one busy process. Sessions among each other and the container ("box") keep the default.
 const (
-	sessionsWeight = 16 * cgroup.DefaultWeight // the group of all sessions against the rest of the host
+	sessionsWeight = 4 * cgroup.DefaultWeight // the group of all sessions against the rest of the host
 	streamerWeight = 4 * cgroup.DefaultWeight  // against the box of its session: the picture does not wait for a filter in GIMP
 )
 

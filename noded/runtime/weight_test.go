@@ -16,7 +16,7 @@ func TestSessionsAndTheirStreamersComeFirst(t *testing.T) {
 	c, pid := started(t, r, nil)
 	_, w := worker(t, r, c, pid)
 	for group, want := range map[string]int{
-		r.parent:               16 * 1024,
+		r.parent:               4 * 1024,
 		c.Cgroup:               1024,
 		boxGroup(c.Cgroup):     1024,
 		c.Cgroup + "/streamer": 4 * 1024,
@@ -61,7 +61,7 @@ func weightOf(t *testing.T, r *Runtime, group string) int {
 // A slice's weight is systemd's to set: two that write it would take turns.
 func TestSystemdsSliceIsLeftAlone(t *testing.T) {
 	r := dial(t)
-	for parent, want := range map[string]int{shared.group + "-weight.slice": 1024, shared.group + "-weight": 16 * 1024} {
+	for parent, want := range map[string]int{shared.group + "-weight.slice": 1024, shared.group + "-weight": 4 * 1024} {
 		own := &Runtime{groups: r.groups, parent: parent}
 		t.Cleanup(func() {
 			if err := r.groups.Remove(parent); err != nil {
