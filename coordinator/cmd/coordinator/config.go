@@ -5,13 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
+	"easel/pkg/listen"
 	"easel/pkg/strictyaml"
 	"easel/pkg/telemetry"
 )
@@ -178,17 +178,10 @@ func (c *Config) validate() error {
 }
 
 func (c *Config) validateListen(bad func(field, format string, args ...any)) {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		bad("listen", "%q: want address:port, such as 127.0.0.1:8080", c.Listen)
-		return
-	}
-	addr, err := netip.ParseAddr(host)
+	addr, err := listen.ParseAddress(c.Listen, "127.0.0.1:8080", c.TLS.Cert != "")
 	switch {
 	case err != nil:
-		bad("listen", "%q: want an IP address before the port", c.Listen)
-	case !addr.IsLoopback() && c.TLS.Cert == "":
-		bad("listen", "%s is not loopback, so what crosses it must be encrypted: set tls.cert and tls.key", c.Listen)
+		bad("listen", "%v", err)
 	case addr.IsUnspecified() && strings.HasSuffix(c.PublicURL, "://"+c.Listen):
 		bad("public_url", "must be set, as listen names no single address: the URL at which browsers reach the portal")
 	}

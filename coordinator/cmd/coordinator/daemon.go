@@ -76,7 +76,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	servers, err := listen(cfg, log, handler, admin.Handler(store, nodes, log))
+	servers, err := openDoors(cfg, log, handler, admin.Handler(store, nodes, log))
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	log.Info("coordinator runs", "url", cfg.PublicURL, "listen", cfg.Listen, "key", identity.PublicKeyString(signer.Public()))
 	parts, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
-		parts.Go(func() error { return s.run(ctx) })
+		parts.Go(func() error { return s.Run(ctx) })
 	}
 	parts.Go(func() error { return sweep(ctx, store, log) })
 	parts.Go(func() error { return tellSystemd(ctx, log, store) })

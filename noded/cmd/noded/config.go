@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"easel/noded/session"
 	"easel/pkg/identity"
+	"easel/pkg/listen"
 	"easel/pkg/strictyaml"
 	"easel/pkg/telemetry"
 )
@@ -193,15 +193,10 @@ func (c *Config) validate() error {
 }
 
 func (c *Config) validateNetwork(bad func(field, format string, args ...any)) {
-	host, _, err := net.SplitHostPort(c.Listen)
-	addr, addrErr := netip.ParseAddr(host)
+	addr, err := listen.ParseAddress(c.Listen, "127.0.0.1:8443", c.TLS.Cert != "")
 	switch {
 	case err != nil:
-		bad("listen", "%q: want address:port, such as 127.0.0.1:8443", c.Listen)
-	case addrErr != nil:
-		bad("listen", "%q: want an IP address before the port", c.Listen)
-	case !addr.IsLoopback() && c.TLS.Cert == "":
-		bad("listen", "%s is not loopback, so what crosses it must be encrypted: set tls.cert and tls.key", c.Listen)
+		bad("listen", "%v", err)
 	case addr.IsUnspecified() && strings.HasSuffix(c.PublicURL, "://"+c.Listen):
 		bad("public_url", "must be set, as listen names no single address: the URL at which browsers reach this node")
 	}

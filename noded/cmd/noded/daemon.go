@@ -183,14 +183,14 @@ func verifier(cfg Config) (gateway.Verifier, error) {
 
 // runAll runs the daemon's parts until ctx ends or one of them fails; each is waited for.
 func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, gate *gateway.Gateway) error {
-	servers, err := listen(cfg, log, gate)
+	servers, err := openDoors(cfg, log, gate)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return manager.Run(ctx) })
 	for _, s := range servers {
-		group.Go(func() error { return s.run(ctx) })
+		group.Go(func() error { return s.Run(ctx) })
 	}
 	group.Go(func() error { return announce(ctx, cfg, log, manager) })
 	group.Go(func() error { return tellSystemd(ctx, log, manager) })

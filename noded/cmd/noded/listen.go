@@ -1,41 +1,30 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
 
 	"easel/noded/gateway"
+	"easel/pkg/listen"
 	"easel/pkg/safesocket"
 )
 
 // Bounds of the daemon's listeners.
 const (
-	maxConnections = 2048
-	maxHeader      = 32 << 10 // bytes
-	endPatience    = 5 * time.Second
+	maxConnections  = 2048
+	maxHeader       = 32 << 10 // bytes
+	certificateLook = 10 * time.Second
 )
 
-// server is one listener and what answers on it.
-type server struct {
-	listener net.Listener
-	handler  http.Handler
-	tls      *tls.Config
-	log      *slog.Logger
-}
-
-// listen opens the daemon's two doors: the network's, and root's own socket.
-func listen(cfg Config, log *slog.Logger, gate *gateway.Gateway) ([]*server, error) {
-	secure, err := tlsConfig(cfg, log)
+// openDoors opens the daemon's two doors: the network's, and root's own socket.
+func openDoors(cfg Config, log *slog.Logger, gate *gateway.Gateway) ([]*listen.Server, error) {
+	secure, err := listen.TLSConfig(cfg.TLS.Cert, cfg.TLS.Key, certificateLook, log)
 	if err != nil {
 		return nil, err
 	}
@@ -48,96 +37,13 @@ func listen(cfg Config, log *slog.Logger, gate *gateway.Gateway) ([]*server, err
 		_ = network.Close() // it served nobody yet
 		return nil, err
 	}
-	return []*server{
-		{listener: netutil.LimitListener(network, maxConnections), handler: gate, tls: secure, log: log},
-		{listener: admin, handler: gate.Admin(), log: log},
+	return []*listen.Server{
+		door(netutil.LimitListener(network, maxConnections), gate, secure, log),
+		door(admin, gate.Admin(), nil, log),
 	}, nil
 }
 
-// run serves until ctx ends, then lets requests that are under way finish for a moment.
-func (s *server) run(ctx context.Context) error {
-	h := &http.Server{
-		Handler: s.handler, TLSConfig: s.tls, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
-		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return ctx }, // long polls end with the daemon
-	}
-	ended := make(chan error, 1)
-	go func() {
-		if s.tls != nil {
-			ended <- h.ServeTLS(s.listener, "", "")
-			return
-		}
-		ended <- h.Serve(s.listener)
-	}()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serve on %s: %w", s.listener.Addr(), err)
-	case <-ctx.Done():
-	}
-	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
-	defer cancel()
-	if err := h.Shutdown(soon); err != nil {
-		_ = h.Close() // what still hangs is cut off
-	}
-	<-ended
-	return nil
-}
-
-// tlsConfig is nil when the node serves plain HTTP, which it does on loopback alone.
-func tlsConfig(cfg Config, log *slog.Logger) (*tls.Config, error) {
-	if cfg.TLS.Cert == "" {
-		return nil, nil
-	}
-	c := &certificate{cert: cfg.TLS.Cert, key: cfg.TLS.Key, log: log}
-	if _, err := c.get(nil); err != nil {
-		return nil, err
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
-}
-
-// certificate is read again when its file changes: it is renewed without a restart.
-type certificate struct {
-	cert, key string
-	log       *slog.Logger
-
-	mu      sync.Mutex
-	loaded  *tls.Certificate
-	written time.Time
-	looked  time.Time
-}
-
-const certificateLook = 10 * time.Second
-
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.loaded != nil && time.Since(c.looked) < certificateLook {
-		return c.loaded, nil
-	}
-	c.looked = time.Now()
-	err := c.read()
-	if err != nil && c.loaded != nil {
-		c.log.Error("the renewed certificate cannot be used; the one of before stays", "error", err)
-		return c.loaded, nil
-	}
-	return c.loaded, err
-}
-
-func (c *certificate) read() error {
-	info, err := os.Stat(c.cert)
-	if err != nil {
-		return fmt.Errorf("read tls.cert: %w", err)
-	}
-	if c.loaded != nil && info.ModTime().Equal(c.written) {
-		return nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
-	if err != nil {
-		return fmt.Errorf("read tls.cert %s and tls.key %s: %w", c.cert, c.key, err)
-	}
-	if len(pair.Certificate) == 0 {
-		return errors.New("read tls.cert: it holds no certificate")
-	}
-	c.loaded, c.written = &pair, info.ModTime()
-	return nil
+// door bounds no whole request, because some wait long for news; those end with the daemon.
+func door(l net.Listener, handler http.Handler, secure *tls.Config, log *slog.Logger) *listen.Server {
+	return &listen.Server{Listener: l, Handler: handler, TLS: secure, Log: log, MaxHeader: maxHeader, EndRequests: true}
 }

@@ -22,6 +22,7 @@ import (
 	"easel/noded/session"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/api/easel/v1/easelv1connect"
+	"easel/pkg/listen"
 )
 
 func cli(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -236,41 +237,6 @@ func TestArchiveReference(t *testing.T) {
 	}
 }
 
-func TestNotifyReachesItsSocket(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "n.sock")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := sendNotify(path, "READY=1"); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 64)
-	if n, err := conn.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
-		t.Fatalf("%q, %v", buf[:n], err)
-	}
-	if err := sendNotify("", "READY=1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := sendNotify(path+".absent", "READY=1"); err == nil {
-		t.Fatal("a socket that is not there took it")
-	}
-}
-
-func TestWatchdogReadsItsEnvironment(t *testing.T) {
-	for name, tc := range map[string]struct {
-		usec, pid string
-		want      time.Duration
-	}{"none": {"", "", 0}, "ours": {"30000000", fmt.Sprint(os.Getpid()), 30 * time.Second}, "anybody's": {"2000000", "", 2 * time.Second}, "another's": {"2000000", "1", 0}, "nonsense": {"soon", "", 0}, "zero": {"0", "", 0}} {
-		t.Setenv("WATCHDOG_USEC", tc.usec)
-		t.Setenv("WATCHDOG_PID", tc.pid)
-		if got, ok := watchdog(); got != tc.want || ok != (tc.want > 0) {
-			t.Errorf("%s: %s, %v", name, got, ok)
-		}
-	}
-}
-
 func TestPortFreeTriesThePort(t *testing.T) {
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -299,14 +265,14 @@ func TestServerEndsLongRequestsWithTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := make(chan struct{})
-	s := &server{listener: l, log: slog.New(slog.DiscardHandler), handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := door(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(asked)
 		<-r.Context().Done()
 		w.WriteHeader(http.StatusNoContent)
-	})}
+	}), nil, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.run(ctx) }()
+	go func() { ended <- s.Run(ctx) }()
 	go func() {
 		<-asked
 		cancel()
@@ -321,7 +287,7 @@ func TestServerEndsLongRequestsWithTheDaemon(t *testing.T) {
 		if err != nil || resp.StatusCode != http.StatusNoContent {
 			t.Fatalf("%v, %d", err, resp.StatusCode)
 		}
-	case <-time.After(endPatience):
+	case <-time.After(listen.EndPatience):
 		t.Fatal("the server waited for its deadline")
 	}
 }
