@@ -14,7 +14,7 @@ import (
 // together would have less than any one busy process. Sessions among each other and the container ("box") keep the default.
 const (
 	sessionsWeight = 4 * cgroup.DefaultWeight // the group of all sessions against the rest of the host
-	streamerWeight = 4 * cgroup.DefaultWeight  // against the box of its session: the picture does not wait for a filter in GIMP
+	streamerWeight = 4 * cgroup.DefaultWeight // against the box of its session: the picture does not wait for a filter in GIMP
 )
 
 // weighSessions makes the group of all sessions and sets its weight, also if an earlier noded made it. A slice's is systemd's
