@@ -188,12 +188,14 @@ const hostilePage = `(async () => {
     control: pc.createDataChannel('control', {ordered: true}),
     unheard: pc.createDataChannel('of-me'),
   };
+  const opened = new Promise((r) => { channels.input.onopen = r; });
   await pc.setLocalDescription();
   await new Promise((r) => { pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && r(); setTimeout(r, 2000); });
   const answer = await fetch('/s/%s/whep', {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
   if (answer.status !== 201) throw new Error('offer refused: ' + answer.status);
   await pc.setRemoteDescription({type: 'answer', sdp: await answer.text()});
-  await new Promise((r, no) => { channels.input.onopen = r; setTimeout(() => no(new Error('channel does not open')), 10000); });
+  const late = () => 'channel does not open: connection ' + pc.connectionState + ', ' + Object.values(channels).map((c) => c.label + ' ' + c.readyState).join(', ');
+  await Promise.race([opened, new Promise((_, no) => setTimeout(() => no(new Error(late())), 10000))]);
   const random = (n) => crypto.getRandomValues(new Uint8Array(n));
   for (const c of [channels.input, channels.motion, channels.control]) {
     const send = (m) => { try { if (c.readyState === 'open') c.send(m); } catch (e) { /* closed by the other side: as it may */ } };
