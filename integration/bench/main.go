@@ -19,7 +19,12 @@ import (
 	"easel/integration/browser"
 )
 
-const easelName = "Easel"
+// The names of what is measured, as the tables show them.
+const (
+	easelName = "Easel"
+	novncName = "TigerVNC + noVNC"
+	floorName = "local canvas (floor)"
+)
 
 // usage is the exit code of a wrong call; 1 is a measurement that failed.
 const usage = 2
@@ -34,7 +39,7 @@ func main() {
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(errOut)
-	targets := fs.String("targets", "easel,novnc", "what to measure, in this order: easel, novnc, page (a viewer that runs already)")
+	targets := fs.String("targets", "easel,novnc,floor", "what to measure, in this order: easel, novnc, floor (a local canvas, nothing remote), page (a viewer that runs already)")
 	var page attachment
 	fs.StringVar(&page.url, "url", "", "target page: the viewer's address")
 	fs.StringVar(&page.xSocket, "x-socket", "", "target page: the X server's unix socket")
@@ -75,12 +80,13 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 // split reads a list with commas; "" is the empty list.
 func split(s string) []string { return strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) }
 
-var errTarget = errors.New("no such target; try easel, novnc or page")
+var errTarget = errors.New("no such target; try easel, novnc, floor or page")
 
 // measureAll measures one target after the other, each in a browser of its own, so that none warms another's caches.
 func measureAll(ctx context.Context, log *slog.Logger, names []string, page attachment, plan Plan) ([]*Result, error) {
 	openers := map[string]opener{
 		"page":  page.open,
+		"floor": openFloor,
 		"novnc": func(ctx context.Context, b *browser.Chromium) (*Target, error) { return openNoVNC(ctx, log, b) },
 		"easel": func(ctx context.Context, b *browser.Chromium) (*Target, error) { return openEasel(ctx, log, b) },
 	}
@@ -114,15 +120,18 @@ func measureOne(ctx context.Context, log *slog.Logger, open opener, plan Plan) (
 	return measure(ctx, log, t, plan)
 }
 
-func allReached(results []*Result) bool {
-	var e, other *Result
+// named is the result of a target, nil when it was not measured.
+func named(results []*Result, name string) *Result {
 	for _, r := range results {
-		if r.Name == easelName {
-			e = r
-		} else {
-			other = r
+		if r.Name == name {
+			return r
 		}
 	}
+	return nil
+}
+
+func allReached(results []*Result) bool {
+	e, other := named(results, easelName), named(results, novncName)
 	if e == nil {
 		return true
 	}

@@ -33,19 +33,25 @@ func (p Plan) wants(name string) bool {
 
 // Result is everything measured of one target.
 type Result struct {
-	Name       string
-	Click      Quantiles // 200×200 change
-	ClickFull  Quantiles // the whole screen turns to another colour
-	ClickPhoto Quantiles // the whole screen turns to another noisy photograph
-	Play       map[xclient.Kind]Motion
-	GIMP       Motion                              // the pen in GIMP itself; Easel alone
-	Stages     map[xclient.Kind]map[string]float64 // median ms of a picture's way, by the viewer's own stats; Easel alone
-	IdleCores  map[string]float64
-	Daemons    map[string]float64 // cores of what serves all sessions, idle
-	Still      Likeness           // a detailed picture, two seconds after the last change
-	StillGIMP  Likeness           // GIMP's window after painting, likewise; Easel alone
-	Memory     map[string]int64
-	Starts     map[string]time.Duration
+	Name      string
+	AtRest    Clicks // the page asks for no frames: one click now and then
+	Animating Clicks // the page produces frames all the time, as under a moving hand
+	Play      map[xclient.Kind]Motion
+	GIMP      Motion                              // the pen in GIMP itself; Easel alone
+	Stages    map[xclient.Kind]map[string]float64 // median ms of a picture's way, by the viewer's own stats; Easel alone
+	IdleCores map[string]float64
+	Daemons   map[string]float64 // cores of what serves all sessions, idle
+	Still     Likeness           // a detailed picture, two seconds after the last change
+	StillGIMP Likeness           // GIMP's window after painting, likewise; Easel alone
+	Memory    map[string]int64
+	Starts    map[string]time.Duration
+}
+
+// Clicks are the times from a click to its picture, by what changes.
+type Clicks struct {
+	Small Quantiles // 200×200
+	Full  Quantiles // the whole screen turns to another colour
+	Photo Quantiles // the whole screen turns to another noisy photograph
 }
 
 // Quantiles sum up latencies.
@@ -78,17 +84,14 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 			return err
 		}},
 		{"idle", func() error { return idle(ctx, t, plan.Idle, r) }},
-		{"click 200×200", func() (err error) {
-			r.Click, err = clicks(ctx, t, xclient.Target{Area: image.Rect(600, 400, 800, 600)}, plan.Clicks)
-			return
+		{"click 200×200", func() error {
+			return r.clicks(ctx, t, xclient.Target{Area: image.Rect(600, 400, 800, 600)}, plan.Clicks, func(c *Clicks) *Quantiles { return &c.Small })
 		}},
-		{"click full screen", func() (err error) {
-			r.ClickFull, err = clicks(ctx, t, xclient.Target{Area: wholeScreen()}, plan.Clicks)
-			return
+		{"click full screen", func() error {
+			return r.clicks(ctx, t, xclient.Target{Area: wholeScreen()}, plan.Clicks, func(c *Clicks) *Quantiles { return &c.Full })
 		}},
-		{"click full photograph", func() (err error) {
-			r.ClickPhoto, err = clicks(ctx, t, xclient.Target{Area: wholeScreen(), Photo: true}, plan.Clicks)
-			return
+		{"click full photograph", func() error {
+			return r.clicks(ctx, t, xclient.Target{Area: wholeScreen(), Photo: true}, plan.Clicks, func(c *Clicks) *Quantiles { return &c.Photo })
 		}},
 		{"paint", func() error { return r.play(ctx, t, xclient.Paint, plan.Play) }},
 		{"scroll", func() error { return r.play(ctx, t, xclient.Scroll, plan.Play) }},
@@ -102,7 +105,7 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 		{"still", func() (err error) { r.Still, err = still(ctx, t); return }},
 	}
 	for _, s := range steps {
-		if !plan.wants(s.name) {
+		if !plan.wants(s.name) || t.Answer != nil && !strings.HasPrefix(s.name, "click") {
 			continue
 		}
 		log.Info("measuring", "what", s.name, "of", t.Name)
@@ -139,24 +142,27 @@ func idle(ctx context.Context, t *Target, d time.Duration, r *Result) (err error
 
 func wholeScreen() image.Rectangle { return image.Rect(0, 0, screenWidth, screenHeight) }
 
+// clicks measures n clicks whose answer is a change of the target, with the page at rest and then animating.
+func (r *Result) clicks(ctx context.Context, t *Target, target xclient.Target, n int, cell func(*Clicks) *Quantiles) (err error) {
+	if *cell(&r.AtRest), err = clicks(ctx, t, target, n); err != nil {
+		return fmt.Errorf("page at rest: %w", err)
+	}
+	if err := t.Page.Animate(true); err != nil {
+		return err
+	}
+	if *cell(&r.Animating), err = clicks(ctx, t, target, n); err != nil {
+		return fmt.Errorf("page animating: %w", err)
+	}
+	return t.Page.Animate(false)
+}
+
 // clicks measures n clicks whose answer is a change of the target.
 func clicks(ctx context.Context, t *Target, target xclient.Target, n int) (Quantiles, error) {
-	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
+	stop, err := answer(ctx, t, target)
 	if err != nil {
 		return Quantiles{}, err
 	}
-	defer s.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	ready := make(chan struct{})
-	ended := make(chan error, 1)
-	go func() { ended <- s.Click(ctx, target, func() { close(ready) }, nil) }()
-	defer func() { cancel(); <-ended }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		ended <- err
-		return Quantiles{}, fmt.Errorf("the X client ended before it began: %w", err)
-	}
+	defer stop()
 	points := target.Points()
 	at := image.Pt(700, 500)
 	if err := t.Page.Move(float64(at.X), float64(at.Y)); err != nil {
@@ -182,6 +188,29 @@ func clicks(ctx context.Context, t *Target, target xclient.Target, n int) (Quant
 		}
 	}
 	return quantiles(times), nil
+}
+
+// answer shows the click target and has each press change it, until stop.
+func answer(ctx context.Context, t *Target, target xclient.Target) (stop func(), _ error) {
+	if t.Answer != nil {
+		return func() {}, t.Answer(target)
+	}
+	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ready := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Click(ctx, target, func() { close(ready) }, nil) }()
+	select {
+	case <-ready:
+		return func() { cancel(); <-ended; s.Close() }, nil
+	case err := <-ended:
+		cancel()
+		s.Close()
+		return nil, fmt.Errorf("the X client ended before it began: %w", err)
+	}
 }
 
 // play measures a moving picture, after a second to get under way.

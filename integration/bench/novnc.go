@@ -54,7 +54,7 @@ func openNoVNC(ctx context.Context, log *slog.Logger, b *browser.Chromium) (_ *T
 		return nil, fmt.Errorf("noVNC: %w", err)
 	}
 	return &Target{
-		Name: "TigerVNC + noVNC", XSocket: v.socket, Page: page,
+		Name: novncName, XSocket: v.socket, Page: page,
 		Groups: v.groups, Close: v.close,
 		Starts: map[string]time.Duration{"server": v.serverUp, "page": time.Since(begin)},
 	}, nil

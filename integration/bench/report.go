@@ -15,8 +15,81 @@ import (
 // nothing stands for what was not measured.
 const nothing = "–"
 
-// report prints the results side by side, then each goal with what was reached.
+// report prints the clicks, then what else was measured side by side, the parts of its sums, and each goal with what was
+// reached.
 func report(w io.Writer, results []*Result) error {
+	if err := reportClicks(w, results); err != nil {
+		return err
+	}
+	remote := slices.DeleteFunc(slices.Clone(results), func(r *Result) bool { return r.Name == floorName })
+	if err := reportRest(w, remote); err != nil {
+		return err
+	}
+	reportParts(w, remote)
+	return reportGoals(w, results)
+}
+
+// condition is what the page does while a click is awaited.
+type condition struct {
+	name string
+	of   func(*Result) Clicks
+}
+
+func conditions() []condition {
+	return []condition{
+		{"page at rest", func(r *Result) Clicks { return r.AtRest }},
+		{"page animating", func(r *Result) Clicks { return r.Animating }},
+	}
+}
+
+// change is what a click changes.
+type change struct {
+	name string
+	of   func(Clicks) Quantiles
+}
+
+func changes() []change {
+	return []change{
+		{"200×200", func(c Clicks) Quantiles { return c.Small }},
+		{"full screen", func(c Clicks) Quantiles { return c.Full }},
+		{"photograph", func(c Clicks) Quantiles { return c.Photo }},
+	}
+}
+
+// reportClicks prints a row for each target in each condition.
+func reportClicks(w io.Writer, results []*Result) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	head := "Click → photon, p50/p95 ms"
+	for _, c := range changes() {
+		head += "\t" + c.name
+	}
+	any := false
+	for _, in := range conditions() {
+		for _, r := range results {
+			if in.of(r) == (Clicks{}) {
+				continue
+			}
+			if !any {
+				fmt.Fprintln(tw, head)
+				any = true
+			}
+			line := in.name + ": " + r.Name
+			for _, c := range changes() {
+				line += "\t" + c.of(in.of(r)).String()
+			}
+			fmt.Fprintln(tw, line)
+		}
+	}
+	if any {
+		fmt.Fprintln(tw)
+	}
+	return tw.Flush()
+}
+
+func kinds() []xclient.Kind { return []xclient.Kind{xclient.Paint, xclient.Scroll, xclient.Noise} }
+
+// reportRest prints a column for each target; sums only, their parts follow below.
+func reportRest(w io.Writer, results []*Result) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name string, cell func(*Result) string) {
 		cells := []string{name}
@@ -30,10 +103,7 @@ func report(w io.Writer, results []*Result) error {
 		}
 	}
 	row("1920×1080", func(r *Result) string { return r.Name })
-	row("click → photon, 200×200, p50/p95 ms", func(r *Result) string { return r.Click.String() })
-	row("click → photon, full screen of one colour, p50/p95 ms", func(r *Result) string { return r.ClickFull.String() })
-	row("click → photon, full screen photograph, p50/p95 ms", func(r *Result) string { return r.ClickPhoto.String() })
-	for _, k := range []xclient.Kind{xclient.Paint, xclient.Scroll, xclient.Noise} {
+	for _, k := range kinds() {
 		row(fmt.Sprintf("%s %d Hz: frames/s shown (drawn)", k, k.Rate()), func(r *Result) string {
 			m := r.Play[k]
 			if m.Cores == nil {
@@ -47,11 +117,6 @@ func report(w io.Writer, results []*Result) error {
 		})
 		row(fmt.Sprintf("%s %d Hz: server cores", k, k.Rate()), func(r *Result) string { return cores(r.Play[k].Cores) })
 	}
-	for _, k := range []xclient.Kind{xclient.Paint, xclient.Scroll, xclient.Noise} {
-		row(fmt.Sprintf("%s %d Hz: stages, median ms", k, k.Rate()), func(r *Result) string {
-			return dash(each(r.Stages[k], 0, func(v float64) string { return fmt.Sprintf("%.1f", v) }))
-		})
-	}
 	row("pen in GIMP, 60 samples/s: frames/s shown", func(r *Result) string {
 		if r.GIMP.Shown == 0 {
 			return nothing
@@ -63,12 +128,39 @@ func report(w io.Writer, results []*Result) error {
 	row("idle: daemons of all sessions, cores", func(r *Result) string { return cores(r.Daemons) })
 	row("still picture after 2 s, dB RGB (luma)", func(r *Result) string { return r.Still.String() })
 	row("GIMP after painting, after 2 s, dB RGB (luma)", func(r *Result) string { return r.StillGIMP.String() })
-	row("memory, MB PSS", func(r *Result) string { return megabytes(r.Memory) })
-	row("start, ms", func(r *Result) string { return starts(r.Starts) })
-	if err := tw.Flush(); err != nil {
-		return err
+	row("memory, MB PSS", func(r *Result) string {
+		if r.Memory == nil {
+			return nothing
+		}
+		return fmt.Sprint(total(r.Memory) >> 20)
+	})
+	return tw.Flush()
+}
+
+// reportParts prints what the sums are made of, a line for each, below the table that they would make too wide.
+func reportParts(w io.Writer, results []*Result) {
+	began := false
+	line := func(r *Result, name, parts string) {
+		if parts == "" {
+			return
+		}
+		if !began {
+			fmt.Fprintln(w)
+			began = true
+		}
+		fmt.Fprintf(w, "%s, %s: %s\n", r.Name, name, parts)
 	}
-	return reportGoals(w, results)
+	for _, r := range results {
+		for _, k := range kinds() {
+			line(r, fmt.Sprintf("%s %d Hz, cores", k, k.Rate()), coreParts(r.Play[k].Cores))
+			line(r, fmt.Sprintf("%s %d Hz, stages, median ms", k, k.Rate()),
+				each(r.Stages[k], 0, func(v float64) string { return fmt.Sprintf("%.1f", v) }))
+		}
+		line(r, "pen in GIMP, cores", coreParts(r.GIMP.Cores))
+		line(r, "idle, cores", coreParts(r.IdleCores))
+		line(r, "memory, MB PSS", each(r.Memory, 1<<20, func(v int64) string { return fmt.Sprint(v >> 20) }))
+		line(r, "start, ms", starts(r.Starts))
+	}
 }
 
 func (q Quantiles) String() string {
@@ -76,13 +168,6 @@ func (q Quantiles) String() string {
 		return nothing
 	}
 	return fmt.Sprintf("%.1f/%.1f", ms(q.P50), ms(q.P95))
-}
-
-func dash(s string) string {
-	if s == "" {
-		return nothing
-	}
-	return s
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -118,21 +203,18 @@ func each[T int64 | float64](m map[string]T, least T, format func(T) string) str
 }
 
 func cores(m map[string]float64) string {
-	if m == nil {
+	switch sum := total(m); {
+	case m == nil:
 		return nothing
+	case sum < 0.005:
+		return fmt.Sprintf("%.4f", sum)
+	default:
+		return fmt.Sprintf("%.2f", sum)
 	}
-	parts := each(m, 0.005, func(v float64) string { return fmt.Sprintf("%.2f", v) })
-	if parts == "" {
-		return fmt.Sprintf("%.4f", total(m))
-	}
-	return fmt.Sprintf("%.2f (%s)", total(m), parts)
 }
 
-func megabytes(m map[string]int64) string {
-	if m == nil {
-		return nothing
-	}
-	return fmt.Sprintf("%d (%s)", total(m)>>20, each(m, 1<<20, func(v int64) string { return fmt.Sprint(v >> 20) }))
+func coreParts(m map[string]float64) string {
+	return each(m, 0.005, func(v float64) string { return fmt.Sprintf("%.2f", v) })
 }
 
 func starts(m map[string]time.Duration) string {
@@ -176,14 +258,15 @@ func (g goal) ok() bool {
 // goals are those of Easel; the ones that compare need the other's results, nil when it was not measured.
 func goals(e, other *Result) []goal {
 	var g []goal
-	compare := func(what string, of func(*Result) Quantiles) {
-		if other != nil && of(e).N > 0 && of(other).N > 0 {
-			g = append(g, goal{"click → photon " + what + ", part of noVNC's median", ratio(of(e).P50, of(other).P50), 0.75, false, "×"})
+	for _, in := range conditions() {
+		for _, c := range changes() {
+			if other == nil || c.of(in.of(e)).N == 0 || c.of(in.of(other)).N == 0 {
+				continue
+			}
+			part := ratio(c.of(in.of(e)).P50, c.of(in.of(other)).P50)
+			g = append(g, goal{"click → photon, " + in.name + ", " + c.name + ", part of noVNC's median", part, 0.75, false, "×"})
 		}
 	}
-	compare("200×200", func(r *Result) Quantiles { return r.Click })
-	compare("full screen of one colour", func(r *Result) Quantiles { return r.ClickFull })
-	compare("full screen photograph", func(r *Result) Quantiles { return r.ClickPhoto })
 	add := func(measured bool, more ...goal) {
 		if measured {
 			g = append(g, more...)
@@ -207,14 +290,7 @@ func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 
 // reportGoals prints the goals when Easel was measured.
 func reportGoals(w io.Writer, results []*Result) error {
-	var e, other *Result
-	for _, r := range results {
-		if r.Name == easelName {
-			e = r
-		} else {
-			other = r
-		}
-	}
+	e, other := named(results, easelName), named(results, novncName)
 	if e == nil {
 		return nil
 	}

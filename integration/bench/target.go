@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"easel/integration/browser"
+	"easel/integration/xclient"
 )
 
 // Target is one way to see a remote screen of 1920×1080 in a browser, running and connected.
@@ -22,6 +23,9 @@ type Target struct {
 	// Starts are the times it took to get here, by what.
 	Starts map[string]time.Duration
 	Close  func()
+	// Answer has the page itself answer clicks, with nothing remote; nil when an X client on XSocket does. Nothing but
+	// clicks can be measured then.
+	Answer func(xclient.Target) error
 }
 
 // opener starts a target in a browser.

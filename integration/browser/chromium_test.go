@@ -81,12 +81,23 @@ func TestProbeTimesAChangeInCanvasAndVideo(t *testing.T) {
 			if err := p.Move(300, 200); err != nil {
 				t.Fatal(err)
 			}
-			l, err := p.ClickToPhoton(image.Pt(300, 200), color.RGBA{200, 0, 0, 255}, points)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if l.Page <= 0 || l.Event < l.Page || l.Event > time.Second {
-				t.Errorf("a local change took %v from the event, %v from the handler", l.Event, l.Page)
+			for _, animating := range []bool{false, true} {
+				if err := p.Do("color = '#ffffff'; draw()"); err != nil {
+					t.Fatal(err)
+				}
+				if err := p.Shows(5*time.Second, color.RGBA{255, 255, 255, 255}, points...); err != nil {
+					t.Fatal(err)
+				}
+				if err := p.Animate(animating); err != nil {
+					t.Fatal(err)
+				}
+				l, err := p.ClickToPhoton(image.Pt(300, 200), color.RGBA{200, 0, 0, 255}, points)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if l.Page <= 0 || l.Event < l.Page || l.Event > time.Second {
+					t.Errorf("animating %t: a local change took %v from the event, %v from the handler", animating, l.Event, l.Page)
+				}
 			}
 			if n, err := Eval[int](p, time.Second, "__probe.marker()"); err != nil || n != 0x1234 {
 				t.Errorf("marker reads %#x, %v", n, err)

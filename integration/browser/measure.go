@@ -16,8 +16,12 @@ type Latency struct {
 	Page  time.Duration // from the page's first handler
 }
 
+// Animate has the page produce frames all the time, as under a moving hand, or stops that. Chromium then hands messages of
+// data channels and WebSockets over at frames only.
+func (p *Page) Animate(on bool) error { return p.Do(fmt.Sprintf("__probe.animate(%t)", on)) }
+
 // ClickToPhoton presses the left button at a place (CSS pixels), where the mouse must be already, and waits until all
-// points of the remote screen show the colour.
+// points of the remote screen show the colour: at rest as the browser tells of a picture, animating as a frame finds it.
 func (p *Page) ClickToPhoton(at image.Point, c color.RGBA, points []image.Point) (Latency, error) {
 	const limit = 5 * time.Second
 	ctx, cancel := context.WithTimeout(p.ctx, limit+5*time.Second)

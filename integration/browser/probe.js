@@ -1,6 +1,6 @@
 // Watches what a page shows of a remote screen: the <video> and <canvas> elements inside #screen, bottom to top. The same
-// code measures any viewer built of those. It asks for no animation frame of its own while nothing is drawn, since that
-// would change when the browser hands over messages.
+// code measures any viewer built of those. Unless told to animate, it asks for no animation frame of its own while nothing
+// is drawn, since that changes when the browser hands over messages.
 (() => {
   'use strict';
   const CELL = 16, CELLS = 22;
@@ -115,6 +115,16 @@
     };
   }
 
+  // A page that animates, as one does under a moving hand: every frame looks by itself, at a video and at a canvas alike.
+  const lookers = new Set();
+  let animating = false;
+  function frame() {
+    if (!animating) return;
+    requestAnimationFrame(frame);
+    const at = performance.now();
+    for (const l of [...lookers]) l(at);
+  }
+
   let pressed = null;
   for (const name of ['pointerdown', 'mousedown', 'pointermove', 'keydown']) {
     addEventListener(name, (e) => {
@@ -132,13 +142,19 @@
     grab(x, y, w, h) {
       return base64(pixels(x, y, w, h));
     },
+    // Has the page produce frames all the time, or no longer.
+    animate(on) {
+      if (on && !animating) requestAnimationFrame(frame);
+      animating = on;
+    },
     // Resolves when every point has the wanted colour: times of the event and of the picture, in page milliseconds.
     click(points, color, timeout) {
-      adopt();
+      const eyes = animating ? lookers : watchers;
+      if (!animating) adopt();
       pressed = null;
       return new Promise((resolve, reject) => {
         const end = (f, v) => {
-          watchers.delete(look);
+          eyes.delete(look);
           clearTimeout(timer);
           f(v);
         };
@@ -149,7 +165,7 @@
         const look = (at) => {
           if (pressed && sample(points).every((c) => near(c, color))) end(resolve, { ...pressed, shown: at });
         };
-        watchers.add(look);
+        eyes.add(look);
       });
     },
     // Every picture shown for some milliseconds: counter and wall clock in ms.
