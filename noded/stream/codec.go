@@ -34,7 +34,7 @@ type Packet struct {
 	QP    int // the quantiser that it was made with
 }
 
-// Quality bounds what an encoder makes: Factor is x264's constant rate factor, Kbps the rate over time, BufferMS
+// Quality bounds what an encoder makes: Factor is the quantiser where the rate allows it, Kbps the rate over time, BufferMS
 // how much of it one frame may take at once.
 type Quality struct {
 	Factor   float64

@@ -67,20 +67,20 @@ func (e *x264) Encode(p *Picture, o FrameOptions) (Packet, error) {
 
 // frame says what is asked for: the kind of frame, the detail in it and the finest quantiser.
 func (e *x264) frame(p *Picture, o FrameOptions) (kind, float64, float64) {
-	fine := float64(o.QP)
-	switch {
-	case o.Key && o.QP <= 0:
-		fine = e.gov.rate.Quality - keyFiner
-	case o.QP <= 0:
-		fine = e.gov.rate.Quality
+	all, changed := float64(p.c.detail_all), float64(p.c.detail_changed)
+	fine, asked := e.gov.rate.Quality, o.QP > 0
+	if asked {
+		fine = float64(o.QP)
 	}
 	switch {
+	case o.Key && asked:
+		return keyframe, all, fine
 	case o.Key:
-		return keyframe, float64(p.c.detail_all), fine
-	case o.QP > 0 && p.c.detail_changed == 0:
-		return refinement, float64(p.c.detail_all), fine
+		return keyframe, all, fine - keyFiner
+	case asked && changed == 0:
+		return refinement, all, fine
 	}
-	return delta, float64(p.c.detail_changed), fine
+	return delta, changed, fine
 }
 
 func (e *x264) SetRate(r Rate) error {
