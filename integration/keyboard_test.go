@@ -148,19 +148,7 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 
 // An artist types letters of any script into GIMP's text tool, and GIMP has exactly that text.
 func TestTextWithAccentsInGIMP(t *testing.T) {
-	w := get(t)
-	s := w.session(t)
-	p := w.view(t, s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{Width: 1600, Height: 900})
-	eventually(t, 20*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	canvas, err := artist.NewImage(p, x)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p, x, canvas := get(t).newImage(t)
 	if err := p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"easel/integration/artist"
 	"easel/integration/browser"
+	"easel/integration/xclient"
 )
 
 // thickness counts the dark pixels of a column of the picture.
@@ -22,10 +23,9 @@ func thickness(img *image.RGBA, x int) int {
 	return n
 }
 
-// An artist's pressure is the product: a stroke pressed harder and harder gets thicker and thicker, on the X screen and in
-// the browser's own pixels.
-func TestPaintPressureTaper(t *testing.T) {
-	w := get(t)
+// newImage has a session with a new image in GIMP, one remote pixel to a pixel of the page, and says where its canvas lies.
+func (w *world) newImage(t *testing.T) (*browser.Page, *xclient.Screen, image.Rectangle) {
+	t.Helper()
 	s := w.session(t)
 	p := w.view(t, s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{Width: 1600, Height: 900})
 	eventually(t, 20*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
@@ -33,11 +33,18 @@ func TestPaintPressureTaper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer x.Close()
+	t.Cleanup(x.Close)
 	canvas, err := artist.NewImage(p, x)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p, x, canvas
+}
+
+// An artist's pressure is the product: a stroke pressed harder and harder gets thicker and thicker, on the X screen and in
+// the browser's own pixels.
+func TestPaintPressureTaper(t *testing.T) {
+	p, x, canvas := get(t).newImage(t)
 	// The paintbrush, with its size at 40 pixels or so whatever the profile says: P chooses it.
 	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
 		t.Fatal(err)
