@@ -8,7 +8,9 @@ if ! command -v protoc >/dev/null; then
   exit 1
 fi
 make tools
-PATH="$PWD/bin/tools:$PATH" protoc -I pkg/api \
-  --go_out=pkg/api --go_opt=paths=source_relative \
-  --connect-go_out=pkg/api --connect-go_opt=paths=source_relative \
-  easel/v1/node.proto
+export PATH="$PWD/bin/tools:$PATH"
+cd pkg/api
+protoc -I . \
+  --go_out=. --go_opt=paths=source_relative \
+  --connect-go_out=. --connect-go_opt=paths=source_relative \
+  easel/v1/*.proto

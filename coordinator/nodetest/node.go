@@ -25,6 +25,7 @@ import (
 
 // Node is one fake node.
 type Node struct {
+	easelv1connect.UnimplementedNodeServiceHandler
 	Name string
 	URL  string
 

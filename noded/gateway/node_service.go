@@ -9,13 +9,17 @@ import (
 	"connectrpc.com/connect"
 
 	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/api/easel/v1/easelv1connect"
 	"easel/pkg/identity"
 
 	"easel/noded/session"
 )
 
 // nodeService answers coordinators and the operator's command line.
-type nodeService struct{ sessions Sessions }
+type nodeService struct {
+	easelv1connect.UnimplementedNodeServiceHandler
+	sessions Sessions
+}
 
 // maxMessage bounds a NodeService request, in bytes.
 const maxMessage = 64 << 10

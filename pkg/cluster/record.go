@@ -37,6 +37,45 @@ type Meta struct {
 	URL     string `json:"u,omitempty"` // of a node: where browsers reach it, such as https://gpu1.example.org
 	API     string `json:"a,omitempty"` // of a node: base URL for coordinators; "" means URL
 	Version string `json:"v,omitempty"`
+	Place   Place  `json:"p,omitzero"`
+	Relay   string `json:"t,omitempty"` // of a node: host:port of its TURN server, "" when it has none
+	Trust   uint64 `json:"k,omitempty"` // version of the trust that the member has applied
+}
+
+// Place is where a member stands. Zone is a part of Region; coordinates are degrees, both zero when not known.
+type Place struct {
+	Region    string  `json:"r,omitempty"`
+	Zone      string  `json:"z,omitempty"`
+	Latitude  float32 `json:"y,omitempty"`
+	Longitude float32 `json:"x,omitempty"`
+}
+
+// Room is how many sessions of a class a node can hold and holds.
+type Room struct {
+	Class       string
+	Total, Used int
+}
+
+// Warm is how many sessions of a kind a node has ready to be claimed.
+type Warm struct {
+	Image string // "" means the node's default
+	Class string
+	Kind  string // "ready" or "desktop"
+	Count int
+}
+
+// Slice is how many GPU slices of a profile a node has.
+type Slice struct {
+	Profile     string
+	Total, Used int
+}
+
+// Load is what the node's host has and how busy it is.
+type Load struct {
+	CPUs        int     // that the host has
+	CPU         float32 // part of all of them that was busy of late, 0 to 1
+	MemoryTotal uint64  // bytes
+	MemoryFree  uint64  // bytes that new work could take
 }
 
 // Capacity is how much room a node has.
@@ -48,6 +87,10 @@ type Capacity struct {
 	Draining bool   // it takes no new session
 	Full     string // why it takes none, "" when it does
 	Images   []string
+	Classes  []Room
+	Warm     []Warm
+	Slices   []Slice
+	Load     Load
 	At       time.Time // by the node's clock, millisecond resolution
 }
 

@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Duty is what a node does for new sessions.
+type Duty int32
+
+const (
+	Duty_DUTY_UNSPECIFIED Duty = 0
+	Duty_DUTY_SERVING     Duty = 1
+	Duty_DUTY_CORDONED    Duty = 2 // takes no new sessions; those that it has go on
+	Duty_DUTY_DRAINING    Duty = 3 // as cordoned, and its sessions end at the deadline
+)
+
+// Enum value maps for Duty.
+var (
+	Duty_name = map[int32]string{
+		0: "DUTY_UNSPECIFIED",
+		1: "DUTY_SERVING",
+		2: "DUTY_CORDONED",
+		3: "DUTY_DRAINING",
+	}
+	Duty_value = map[string]int32{
+		"DUTY_UNSPECIFIED": 0,
+		"DUTY_SERVING":     1,
+		"DUTY_CORDONED":    2,
+		"DUTY_DRAINING":    3,
+	}
+)
+
+func (x Duty) Enum() *Duty {
+	p := new(Duty)
+	*p = x
+	return p
+}
+
+func (x Duty) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Duty) Descriptor() protoreflect.EnumDescriptor {
+	return file_easel_v1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (Duty) Type() protoreflect.EnumType {
+	return &file_easel_v1_node_proto_enumTypes[0]
+}
+
+func (x Duty) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Duty.Descriptor instead.
+func (Duty) EnumDescriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
 type State int32
 
 const (
@@ -75,11 +128,11 @@ func (x State) String() string {
 }
 
 func (State) Descriptor() protoreflect.EnumDescriptor {
-	return file_easel_v1_node_proto_enumTypes[0].Descriptor()
+	return file_easel_v1_node_proto_enumTypes[1].Descriptor()
 }
 
 func (State) Type() protoreflect.EnumType {
-	return &file_easel_v1_node_proto_enumTypes[0]
+	return &file_easel_v1_node_proto_enumTypes[1]
 }
 
 func (x State) Number() protoreflect.EnumNumber {
@@ -88,15 +141,21 @@ func (x State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use State.Descriptor instead.
 func (State) EnumDescriptor() ([]byte, []int) {
-	return file_easel_v1_node_proto_rawDescGZIP(), []int{0}
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{1}
 }
 
 type ReserveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`   // account name, [a-z0-9._-]{1,64}
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`     // idempotency key, chosen by the caller, 1..128 bytes; unique per user
-	Class         string                 `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"` // "none" until GPUs are handed out
-	Image         string                 `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"` // "" means the node's default image
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`   // account name, [a-z0-9._-]{1,64}
+	Key   string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`     // idempotency key, chosen by the caller, 1..128 bytes; unique per user
+	Class string                 `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"` // "none" until GPUs are handed out
+	Image string                 `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"` // "" means the node's default image
+	// intent names this placement: the same intent never makes a second session, even when the first has
+	// ended meanwhile. "" means that the caller is an operator on the node.
+	Intent string `protobuf:"bytes,5,opt,name=intent,proto3" json:"intent,omitempty"`
+	// not_after bounds how late the node may take the request: a delayed one makes no session that nobody
+	// waits for. Unset means no bound.
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +216,20 @@ func (x *ReserveRequest) GetImage() string {
 		return x.Image
 	}
 	return ""
+}
+
+func (x *ReserveRequest) GetIntent() string {
+	if x != nil {
+		return x.Intent
+	}
+	return ""
+}
+
+func (x *ReserveRequest) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
 }
 
 type ReserveResponse struct {
@@ -571,6 +644,9 @@ type Session struct {
 	Path             string                 `protobuf:"bytes,23,opt,name=path,proto3" json:"path,omitempty"`         // "direct", "relay" or "vnc"; "" when nobody is connected
 	Expires          *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=expires,proto3" json:"expires,omitempty"`   // when a detached session ends
 	Degraded         []string               `protobuf:"bytes,25,rep,name=degraded,proto3" json:"degraded,omitempty"` // every fallback in force, in words
+	Warmth           string                 `protobuf:"bytes,26,opt,name=warmth,proto3" json:"warmth,omitempty"`     // how it began: "cold", "desktop" or "ready"
+	Intent           string                 `protobuf:"bytes,27,opt,name=intent,proto3" json:"intent,omitempty"`     // of the placement that made it
+	Notice           string                 `protobuf:"bytes,28,opt,name=notice,proto3" json:"notice,omitempty"`     // what the artist is told now, such as that the node is drained; "" when nothing
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -780,6 +856,27 @@ func (x *Session) GetDegraded() []string {
 	return nil
 }
 
+func (x *Session) GetWarmth() string {
+	if x != nil {
+		return x.Warmth
+	}
+	return ""
+}
+
+func (x *Session) GetIntent() string {
+	if x != nil {
+		return x.Intent
+	}
+	return ""
+}
+
+func (x *Session) GetNotice() string {
+	if x != nil {
+		return x.Notice
+	}
+	return ""
+}
+
 type Pids struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Streamer      int32                  `protobuf:"varint,1,opt,name=streamer,proto3" json:"streamer,omitempty"`
@@ -894,6 +991,10 @@ type StatusResponse struct {
 	FullReason    string                 `protobuf:"bytes,6,opt,name=full_reason,json=fullReason,proto3" json:"full_reason,omitempty"` // "" when there is room
 	Degraded      []string               `protobuf:"bytes,7,rep,name=degraded,proto3" json:"degraded,omitempty"`
 	Images        []string               `protobuf:"bytes,8,rep,name=images,proto3" json:"images,omitempty"`
+	Duty          Duty                   `protobuf:"varint,9,opt,name=duty,proto3,enum=easel.v1.Duty" json:"duty,omitempty"`
+	DrainDeadline *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=drain_deadline,json=drainDeadline,proto3" json:"drain_deadline,omitempty"` // unset unless draining
+	Isolated      bool                   `protobuf:"varint,11,opt,name=isolated,proto3" json:"isolated,omitempty"`                               // no coordinator is in sight, so it takes no new session
+	Pool          []*PoolStatus          `protobuf:"bytes,12,rep,name=pool,proto3" json:"pool,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -984,16 +1085,359 @@ func (x *StatusResponse) GetImages() []string {
 	return nil
 }
 
+func (x *StatusResponse) GetDuty() Duty {
+	if x != nil {
+		return x.Duty
+	}
+	return Duty_DUTY_UNSPECIFIED
+}
+
+func (x *StatusResponse) GetDrainDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DrainDeadline
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetIsolated() bool {
+	if x != nil {
+		return x.Isolated
+	}
+	return false
+}
+
+func (x *StatusResponse) GetPool() []*PoolStatus {
+	if x != nil {
+		return x.Pool
+	}
+	return nil
+}
+
+type DrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Duty          Duty                   `protobuf:"varint,1,opt,name=duty,proto3,enum=easel.v1.Duty" json:"duty,omitempty"`
+	Deadline      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"` // of DUTY_DRAINING; unset means at once
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`     // shown to artists
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_easel_v1_node_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_node_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DrainRequest) GetDuty() Duty {
+	if x != nil {
+		return x.Duty
+	}
+	return Duty_DUTY_UNSPECIFIED
+}
+
+func (x *DrainRequest) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *DrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type DrainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      uint32                 `protobuf:"varint,1,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainResponse) Reset() {
+	*x = DrainResponse{}
+	mi := &file_easel_v1_node_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainResponse) ProtoMessage() {}
+
+func (x *DrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_node_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
+func (*DrainResponse) Descriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DrainResponse) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+// Pool is a wish for warm sessions of one image, class and kind.
+type Pool struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"` // "" means the node's default image
+	Class         string                 `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // "ready" (GIMP is up) or "desktop" (all but GIMP is up)
+	Want          uint32                 `protobuf:"varint,4,opt,name=want,proto3" json:"want,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pool) Reset() {
+	*x = Pool{}
+	mi := &file_easel_v1_node_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pool) ProtoMessage() {}
+
+func (x *Pool) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_node_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pool.ProtoReflect.Descriptor instead.
+func (*Pool) Descriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Pool) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *Pool) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Pool) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Pool) GetWant() uint32 {
+	if x != nil {
+		return x.Want
+	}
+	return 0
+}
+
+type PoolStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          *Pool                  `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Warm          uint32                 `protobuf:"varint,2,opt,name=warm,proto3" json:"warm,omitempty"` // ready to be claimed
+	Starting      uint32                 `protobuf:"varint,3,opt,name=starting,proto3" json:"starting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolStatus) Reset() {
+	*x = PoolStatus{}
+	mi := &file_easel_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolStatus) ProtoMessage() {}
+
+func (x *PoolStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolStatus.ProtoReflect.Descriptor instead.
+func (*PoolStatus) Descriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PoolStatus) GetPool() *Pool {
+	if x != nil {
+		return x.Pool
+	}
+	return nil
+}
+
+func (x *PoolStatus) GetWarm() uint32 {
+	if x != nil {
+		return x.Warm
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetStarting() uint32 {
+	if x != nil {
+		return x.Starting
+	}
+	return 0
+}
+
+type SetPoolRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pools         []*Pool                `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPoolRequest) Reset() {
+	*x = SetPoolRequest{}
+	mi := &file_easel_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPoolRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPoolRequest) ProtoMessage() {}
+
+func (x *SetPoolRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPoolRequest.ProtoReflect.Descriptor instead.
+func (*SetPoolRequest) Descriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SetPoolRequest) GetPools() []*Pool {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+type SetPoolResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPoolResponse) Reset() {
+	*x = SetPoolResponse{}
+	mi := &file_easel_v1_node_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPoolResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPoolResponse) ProtoMessage() {}
+
+func (x *SetPoolResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_node_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPoolResponse.ProtoReflect.Descriptor instead.
+func (*SetPoolResponse) Descriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{18}
+}
+
 var File_easel_v1_node_proto protoreflect.FileDescriptor
 
 const file_easel_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x13easel/v1/node.proto\x12\beasel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n" +
+	"\x13easel/v1/node.proto\x12\beasel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n" +
 	"\x0eReserveRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
 	"\x05class\x18\x03 \x01(\tR\x05class\x12\x14\n" +
-	"\x05image\x18\x04 \x01(\tR\x05image\"X\n" +
+	"\x05image\x18\x04 \x01(\tR\x05image\x12\x16\n" +
+	"\x06intent\x18\x05 \x01(\tR\x06intent\x127\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"X\n" +
 	"\x0fReserveResponse\x12+\n" +
 	"\asession\x18\x01 \x01(\v2\x11.easel.v1.SessionR\asession\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\"\x1c\n" +
@@ -1014,7 +1458,7 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\v2\x11.easel.v1.SessionR\asession\"^\n" +
 	"\tStateTime\x12%\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x0f.easel.v1.StateR\x05state\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xe8\x05\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb0\x06\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x10\n" +
@@ -1041,13 +1485,16 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\aviewers\x18\x16 \x01(\rR\aviewers\x12\x12\n" +
 	"\x04path\x18\x17 \x01(\tR\x04path\x124\n" +
 	"\aexpires\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x1a\n" +
-	"\bdegraded\x18\x19 \x03(\tR\bdegraded\"X\n" +
+	"\bdegraded\x18\x19 \x03(\tR\bdegraded\x12\x16\n" +
+	"\x06warmth\x18\x1a \x01(\tR\x06warmth\x12\x16\n" +
+	"\x06intent\x18\x1b \x01(\tR\x06intent\x12\x16\n" +
+	"\x06notice\x18\x1c \x01(\tR\x06notice\"X\n" +
 	"\x04Pids\x12\x1a\n" +
 	"\bstreamer\x18\x01 \x01(\x05R\bstreamer\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\x05R\x04init\x12\f\n" +
 	"\x01x\x18\x03 \x01(\x05R\x01x\x12\x12\n" +
 	"\x04gimp\x18\x04 \x01(\x05R\x04gimp\"\x0f\n" +
-	"\rStatusRequest\"\xdf\x01\n" +
+	"\rStatusRequest\"\x8c\x03\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -1057,7 +1504,36 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\vfull_reason\x18\x06 \x01(\tR\n" +
 	"fullReason\x12\x1a\n" +
 	"\bdegraded\x18\a \x03(\tR\bdegraded\x12\x16\n" +
-	"\x06images\x18\b \x03(\tR\x06images*\xb9\x01\n" +
+	"\x06images\x18\b \x03(\tR\x06images\x12\"\n" +
+	"\x04duty\x18\t \x01(\x0e2\x0e.easel.v1.DutyR\x04duty\x12A\n" +
+	"\x0edrain_deadline\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\rdrainDeadline\x12\x1a\n" +
+	"\bisolated\x18\v \x01(\bR\bisolated\x12(\n" +
+	"\x04pool\x18\f \x03(\v2\x14.easel.v1.PoolStatusR\x04pool\"\x82\x01\n" +
+	"\fDrainRequest\x12\"\n" +
+	"\x04duty\x18\x01 \x01(\x0e2\x0e.easel.v1.DutyR\x04duty\x126\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"+\n" +
+	"\rDrainResponse\x12\x1a\n" +
+	"\bsessions\x18\x01 \x01(\rR\bsessions\"Z\n" +
+	"\x04Pool\x12\x14\n" +
+	"\x05image\x18\x01 \x01(\tR\x05image\x12\x14\n" +
+	"\x05class\x18\x02 \x01(\tR\x05class\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04want\x18\x04 \x01(\rR\x04want\"`\n" +
+	"\n" +
+	"PoolStatus\x12\"\n" +
+	"\x04pool\x18\x01 \x01(\v2\x0e.easel.v1.PoolR\x04pool\x12\x12\n" +
+	"\x04warm\x18\x02 \x01(\rR\x04warm\x12\x1a\n" +
+	"\bstarting\x18\x03 \x01(\rR\bstarting\"6\n" +
+	"\x0eSetPoolRequest\x12$\n" +
+	"\x05pools\x18\x01 \x03(\v2\x0e.easel.v1.PoolR\x05pools\"\x11\n" +
+	"\x0fSetPoolResponse*T\n" +
+	"\x04Duty\x12\x14\n" +
+	"\x10DUTY_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fDUTY_SERVING\x10\x01\x12\x11\n" +
+	"\rDUTY_CORDONED\x10\x02\x12\x11\n" +
+	"\rDUTY_DRAINING\x10\x03*\xb9\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_RESERVED\x10\x01\x12\x12\n" +
@@ -1067,13 +1543,15 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\x0eSTATE_DETACHED\x10\x05\x12\x12\n" +
 	"\x0eSTATE_STOPPING\x10\x06\x12\x11\n" +
 	"\rSTATE_STOPPED\x10\a\x12\x10\n" +
-	"\fSTATE_FAILED\x10\b2\xac\x02\n" +
+	"\fSTATE_FAILED\x10\b2\xa6\x03\n" +
 	"\vNodeService\x12>\n" +
 	"\aReserve\x12\x18.easel.v1.ReserveRequest\x1a\x19.easel.v1.ReserveResponse\x122\n" +
 	"\x03Get\x12\x14.easel.v1.GetRequest\x1a\x15.easel.v1.GetResponse\x125\n" +
 	"\x04List\x12\x15.easel.v1.ListRequest\x1a\x16.easel.v1.ListResponse\x125\n" +
 	"\x04Stop\x12\x15.easel.v1.StopRequest\x1a\x16.easel.v1.StopResponse\x12;\n" +
-	"\x06Status\x12\x17.easel.v1.StatusRequest\x1a\x18.easel.v1.StatusResponseB Z\x1eeasel/pkg/api/easel/v1;easelv1b\x06proto3"
+	"\x06Status\x12\x17.easel.v1.StatusRequest\x1a\x18.easel.v1.StatusResponse\x128\n" +
+	"\x05Drain\x12\x16.easel.v1.DrainRequest\x1a\x17.easel.v1.DrainResponse\x12>\n" +
+	"\aSetPool\x12\x18.easel.v1.SetPoolRequest\x1a\x19.easel.v1.SetPoolResponseB Z\x1eeasel/pkg/api/easel/v1;easelv1b\x06proto3"
 
 var (
 	file_easel_v1_node_proto_rawDescOnce sync.Once
@@ -1087,52 +1565,71 @@ func file_easel_v1_node_proto_rawDescGZIP() []byte {
 	return file_easel_v1_node_proto_rawDescData
 }
 
-var file_easel_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_easel_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_easel_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_easel_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_easel_v1_node_proto_goTypes = []any{
-	(State)(0),                    // 0: easel.v1.State
-	(*ReserveRequest)(nil),        // 1: easel.v1.ReserveRequest
-	(*ReserveResponse)(nil),       // 2: easel.v1.ReserveResponse
-	(*GetRequest)(nil),            // 3: easel.v1.GetRequest
-	(*GetResponse)(nil),           // 4: easel.v1.GetResponse
-	(*ListRequest)(nil),           // 5: easel.v1.ListRequest
-	(*ListResponse)(nil),          // 6: easel.v1.ListResponse
-	(*StopRequest)(nil),           // 7: easel.v1.StopRequest
-	(*StopResponse)(nil),          // 8: easel.v1.StopResponse
-	(*StateTime)(nil),             // 9: easel.v1.StateTime
-	(*Session)(nil),               // 10: easel.v1.Session
-	(*Pids)(nil),                  // 11: easel.v1.Pids
-	(*StatusRequest)(nil),         // 12: easel.v1.StatusRequest
-	(*StatusResponse)(nil),        // 13: easel.v1.StatusResponse
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(Duty)(0),                     // 0: easel.v1.Duty
+	(State)(0),                    // 1: easel.v1.State
+	(*ReserveRequest)(nil),        // 2: easel.v1.ReserveRequest
+	(*ReserveResponse)(nil),       // 3: easel.v1.ReserveResponse
+	(*GetRequest)(nil),            // 4: easel.v1.GetRequest
+	(*GetResponse)(nil),           // 5: easel.v1.GetResponse
+	(*ListRequest)(nil),           // 6: easel.v1.ListRequest
+	(*ListResponse)(nil),          // 7: easel.v1.ListResponse
+	(*StopRequest)(nil),           // 8: easel.v1.StopRequest
+	(*StopResponse)(nil),          // 9: easel.v1.StopResponse
+	(*StateTime)(nil),             // 10: easel.v1.StateTime
+	(*Session)(nil),               // 11: easel.v1.Session
+	(*Pids)(nil),                  // 12: easel.v1.Pids
+	(*StatusRequest)(nil),         // 13: easel.v1.StatusRequest
+	(*StatusResponse)(nil),        // 14: easel.v1.StatusResponse
+	(*DrainRequest)(nil),          // 15: easel.v1.DrainRequest
+	(*DrainResponse)(nil),         // 16: easel.v1.DrainResponse
+	(*Pool)(nil),                  // 17: easel.v1.Pool
+	(*PoolStatus)(nil),            // 18: easel.v1.PoolStatus
+	(*SetPoolRequest)(nil),        // 19: easel.v1.SetPoolRequest
+	(*SetPoolResponse)(nil),       // 20: easel.v1.SetPoolResponse
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_easel_v1_node_proto_depIdxs = []int32{
-	10, // 0: easel.v1.ReserveResponse.session:type_name -> easel.v1.Session
-	10, // 1: easel.v1.GetResponse.session:type_name -> easel.v1.Session
-	10, // 2: easel.v1.ListResponse.sessions:type_name -> easel.v1.Session
-	10, // 3: easel.v1.StopResponse.session:type_name -> easel.v1.Session
-	0,  // 4: easel.v1.StateTime.state:type_name -> easel.v1.State
-	14, // 5: easel.v1.StateTime.at:type_name -> google.protobuf.Timestamp
-	0,  // 6: easel.v1.Session.state:type_name -> easel.v1.State
-	14, // 7: easel.v1.Session.created:type_name -> google.protobuf.Timestamp
-	9,  // 8: easel.v1.Session.times:type_name -> easel.v1.StateTime
-	11, // 9: easel.v1.Session.pids:type_name -> easel.v1.Pids
-	14, // 10: easel.v1.Session.expires:type_name -> google.protobuf.Timestamp
-	1,  // 11: easel.v1.NodeService.Reserve:input_type -> easel.v1.ReserveRequest
-	3,  // 12: easel.v1.NodeService.Get:input_type -> easel.v1.GetRequest
-	5,  // 13: easel.v1.NodeService.List:input_type -> easel.v1.ListRequest
-	7,  // 14: easel.v1.NodeService.Stop:input_type -> easel.v1.StopRequest
-	12, // 15: easel.v1.NodeService.Status:input_type -> easel.v1.StatusRequest
-	2,  // 16: easel.v1.NodeService.Reserve:output_type -> easel.v1.ReserveResponse
-	4,  // 17: easel.v1.NodeService.Get:output_type -> easel.v1.GetResponse
-	6,  // 18: easel.v1.NodeService.List:output_type -> easel.v1.ListResponse
-	8,  // 19: easel.v1.NodeService.Stop:output_type -> easel.v1.StopResponse
-	13, // 20: easel.v1.NodeService.Status:output_type -> easel.v1.StatusResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	21, // 0: easel.v1.ReserveRequest.not_after:type_name -> google.protobuf.Timestamp
+	11, // 1: easel.v1.ReserveResponse.session:type_name -> easel.v1.Session
+	11, // 2: easel.v1.GetResponse.session:type_name -> easel.v1.Session
+	11, // 3: easel.v1.ListResponse.sessions:type_name -> easel.v1.Session
+	11, // 4: easel.v1.StopResponse.session:type_name -> easel.v1.Session
+	1,  // 5: easel.v1.StateTime.state:type_name -> easel.v1.State
+	21, // 6: easel.v1.StateTime.at:type_name -> google.protobuf.Timestamp
+	1,  // 7: easel.v1.Session.state:type_name -> easel.v1.State
+	21, // 8: easel.v1.Session.created:type_name -> google.protobuf.Timestamp
+	10, // 9: easel.v1.Session.times:type_name -> easel.v1.StateTime
+	12, // 10: easel.v1.Session.pids:type_name -> easel.v1.Pids
+	21, // 11: easel.v1.Session.expires:type_name -> google.protobuf.Timestamp
+	0,  // 12: easel.v1.StatusResponse.duty:type_name -> easel.v1.Duty
+	21, // 13: easel.v1.StatusResponse.drain_deadline:type_name -> google.protobuf.Timestamp
+	18, // 14: easel.v1.StatusResponse.pool:type_name -> easel.v1.PoolStatus
+	0,  // 15: easel.v1.DrainRequest.duty:type_name -> easel.v1.Duty
+	21, // 16: easel.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
+	17, // 17: easel.v1.PoolStatus.pool:type_name -> easel.v1.Pool
+	17, // 18: easel.v1.SetPoolRequest.pools:type_name -> easel.v1.Pool
+	2,  // 19: easel.v1.NodeService.Reserve:input_type -> easel.v1.ReserveRequest
+	4,  // 20: easel.v1.NodeService.Get:input_type -> easel.v1.GetRequest
+	6,  // 21: easel.v1.NodeService.List:input_type -> easel.v1.ListRequest
+	8,  // 22: easel.v1.NodeService.Stop:input_type -> easel.v1.StopRequest
+	13, // 23: easel.v1.NodeService.Status:input_type -> easel.v1.StatusRequest
+	15, // 24: easel.v1.NodeService.Drain:input_type -> easel.v1.DrainRequest
+	19, // 25: easel.v1.NodeService.SetPool:input_type -> easel.v1.SetPoolRequest
+	3,  // 26: easel.v1.NodeService.Reserve:output_type -> easel.v1.ReserveResponse
+	5,  // 27: easel.v1.NodeService.Get:output_type -> easel.v1.GetResponse
+	7,  // 28: easel.v1.NodeService.List:output_type -> easel.v1.ListResponse
+	9,  // 29: easel.v1.NodeService.Stop:output_type -> easel.v1.StopResponse
+	14, // 30: easel.v1.NodeService.Status:output_type -> easel.v1.StatusResponse
+	16, // 31: easel.v1.NodeService.Drain:output_type -> easel.v1.DrainResponse
+	20, // 32: easel.v1.NodeService.SetPool:output_type -> easel.v1.SetPoolResponse
+	26, // [26:33] is the sub-list for method output_type
+	19, // [19:26] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_easel_v1_node_proto_init() }
@@ -1145,8 +1642,8 @@ func file_easel_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_easel_v1_node_proto_rawDesc), len(file_easel_v1_node_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   13,
+			NumEnums:      2,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

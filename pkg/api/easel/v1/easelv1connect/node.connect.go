@@ -45,6 +45,10 @@ const (
 	NodeServiceStopProcedure = "/easel.v1.NodeService/Stop"
 	// NodeServiceStatusProcedure is the fully-qualified name of the NodeService's Status RPC.
 	NodeServiceStatusProcedure = "/easel.v1.NodeService/Status"
+	// NodeServiceDrainProcedure is the fully-qualified name of the NodeService's Drain RPC.
+	NodeServiceDrainProcedure = "/easel.v1.NodeService/Drain"
+	// NodeServiceSetPoolProcedure is the fully-qualified name of the NodeService's SetPool RPC.
+	NodeServiceSetPoolProcedure = "/easel.v1.NodeService/SetPool"
 )
 
 // NodeServiceClient is a client for the easel.v1.NodeService service.
@@ -56,6 +60,11 @@ type NodeServiceClient interface {
 	// Stop asks for the end of a session; it returns at once, the reconciler does the work.
 	Stop(context.Context, *connect.Request[v1.StopRequest]) (*connect.Response[v1.StopResponse], error)
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
+	// Drain sets whether the node takes new sessions, and what becomes of those that it has. The node keeps
+	// it across restarts.
+	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
+	// SetPool says how many warm sessions the node keeps; it replaces what was said before.
+	SetPool(context.Context, *connect.Request[v1.SetPoolRequest]) (*connect.Response[v1.SetPoolResponse], error)
 }
 
 // NewNodeServiceClient constructs a client for the easel.v1.NodeService service. By default, it
@@ -99,6 +108,18 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("Status")),
 			connect.WithClientOptions(opts...),
 		),
+		drain: connect.NewClient[v1.DrainRequest, v1.DrainResponse](
+			httpClient,
+			baseURL+NodeServiceDrainProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Drain")),
+			connect.WithClientOptions(opts...),
+		),
+		setPool: connect.NewClient[v1.SetPoolRequest, v1.SetPoolResponse](
+			httpClient,
+			baseURL+NodeServiceSetPoolProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("SetPool")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -109,6 +130,8 @@ type nodeServiceClient struct {
 	list    *connect.Client[v1.ListRequest, v1.ListResponse]
 	stop    *connect.Client[v1.StopRequest, v1.StopResponse]
 	status  *connect.Client[v1.StatusRequest, v1.StatusResponse]
+	drain   *connect.Client[v1.DrainRequest, v1.DrainResponse]
+	setPool *connect.Client[v1.SetPoolRequest, v1.SetPoolResponse]
 }
 
 // Reserve calls easel.v1.NodeService.Reserve.
@@ -136,6 +159,16 @@ func (c *nodeServiceClient) Status(ctx context.Context, req *connect.Request[v1.
 	return c.status.CallUnary(ctx, req)
 }
 
+// Drain calls easel.v1.NodeService.Drain.
+func (c *nodeServiceClient) Drain(ctx context.Context, req *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error) {
+	return c.drain.CallUnary(ctx, req)
+}
+
+// SetPool calls easel.v1.NodeService.SetPool.
+func (c *nodeServiceClient) SetPool(ctx context.Context, req *connect.Request[v1.SetPoolRequest]) (*connect.Response[v1.SetPoolResponse], error) {
+	return c.setPool.CallUnary(ctx, req)
+}
+
 // NodeServiceHandler is an implementation of the easel.v1.NodeService service.
 type NodeServiceHandler interface {
 	// Reserve makes the session of (user, key), or returns the one that is there already.
@@ -145,6 +178,11 @@ type NodeServiceHandler interface {
 	// Stop asks for the end of a session; it returns at once, the reconciler does the work.
 	Stop(context.Context, *connect.Request[v1.StopRequest]) (*connect.Response[v1.StopResponse], error)
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
+	// Drain sets whether the node takes new sessions, and what becomes of those that it has. The node keeps
+	// it across restarts.
+	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
+	// SetPool says how many warm sessions the node keeps; it replaces what was said before.
+	SetPool(context.Context, *connect.Request[v1.SetPoolRequest]) (*connect.Response[v1.SetPoolResponse], error)
 }
 
 // NewNodeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -184,6 +222,18 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("Status")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceDrainHandler := connect.NewUnaryHandler(
+		NodeServiceDrainProcedure,
+		svc.Drain,
+		connect.WithSchema(nodeServiceMethods.ByName("Drain")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeServiceSetPoolHandler := connect.NewUnaryHandler(
+		NodeServiceSetPoolProcedure,
+		svc.SetPool,
+		connect.WithSchema(nodeServiceMethods.ByName("SetPool")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/easel.v1.NodeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case NodeServiceReserveProcedure:
@@ -196,6 +246,10 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceStopHandler.ServeHTTP(w, r)
 		case NodeServiceStatusProcedure:
 			nodeServiceStatusHandler.ServeHTTP(w, r)
+		case NodeServiceDrainProcedure:
+			nodeServiceDrainHandler.ServeHTTP(w, r)
+		case NodeServiceSetPoolProcedure:
+			nodeServiceSetPoolHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -223,4 +277,12 @@ func (UnimplementedNodeServiceHandler) Stop(context.Context, *connect.Request[v1
 
 func (UnimplementedNodeServiceHandler) Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("easel.v1.NodeService.Status is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("easel.v1.NodeService.Drain is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) SetPool(context.Context, *connect.Request[v1.SetPoolRequest]) (*connect.Response[v1.SetPoolResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("easel.v1.NodeService.SetPool is not implemented"))
 }
