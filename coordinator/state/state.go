@@ -3,6 +3,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type Tx interface {
 	Delete(bucket, key string)
 	// Each visits the keys of a bucket in order until visit returns an error, which it returns.
 	Each(bucket string, visit func(key string, value []byte) error) error
+	// EachPrefix is Each for the keys that begin with prefix alone.
+	EachPrefix(bucket, prefix string, visit func(key string, value []byte) error) error
 }
 
 // Store is the state of this coordinator. Its methods are safe for concurrent use.
@@ -126,11 +129,21 @@ func (t *transaction) Delete(bucket, key string) {
 }
 
 func (t *transaction) Each(bucket string, visit func(key string, value []byte) error) error {
+	return t.EachPrefix(bucket, "", visit)
+}
+
+func (t *transaction) EachPrefix(bucket, prefix string, visit func(key string, value []byte) error) error {
 	b := t.tx.Bucket([]byte(bucket))
 	if b == nil {
 		return nil
 	}
-	return b.ForEach(func(k, v []byte) error { return visit(string(k), clone(v)) })
+	c := b.Cursor()
+	for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
+		if err := visit(string(k), clone(v)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clone keeps nil apart from empty.
