@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"easel/coordinator/auth"
+	"easel/coordinator/state"
 	"easel/pkg/problem"
 	"easel/pkg/safesocket"
 )
@@ -31,6 +32,9 @@ const (
 	RevokeToken   = "token.revoke"
 	CreateLink    = "link.create"
 )
+
+// lockPatience is how long a command waits for another one to let go of the database.
+const lockPatience = 2 * time.Second
 
 // maxMessage bounds a request and an answer, in bytes.
 const maxMessage = 1 << 20
@@ -83,30 +87,30 @@ func Do(ctx context.Context, store *auth.Store, sessions Sessions, req Request) 
 		all, err := store.Accounts()
 		return Answer{Accounts: all}, err
 	case CreateToken:
-		secret, token, err := store.NewToken(req.User, req.Name)
+		secret, token, err := store.NewToken(ctx, req.User, req.Name)
 		return Answer{User: req.User, Secret: secret, ID: token.ID}, err
 	case ListTokens:
 		all, err := store.Tokens(req.User)
 		return Answer{Tokens: all}, err
 	case RevokeToken:
-		return Answer{ID: req.ID}, store.RevokeToken(req.ID)
+		return Answer{ID: req.ID}, store.RevokeToken(ctx, req.ID)
 	case CreateLink:
-		return link(store, req.User)
+		return link(ctx, store, req.User)
 	}
 	return Answer{}, fmt.Errorf("operation %q: %w: this coordinator does not know it; are daemon and command of one version?", req.Op, auth.ErrInvalid)
 }
 
-func link(store *auth.Store, user string) (Answer, error) {
+func link(ctx context.Context, store *auth.Store, user string) (Answer, error) {
 	if user != "" {
-		code, err := store.NewLink(user)
+		code, err := store.NewLink(ctx, user)
 		return Answer{User: user, Secret: code}, err
 	}
-	code, account, err := store.FirstLink()
+	code, account, err := store.FirstLink(ctx)
 	return Answer{User: account.Name, Secret: code}, err
 }
 
 func remove(ctx context.Context, store *auth.Store, sessions Sessions, user string) (Answer, error) {
-	if err := store.RemoveAccount(user); err != nil || sessions == nil {
+	if err := store.RemoveAccount(ctx, user); err != nil || sessions == nil {
 		return Answer{User: user}, err
 	}
 	ended, err := sessions.EndAll(ctx, user)
@@ -197,13 +201,16 @@ func Run(ctx context.Context, socket, database string, req Request) (Answer, err
 	if !errors.Is(err, ErrNotRunning) {
 		return answer, err
 	}
-	store, err := auth.Open(database, auth.Options{})
-	if errors.Is(err, auth.ErrLocked) {
+	db, err := state.Open(database, lockPatience)
+	if errors.Is(err, state.ErrLocked) {
 		return Answer{}, fmt.Errorf("%w, yet nothing answers on %s; wait for the coordinator to start, or restart it", err, socket)
 	}
 	if err != nil {
 		return Answer{}, err
 	}
-	answer, err = Do(ctx, store, nil, req)
-	return answer, errors.Join(err, store.Close())
+	store, err := auth.New(db, auth.Options{})
+	if err == nil {
+		answer, err = Do(ctx, store, nil, req)
+	}
+	return answer, errors.Join(err, db.Close())
 }

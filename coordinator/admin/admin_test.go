@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"easel/coordinator/auth"
+	"easel/coordinator/state"
 )
 
 const password = "correct horse battery"
@@ -36,7 +37,11 @@ func daemon(t *testing.T) (socket, database string, sessions *ender, log *bytes.
 	t.Helper()
 	dir := t.TempDir()
 	socket, database, sessions, log = filepath.Join(dir, "coordinator.sock"), filepath.Join(dir, "accounts.db"), &ender{}, &bytes.Buffer{}
-	store, err := auth.Open(database, auth.Options{Params: auth.Params{Time: 1, Memory: 64, Threads: 1}})
+	db, err := state.Open(database, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := auth.New(db, auth.Options{Params: auth.Params{Time: 1, Memory: 64, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +59,7 @@ func daemon(t *testing.T) (socket, database string, sessions *ender, log *bytes.
 	t.Cleanup(func() {
 		_ = server.Close()
 		wg.Wait()
-		_ = store.Close()
+		_ = db.Close()
 	})
 	return socket, database, sessions, log
 }
@@ -181,7 +186,7 @@ func TestSocketOfAKilledDaemon(t *testing.T) {
 func TestLockedDatabaseWithoutADaemonSaysSo(t *testing.T) {
 	_, database, _, _ := daemon(t)
 	_, err := Run(t.Context(), filepath.Join(t.TempDir(), "wrong.sock"), database, Request{Op: ListAccounts})
-	if !errors.Is(err, auth.ErrLocked) || !strings.Contains(err.Error(), "wrong.sock") {
+	if !errors.Is(err, state.ErrLocked) || !strings.Contains(err.Error(), "wrong.sock") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -154,7 +154,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Guard.SignIn(w, account.Name); err != nil {
+	if err := a.Guard.SignIn(r.Context(), w, account.Name); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, Me{User: account.Name, Role: account.Role})
@@ -189,7 +189,7 @@ func (a *API) signOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Guard.SignOut(w, who); err != nil {
+	if err := a.Guard.SignOut(r.Context(), w, who); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

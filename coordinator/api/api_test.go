@@ -24,6 +24,7 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
 	"easel/coordinator/placement"
+	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
@@ -53,16 +54,20 @@ func start(t *testing.T, nodes ...string) *front {
 	for _, name := range nodes {
 		f.nodes = append(f.nodes, nodetest.Start(t, name, signer.Public()))
 	}
-	f.store, err = auth.Open(filepath.Join(t.TempDir(), "accounts.db"), auth.Options{Params: auth.Params{Time: 1, Memory: 64, Threads: 1}})
+	db, err := state.Open(filepath.Join(t.TempDir(), "coordinator.db"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.store.Close() })
+	t.Cleanup(func() { _ = db.Close() })
+	f.store, err = auth.New(db, auth.Options{Params: auth.Params{Time: 1, Memory: 64, Threads: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, role := range map[string]string{"ada": auth.RoleUser, "bob": auth.RoleUser, "root": auth.RoleAdmin} {
 		if _, err := f.store.AddAccount(t.Context(), name, role, password); err != nil {
 			t.Fatal(err)
 		}
-		if f.tokens[name], _, err = f.store.NewToken(name, "test"); err != nil {
+		if f.tokens[name], _, err = f.store.NewToken(t.Context(), name, "test"); err != nil {
 			t.Fatal(err)
 		}
 	}

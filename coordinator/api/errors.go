@@ -12,6 +12,7 @@ import (
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
 	"easel/coordinator/placement"
+	"easel/coordinator/state"
 	"easel/pkg/problem"
 )
 
@@ -58,6 +59,8 @@ func Explain(err error) (p problem.Problem, retryAfter int) {
 		if len(none.Reasons) == 0 {
 			retryAfter = 2 // a node that restarts is back soon
 		}
+	case errors.Is(err, state.ErrUnavailable):
+		p.Status, retryAfter = http.StatusServiceUnavailable, 2
 	case errors.Is(err, directory.ErrUnreachable):
 		p.Status, retryAfter = http.StatusServiceUnavailable, 2
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -2,13 +2,14 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"time"
 
-	"go.etcd.io/bbolt"
+	"easel/coordinator/state"
 )
 
 // Roles of an account.
@@ -52,12 +53,11 @@ func (s *Store) AddAccount(ctx context.Context, name, role, password string) (Ac
 			return Account{}, fmt.Errorf("add account %q: %w", name, err)
 		}
 	}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketAccounts)
-		if b.Get([]byte(name)) != nil {
+	err := s.db.Update(ctx, func(tx state.Tx) error {
+		if tx.Get(bucketAccounts, name) != nil {
 			return ErrExists
 		}
-		return put(b, []byte(name), rec)
+		return put(tx, bucketAccounts, name, rec)
 	})
 	if err != nil {
 		return Account{}, fmt.Errorf("add account %q: %w", name, err)
@@ -78,21 +78,25 @@ func checkAccount(name, role string) error {
 // Accounts returns every account, sorted by name.
 func (s *Store) Accounts() ([]Account, error) {
 	var all []Account
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketAccounts)
-		return b.ForEach(func(k, _ []byte) error {
-			rec, _, err := get[accountRecord](b, k)
-			if err != nil {
-				return fmt.Errorf("account %q: %w", k, err)
-			}
-			all = append(all, rec.account(string(k)))
-			return nil
-		})
+	err := s.db.View(func(tx state.Tx) error {
+		all = nil
+		return eachAccount(tx, func(name string, rec accountRecord) { all = append(all, rec.account(name)) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
 	return all, nil
+}
+
+func eachAccount(tx state.Tx, visit func(name string, rec accountRecord)) error {
+	return tx.Each(bucketAccounts, func(name string, value []byte) error {
+		var rec accountRecord
+		if err := json.Unmarshal(value, &rec); err != nil {
+			return fmt.Errorf("account %q: its record is damaged: %w", name, err)
+		}
+		visit(name, rec)
+		return nil
+	})
 }
 
 // Account returns one account, or ErrNoAccount.
@@ -106,7 +110,7 @@ func (s *Store) Account(name string) (Account, error) {
 
 func (s *Store) accountRecord(name string) (accountRecord, error) {
 	var rec accountRecord
-	err := s.db.View(func(tx *bbolt.Tx) error {
+	err := s.db.View(func(tx state.Tx) error {
 		var err error
 		rec, err = accountIn(tx, name)
 		return err
@@ -114,8 +118,8 @@ func (s *Store) accountRecord(name string) (accountRecord, error) {
 	return rec, err
 }
 
-func accountIn(tx *bbolt.Tx, name string) (accountRecord, error) {
-	rec, ok, err := get[accountRecord](tx.Bucket(bucketAccounts), []byte(name))
+func accountIn(tx state.Tx, name string) (accountRecord, error) {
+	rec, ok, err := get[accountRecord](tx, bucketAccounts, name)
 	if err == nil && !ok {
 		err = ErrNoAccount
 	}
@@ -135,13 +139,13 @@ func (s *Store) SetPassword(ctx context.Context, name, password, keep string) er
 	if err != nil {
 		return fmt.Errorf("set the password of %q: %w", name, err)
 	}
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.db.Update(ctx, func(tx state.Tx) error {
 		rec, err := accountIn(tx, name)
 		if err != nil {
 			return err
 		}
 		rec.Hash = hash
-		if err := put(tx.Bucket(bucketAccounts), []byte(name), rec); err != nil {
+		if err := put(tx, bucketAccounts, name, rec); err != nil {
 			return err
 		}
 		return forget(tx, name, digest(keep), bucketBrowsers, bucketLinks)
@@ -149,8 +153,8 @@ func (s *Store) SetPassword(ctx context.Context, name, password, keep string) er
 }
 
 // RemoveAccount deletes an account with its sign-ins, links and API tokens. The last administrator stays.
-func (s *Store) RemoveAccount(name string) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+func (s *Store) RemoveAccount(ctx context.Context, name string) error {
+	return s.db.Update(ctx, func(tx state.Tx) error {
 		rec, err := accountIn(tx, name)
 		if err != nil {
 			return err
@@ -164,36 +168,31 @@ func (s *Store) RemoveAccount(name string) error {
 				return fmt.Errorf("remove account %q: %w", name, ErrLastAdmin)
 			}
 		}
-		if err := tx.Bucket(bucketAccounts).Delete([]byte(name)); err != nil {
-			return err
-		}
-		return forget(tx, name, nil, bucketBrowsers, bucketLinks, bucketTokens)
+		tx.Delete(bucketAccounts, name)
+		return forget(tx, name, "", bucketBrowsers, bucketLinks, bucketTokens)
 	})
 }
 
-func otherAdmins(tx *bbolt.Tx, name string) (int, error) {
-	b, n := tx.Bucket(bucketAccounts), 0
-	err := b.ForEach(func(k, _ []byte) error {
-		rec, _, err := get[accountRecord](b, k)
-		if err == nil && rec.Role == RoleAdmin && string(k) != name {
+func otherAdmins(tx state.Tx, name string) (int, error) {
+	n := 0
+	err := eachAccount(tx, func(other string, rec accountRecord) {
+		if rec.Role == RoleAdmin && other != name {
 			n++
 		}
-		return err
 	})
 	return n, err
 }
 
 // forget removes the records of a user from buckets of hashed secrets, except the one under the key keep.
-func forget(tx *bbolt.Tx, user string, keep []byte, buckets ...[]byte) error {
-	for _, name := range buckets {
-		b := tx.Bucket(name)
-		kept := append([]byte(nil), b.Get(keep)...)
-		if err := removeIf(b, func(r expiring) bool { return r.User == user }); err != nil {
+func forget(tx state.Tx, user, keep string, buckets ...string) error {
+	for _, bucket := range buckets {
+		keys, err := keysOf(tx, bucket, func(r expiring) bool { return r.User == user })
+		if err != nil {
 			return err
 		}
-		if len(kept) > 0 {
-			if err := b.Put(keep, kept); err != nil {
-				return err
+		for _, key := range keys {
+			if key != keep {
+				tx.Delete(bucket, key)
 			}
 		}
 	}
@@ -209,6 +208,9 @@ func (s *Store) CheckPassword(ctx context.Context, name, password, address strin
 		name = "-" // no account has this name, and the limiter needs no long or odd ones
 	}
 	if err := s.limits.attempt(name, address, s.now()); err != nil {
+		return Account{}, err
+	}
+	if err := s.catchUp(ctx); err != nil {
 		return Account{}, err
 	}
 	rec, err := s.accountRecord(name)
@@ -241,12 +243,12 @@ func (s *Store) rehash(ctx context.Context, name, old, password string) error {
 	if err != nil {
 		return err
 	}
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.db.Update(ctx, func(tx state.Tx) error {
 		rec, err := accountIn(tx, name)
 		if err != nil || rec.Hash != old {
 			return err
 		}
 		rec.Hash = hash
-		return put(tx.Bucket(bucketAccounts), []byte(name), rec)
+		return put(tx, bucketAccounts, name, rec)
 	})
 }

@@ -9,12 +9,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"go.etcd.io/bbolt"
+	"easel/coordinator/state"
 )
 
 var cheap = Params{Time: 1, Memory: 64, Threads: 1}
@@ -42,16 +43,18 @@ func (c *clock) advance(d time.Duration) {
 func open(t testing.TB) (*Store, *clock) {
 	t.Helper()
 	c := &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	s, err := Open(filepath.Join(t.TempDir(), "accounts.db"), Options{Params: cheap, Now: c.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return openAt(t, filepath.Join(t.TempDir(), "coordinator.db"), Options{Params: cheap, Now: c.Now}), c
+}
+
+func openAt(t testing.TB, path string, o Options) *Store {
+	t.Helper()
+	db := must[*state.Store](t)(state.Open(path, 0))
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return s, c
+	return must[*Store](t)(New(db, o))
 }
 
 func add(t testing.TB, s *Store, name, role, password string) {
@@ -226,14 +229,9 @@ func TestAccountNames(t *testing.T) {
 }
 
 func TestWeakerHashIsReplacedAtSignIn(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "accounts.db")
-	s := must[*Store](t)(Open(path, Options{Params: cheap}))
+	s, _ := open(t)
 	add(t, s, "ada", RoleUser, password)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = must[*Store](t)(Open(path, Options{Params: Params{Time: 2, Memory: 128, Threads: 1}}))
-	defer s.Close()
+	s = must[*Store](t)(New(s.db, Options{Params: Params{Time: 2, Memory: 128, Threads: 1}}))
 	for range 2 {
 		if _, err := s.CheckPassword(t.Context(), "ada", password, "192.0.2.1"); err != nil {
 			t.Fatal(err)
@@ -260,27 +258,27 @@ func TestHashStringIsThePHCFormat(t *testing.T) {
 func TestBrowserSignIn(t *testing.T) {
 	s, clock := open(t)
 	add(t, s, "ada", RoleAdmin, "")
-	value, expires, err := s.SignInBrowser("ada")
+	value, expires, err := s.SignInBrowser(t.Context(), "ada")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := must[Account](t)(s.Browser(value)); got.Name != "ada" || got.Role != RoleAdmin {
+	if got := must[Account](t)(s.Browser(t.Context(), value)); got.Name != "ada" || got.Role != RoleAdmin {
 		t.Errorf("the cookie stands for %+v", got)
 	}
 	clock.advance(expires.Sub(clock.Now()))
-	if _, err := s.Browser(value); !errors.Is(err, ErrBadToken) {
+	if _, err := s.Browser(t.Context(), value); !errors.Is(err, ErrBadToken) {
 		t.Errorf("an expired cookie: %v", err)
 	}
-	value, _, _ = s.SignInBrowser("ada")
-	if err := s.SignOutBrowser(value); err != nil {
+	value, _, _ = s.SignInBrowser(t.Context(), "ada")
+	if err := s.SignOutBrowser(t.Context(), value); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{value, "", "x", strings.Repeat("x", 10000)} {
-		if _, err := s.Browser(bad); !errors.Is(err, ErrBadToken) {
+		if _, err := s.Browser(t.Context(), bad); !errors.Is(err, ErrBadToken) {
 			t.Errorf("cookie %.20q: %v", bad, err)
 		}
 	}
-	if _, _, err := s.SignInBrowser("nobody"); !errors.Is(err, ErrNoAccount) {
+	if _, _, err := s.SignInBrowser(t.Context(), "nobody"); !errors.Is(err, ErrNoAccount) {
 		t.Errorf("sign in nobody: %v", err)
 	}
 }
@@ -289,19 +287,19 @@ func TestPasswordChangeSignsOthersOut(t *testing.T) {
 	s, _ := open(t)
 	add(t, s, "ada", RoleUser, password)
 	add(t, s, "bob", RoleUser, password)
-	mine, _, _ := s.SignInBrowser("ada")
-	other, _, _ := s.SignInBrowser("ada")
-	bobs, _, _ := s.SignInBrowser("bob")
-	link := must[string](t)(s.NewLink("ada"))
+	mine, _, _ := s.SignInBrowser(t.Context(), "ada")
+	other, _, _ := s.SignInBrowser(t.Context(), "ada")
+	bobs, _, _ := s.SignInBrowser(t.Context(), "bob")
+	link := must[string](t)(s.NewLink(t.Context(), "ada"))
 	if err := s.SetPassword(t.Context(), "ada", "another password", mine); err != nil {
 		t.Fatal(err)
 	}
 	for value, want := range map[string]error{mine: nil, bobs: nil, other: ErrBadToken} {
-		if _, err := s.Browser(value); !errors.Is(err, want) {
+		if _, err := s.Browser(t.Context(), value); !errors.Is(err, want) {
 			t.Errorf("a cookie gives %v, want %v", err, want)
 		}
 	}
-	if _, err := s.UseLink(link); !errors.Is(err, ErrLink) {
+	if _, err := s.UseLink(t.Context(), link); !errors.Is(err, ErrLink) {
 		t.Errorf("a link from before the change: %v", err)
 	}
 	if err := s.SetPassword(t.Context(), "nobody", password, ""); !errors.Is(err, ErrNoAccount) {
@@ -312,29 +310,29 @@ func TestPasswordChangeSignsOthersOut(t *testing.T) {
 func TestRemovedAccountIsOutAtOnce(t *testing.T) {
 	s, _ := open(t)
 	add(t, s, "ada", RoleUser, password)
-	cookie, _, _ := s.SignInBrowser("ada")
-	token, _, err := s.NewToken("ada", "laptop")
+	cookie, _, _ := s.SignInBrowser(t.Context(), "ada")
+	token, _, err := s.NewToken(t.Context(), "ada", "laptop")
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := must[string](t)(s.NewLink("ada"))
-	if err := s.RemoveAccount("ada"); err != nil {
+	link := must[string](t)(s.NewLink(t.Context(), "ada"))
+	if err := s.RemoveAccount(t.Context(), "ada"); err != nil {
 		t.Fatal(err)
 	}
 	add(t, s, "ada", RoleAdmin, "") // somebody else with the same name must not inherit
-	if _, err := s.Browser(cookie); !errors.Is(err, ErrBadToken) {
+	if _, err := s.Browser(t.Context(), cookie); !errors.Is(err, ErrBadToken) {
 		t.Errorf("cookie: %v", err)
 	}
-	if _, err := s.Bearer(token); !errors.Is(err, ErrBadToken) {
+	if _, err := s.Bearer(t.Context(), token); !errors.Is(err, ErrBadToken) {
 		t.Errorf("token: %v", err)
 	}
-	if _, err := s.UseLink(link); !errors.Is(err, ErrLink) {
+	if _, err := s.UseLink(t.Context(), link); !errors.Is(err, ErrLink) {
 		t.Errorf("link: %v", err)
 	}
-	if err := s.RemoveAccount("ada"); !errors.Is(err, ErrLastAdmin) {
+	if err := s.RemoveAccount(t.Context(), "ada"); !errors.Is(err, ErrLastAdmin) {
 		t.Errorf("the last administrator: %v", err)
 	}
-	if err := s.RemoveAccount("nobody"); !errors.Is(err, ErrNoAccount) {
+	if err := s.RemoveAccount(t.Context(), "nobody"); !errors.Is(err, ErrNoAccount) {
 		t.Errorf("nobody: %v", err)
 	}
 }
@@ -342,37 +340,37 @@ func TestRemovedAccountIsOutAtOnce(t *testing.T) {
 func TestTokens(t *testing.T) {
 	s, _ := open(t)
 	add(t, s, "ada", RoleUser, "")
-	token, info, err := s.NewToken("ada", "laptop")
+	token, info, err := s.NewToken(t.Context(), "ada", "laptop")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := must[Account](t)(s.Bearer(token)); got.Name != "ada" {
+	if got := must[Account](t)(s.Bearer(t.Context(), token)); got.Name != "ada" {
 		t.Errorf("the token stands for %+v", got)
 	}
-	if _, err := s.Browser(token); !errors.Is(err, ErrBadToken) {
+	if _, err := s.Browser(t.Context(), token); !errors.Is(err, ErrBadToken) {
 		t.Errorf("an API token works as a cookie: %v", err)
 	}
 	list := must[[]Token](t)(s.Tokens("ada"))
 	if len(list) != 1 || list[0] != info {
 		t.Errorf("listed %+v, want %+v", list, info)
 	}
-	if err := s.RevokeToken(info.ID); err != nil {
+	if err := s.RevokeToken(t.Context(), info.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Bearer(token); !errors.Is(err, ErrBadToken) {
+	if _, err := s.Bearer(t.Context(), token); !errors.Is(err, ErrBadToken) {
 		t.Errorf("a revoked token: %v", err)
 	}
-	if err := s.RevokeToken(info.ID); !errors.Is(err, ErrNoToken) {
+	if err := s.RevokeToken(t.Context(), info.ID); !errors.Is(err, ErrNoToken) {
 		t.Errorf("revoked twice: %v", err)
 	}
-	if _, _, err := s.NewToken("nobody", ""); !errors.Is(err, ErrNoAccount) {
+	if _, _, err := s.NewToken(t.Context(), "nobody", ""); !errors.Is(err, ErrNoAccount) {
 		t.Errorf("nobody's token: %v", err)
 	}
 }
 
 func TestLinksWorkOnce(t *testing.T) {
 	s, clock := open(t)
-	code, admin, err := s.FirstLink()
+	code, admin, err := s.FirstLink(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +382,7 @@ func TestLinksWorkOnce(t *testing.T) {
 	worked := 0
 	for range 8 {
 		wg.Go(func() {
-			if a, err := s.UseLink(code); err == nil && a.Name == FirstAdmin {
+			if a, err := s.UseLink(t.Context(), code); err == nil && a.Name == FirstAdmin {
 				mu.Lock()
 				worked++
 				mu.Unlock()
@@ -395,14 +393,14 @@ func TestLinksWorkOnce(t *testing.T) {
 	if worked != 1 {
 		t.Errorf("the link worked %d times", worked)
 	}
-	late := must[string](t)(s.NewLink(FirstAdmin))
+	late := must[string](t)(s.NewLink(t.Context(), FirstAdmin))
 	clock.advance(LinkLifetime)
 	for _, bad := range []string{late, "", "x", strings.Repeat("x", 10000)} {
-		if _, err := s.UseLink(bad); !errors.Is(err, ErrLink) {
+		if _, err := s.UseLink(t.Context(), bad); !errors.Is(err, ErrLink) {
 			t.Errorf("code %.20q: %v", bad, err)
 		}
 	}
-	if _, again, err := s.FirstLink(); err != nil || again.Name != FirstAdmin {
+	if _, again, err := s.FirstLink(t.Context()); err != nil || again.Name != FirstAdmin {
 		t.Errorf("a second FirstLink: %+v, %v", again, err)
 	}
 	if all := must[[]Account](t)(s.Accounts()); len(all) != 1 {
@@ -413,11 +411,11 @@ func TestLinksWorkOnce(t *testing.T) {
 func TestFirstLinkNeedsAnAdministrator(t *testing.T) {
 	s, _ := open(t)
 	add(t, s, "ada", RoleUser, "")
-	if _, _, err := s.FirstLink(); err == nil || !strings.Contains(err.Error(), "coordinator user add") {
+	if _, _, err := s.FirstLink(t.Context()); err == nil || !strings.Contains(err.Error(), "coordinator user add") {
 		t.Errorf("got %v, want what to do", err)
 	}
 	add(t, s, "zoe", RoleAdmin, "")
-	if _, a, err := s.FirstLink(); err != nil || a.Name != "zoe" {
+	if _, a, err := s.FirstLink(t.Context()); err != nil || a.Name != "zoe" {
 		t.Errorf("got %+v, %v", a, err)
 	}
 }
@@ -425,43 +423,40 @@ func TestFirstLinkNeedsAnAdministrator(t *testing.T) {
 func TestSweepRemovesOnlyWhatExpired(t *testing.T) {
 	s, clock := open(t)
 	add(t, s, "ada", RoleUser, "")
-	_, _, _ = s.SignInBrowser("ada")
-	_ = must[string](t)(s.NewLink("ada"))
-	token, _, _ := s.NewToken("ada", "")
+	_, _, _ = s.SignInBrowser(t.Context(), "ada")
+	_ = must[string](t)(s.NewLink(t.Context(), "ada"))
+	token, _, _ := s.NewToken(t.Context(), "ada", "")
 	clock.advance(BrowserLifetime - time.Minute)
-	fresh, _, _ := s.SignInBrowser("ada")
+	fresh, _, _ := s.SignInBrowser(t.Context(), "ada")
 	clock.advance(time.Minute)
-	if err := s.Sweep(); err != nil {
+	if err := s.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	left := map[string]int{}
-	_ = s.db.View(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketBrowsers, bucketLinks, bucketTokens} {
-			left[string(b)] = tx.Bucket(b).Stats().KeyN
+	_ = s.db.View(func(tx state.Tx) error {
+		for _, b := range []string{bucketBrowsers, bucketLinks, bucketTokens} {
+			_ = tx.Each(b, func(string, []byte) error { left[b]++; return nil })
 		}
 		return nil
 	})
 	if left["browsers"] != 1 || left["links"] != 0 || left["tokens"] != 1 {
 		t.Errorf("left %v", left)
 	}
-	if _, err := s.Browser(fresh); err != nil {
+	if _, err := s.Browser(t.Context(), fresh); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Bearer(token); err != nil {
+	if _, err := s.Bearer(t.Context(), token); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestFileHoldsNoSecrets(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "accounts.db")
-	s := must[*Store](t)(Open(path, Options{Params: cheap}))
+	path := filepath.Join(t.TempDir(), "coordinator.db")
+	s := openAt(t, path, Options{Params: cheap})
 	add(t, s, "ada", RoleUser, password)
-	cookie, _, _ := s.SignInBrowser("ada")
-	token, _, _ := s.NewToken("ada", "")
-	link := must[string](t)(s.NewLink("ada"))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	cookie, _, _ := s.SignInBrowser(t.Context(), "ada")
+	token, _, _ := s.NewToken(t.Context(), "ada", "")
+	link := must[string](t)(s.NewLink(t.Context(), "ada"))
 	raw := string(must[[]byte](t)(os.ReadFile(path)))
 	for name, secret := range map[string]string{"password": password, "cookie": cookie, "token": token, "link": link} {
 		if strings.Contains(raw, secret) {
@@ -473,18 +468,38 @@ func TestFileHoldsNoSecrets(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesASecondProcessAndOtherSchemas(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "accounts.db")
-	s := must[*Store](t)(Open(path, Options{Params: cheap}))
-	if _, err := Open(path, Options{Params: cheap, LockTimeout: 20 * time.Millisecond}); !errors.Is(err, ErrLocked) {
-		t.Errorf("a second open: %v", err)
-	}
-	_ = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte("99")) })
-	if err := s.Close(); err != nil {
+// The database of the first format, made by the code of its time, must open with nothing lost.
+func TestDatabaseOfTheFirstFormat(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "coordinator.db")
+	if err := os.WriteFile(path, must[[]byte](t)(os.ReadFile("testdata/coordinator-v1.db")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(path, Options{Params: cheap}); !errors.Is(err, ErrSchema) {
-		t.Errorf("a newer schema: %v", err)
+	written := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := openAt(t, path, Options{Params: cheap, Now: func() time.Time { return written.Add(time.Minute) }})
+	want := []Account{
+		{Name: "ada", Role: RoleUser, Created: written, HasPassword: true},
+		{Name: "linkonly", Role: RoleUser, Created: written},
+		{Name: "root", Role: RoleAdmin, Created: written, HasPassword: true},
+	}
+	if got := must[[]Account](t)(s.Accounts()); !slices.Equal(got, want) {
+		t.Errorf("accounts %+v, want %+v", got, want)
+	}
+	for _, name := range []string{"ada", "root"} {
+		if _, err := s.CheckPassword(t.Context(), name, password, "192.0.2.1"); err != nil {
+			t.Errorf("the password of %s: %v", name, err)
+		}
+	}
+	if a, err := s.Browser(t.Context(), "KMXC0LKQAIbH6i-a5Kvtt3AsnD2LRvC8FfykL9nzgWk"); err != nil || a.Name != "ada" {
+		t.Errorf("the cookie: %+v, %v", a, err)
+	}
+	if a, err := s.Bearer(t.Context(), "easel_dLE5MYD1QVuj0lDEkZubiWj-9UBQClpn-YqCUQ3g4jU"); err != nil || a.Name != "ada" {
+		t.Errorf("the API token: %+v, %v", a, err)
+	}
+	if list := must[[]Token](t)(s.Tokens("ada")); len(list) != 1 || list[0].ID != "i2zqq5wvs7" || list[0].Name != "laptop" {
+		t.Errorf("API tokens %+v", list)
+	}
+	if a, err := s.UseLink(t.Context(), "wh08clubyH8ToIEE0vvQMRN06g-3hA1Q4emIj6tkeJA"); err != nil || a.Name != "linkonly" {
+		t.Errorf("the link: %+v, %v", a, err)
 	}
 }
 
@@ -494,10 +509,10 @@ func guard(t *testing.T, public string) (*Guard, string, string) {
 	u := must[*url.URL](t)(url.Parse(public))
 	g := &Guard{Store: s, Public: u}
 	rec := httptest.NewRecorder()
-	if err := g.SignIn(rec, "ada"); err != nil {
+	if err := g.SignIn(t.Context(), rec, "ada"); err != nil {
 		t.Fatal(err)
 	}
-	token, _, err := s.NewToken("ada", "")
+	token, _, err := s.NewToken(t.Context(), "ada", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -594,7 +609,7 @@ func TestSignOutEndsTheSignIn(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://easel.test/", nil)
 	r.Header.Set("Cookie", cookie)
 	who := must[Who](t)(g.Identify(r))
-	if err := g.SignOut(httptest.NewRecorder(), who); err != nil {
+	if err := g.SignOut(t.Context(), httptest.NewRecorder(), who); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Identify(r); !errors.Is(err, ErrBadToken) {

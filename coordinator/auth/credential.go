@@ -2,6 +2,7 @@ package auth
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,7 @@ import (
 	"time"
 	"unicode"
 
-	"go.etcd.io/bbolt"
+	"easel/coordinator/state"
 )
 
 const (
@@ -52,18 +53,18 @@ type Token struct {
 }
 
 // SignInBrowser returns the value of a new cookie for name, and when it stops working.
-func (s *Store) SignInBrowser(name string) (string, time.Time, error) {
+func (s *Store) SignInBrowser(ctx context.Context, name string) (string, time.Time, error) {
 	value, err := newSecret()
 	if err != nil {
 		return "", time.Time{}, err
 	}
 	now := s.now().UTC()
 	rec := browserRecord{User: name, Created: now, Expires: now.Add(BrowserLifetime)}
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.db.Update(ctx, func(tx state.Tx) error {
 		if _, err := accountIn(tx, name); err != nil {
 			return err
 		}
-		return put(tx.Bucket(bucketBrowsers), digest(value), rec)
+		return put(tx, bucketBrowsers, digest(value), rec)
 	})
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign %q in: %w", name, err)
@@ -72,17 +73,20 @@ func (s *Store) SignInBrowser(name string) (string, time.Time, error) {
 }
 
 // Browser returns the account that a cookie's value stands for, or ErrBadToken.
-func (s *Store) Browser(value string) (Account, error) {
-	return s.bearer(bucketBrowsers, value)
+func (s *Store) Browser(ctx context.Context, value string) (Account, error) {
+	return s.bearer(ctx, bucketBrowsers, value)
 }
 
 // SignOutBrowser makes a cookie's value useless.
-func (s *Store) SignOutBrowser(value string) error {
-	return s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketBrowsers).Delete(digest(value)) })
+func (s *Store) SignOutBrowser(ctx context.Context, value string) error {
+	return s.db.Update(ctx, func(tx state.Tx) error {
+		tx.Delete(bucketBrowsers, digest(value))
+		return nil
+	})
 }
 
 // NewToken makes an API token for a user. It is returned once and only its hash is kept.
-func (s *Store) NewToken(user, name string) (string, Token, error) {
+func (s *Store) NewToken(ctx context.Context, user, name string) (string, Token, error) {
 	if len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return "", Token{}, fmt.Errorf("make an API token: %w: its name has at most 64 bytes, all printable", ErrInvalid)
 	}
@@ -92,11 +96,11 @@ func (s *Store) NewToken(user, name string) (string, Token, error) {
 	}
 	secret = tokenPrefix + secret
 	rec := tokenRecord{ID: strings.ToLower(rand.Text()[:10]), User: user, Name: name, Created: s.now().UTC()}
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.db.Update(ctx, func(tx state.Tx) error {
 		if _, err := accountIn(tx, user); err != nil {
 			return err
 		}
-		return put(tx.Bucket(bucketTokens), digest(secret), rec)
+		return put(tx, bucketTokens, digest(secret), rec)
 	})
 	if err != nil {
 		return "", Token{}, fmt.Errorf("make an API token: %w", err)
@@ -105,15 +109,16 @@ func (s *Store) NewToken(user, name string) (string, Token, error) {
 }
 
 // Bearer returns the account that an API token stands for, or ErrBadToken.
-func (s *Store) Bearer(token string) (Account, error) {
-	return s.bearer(bucketTokens, token)
+func (s *Store) Bearer(ctx context.Context, token string) (Account, error) {
+	return s.bearer(ctx, bucketTokens, token)
 }
 
 // Tokens returns the API tokens of a user, or of everybody for "".
 func (s *Store) Tokens(user string) ([]Token, error) {
 	var all []Token
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketTokens).ForEach(func(_, v []byte) error {
+	err := s.db.View(func(tx state.Tx) error {
+		all = nil
+		return tx.Each(bucketTokens, func(_ string, v []byte) error {
 			var rec tokenRecord
 			if err := json.Unmarshal(v, &rec); err != nil {
 				return fmt.Errorf("list API tokens: a record is damaged: %w", err)
@@ -131,17 +136,21 @@ func (s *Store) Tokens(user string) ([]Token, error) {
 }
 
 // RevokeToken deletes the API token with this ID, or returns ErrNoToken.
-func (s *Store) RevokeToken(id string) error {
-	found := false
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		return removeIf(tx.Bucket(bucketTokens), func(r tokenRecord) bool {
+func (s *Store) RevokeToken(ctx context.Context, id string) error {
+	err := s.db.Update(ctx, func(tx state.Tx) error {
+		found := false
+		keys, err := keysOf(tx, bucketTokens, func(r tokenRecord) bool {
 			found = found || r.ID == id
 			return r.ID == id
 		})
+		for _, key := range keys {
+			tx.Delete(bucketTokens, key)
+		}
+		if err == nil && !found {
+			err = ErrNoToken
+		}
+		return err
 	})
-	if err == nil && !found {
-		err = ErrNoToken
-	}
 	if err != nil {
 		return fmt.Errorf("revoke API token %q: %w", id, err)
 	}
@@ -149,17 +158,17 @@ func (s *Store) RevokeToken(id string) error {
 }
 
 // NewLink returns the code of a one-time sign-in link for an account.
-func (s *Store) NewLink(user string) (string, error) {
+func (s *Store) NewLink(ctx context.Context, user string) (string, error) {
 	code, err := newSecret()
 	if err != nil {
 		return "", err
 	}
 	rec := linkRecord{User: user, Expires: s.now().UTC().Add(LinkLifetime)}
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	err = s.db.Update(ctx, func(tx state.Tx) error {
 		if _, err := accountIn(tx, user); err != nil {
 			return err
 		}
-		return put(tx.Bucket(bucketLinks), digest(code), rec)
+		return put(tx, bucketLinks, digest(code), rec)
 	})
 	if err != nil {
 		return "", fmt.Errorf("make a sign-in link: %w", err)
@@ -169,22 +178,23 @@ func (s *Store) NewLink(user string) (string, error) {
 
 // FirstLink returns the code of a one-time link for an administrator: the account FirstAdmin when it is
 // one, else the first by name. In a database without accounts it makes FirstAdmin, with no password.
-func (s *Store) FirstLink() (string, Account, error) {
+func (s *Store) FirstLink(ctx context.Context) (string, Account, error) {
 	var admin Account
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketAccounts)
-		if k, _ := b.Cursor().First(); k == nil {
-			rec := accountRecord{Role: RoleAdmin, Created: s.now().UTC()}
-			admin = rec.account(FirstAdmin)
-			return put(b, []byte(FirstAdmin), rec)
-		}
-		return b.ForEach(func(k, _ []byte) error {
-			rec, _, err := get[accountRecord](b, k)
-			if err == nil && rec.Role == RoleAdmin && (admin.Name == "" || string(k) == FirstAdmin) {
-				admin = rec.account(string(k))
+	err := s.db.Update(ctx, func(tx state.Tx) error {
+		accounts := 0
+		admin = Account{}
+		err := eachAccount(tx, func(name string, rec accountRecord) {
+			accounts++
+			if rec.Role == RoleAdmin && (admin.Name == "" || name == FirstAdmin) {
+				admin = rec.account(name)
 			}
-			return err
 		})
+		if err != nil || accounts > 0 {
+			return err
+		}
+		rec := accountRecord{Role: RoleAdmin, Created: s.now().UTC()}
+		admin = rec.account(FirstAdmin)
+		return put(tx, bucketAccounts, FirstAdmin, rec)
 	})
 	if err == nil && admin.Name == "" {
 		err = errors.New("no account is an administrator; make one with `coordinator user add --role admin NAME`")
@@ -192,19 +202,18 @@ func (s *Store) FirstLink() (string, Account, error) {
 	if err != nil {
 		return "", Account{}, fmt.Errorf("make a sign-in link: %w", err)
 	}
-	code, err := s.NewLink(admin.Name)
+	code, err := s.NewLink(ctx, admin.Name)
 	return code, admin, err
 }
 
 // UseLink consumes a one-time code and returns its account, or ErrLink. Of two uses at once one works.
-func (s *Store) UseLink(code string) (Account, error) {
+func (s *Store) UseLink(ctx context.Context, code string) (Account, error) {
 	var account Account
 	if len(code) > maxSecret {
 		return account, ErrLink
 	}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		b, key := tx.Bucket(bucketLinks), digest(code)
-		rec, ok, err := get[linkRecord](b, key)
+	err := s.db.Update(ctx, func(tx state.Tx) error {
+		rec, ok, err := get[linkRecord](tx, bucketLinks, digest(code))
 		if err != nil {
 			return err
 		}
@@ -216,7 +225,8 @@ func (s *Store) UseLink(code string) (Account, error) {
 			return errors.Join(ErrLink, err)
 		}
 		account = owner.account(rec.User)
-		return b.Delete(key)
+		tx.Delete(bucketLinks, digest(code))
+		return nil
 	})
 	if err != nil {
 		return Account{}, err
@@ -224,18 +234,30 @@ func (s *Store) UseLink(code string) (Account, error) {
 	return account, nil
 }
 
-// bearer finds the account of a secret that is in use: not expired, and its account not removed.
-func (s *Store) bearer(bucket []byte, secret string) (Account, error) {
+// bearer finds the account of a secret that is in use: not expired, and its account not removed. What is not known here may have
+// been made a moment ago on another coordinator, so the state is brought up to date before it is refused.
+func (s *Store) bearer(ctx context.Context, bucket, secret string) (Account, error) {
 	if secret == "" || len(secret) > maxSecret {
 		return Account{}, ErrBadToken
 	}
+	account, err := s.bearerHere(bucket, secret)
+	if !errors.Is(err, ErrBadToken) {
+		return account, err
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return Account{}, err
+	}
+	return s.bearerHere(bucket, secret)
+}
+
+func (s *Store) bearerHere(bucket, secret string) (Account, error) {
 	var account Account
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		rec, ok, err := get[expiring](tx.Bucket(bucket), digest(secret))
+	err := s.db.View(func(tx state.Tx) error {
+		rec, ok, err := get[expiring](tx, bucket, digest(secret))
 		if err != nil {
 			return err
 		}
-		if !ok || (!rec.Expires.IsZero() && !s.now().Before(rec.Expires)) {
+		if !ok || (!rec.Expires.IsZero() && s.expired(rec)) {
 			return errNotCurrent
 		}
 		owner, err := accountIn(tx, rec.User)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -36,14 +37,14 @@ func (g *Guard) Identify(r *http.Request) (Who, error) {
 		if !strings.EqualFold(scheme, "Bearer") {
 			return Who{}, ErrBadToken
 		}
-		account, err := g.Store.Bearer(strings.TrimSpace(token))
+		account, err := g.Store.Bearer(r.Context(), strings.TrimSpace(token))
 		return Who{Account: account}, err
 	}
 	cookie, err := r.Cookie(g.cookieName())
 	if err != nil {
 		return Who{}, ErrAnonymous
 	}
-	account, err := g.Store.Browser(cookie.Value)
+	account, err := g.Store.Browser(r.Context(), cookie.Value)
 	if err != nil {
 		return Who{}, err
 	}
@@ -80,8 +81,8 @@ func (g *Guard) ownOrigin(r *http.Request) bool {
 }
 
 // SignIn signs a browser in as name and gives it the cookie.
-func (g *Guard) SignIn(w http.ResponseWriter, name string) error {
-	value, expires, err := g.Store.SignInBrowser(name)
+func (g *Guard) SignIn(ctx context.Context, w http.ResponseWriter, name string) error {
+	value, expires, err := g.Store.SignInBrowser(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -90,12 +91,12 @@ func (g *Guard) SignIn(w http.ResponseWriter, name string) error {
 }
 
 // SignOut ends the browser's sign-in and takes its cookie back.
-func (g *Guard) SignOut(w http.ResponseWriter, who Who) error {
+func (g *Guard) SignOut(ctx context.Context, w http.ResponseWriter, who Who) error {
 	g.setCookie(w, "", time.Unix(1, 0))
 	if who.Cookie == "" {
 		return nil
 	}
-	return g.Store.SignOutBrowser(who.Cookie)
+	return g.Store.SignOutBrowser(ctx, who.Cookie)
 }
 
 // Lax, not Strict: a link from the viewer, which another origin serves, must find its user signed in.

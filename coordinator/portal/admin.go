@@ -70,7 +70,7 @@ type linkData struct{ User, URL string }
 
 // showLink shows a one-time link for an account; it is not stored and cannot be shown again.
 func (p *Portal) showLink(w http.ResponseWriter, r *http.Request, who auth.Who, name string) error {
-	code, err := p.Guard.Store.NewLink(name)
+	code, err := p.Guard.Store.NewLink(r.Context(), name)
 	if err != nil {
 		return p.adminFault(w, r, who, err)
 	}
@@ -86,7 +86,7 @@ func (p *Portal) removeAccount(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name := r.PathValue("name")
-	if err := p.Guard.Store.RemoveAccount(name); err != nil {
+	if err := p.Guard.Store.RemoveAccount(r.Context(), name); err != nil {
 		return p.adminFault(w, r, who, err)
 	}
 	p.Log.Info("account removed", "user", name, "by", who.Name)

@@ -20,6 +20,7 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
 	"easel/coordinator/placement"
+	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/identity"
 	"easel/pkg/telemetry"
@@ -42,11 +43,15 @@ func start(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, node: nodetest.Start(t, "node-a", signer.Public())}
-	s.store, err = auth.Open(filepath.Join(t.TempDir(), "coordinator.db"), auth.Options{Params: auth.Params{Time: 1, Memory: 64, Threads: 1}})
+	db, err := state.Open(filepath.Join(t.TempDir(), "coordinator.db"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.store.Close() })
+	t.Cleanup(func() { _ = db.Close() })
+	s.store, err = auth.New(db, auth.Options{Params: auth.Params{Time: 1, Memory: 64, Threads: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, role := range map[string]string{"ada": auth.RoleUser, "bob": auth.RoleUser, "root": auth.RoleAdmin} {
 		if _, err := s.store.AddAccount(t.Context(), name, role, password); err != nil {
 			t.Fatal(err)
@@ -230,7 +235,7 @@ func TestSignInFromAnotherPageIsRefused(t *testing.T) {
 
 func TestOneTimeLink(t *testing.T) {
 	s := start(t)
-	code, err := s.store.NewLink("ada")
+	code, err := s.store.NewLink(t.Context(), "ada")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +355,7 @@ func TestPassword(t *testing.T) {
 	ada.want(ada.get("/"), http.StatusOK)
 	elsewhere.wantRedirect(elsewhere.get("/"), "/signin")
 
-	code, _, err := s.store.FirstLink()
+	code, _, err := s.store.FirstLink(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +364,7 @@ func TestPassword(t *testing.T) {
 	if _, err := s.store.AddAccount(t.Context(), "carol", auth.RoleUser, ""); err != nil {
 		t.Fatal(err)
 	}
-	if code, err = s.store.NewLink("carol"); err != nil {
+	if code, err = s.store.NewLink(t.Context(), "carol"); err != nil {
 		t.Fatal(err)
 	}
 	carol := s.stranger()

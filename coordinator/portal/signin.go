@@ -55,7 +55,7 @@ func (p *Portal) useLink(w http.ResponseWriter, r *http.Request, code string) er
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	account, err := p.Guard.Store.UseLink(code)
+	account, err := p.Guard.Store.UseLink(r.Context(), code)
 	if err != nil {
 		if _, signedIn := p.Guard.Identify(r); signedIn == nil {
 			http.Redirect(w, r, "/", http.StatusSeeOther) // the link was this browser's own: a reload, say
@@ -66,7 +66,7 @@ func (p *Portal) useLink(w http.ResponseWriter, r *http.Request, code string) er
 		return p.showSignin(w, problem.Status, signinData{Next: "/"},
 			sentence(problem.Detail)+" Ask an administrator for a new one; on the coordinator's host, coordinator signin-link prints one.")
 	}
-	if err := p.Guard.SignIn(w, account.Name); err != nil {
+	if err := p.Guard.SignIn(r.Context(), w, account.Name); err != nil {
 		return err
 	}
 	p.Log.Info("signed in by a one-time link", "user", account.Name, "address", p.Guard.ClientAddress(r))
@@ -107,7 +107,7 @@ func (p *Portal) signin(w http.ResponseWriter, r *http.Request) error {
 		}
 		return p.showSignin(w, problem.Status, data, sentence(problem.Detail))
 	}
-	if err := p.Guard.SignIn(w, account.Name); err != nil {
+	if err := p.Guard.SignIn(r.Context(), w, account.Name); err != nil {
 		return err
 	}
 	http.Redirect(w, r, data.Next, http.StatusSeeOther)
@@ -119,7 +119,7 @@ func (p *Portal) signout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Guard.SignOut(w, who); err != nil {
+	if err := p.Guard.SignOut(r.Context(), w, who); err != nil {
 		return err
 	}
 	http.Redirect(w, r, "/signin", http.StatusSeeOther)

@@ -15,8 +15,19 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// ErrLocked means that another process has the database open.
-var ErrLocked = errors.New("the database is in use by another process")
+// Reasons for which this package refuses. Errors match them by errors.Is.
+var (
+	ErrLocked      = errors.New("the database is in use by another process")
+	ErrSchema      = errors.New("the database was written by another version")
+	ErrUnavailable = errors.New("the coordinators cannot agree at this moment")
+)
+
+// The schema of the database lies in it, under this key. Fields are added to records, never renamed.
+const (
+	bucketMeta = "meta"
+	keySchema  = "schema"
+	schema     = "1"
+)
 
 // Tx is one consistent view of the state. Buckets need no making; one that was never written to is empty. A value that Get or Each
 // hands out is the caller's to keep and must not be changed.
@@ -50,10 +61,23 @@ func Open(path string, patience time.Duration) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the coordinator's database %s: %w", path, err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, db.Close())
+	if err := errors.Join(os.Chmod(path, 0o600), db.Update(checkSchema)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the coordinator's database %s: %w", path, err), db.Close())
 	}
 	return &Store{db: db, changed: make(chan struct{})}, nil
+}
+
+func checkSchema(tx *bbolt.Tx) error {
+	t := &transaction{tx: tx}
+	switch got := string(t.Get(bucketMeta, keySchema)); got {
+	case "":
+		t.Put(bucketMeta, keySchema, []byte(schema))
+		return t.err
+	case schema:
+		return nil
+	default:
+		return fmt.Errorf("%w: it has schema %q, this coordinator knows %q; use the newer coordinator", ErrSchema, got, schema)
+	}
 }
 
 // Close ends the use of the database.

@@ -19,10 +19,14 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/placement"
 	"easel/coordinator/portal"
+	"easel/coordinator/state"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
 	"easel/pkg/telemetry"
 )
+
+// lockPatience is how long the daemon waits for a command to let go of the database.
+const lockPatience = 2 * time.Second
 
 // sweepEvery is how often expired sign-ins are removed from the database.
 const sweepEvery = time.Hour
@@ -57,11 +61,15 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := auth.Open(cfg.database(), auth.Options{})
+	db, err := state.Open(cfg.database(), lockPatience)
 	if err != nil {
 		return fmt.Errorf("%w; does another coordinator run?", err)
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, db.Close()) }()
+	store, err := auth.New(db, auth.Options{})
+	if err != nil {
+		return err
+	}
 	members, err := cluster.Start(ctx, cluster.Config{
 		Name: cfg.Name, Role: cluster.RoleCoordinator, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join, KeyFile: cfg.Cluster.KeyFile,
 		Meta: cluster.Meta{URL: cfg.PublicURL, Version: telemetry.Version(version)}, Log: log,
@@ -127,7 +135,7 @@ func sweep(ctx context.Context, store *auth.Store, log *slog.Logger) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
-		if err := store.Sweep(); err != nil {
+		if err := store.Sweep(ctx); err != nil && ctx.Err() == nil {
 			log.Error("expired sign-ins stay in the database", "error", err)
 		}
 		select {
