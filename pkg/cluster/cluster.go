@@ -8,7 +8,6 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/serf/coordinate"
 )
 
 // Roles of a member.
@@ -48,9 +48,13 @@ type Config struct {
 	Role    string   // RoleNode or RoleCoordinator
 	Bind    string   // host:port for TCP and UDP; port 0 takes a free one
 	Join    []string // host:port of other members; joining is retried for ever
-	KeyFile string   // the cluster's secret, see LoadOrCreateKeyFile
+	Keys    [][]byte // secrets of 32 bytes each that decrypt gossip; the first encrypts, see SetKeys
+	KeyFile string   // where Keys is empty: a file with one, see LoadOrCreateKeyFile
 	Meta    Meta     // what others learn of this member; Name and Role are filled in
 	Log     *slog.Logger
+
+	// Admit says why another member is refused; nil takes it. It must be quick and not call the Cluster. See Readmit.
+	Admit func(Meta) error
 
 	Heartbeat time.Duration        // 0 means 2 s; every member of a cluster uses the same
 	Transport memberlist.Transport // nil means the network at Bind
@@ -58,9 +62,11 @@ type Config struct {
 
 // Node is one node of the view.
 type Node struct {
-	Meta     Meta
-	Capacity Capacity
-	Seen     time.Time // when its last record arrived here, by this machine's clock
+	Meta       Meta
+	Capacity   Capacity
+	Seen       time.Time // when its last record arrived here, by this machine's clock
+	Suspect    bool      // it has missed heartbeats
+	Coordinate Coordinate
 }
 
 // Cluster is one member's connection to the others. Its methods are safe for concurrent use.
@@ -68,6 +74,7 @@ type Cluster struct {
 	cfg   Config
 	log   *slog.Logger
 	list  *memberlist.Memberlist
+	place *coordinate.Client
 	queue *memberlist.TransmitLimitedQueue
 	inbox chan []Capacity
 	kick  chan struct{} // a broadcast is due
@@ -76,8 +83,11 @@ type Cluster struct {
 	wg    sync.WaitGroup
 	size  atomic.Int32 // len(members), for the queue, which asks under its own lock
 
+	keysMu  sync.Mutex // one change of the keys at a time
+	keyring *memberlist.Keyring
+
 	mu       sync.Mutex
-	members  map[string]Meta     // alive members of both roles, by member name
+	members  map[string]*member  // of both roles, by member name
 	records  map[string]received // last capacity record of each node, by node name
 	own      *Capacity           // what this node publishes
 	seq      uint64              // sequence number of the last record published
@@ -98,18 +108,21 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("join the cluster as %s %q: %w", cfg.Role, cfg.Name, err)
 	}
-	key, err := LoadOrCreateKeyFile(cfg.KeyFile)
-	if err != nil {
-		return nil, err
-	}
 	c := &Cluster{
 		cfg: cfg, log: cfg.Log,
 		inbox: make(chan []Capacity, inboxDepth), kick: make(chan struct{}, 1), lost: make(chan struct{}, 1),
-		members: map[string]Meta{}, records: map[string]received{}, changed: make(chan struct{}),
+		members: map[string]*member{}, records: map[string]received{}, changed: make(chan struct{}),
 		seq: uint64(time.Now().UnixMilli()),
 	}
 	c.queue = &memberlist.TransmitLimitedQueue{NumNodes: func() int { return max(1, int(c.size.Load())) }, RetransmitMult: 2}
-	conf, err := c.memberlistConfig(key)
+	var err error
+	if c.keyring, err = newKeyring(cfg.Keys); err != nil {
+		return nil, fmt.Errorf("join the cluster: %w", err)
+	}
+	if c.place, err = coordinate.NewClient(coordinate.DefaultConfig()); err != nil {
+		return nil, fmt.Errorf("join the cluster: %w", err)
+	}
+	conf, err := c.memberlistConfig()
 	if err != nil {
 		return nil, fmt.Errorf("join the cluster at %s: %w", cfg.Bind, err)
 	}
@@ -132,23 +145,30 @@ func (cfg *Config) complete() error {
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = defaultHeartbeat
 	}
-	if cfg.KeyFile == "" {
-		return errors.New("no key file is configured; set cluster.key_file")
+	if len(cfg.Keys) == 0 && cfg.KeyFile != "" {
+		key, err := LoadOrCreateKeyFile(cfg.KeyFile)
+		if err != nil {
+			return err
+		}
+		cfg.Keys = [][]byte{key}
+	}
+	if err := checkKeys(cfg.Keys); err != nil {
+		return err
 	}
 	_, err := encodeMeta(cfg.Meta)
 	return err
 }
 
-func (c *Cluster) memberlistConfig(key []byte) (*memberlist.Config, error) {
+func (c *Cluster) memberlistConfig() (*memberlist.Config, error) {
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = memberName(c.cfg.Role, c.cfg.Name)
 	conf.Label = label
-	conf.SecretKey = key
+	conf.Keyring = c.keyring
 	conf.EnableCompression = false // records are small, and capacity changes must cost little
 	conf.TCPTimeout = 5 * time.Second
 	conf.PushPullInterval = 10 * time.Second   // a member that was killed and is back knows nobody until then
 	conf.DeadNodeReclaimTime = 5 * time.Second // a node may come back with another address
-	conf.Delegate, conf.Events, conf.Alive = (*delegate)(c), (*delegate)(c), (*delegate)(c)
+	conf.Delegate, conf.Events, conf.Alive, conf.Ping = (*delegate)(c), (*delegate)(c), (*delegate)(c), (*delegate)(c)
 	conf.Logger = memberlistLogger(c.log)
 	if c.cfg.Transport != nil {
 		conf.Transport = c.cfg.Transport
@@ -203,13 +223,13 @@ func (c *Cluster) Nodes() []Node {
 	now := time.Now()
 	nodes := make([]Node, 0, len(c.records))
 	for name, r := range c.records {
-		meta, ok := c.members[memberName(RoleNode, name)]
-		if !ok || now.Sub(r.seen) > c.expiry() {
+		m, ok := c.members[memberName(RoleNode, name)]
+		if !ok || m.refused || now.Sub(r.seen) > c.expiry() {
 			continue
 		}
 		rec := r.Capacity
 		rec.Images = slices.Clone(rec.Images)
-		nodes = append(nodes, Node{Meta: meta, Capacity: rec, Seen: r.seen})
+		nodes = append(nodes, Node{Meta: m.meta, Capacity: rec, Seen: r.seen, Suspect: c.suspectLocked(m), Coordinate: m.coordinate})
 	}
 	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.Meta.Name, b.Meta.Name) })
 	return nodes

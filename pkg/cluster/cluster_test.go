@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -24,10 +25,16 @@ const (
 	patience = 15 * time.Second
 )
 
+func newKey() []byte {
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // it never fails
+	return key
+}
+
 // start joins one member on loopback and closes it when the test ends.
-func start(t *testing.T, key, role, name string, change ...func(*Config)) *Cluster {
+func start(t *testing.T, key []byte, role, name string, change ...func(*Config)) *Cluster {
 	t.Helper()
-	cfg := Config{Name: name, Role: role, Bind: "127.0.0.1:0", KeyFile: key, Heartbeat: beat, Meta: Meta{Version: "test"}}
+	cfg := Config{Name: name, Role: role, Bind: "127.0.0.1:0", Keys: [][]byte{key}, Heartbeat: beat, Meta: Meta{Version: "test"}}
 	if role == RoleNode {
 		cfg.Meta.URL = "http://" + name + ".test:8443"
 	}
@@ -87,7 +94,7 @@ func publish(t *testing.T, c *Cluster, rec Capacity) {
 }
 
 func TestThreeMembersShareOneView(t *testing.T) {
-	key := filepath.Join(t.TempDir(), "cluster.key")
+	key := newKey()
 	front := start(t, key, RoleCoordinator, "host")
 	one := start(t, key, RoleNode, "host", joining(front.Addr())) // the same name, another role
 	two := start(t, key, RoleNode, "other", joining(front.Addr()))
@@ -112,7 +119,7 @@ func TestThreeMembersShareOneView(t *testing.T) {
 }
 
 func TestNodeThatLeavesIsGoneAtOnceAndMayComeBackElsewhere(t *testing.T) {
-	key := filepath.Join(t.TempDir(), "cluster.key")
+	key := newKey()
 	front := start(t, key, RoleCoordinator, "front")
 	node := start(t, key, RoleNode, "n1", joining(front.Addr()))
 	publish(t, node, Capacity{Total: 1})
@@ -128,7 +135,7 @@ func TestNodeThatLeavesIsGoneAtOnceAndMayComeBackElsewhere(t *testing.T) {
 }
 
 func TestCoordinatorThatRestartsFindsTheNodesThatKnowItsAddress(t *testing.T) {
-	key := filepath.Join(t.TempDir(), "cluster.key")
+	key := newKey()
 	front := start(t, key, RoleCoordinator, "front")
 	addr := front.Addr()
 	node := start(t, key, RoleNode, "n1", joining(addr))
@@ -143,7 +150,7 @@ func TestCoordinatorThatRestartsFindsTheNodesThatKnowItsAddress(t *testing.T) {
 
 // TestSilentNodeExpires hangs a node whose gossip still answers: only its records tell that it is stuck.
 func TestSilentNodeExpires(t *testing.T) {
-	key := filepath.Join(t.TempDir(), "cluster.key")
+	key := newKey()
 	front := start(t, key, RoleCoordinator, "front")
 	node := start(t, key, RoleNode, "n1", joining(front.Addr()))
 	publish(t, node, Capacity{Total: 1})
@@ -158,7 +165,7 @@ func TestSilentNodeExpires(t *testing.T) {
 }
 
 func TestJoinIsRetriedUntilTheOtherIsThere(t *testing.T) {
-	key := filepath.Join(t.TempDir(), "cluster.key")
+	key := newKey()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -182,10 +189,9 @@ func TestJoinIsRetriedUntilTheOtherIsThere(t *testing.T) {
 }
 
 func TestAnotherKeyStaysOutside(t *testing.T) {
-	dir := t.TempDir()
-	front := start(t, filepath.Join(dir, "a.key"), RoleCoordinator, "front")
+	front := start(t, newKey(), RoleCoordinator, "front")
 	var log lockedBuffer
-	stranger := start(t, filepath.Join(dir, "b.key"), RoleNode, "evil", joining(front.Addr()),
+	stranger := start(t, newKey(), RoleNode, "evil", joining(front.Addr()),
 		func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	publish(t, stranger, Capacity{Total: 1000})
 	deadline := time.Now().Add(patience)
@@ -202,7 +208,7 @@ func TestAnotherKeyStaysOutside(t *testing.T) {
 
 func TestMockNetwork(t *testing.T) {
 	var network memberlist.MockNetwork
-	key := filepath.Join(t.TempDir(), "cluster.key")
+	key := newKey()
 	var transports []*memberlist.MockTransport
 	for i := range 4 { // all before the first member runs: MockNetwork has no lock
 		transports = append(transports, network.NewTransport(fmt.Sprintf("node:n%d", i)))
@@ -226,7 +232,7 @@ func TestMockNetwork(t *testing.T) {
 
 // lonely returns a node that is alone, with a member "peer" whom it believes to be there.
 func lonely(t *testing.T) *Cluster {
-	c := start(t, filepath.Join(t.TempDir(), "cluster.key"), RoleNode, "self", func(c *Config) { c.Heartbeat = time.Hour })
+	c := start(t, newKey(), RoleNode, "self", func(c *Config) { c.Heartbeat = time.Hour })
 	meta, err := encodeMeta(Meta{Role: RoleNode, Name: "peer", URL: "http://peer:1"})
 	if err != nil {
 		t.Fatal(err)
@@ -309,7 +315,7 @@ func TestPublish(t *testing.T) {
 	if err := c.Publish(Capacity{Total: -1}); err == nil {
 		t.Error("a negative capacity was published")
 	}
-	front := start(t, filepath.Join(t.TempDir(), "cluster.key"), RoleCoordinator, "front")
+	front := start(t, newKey(), RoleCoordinator, "front")
 	if err := front.Publish(Capacity{Total: 1}); err == nil {
 		t.Error("a coordinator published capacity")
 	}
@@ -329,7 +335,7 @@ func TestBroadcastsFitOnePacket(t *testing.T) {
 
 func TestStartRefuses(t *testing.T) {
 	dir := t.TempDir()
-	taken := start(t, filepath.Join(dir, "ok.key"), RoleCoordinator, "first")
+	taken := start(t, newKey(), RoleCoordinator, "first")
 	badKey := filepath.Join(dir, "bad.key")
 	if err := os.WriteFile(badKey, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
@@ -342,9 +348,10 @@ func TestStartRefuses(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"no key file":   {func(c *Config) { c.KeyFile = "" }, "cluster.key_file"},
-		"short key":     {func(c *Config) { c.KeyFile = badKey }, "32 bytes"},
-		"open key":      {func(c *Config) { c.KeyFile = openKey }, "mode 0644"},
+		"no key":        {func(c *Config) { c.Keys = nil }, "no gossip key"},
+		"half a key":    {func(c *Config) { c.Keys = [][]byte{newKey(), newKey()[:16]} }, "key 2 of 2 has 16 bytes"},
+		"short key":     {func(c *Config) { c.Keys, c.KeyFile = nil, badKey }, "32 bytes"},
+		"open key":      {func(c *Config) { c.Keys, c.KeyFile = nil, openKey }, "mode 0644"},
 		"no name":       {func(c *Config) { c.Name = "" }, "name"},
 		"odd name":      {func(c *Config) { c.Name = "a/b" }, "name"},
 		"odd role":      {func(c *Config) { c.Role = "boss" }, "role"},
@@ -353,11 +360,13 @@ func TestStartRefuses(t *testing.T) {
 		"bad port":      {func(c *Config) { c.Bind = "127.0.0.1:99999" }, "65535"},
 		"address taken": {func(c *Config) { c.Bind = taken.Addr() }, "another process"},
 		"no URL":        {func(c *Config) { c.Role = RoleNode }, "URL"},
+		"bad relay":     {func(c *Config) { c.Meta.Relay = "turn.example.org" }, "host:port"},
+		"not on Earth":  {func(c *Config) { c.Meta.Place.Latitude = 91 }, "degrees"},
 		"long URL":      {func(c *Config) { c.Meta.URL = "http://" + strings.Repeat("x", 600) }, "limit"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			cfg := Config{Name: "n", Role: RoleCoordinator, Bind: "127.0.0.1:0", KeyFile: filepath.Join(dir, "ok.key")}
+			cfg := Config{Name: "n", Role: RoleCoordinator, Bind: "127.0.0.1:0", Keys: [][]byte{newKey()}}
 			tt.change(&cfg)
 			c, err := Start(t.Context(), cfg)
 			if err == nil {

@@ -15,6 +15,9 @@ type delegate Cluster
 
 // NodeMeta returns what every member learns of this one.
 func (d *delegate) NodeMeta(limit int) []byte {
+	c := (*Cluster)(d)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	meta, err := encodeMeta(d.cfg.Meta) // Start has checked it
 	if err != nil || len(meta) > limit {
 		return nil
@@ -72,7 +75,7 @@ func (d *delegate) handOff(records []Capacity) {
 	}
 }
 
-// NotifyAlive refuses members whose description is malformed or names somebody else.
+// NotifyAlive refuses members whose description is malformed or names somebody else, and those that Config.Admit does not take.
 func (d *delegate) NotifyAlive(peer *memberlist.Node) error {
 	meta, err := decodeMeta(peer.Meta)
 	if err != nil {
@@ -81,7 +84,7 @@ func (d *delegate) NotifyAlive(peer *memberlist.Node) error {
 	if want := memberName(meta.Role, meta.Name); peer.Name != want {
 		return fmt.Errorf("member %q describes itself as %q", peer.Name, want)
 	}
-	return nil
+	return (*Cluster)(d).admit(meta)
 }
 
 // NotifyJoin adds a member.
@@ -98,7 +101,12 @@ func (d *delegate) setMember(n *memberlist.Node, what string) {
 	c := (*Cluster)(d)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.members[n.Name] = meta
+	m, known := c.members[n.Name]
+	if !known {
+		m = &member{heard: time.Now()}
+		c.members[n.Name] = m
+	}
+	m.meta, m.refused, m.node = meta, false, *n // NotifyAlive has asked whether it is admitted
 	c.size.Store(int32(len(c.members)))
 	c.notifyLocked()
 	c.log.Info(what, "member", n.Name, "address", n.Address(), "version", meta.Version)
@@ -110,6 +118,7 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.members, n.Name)
+	c.place.ForgetNode(n.Name)
 	c.size.Store(int32(len(c.members)))
 	if name, ok := strings.CutPrefix(n.Name, memberName(RoleNode, "")); ok && name != c.cfg.Name {
 		delete(c.records, name)

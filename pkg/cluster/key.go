@@ -12,8 +12,6 @@ import (
 	"strings"
 )
 
-const keyBytes = 32 // AES-256
-
 // LoadOrCreateKeyFile reads the cluster's secret, 32 bytes in base64, from the file path, and makes a
 // new one, mode 0600, when there is no such file. Of two processes that create it at once both get the
 // same key. The file may be readable by a group, for daemons of different users on one host, but a file

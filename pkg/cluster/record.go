@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -22,6 +24,8 @@ const (
 	maxRecords = 10000
 	maxText    = 200 // bytes of Capacity.Full
 	maxImage   = 255 // bytes of one image reference
+	maxPlace   = 63  // bytes of a region's or zone's name
+	maxURL     = 255
 	maxSlots   = 100000
 	// maxAhead bounds how far a sequence number, which starts from the sender's clock, may be ahead of
 	// ours: it limits how long a forged record can stand in the way of the true ones.
@@ -149,7 +153,38 @@ func (m Meta) check() error {
 	if m.Role == RoleNode && m.URL == "" {
 		return errors.New("a node needs the URL at which browsers reach it")
 	}
+	if err := m.Place.check(); err != nil {
+		return err
+	}
+	if err := checkRelay(m.Relay); err != nil {
+		return err
+	}
 	return checkText("version", m.Version, 64)
+}
+
+func (p Place) check() error {
+	// Written so that NaN is out of range too.
+	if !(p.Latitude >= -90 && p.Latitude <= 90) || !(p.Longitude >= -180 && p.Longitude <= 180) {
+		return fmt.Errorf("latitude %v, longitude %v: use degrees from -90 to 90 and from -180 to 180", p.Latitude, p.Longitude)
+	}
+	for what, s := range map[string]string{"region": p.Region, "zone": p.Zone} {
+		if err := checkText(what, s, maxPlace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRelay accepts host:port, or nothing.
+func checkRelay(s string) error {
+	if s == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/@?# ") {
+		return fmt.Errorf("relay %q: use host:port", s)
+	}
+	return checkText("relay", s, maxURL)
 }
 
 // checkURL accepts an absolute http or https URL with nothing in it but a host, and perhaps a path:

@@ -46,11 +46,12 @@ func (c *Cluster) merge(records []Capacity) {
 			c.outbid(rec.Seq)
 			continue
 		}
-		_, member := c.members[memberName(RoleNode, rec.Name)]
+		m, isMember := c.members[memberName(RoleNode, rec.Name)]
 		old, known := c.records[rec.Name]
-		if !member || (known && rec.Seq <= old.Seq) {
+		if !isMember || m.refused || (known && rec.Seq <= old.Seq) {
 			continue
 		}
+		m.heard = now
 		wire, err := encodeCapacity(rec)
 		if err != nil { // it was decoded from bytes that fitted, so it fits
 			c.log.Warn("capacity record dropped", "node", rec.Name, "error", err)
