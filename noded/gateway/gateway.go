@@ -32,6 +32,7 @@ type Sessions interface {
 	Stop(ctx context.Context, id, reason string) (session.Session, error)
 	Await(ctx context.Context, id string, unlike session.State) (session.Session, error)
 	Status(ctx context.Context) (session.Status, error)
+	SetDuty(o session.Order, untilBoot bool) (sessions int, err error)
 }
 
 // Verifier checks a coordinator's tokens.

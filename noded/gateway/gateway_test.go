@@ -42,6 +42,9 @@ type node struct {
 	changed chan struct{}
 	stopped []string
 	refuse  error
+
+	order     session.Order
+	untilBoot bool
 }
 
 func newNode(t *testing.T, change func(*Options)) *node {
@@ -125,6 +128,13 @@ func (n *node) Stop(_ context.Context, id, reason string) (session.Session, erro
 	defer n.mu.Unlock()
 	n.stopped = append(n.stopped, id+": "+reason)
 	return s, err
+}
+
+func (n *node) SetDuty(o session.Order, untilBoot bool) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.order, n.untilBoot = o, untilBoot
+	return 1, n.refuse
 }
 
 func (n *node) Await(ctx context.Context, id string, unlike session.State) (session.Session, error) {

@@ -95,11 +95,19 @@ func (n *nodeService) Status(ctx context.Context, _ *connect.Request[easelv1.Sta
 	return connect.NewResponse(s.Proto()), nil
 }
 
+func (n *nodeService) Drain(_ context.Context, req *connect.Request[easelv1.DrainRequest]) (*connect.Response[easelv1.DrainResponse], error) {
+	sessions, err := n.sessions.SetDuty(session.OrderOf(req.Msg), req.Msg.GetUntilBoot())
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return connect.NewResponse(&easelv1.DrainResponse{Sessions: uint32(sessions)}), nil
+}
+
 // connectError gives an error the code that tells a coordinator what to do: another node, later, or never.
 func connectError(err error) error {
 	var refusal *session.Refusal
 	switch {
-	case errors.As(err, &refusal) && refusal.Reason == "draining":
+	case errors.As(err, &refusal) && refusal.Reason == "ending":
 		return connect.NewError(connect.CodeUnavailable, err)
 	case errors.As(err, &refusal) && (refusal.Reason == "image" || refusal.Reason == "class"):
 		return connect.NewError(connect.CodeFailedPrecondition, err)

@@ -319,7 +319,7 @@ func TestRefusalsTellTheCoordinatorWhatToDo(t *testing.T) {
 	client := n.service(n.token(identity.NodeAudience("n1"), identity.ScopeControl, 0))
 	for code, err := range map[connect.Code]error{
 		connect.CodeResourceExhausted:  &session.Refusal{Reason: "full", Detail: "no room"},
-		connect.CodeUnavailable:        &session.Refusal{Reason: "draining", Detail: "ending"},
+		connect.CodeUnavailable:        &session.Refusal{Reason: "ending", Detail: "ending"},
 		connect.CodeFailedPrecondition: &session.Refusal{Reason: "image", Detail: "no image"},
 		connect.CodeInvalidArgument:    fmt.Errorf("user: %w", session.ErrInvalid),
 		connect.CodeInternal:           fmt.Errorf("disk on fire"),

@@ -24,6 +24,15 @@ type statusDocument struct {
 	Portal   string        `json:"portal"`
 	Expires  *time.Time    `json:"expires"`
 	Degraded []string      `json:"degraded"`
+	// Notice is what the artist is told now; null when nothing.
+	Notice *noticeDocument `json:"notice"`
+}
+
+// noticeDocument counts LeftMS from the answer, as the viewer's clock may be wrong.
+type noticeDocument struct {
+	Text   string    `json:"text"`
+	Until  time.Time `json:"until,omitzero"`
+	LeftMS int64     `json:"left_ms"`
 }
 
 type gimpDocument struct {
@@ -62,6 +71,9 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 	}
 	if !s.Expires.IsZero() {
 		document.Expires = &s.Expires
+	}
+	if n := s.Notice; n.Text != "" {
+		document.Notice = &noticeDocument{Text: n.Text, Until: n.Until, LeftMS: n.Left(time.Now()).Milliseconds()}
 	}
 	if document.Degraded == nil {
 		document.Degraded = []string{}

@@ -21,8 +21,8 @@ type Admission struct {
 
 // room says whether the node can take one more session beside those that hold something; nil when it can.
 func (m *Manager) room(holding []Record) *Refusal {
-	if m.draining.Load() {
-		return &Refusal{"draining", "this node takes no further sessions: it is being shut down; try another node or later"}
+	if r := m.duty.refusal(); r != nil {
+		return r
 	}
 	if len(holding) >= m.admission.Max {
 		return &Refusal{"full", fmt.Sprintf("this node has its %d sessions already: end one, or raise sessions.max", m.admission.Max)}

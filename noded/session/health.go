@@ -1,9 +1,12 @@
 package session
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -110,22 +113,9 @@ type StreamerClient struct{}
 func (StreamerClient) Watch(ctx context.Context, dir string, after uint64) (contract.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchPatience)
 	defer cancel()
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return safesocket.Dial(ctx, safesocket.Stream, dir, StreamerSocket)
-		},
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: 16 << 10,
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://streamer/watch?after=%d", after), nil)
+	resp, err := askStreamer(ctx, dir, http.MethodGet, fmt.Sprintf("/watch?after=%d", after), nil)
 	if err != nil {
-		return contract.Health{}, fmt.Errorf("ask the streamer: %w", err)
-	}
-	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it redirects") }}
-	resp, err := client.Do(req)
-	if err != nil {
-		return contract.Health{}, fmt.Errorf("ask the streamer: %w", err)
+		return contract.Health{}, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -136,4 +126,47 @@ func (StreamerClient) Watch(ctx context.Context, dir string, after uint64) (cont
 		return contract.Health{}, err
 	}
 	return checkHealth(h)
+}
+
+// Notify implements Streamers. A streamer of before an upgrade, which knows no notices, is not asked again: its
+// viewers find the notice in the session's status.
+func (StreamerClient) Notify(ctx context.Context, dir string, n contract.Notice) error {
+	body, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode the notice: %w", err)
+	}
+	resp, err := askStreamer(ctx, dir, http.MethodPost, "/notice", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 && resp.StatusCode != http.StatusNotFound {
+		return fmt.Errorf("tell the streamer: it answers %s", words(resp.Status, 64))
+	}
+	return nil
+}
+
+// askStreamer asks for what lies on the streamer's socket in dir. The caller closes the answer's body.
+func askStreamer(ctx context.Context, dir, method, path string, body io.Reader) (*http.Response, error) {
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return safesocket.Dial(ctx, safesocket.Stream, dir, StreamerSocket)
+		},
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 16 << 10,
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://streamer"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("ask the streamer: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it redirects") }}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the streamer: %w", err)
+	}
+	return resp, nil
 }

@@ -34,6 +34,7 @@ type host struct {
 	procs    map[Worker]*proc
 	mounts   map[string]string // target → user
 	healths  map[string]contract.Health
+	notices  map[string]contract.Notice
 	spoken   chan struct{} // closed when a health changes
 	image    bool
 	memory   int64
@@ -63,7 +64,7 @@ func newHost(t *testing.T) *host {
 	return &host{
 		t: t, run: t.TempDir(), nextPID: 100, boxes: map[string]*box{}, procs: map[Worker]*proc{}, mounts: map[string]string{},
 		healths: map[string]contract.Health{}, spoken: make(chan struct{}), image: true, memory: 64 << 30, disk: 100 << 30,
-		busy: map[uint16]bool{}, failing: map[string]error{}, began: map[string]int{},
+		busy: map[uint16]bool{}, notices: map[string]contract.Notice{}, failing: map[string]error{}, began: map[string]int{},
 	}
 }
 
@@ -251,6 +252,7 @@ func (h *host) StartWorker(_ context.Context, spec WorkerSpec) (Worker, error) {
 		health = contract.Health{Seq: 2, Ready: true, XPID: 5, GIMP: contract.GIMP{State: contract.Running, PID: 7, WindowMS: 1}}
 	}
 	h.healths[dir] = health
+	delete(h.notices, dir) // a new streamer knows nothing
 	h.spoke()
 	return w, nil
 }
@@ -362,6 +364,23 @@ func (h *host) Watch(ctx context.Context, dir string, after uint64) (contract.He
 	}
 }
 
+func (h *host) Notify(_ context.Context, dir string, n contract.Notice) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("notice"); err != nil {
+		return err
+	}
+	h.notices[dir] = n
+	return nil
+}
+
+// notice is what a session's artist was told last.
+func (h *host) notice(id string) contract.Notice {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.notices[filepath.Join(h.run, "s", id, "worker")]
+}
+
 func (h *host) MemAvailable() (int64, error) { return h.memory, nil }
 func (h *host) DiskFree() (int64, error)     { return h.disk, nil }
 func (h *host) PortFree(port uint16) bool    { return !h.busy[port] }
@@ -421,7 +440,7 @@ func start(t *testing.T, h *host, spec string, change func(*Options)) *node {
 		t.Fatal(err)
 	}
 	o := Options{
-		Name: "n1", Version: "test", RunDir: h.run, Cgroup: "/easel", Image: "easel.local/gimp:trixie",
+		Name: "n1", Version: "test", RunDir: h.run, Cgroup: "/easel", Image: "easel.local/gimp:trixie", Boot: "this boot",
 		Admission: Admission{Max: 3, Limits: Limits{Memory: 2 << 30, CPUs: 2, PIDs: 100}, UIDBase: 10_000_000, PortFirst: 50000, PortLast: 50009, DiskFloor: 1 << 30},
 		Grace:     time.Minute, StartTimeout: 30 * time.Second, Media: []string{"127.0.0.1"}, LogLevel: "info",
 		Store: store, Containers: h, Workers: h, Homes: h, Streamers: h, Host: h, Points: n.points,

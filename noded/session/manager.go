@@ -26,6 +26,7 @@ type Options struct {
 	RunDir        string
 	Cgroup        string // that sessions' cgroups lie below, "/easel"
 	Image         string // default reference
+	Boot          string // names the host's boot, see Order
 	Admission     Admission
 	Grace         time.Duration // a session that nobody sees lives so long
 	StartTimeout  time.Duration
@@ -51,7 +52,9 @@ type Manager struct {
 	places        places
 	admission     Admission
 	host          Host
-	draining      atomic.Bool
+	boot          string
+	duty          duty
+	ordering      sync.Mutex // held by SetDuty
 	settled       atomic.Bool
 	bell          bell
 
@@ -66,7 +69,7 @@ type Manager struct {
 // New returns a manager that does nothing until Run.
 func New(o Options) *Manager {
 	m := &Manager{
-		name: o.Name, version: o.Version, places: places{o.RunDir, o.Cgroup}, image: o.Image, admission: o.Admission, host: o.Host,
+		name: o.Name, version: o.Version, places: places{o.RunDir, o.Cgroup}, image: o.Image, admission: o.Admission, host: o.Host, boot: o.Boot,
 		keepers: map[string]*keeper{},
 	}
 	m.parts = parts{
@@ -74,6 +77,12 @@ func New(o Options) *Manager {
 		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, logLevel: o.LogLevel,
 		grace: o.Grace, startLimit: o.StartTimeout, changed: m.bell.ring,
 	}
+	order, err := m.store.Order(o.Boot)
+	if err != nil {
+		o.Log.Error("the node takes no sessions: what it was told to do cannot be read; \"noded uncordon\" sets it anew", "error", err)
+		order = Order{Duty: Cordoned, Reason: "what it was told to do cannot be read"}
+	}
+	m.duty.order = order
 	return m
 }
 
@@ -96,8 +105,9 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.keepIt(r.ID)
 		}
 	}
+	m.owned.Go(func() { m.carryOut(ctx) })
 	m.tend(ctx)
-	m.draining.Store(true)
+	m.duty.set(func(d *duty) { d.ending = true })
 	m.mu.Lock()
 	m.ctx = nil
 	m.mu.Unlock()
@@ -261,6 +271,9 @@ func (m *Manager) Get(id string) (Session, error) {
 
 func (m *Manager) session(r Record) Session {
 	s := Session{Record: r, Paths: m.places.of(r.ID)}
+	if !r.State.Ended() {
+		s.Notice = m.Order().notice()
+	}
 	if k := m.keeperOf(r.ID); k != nil {
 		if h := k.health.Load(); h != nil {
 			s.Health = *h
@@ -370,7 +383,9 @@ type Status struct {
 	Name, Version string
 	Capacity      int
 	Used          int
-	Draining      bool
+	Draining      bool // it takes no sessions, for whatever reason
+	Order         Order
+	Isolated      bool   // it sees no coordinator
 	Full          string // why there is no room; "" when there is
 	Degraded      []string
 	Images        []string
@@ -386,7 +401,11 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	held := holding(all)
-	s := Status{Name: m.name, Version: m.version, Capacity: m.admission.Max, Used: len(held), Draining: m.draining.Load()}
+	s := Status{Name: m.name, Version: m.version, Capacity: m.admission.Max, Used: len(held), Draining: m.duty.refusal() != nil}
+	s.Order, s.Isolated, _ = m.duty.get()
+	if s.Isolated {
+		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
+	}
 	if refusal := m.room(held); refusal != nil {
 		s.Full = refusal.Detail
 	}

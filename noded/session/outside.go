@@ -57,6 +57,8 @@ type Streamers interface {
 	// Watch returns the health of the streamer whose socket lies in dir once its sequence number is past after, or what it is after
 	// half a minute.
 	Watch(ctx context.Context, dir string, after uint64) (contract.Health, error)
+	// Notify has the streamer show its viewers a notice; the zero one takes back what was shown.
+	Notify(ctx context.Context, dir string, n contract.Notice) error
 }
 
 // Host is what admission asks of the machine.

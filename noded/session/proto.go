@@ -14,6 +14,24 @@ var protoStates = map[State]easelv1.State{
 	Stopped: easelv1.State_STATE_STOPPED, Failed: easelv1.State_STATE_FAILED,
 }
 
+var protoDuties = map[Duty]easelv1.Duty{
+	Serving: easelv1.Duty_DUTY_SERVING, Cordoned: easelv1.Duty_DUTY_CORDONED, Draining: easelv1.Duty_DUTY_DRAINING,
+}
+
+// OrderOf is what NodeService was asked to have the node do.
+func OrderOf(req *easelv1.DrainRequest) Order {
+	o := Order{Reason: req.GetReason()}
+	for duty, wire := range protoDuties {
+		if wire == req.GetDuty() {
+			o.Duty = duty
+		}
+	}
+	if req.GetDeadline() != nil {
+		o.Deadline = req.GetDeadline().AsTime()
+	}
+	return o
+}
+
 // Proto is the session as NodeService tells it.
 func (s *Session) Proto() *easelv1.Session {
 	p := &easelv1.Session{
@@ -22,6 +40,7 @@ func (s *Session) Proto() *easelv1.Session {
 		Cgroup: s.Paths.Cgroup, Volume: s.Paths.Home, UdpPort: uint32(s.UDPPort), WindowMs: s.WindowMS,
 		GimpRestarts: s.GIMPRestarts, StreamerRestarts: s.StreamerRestarts, Viewers: uint32(s.Health.Viewers), Path: s.Health.Path,
 		Expires: stamp(s.Expires), Degraded: s.Health.Degraded,
+		Notice: s.Notice.Text, NoticeUntil: stamp(s.Notice.Until),
 		Pids: &easelv1.Pids{Streamer: int32(s.Pids.Streamer), Init: int32(s.Pids.Init), X: int32(s.Pids.X), Gimp: int32(s.Pids.GIMP)},
 	}
 	for _, t := range s.Times {
@@ -33,6 +52,7 @@ func (s *Session) Proto() *easelv1.Session {
 // Proto is the status as NodeService tells it.
 func (s *Status) Proto() *easelv1.StatusResponse {
 	return &easelv1.StatusResponse{
+		Duty: protoDuties[s.Order.Duty], DrainDeadline: stamp(s.Order.Deadline), Isolated: s.Isolated,
 		Name: s.Name, Version: s.Version, Capacity: uint32(s.Capacity), Used: uint32(s.Used), Draining: s.Draining,
 		FullReason: s.Full, Degraded: s.Degraded, Images: s.Images,
 	}

@@ -55,7 +55,7 @@ var (
 
 // Refusal is why the node admits no further session. Reason is a short word, fit for a metric's label.
 type Refusal struct {
-	Reason string // full, memory, ports, image, disk, draining or class
+	Reason string // full, memory, ports, image, disk, class, cordoned, draining, isolated or ending
 	Detail string // for a person: what is short, and what to try
 }
 
@@ -67,6 +67,7 @@ type Session struct {
 	Paths  Paths
 	Health contract.Health // zero when no streamer has spoken since this noded started
 	Pids   Pids            // filled in by Get alone
+	Notice contract.Notice // what the artist is told now; zero when nothing
 }
 
 // Pids are host process ids; 0 where there is none.

@@ -229,6 +229,11 @@ func (silent) Watch(ctx context.Context, _ string, _ uint64) (contract.Health, e
 	return contract.Health{}, ctx.Err()
 }
 
+func (silent) Notify(ctx context.Context, _ string, _ contract.Notice) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func TestGIMPThatRanOutOfMemoryIsTold(t *testing.T) {
 	h := newHost(t)
 	n := start(t, h, "", nil)

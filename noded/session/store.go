@@ -21,6 +21,8 @@ var (
 	bucketSessions = []byte("sessions")
 	bucketBroken   = []byte("sessions-broken") // records that could not be read, kept for a person to look at
 	keySchema      = []byte("schema")
+	keyOrder       = []byte("order")            // the node's duty
+	keyBootOrder   = []byte("order-until-boot") // stands above it until the host starts anew
 )
 
 // Store keeps records in a bbolt database that others may share; each has buckets of its own.
@@ -171,6 +173,53 @@ func (s *Store) Mend(now time.Time) error {
 		}
 		return nil
 	})
+}
+
+// SetOrder keeps the node's duty. One that ends with the boot leaves the other as it is; any other replaces both.
+func (s *Store) SetOrder(o Order) error {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("encode the node's duty: %w", err)
+	}
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if o.Boot != "" {
+			return meta.Put(keyBootOrder, data)
+		}
+		if err := meta.Delete(keyBootOrder); err != nil {
+			return err
+		}
+		return meta.Put(keyOrder, data)
+	})
+}
+
+// Order is the duty in force during a boot of the host; Serving when none was ever given.
+func (s *Store) Order(boot string) (Order, error) {
+	o := Order{Duty: Serving}
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if data := meta.Get(keyBootOrder); data != nil {
+			var until Order
+			if err := json.Unmarshal(data, &until); err != nil {
+				return err
+			}
+			if until.Boot == boot {
+				o = until
+				return nil
+			}
+		}
+		if data := meta.Get(keyOrder); data != nil {
+			return json.Unmarshal(data, &o)
+		}
+		return nil
+	})
+	if err == nil && o.Duty != Serving && o.Duty != Cordoned && o.Duty != Draining {
+		err = fmt.Errorf("%q is none", words(string(o.Duty), 40))
+	}
+	if err != nil {
+		return o, fmt.Errorf("read the node's duty from %s: %w", s.db.Path(), err)
+	}
+	return o, nil
 }
 
 // Prune forgets ended sessions: those released before the given time, and the oldest beyond the last keep.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"easel/noded/stream/contract"
 	"easel/pkg/display"
@@ -128,11 +129,22 @@ type (
 		T      string `json:"t"`
 		Reason string `json:"reason,omitempty"`
 	}
+	// noticeMessage is what the node has to say. LeftMS is how long it is until it happens, as viewers' clocks may be wrong.
+	noticeMessage struct {
+		T      string    `json:"t"`
+		Text   string    `json:"text"` // "" takes back the one before
+		Until  time.Time `json:"until,omitzero"`
+		LeftMS int64     `json:"left_ms"`
+	}
 	statsMessage struct {
 		T string `json:"t"`
 		Stats
 	}
 )
+
+func noticeOf(n contract.Notice) noticeMessage {
+	return noticeMessage{T: "notice", Text: n.Text, Until: n.Until, LeftMS: n.Left(time.Now()).Milliseconds()}
+}
 
 func cursorFull(c display.Cursor) cursorMessage {
 	return cursorMessage{T: "cursor", ID: c.ID, X: c.HotX, Y: c.HotY, W: c.Width, H: c.Height, PNG: base64.StdEncoding.EncodeToString(c.PNG)}

@@ -291,6 +291,36 @@ func TestControlMessagesAreAnswered(t *testing.T) {
 	}
 }
 
+// TestNoticeReachesWhoWatchesAndWhoComes: a drain is told to the viewer that is there and to the next one.
+func TestNoticeReachesWhoWatchesAndWhoComes(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	first := connect(t, s)
+	until := time.Now().Add(time.Minute).UTC().Format(time.RFC3339)
+	if code, _, body := s.post(t, "/notice", "application/json", `{"text":"Save your work","until":"`+until+`"}`); code != http.StatusNoContent {
+		t.Fatalf("%d %s", code, body)
+	}
+	right := func(v *viewer) bool {
+		m := v.heard("notice")
+		if m == nil {
+			return false
+		}
+		left, _ := m["left_ms"].(float64)
+		return m["text"] == "Save your work" && m["until"] == until && left > 50_000 && left <= 60_000
+	}
+	s.await(t, "the notice", func() bool { return right(first) })
+	second := connect(t, s)
+	s.await(t, "the notice for who comes later", func() bool { return right(second) })
+	if code, _, _ := s.post(t, "/notice", "application/json", `{"text":""}`); code != http.StatusNoContent {
+		t.Fatal(code)
+	}
+	s.await(t, "the notice taken back", func() bool {
+		second.mu.Lock()
+		defer second.mu.Unlock()
+		return second.told[len(second.told)-1]["text"] == ""
+	})
+}
+
 func TestPenStrokeReachesTheDriverInOrder(t *testing.T) {
 	s := startSession(t)
 	s.ready(t)

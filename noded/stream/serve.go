@@ -60,6 +60,7 @@ func (w *Worker) routes(life context.Context) http.Handler {
 	mux.HandleFunc("DELETE /whep/{peer}", w.deleteWHEP)
 	mux.HandleFunc("GET /vnc", w.getVNC)
 	mux.HandleFunc("POST /screen", w.postScreen)
+	mux.HandleFunc("POST /notice", w.postNotice)
 	mux.HandleFunc("GET /stats", func(rw http.ResponseWriter, _ *http.Request) { writeJSON(rw, w.stats()) })
 	return mux
 }
@@ -129,6 +130,17 @@ func (w *Worker) postScreen(rw http.ResponseWriter, r *http.Request) {
 	size := screenSize(s.Width, s.Height)
 	w.resize(size)
 	writeJSON(rw, contract.Size{Width: size.Width, Height: size.Height})
+}
+
+// postNotice takes what the node has to say to the artist; an empty text takes it back.
+func (w *Worker) postNotice(rw http.ResponseWriter, r *http.Request) {
+	n, err := contract.ReadNotice(r.Body)
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", err.Error())
+		return
+	}
+	w.viewers.setNotice(n)
+	rw.WriteHeader(http.StatusNoContent)
 }
 
 func writeJSON(rw http.ResponseWriter, v any) {

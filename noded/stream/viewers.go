@@ -20,6 +20,7 @@ type viewers struct {
 	cursor *display.Cursor
 	size   contract.Size
 	info   CodecInfo
+	notice contract.Notice
 }
 
 func newViewers(b *board) *viewers { return &viewers{board: b, wake: make(chan struct{}, 1)} }
@@ -108,6 +109,18 @@ func (v *viewers) setCursor(c display.Cursor) {
 	}
 }
 
+// setNotice tells the peer what the node has to say, and later ones.
+func (v *viewers) setNotice(n contract.Notice) {
+	v.mu.Lock()
+	same := v.notice == n
+	v.notice = n
+	p := v.peer
+	v.mu.Unlock()
+	if p != nil && !same {
+		p.sendControl(noticeOf(n))
+	}
+}
+
 // setSize tells the peer how large the screen is, and later ones.
 func (v *viewers) setSize(s contract.Size) {
 	v.mu.Lock()
@@ -122,7 +135,7 @@ func (v *viewers) setSize(s contract.Size) {
 // greet tells a peer whose control channel has just opened what it needs to know.
 func (v *viewers) greet(p *peer) {
 	v.mu.Lock()
-	c, s := v.cursor, v.size
+	c, s, n := v.cursor, v.size, v.notice
 	v.mu.Unlock()
 	if s.Width > 0 {
 		p.sendControl(screenMessage{"screen", s.Width, s.Height})
@@ -132,4 +145,7 @@ func (v *viewers) greet(p *peer) {
 	}
 	h, _ := v.board.get()
 	p.sendControl(gimpMessage{"gimp", h.GIMP.State, h.GIMP.Restarts})
+	if n.Text != "" {
+		p.sendControl(noticeOf(n))
+	}
 }

@@ -373,6 +373,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"an offer without H.264":   {"/whep", "application/sdp", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n", http.StatusNotAcceptable},
 		"a huge offer":             {"/whep", "application/sdp", strings.Repeat("a", maxOffer+1), http.StatusRequestEntityTooLarge},
 		"a screen that is no JSON": {"/screen", "application/json", "{", http.StatusBadRequest},
+		"a notice that is no text": {"/notice", "application/json", `{"text":"\u0007"}`, http.StatusBadRequest},
 		"an unknown screen field":  {"/screen", "application/json", `{"wdth":1}`, http.StatusBadRequest},
 		"a wrong number to watch":  {"/watch?after=-1", "", "", http.StatusMethodNotAllowed},
 	} {

@@ -123,12 +123,16 @@ func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime,
 	if err != nil {
 		return nil, err
 	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
 	parts := &outside{
 		Runtime: rt, streamer: cfg.Streamer, device: runtime.DeviceOf(cfg.StateDir),
 		limits: runtime.Limits{Memory: streamerMemory, CPUs: cfg.Sessions.CPUs, PIDs: streamerPIDs},
 	}
 	return session.New(session.Options{
-		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image,
+		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image, Boot: boot,
 		Admission: cfg.admission(), Grace: cfg.Sessions.Grace, StartTimeout: cfg.Sessions.StartTimeout,
 		Media: cfg.Media.Addresses, LogLevel: cfg.Log.Level,
 		Store: store, Containers: parts, Workers: parts, Streamers: session.StreamerClient{}, Points: points,

@@ -17,6 +17,15 @@ type machine struct {
 	media    []string
 }
 
+// bootID names this boot of the host.
+func bootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("learn which boot of the host this is: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
+}
+
 // MemAvailable is what the kernel thinks new work could take without swapping, in bytes.
 func (machine) MemAvailable() (int64, error) {
 	f, err := os.Open("/proc/meminfo")

@@ -30,6 +30,10 @@ const usage = `usage: noded COMMAND [flags]
 
   run                                   be the node daemon
   status                                what the daemon has room for
+  drain [--deadline 30m] [--reason WHY] [--wait] [--until-boot]
+                                        take no new sessions, and end those that there are at the deadline
+  cordon [--reason WHY]                 take no new sessions; those that there are go on
+  uncordon                              take sessions again, after a drain too
   session create --user U [--key K]     make a session
   session list [--user U] [--all]       living sessions; --all: also ended ones
   session inspect ID                    everything about one session
@@ -76,6 +80,10 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return daemon(ctx, rest, stderr)
 	case "status":
 		return status(ctx, rest, stdout, stderr)
+	case "drain":
+		return drain(ctx, rest, stdout, stderr)
+	case "cordon", "uncordon":
+		return cordon(ctx, name, rest, stdout, stderr)
 	case "session":
 		return sessions(ctx, rest, stdout, stderr)
 	case "image":

@@ -65,6 +65,9 @@ func status(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return printJSON(stdout, s)
 	}
 	fmt.Fprintf(stdout, "node %s, noded %s: %d of %d sessions\n", s.Name, s.Version, s.Used, s.Capacity)
+	if s.Duty == easelv1.Duty_DUTY_DRAINING {
+		fmt.Fprintf(stdout, "draining: sessions end by %s\n", s.DrainDeadline.AsTime().Local().Format(time.DateTime))
+	}
 	if s.FullReason != "" {
 		fmt.Fprintf(stdout, "no room: %s\n", s.FullReason)
 	}
@@ -198,6 +201,7 @@ func describe(w io.Writer, s *easelv1.Session) error {
 	if s.Expires != nil {
 		row("ends unless used", "%s", s.Expires.AsTime().Local().Format(time.RFC3339))
 	}
+	row("notice", "%s", s.Notice)
 	row("viewers", "%d %s", s.Viewers, s.Path)
 	row("container", "%s from %s", s.ContainerId, s.Image)
 	row("processes", "streamer %d, init %d, X %d, GIMP %d", s.Pids.GetStreamer(), s.Pids.GetInit(), s.Pids.GetX(), s.Pids.GetGimp())

@@ -641,12 +641,13 @@ type Session struct {
 	GimpRestarts     uint32                 `protobuf:"varint,20,opt,name=gimp_restarts,json=gimpRestarts,proto3" json:"gimp_restarts,omitempty"`
 	StreamerRestarts uint32                 `protobuf:"varint,21,opt,name=streamer_restarts,json=streamerRestarts,proto3" json:"streamer_restarts,omitempty"`
 	Viewers          uint32                 `protobuf:"varint,22,opt,name=viewers,proto3" json:"viewers,omitempty"`
-	Path             string                 `protobuf:"bytes,23,opt,name=path,proto3" json:"path,omitempty"`         // "direct", "relay" or "vnc"; "" when nobody is connected
-	Expires          *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=expires,proto3" json:"expires,omitempty"`   // when a detached session ends
-	Degraded         []string               `protobuf:"bytes,25,rep,name=degraded,proto3" json:"degraded,omitempty"` // every fallback in force, in words
-	Warmth           string                 `protobuf:"bytes,26,opt,name=warmth,proto3" json:"warmth,omitempty"`     // how it began: "cold", "desktop" or "ready"
-	Intent           string                 `protobuf:"bytes,27,opt,name=intent,proto3" json:"intent,omitempty"`     // of the placement that made it
-	Notice           string                 `protobuf:"bytes,28,opt,name=notice,proto3" json:"notice,omitempty"`     // what the artist is told now, such as that the node is drained; "" when nothing
+	Path             string                 `protobuf:"bytes,23,opt,name=path,proto3" json:"path,omitempty"`                                  // "direct", "relay" or "vnc"; "" when nobody is connected
+	Expires          *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=expires,proto3" json:"expires,omitempty"`                            // when a detached session ends
+	Degraded         []string               `protobuf:"bytes,25,rep,name=degraded,proto3" json:"degraded,omitempty"`                          // every fallback in force, in words
+	Warmth           string                 `protobuf:"bytes,26,opt,name=warmth,proto3" json:"warmth,omitempty"`                              // how it began: "cold", "desktop" or "ready"
+	Intent           string                 `protobuf:"bytes,27,opt,name=intent,proto3" json:"intent,omitempty"`                              // of the placement that made it
+	Notice           string                 `protobuf:"bytes,28,opt,name=notice,proto3" json:"notice,omitempty"`                              // what the artist is told now, such as that the node is drained; "" when nothing
+	NoticeUntil      *timestamppb.Timestamp `protobuf:"bytes,29,opt,name=notice_until,json=noticeUntil,proto3" json:"notice_until,omitempty"` // when what the notice says happens
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -875,6 +876,13 @@ func (x *Session) GetNotice() string {
 		return x.Notice
 	}
 	return ""
+}
+
+func (x *Session) GetNoticeUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NoticeUntil
+	}
+	return nil
 }
 
 type Pids struct {
@@ -1114,10 +1122,12 @@ func (x *StatusResponse) GetPool() []*PoolStatus {
 }
 
 type DrainRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Duty          Duty                   `protobuf:"varint,1,opt,name=duty,proto3,enum=easel.v1.Duty" json:"duty,omitempty"`
-	Deadline      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"` // of DUTY_DRAINING; unset means at once
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`     // shown to artists
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Duty     Duty                   `protobuf:"varint,1,opt,name=duty,proto3,enum=easel.v1.Duty" json:"duty,omitempty"`
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"` // of DUTY_DRAINING; unset means at once
+	Reason   string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`     // shown to artists
+	// until_boot lets the next start of the host end it: then the node does again what it was told before.
+	UntilBoot     bool `protobuf:"varint,4,opt,name=until_boot,json=untilBoot,proto3" json:"until_boot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1171,6 +1181,13 @@ func (x *DrainRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *DrainRequest) GetUntilBoot() bool {
+	if x != nil {
+		return x.UntilBoot
+	}
+	return false
 }
 
 type DrainResponse struct {
@@ -1458,7 +1475,7 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\v2\x11.easel.v1.SessionR\asession\"^\n" +
 	"\tStateTime\x12%\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x0f.easel.v1.StateR\x05state\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb0\x06\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xef\x06\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x10\n" +
@@ -1488,7 +1505,8 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\bdegraded\x18\x19 \x03(\tR\bdegraded\x12\x16\n" +
 	"\x06warmth\x18\x1a \x01(\tR\x06warmth\x12\x16\n" +
 	"\x06intent\x18\x1b \x01(\tR\x06intent\x12\x16\n" +
-	"\x06notice\x18\x1c \x01(\tR\x06notice\"X\n" +
+	"\x06notice\x18\x1c \x01(\tR\x06notice\x12=\n" +
+	"\fnotice_until\x18\x1d \x01(\v2\x1a.google.protobuf.TimestampR\vnoticeUntil\"X\n" +
 	"\x04Pids\x12\x1a\n" +
 	"\bstreamer\x18\x01 \x01(\x05R\bstreamer\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\x05R\x04init\x12\f\n" +
@@ -1509,11 +1527,13 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\x0edrain_deadline\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\rdrainDeadline\x12\x1a\n" +
 	"\bisolated\x18\v \x01(\bR\bisolated\x12(\n" +
-	"\x04pool\x18\f \x03(\v2\x14.easel.v1.PoolStatusR\x04pool\"\x82\x01\n" +
+	"\x04pool\x18\f \x03(\v2\x14.easel.v1.PoolStatusR\x04pool\"\xa1\x01\n" +
 	"\fDrainRequest\x12\"\n" +
 	"\x04duty\x18\x01 \x01(\x0e2\x0e.easel.v1.DutyR\x04duty\x126\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"+\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"until_boot\x18\x04 \x01(\bR\tuntilBoot\"+\n" +
 	"\rDrainResponse\x12\x1a\n" +
 	"\bsessions\x18\x01 \x01(\rR\bsessions\"Z\n" +
 	"\x04Pool\x12\x14\n" +
@@ -1604,32 +1624,33 @@ var file_easel_v1_node_proto_depIdxs = []int32{
 	10, // 9: easel.v1.Session.times:type_name -> easel.v1.StateTime
 	12, // 10: easel.v1.Session.pids:type_name -> easel.v1.Pids
 	21, // 11: easel.v1.Session.expires:type_name -> google.protobuf.Timestamp
-	0,  // 12: easel.v1.StatusResponse.duty:type_name -> easel.v1.Duty
-	21, // 13: easel.v1.StatusResponse.drain_deadline:type_name -> google.protobuf.Timestamp
-	18, // 14: easel.v1.StatusResponse.pool:type_name -> easel.v1.PoolStatus
-	0,  // 15: easel.v1.DrainRequest.duty:type_name -> easel.v1.Duty
-	21, // 16: easel.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
-	17, // 17: easel.v1.PoolStatus.pool:type_name -> easel.v1.Pool
-	17, // 18: easel.v1.SetPoolRequest.pools:type_name -> easel.v1.Pool
-	2,  // 19: easel.v1.NodeService.Reserve:input_type -> easel.v1.ReserveRequest
-	4,  // 20: easel.v1.NodeService.Get:input_type -> easel.v1.GetRequest
-	6,  // 21: easel.v1.NodeService.List:input_type -> easel.v1.ListRequest
-	8,  // 22: easel.v1.NodeService.Stop:input_type -> easel.v1.StopRequest
-	13, // 23: easel.v1.NodeService.Status:input_type -> easel.v1.StatusRequest
-	15, // 24: easel.v1.NodeService.Drain:input_type -> easel.v1.DrainRequest
-	19, // 25: easel.v1.NodeService.SetPool:input_type -> easel.v1.SetPoolRequest
-	3,  // 26: easel.v1.NodeService.Reserve:output_type -> easel.v1.ReserveResponse
-	5,  // 27: easel.v1.NodeService.Get:output_type -> easel.v1.GetResponse
-	7,  // 28: easel.v1.NodeService.List:output_type -> easel.v1.ListResponse
-	9,  // 29: easel.v1.NodeService.Stop:output_type -> easel.v1.StopResponse
-	14, // 30: easel.v1.NodeService.Status:output_type -> easel.v1.StatusResponse
-	16, // 31: easel.v1.NodeService.Drain:output_type -> easel.v1.DrainResponse
-	20, // 32: easel.v1.NodeService.SetPool:output_type -> easel.v1.SetPoolResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	21, // 12: easel.v1.Session.notice_until:type_name -> google.protobuf.Timestamp
+	0,  // 13: easel.v1.StatusResponse.duty:type_name -> easel.v1.Duty
+	21, // 14: easel.v1.StatusResponse.drain_deadline:type_name -> google.protobuf.Timestamp
+	18, // 15: easel.v1.StatusResponse.pool:type_name -> easel.v1.PoolStatus
+	0,  // 16: easel.v1.DrainRequest.duty:type_name -> easel.v1.Duty
+	21, // 17: easel.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
+	17, // 18: easel.v1.PoolStatus.pool:type_name -> easel.v1.Pool
+	17, // 19: easel.v1.SetPoolRequest.pools:type_name -> easel.v1.Pool
+	2,  // 20: easel.v1.NodeService.Reserve:input_type -> easel.v1.ReserveRequest
+	4,  // 21: easel.v1.NodeService.Get:input_type -> easel.v1.GetRequest
+	6,  // 22: easel.v1.NodeService.List:input_type -> easel.v1.ListRequest
+	8,  // 23: easel.v1.NodeService.Stop:input_type -> easel.v1.StopRequest
+	13, // 24: easel.v1.NodeService.Status:input_type -> easel.v1.StatusRequest
+	15, // 25: easel.v1.NodeService.Drain:input_type -> easel.v1.DrainRequest
+	19, // 26: easel.v1.NodeService.SetPool:input_type -> easel.v1.SetPoolRequest
+	3,  // 27: easel.v1.NodeService.Reserve:output_type -> easel.v1.ReserveResponse
+	5,  // 28: easel.v1.NodeService.Get:output_type -> easel.v1.GetResponse
+	7,  // 29: easel.v1.NodeService.List:output_type -> easel.v1.ListResponse
+	9,  // 30: easel.v1.NodeService.Stop:output_type -> easel.v1.StopResponse
+	14, // 31: easel.v1.NodeService.Status:output_type -> easel.v1.StatusResponse
+	16, // 32: easel.v1.NodeService.Drain:output_type -> easel.v1.DrainResponse
+	20, // 33: easel.v1.NodeService.SetPool:output_type -> easel.v1.SetPoolResponse
+	27, // [27:34] is the sub-list for method output_type
+	20, // [20:27] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_easel_v1_node_proto_init() }
