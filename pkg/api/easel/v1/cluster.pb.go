@@ -412,6 +412,7 @@ type Removed struct {
 	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Before        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"` // certificates issued before this are refused
+	Back          bool                   `protobuf:"varint,4,opt,name=back,proto3" json:"back,omitempty"`    // it joined again since, so gossip of this name is welcome
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +468,13 @@ func (x *Removed) GetBefore() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Removed) GetBack() bool {
+	if x != nil {
+		return x.Back
+	}
+	return false
+}
+
 var File_easel_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_easel_v1_cluster_proto_rawDesc = "" +
@@ -497,11 +505,12 @@ const file_easel_v1_cluster_proto_rawDesc = "" +
 	"\vgossip_keys\x18\x05 \x03(\fR\n" +
 	"gossipKeys\x12+\n" +
 	"\aremoved\x18\x06 \x03(\v2\x11.easel.v1.RemovedR\aremoved\x12\"\n" +
-	"\fcoordinators\x18\a \x03(\tR\fcoordinators\"e\n" +
+	"\fcoordinators\x18\a \x03(\tR\fcoordinators\"y\n" +
 	"\aRemoved\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
-	"\x06before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06before2\xca\x01\n" +
+	"\x06before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\x12\x12\n" +
+	"\x04back\x18\x04 \x01(\bR\x04back2\xca\x01\n" +
 	"\x0eClusterService\x125\n" +
 	"\x04Join\x12\x15.easel.v1.JoinRequest\x1a\x16.easel.v1.JoinResponse\x128\n" +
 	"\x05Renew\x12\x16.easel.v1.RenewRequest\x1a\x17.easel.v1.RenewResponse\x12G\n" +

@@ -1,0 +1,122 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/api/easel/v1/easelv1connect"
+)
+
+const (
+	watchTimeout = 45 * time.Second // a coordinator answers within 30
+	renewTimeout = 20 * time.Second
+	retryFirst   = 250 * time.Millisecond
+	retryMost    = 10 * time.Second
+	renewRetry   = time.Minute
+)
+
+var errNoCoordinator = errors.New("the cluster's trust names no coordinator's address")
+
+// Follow keeps the member's trust and certificate as its coordinators have them, until ctx ends.
+func (m *Member) Follow(ctx context.Context, log *slog.Logger) error {
+	var parts errgroup.Group
+	parts.Go(func() error { m.watch(ctx, log); return nil })
+	parts.Go(func() error { m.KeepRenewed(ctx, log, m.askRenewal); return nil })
+	return parts.Wait()
+}
+
+// watch asks the coordinators in turn, one question each: one that is cut off from the others would keep its member in the dark
+// no longer than that.
+func (m *Member) watch(ctx context.Context, log *slog.Logger) {
+	client := m.HTTP(RoleCoordinator, "")
+	defer client.CloseIdleConnections()
+	backoff, quiet := retryFirst, false
+	for turn := rand.IntN(maxAddresses); ctx.Err() == nil; turn++ {
+		have := m.Trust()
+		err := errNoCoordinator
+		if all := have.GetCoordinators(); len(all) > 0 {
+			c := easelv1connect.NewClusterServiceClient(client, all[turn%len(all)], connect.WithReadMaxBytes(maxMessage))
+			var answer *connect.Response[easelv1.WatchTrustResponse]
+			if answer, err = withTimeout(ctx, watchTimeout, c.WatchTrust, &easelv1.WatchTrustRequest{Have: have.GetVersion()}); err == nil {
+				err = m.SetTrust(answer.Msg.GetTrust())
+			}
+		}
+		if err == nil {
+			if quiet {
+				log.Info("a coordinator answers this member again")
+			}
+			backoff, quiet = retryFirst, false
+			continue
+		}
+		if ctx.Err() == nil && backoff >= retryMost/4 && !quiet {
+			quiet = true
+			log.Warn("no coordinator tells this member of the cluster's trust; trying again. If it was removed, it has to join again", "error", err)
+		}
+		wait(ctx, backoff/2+rand.N(backoff))
+		backoff = min(2*backoff, retryMost)
+	}
+}
+
+func (m *Member) askRenewal(ctx context.Context, csr []byte) ([]byte, error) {
+	client := m.HTTP(RoleCoordinator, "")
+	defer client.CloseIdleConnections()
+	err := errNoCoordinator
+	for _, address := range m.Trust().GetCoordinators() {
+		c := easelv1connect.NewClusterServiceClient(client, address, connect.WithReadMaxBytes(maxMessage))
+		answer, askErr := withTimeout(ctx, renewTimeout, c.Renew, &easelv1.RenewRequest{Csr: csr})
+		if askErr == nil {
+			return answer.Msg.GetCertificate(), nil
+		}
+		err = askErr
+	}
+	return nil, err
+}
+
+// KeepRenewed renews the certificate whenever two thirds of its life are over, until ctx ends; issue is as for Renew.
+func (m *Member) KeepRenewed(ctx context.Context, log *slog.Logger, issue func(ctx context.Context, csr []byte) ([]byte, error)) {
+	for {
+		if !wait(ctx, time.Until(m.RenewAt())) {
+			return
+		}
+		err := m.Renew(ctx, issue)
+		switch {
+		case err == nil:
+			log.Info("this member's certificate is renewed", "expires", m.Expires())
+			continue
+		case ctx.Err() != nil:
+			return
+		case time.Now().After(m.Expires()):
+			log.Error("this member's certificate has expired and cannot be renewed; it has to join again", "error", err)
+		default:
+			log.Warn("this member's certificate is not renewed yet; trying again", "expires", m.Expires(), "error", err)
+		}
+		if !wait(ctx, renewRetry/2+rand.N(renewRetry)) {
+			return
+		}
+	}
+}
+
+// wait returns false when ctx ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func withTimeout[Q, A any](ctx context.Context, d time.Duration, call func(context.Context, *connect.Request[Q]) (*connect.Response[A], error), q *Q) (*connect.Response[A], error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return call(ctx, connect.NewRequest(q))
+}
