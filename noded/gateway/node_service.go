@@ -51,7 +51,10 @@ func (g *Gateway) coordinator(next http.Handler) http.Handler {
 }
 
 func (n *nodeService) Reserve(ctx context.Context, req *connect.Request[easelv1.ReserveRequest]) (*connect.Response[easelv1.ReserveResponse], error) {
-	q := session.Request{User: req.Msg.User, Key: req.Msg.Key, Class: req.Msg.Class, Image: req.Msg.Image}
+	q := session.Request{User: req.Msg.User, Key: req.Msg.Key, Class: req.Msg.Class, Image: req.Msg.Image, Intent: req.Msg.Intent}
+	if req.Msg.NotAfter != nil {
+		q.NotAfter = req.Msg.NotAfter.AsTime()
+	}
 	s, created, err := n.sessions.Reserve(ctx, q)
 	if err != nil {
 		return nil, connectError(err)
@@ -109,7 +112,7 @@ func connectError(err error) error {
 	switch {
 	case errors.As(err, &refusal) && refusal.Reason == "ending":
 		return connect.NewError(connect.CodeUnavailable, err)
-	case errors.As(err, &refusal) && (refusal.Reason == "image" || refusal.Reason == "class"):
+	case errors.As(err, &refusal) && (refusal.Reason == "image" || refusal.Reason == "class" || refusal.Reason == "late"):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.As(err, &refusal):
 		return connect.NewError(connect.CodeResourceExhausted, err)

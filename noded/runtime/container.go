@@ -26,6 +26,7 @@ type Container struct {
 	Limits        Limits
 	Cgroup        string // "/easel/ID"; the container is in "box" below it
 	Width, Height int    // first size of the screen, zero for the image's own
+	Warm          string // "ready" or "desktop": init waits for Wake, and Home comes by AttachHome; "" for neither
 	LogPath       string // what the container prints; at most two files of a megabyte, LogPath and LogPath.1
 }
 

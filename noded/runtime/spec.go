@@ -67,6 +67,9 @@ func environment(c Container, image []string) []string {
 	if c.Limits.CPUs > 0 {
 		env = append(env, fmt.Sprintf("EASEL_CPUS=%g", c.Limits.CPUs))
 	}
+	if c.Warm != "" {
+		env = append(env, "EASEL_WARM="+c.Warm)
+	}
 	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "LANG=") }) {
 		env = append(env, "LANG=C.UTF-8")
 	}
@@ -120,7 +123,7 @@ func withMounts(c Container, ids []specs.LinuxIDMapping) oci.SpecOpts {
 // home is the artist's volume, whose files belong to uid 1000 on disk: the idmapped mount shows them so in the container,
 // whichever range the session has. Plug-ins of the artist's own are run from there, so exec stays.
 func home(c Container, ids []specs.LinuxIDMapping, artist string) specs.Mount {
-	if c.Home == "" {
+	if c.Home == "" || c.Warm != "" {
 		return tmpfs(homeInside, share(c.Limits.Memory, 2, 64*mebibyte), "mode=700,"+artist, "nodev")
 	}
 	m := bind(c.Home, homeInside, "idmap")

@@ -19,9 +19,14 @@ type Admission struct {
 	DiskFloor int64 // bytes that must stay free
 }
 
+// closed says why the node takes no session at all, however much room it has, a warm one's claim included; nil when it is open.
+func (m *Manager) closed() *Refusal {
+	return m.duty.refusal()
+}
+
 // room says whether the node can take one more session beside those that hold something; nil when it can.
 func (m *Manager) room(holding []Record) *Refusal {
-	if r := m.duty.refusal(); r != nil {
+	if r := m.closed(); r != nil {
 		return r
 	}
 	if len(holding) >= m.admission.Max {
@@ -36,6 +41,36 @@ func (m *Manager) room(holding []Record) *Refusal {
 		return &Refusal{"disk", fmt.Sprintf("this node has %d MiB of disk left and keeps %d: free some in its state directory", free>>20, m.admission.DiskFloor>>20)}
 	}
 	return nil
+}
+
+// makeRoom is room, with warm sessions giving way: an artist who waits weighs more than one who may come. It names those that must end for it.
+// They count no more from now on: for the moment that their end takes the node holds one session more than it lends.
+func (m *Manager) makeRoom(holding []Record) (leaving []Record, refusal *Refusal) {
+	refusal = m.room(holding)
+	for refusal != nil && (refusal.Reason == "full" || refusal.Reason == "memory") {
+		i := leastUseful(holding)
+		if i < 0 {
+			return nil, refusal
+		}
+		leaving = append(leaving, holding[i])
+		holding = slices.Delete(slices.Clone(holding), i, i+1)
+		refusal = m.room(holding)
+	}
+	return leaving, refusal
+}
+
+// leastUseful is the warm session that gives way first: one that is not up yet, then the oldest; -1 when there is none.
+func leastUseful(all []Record) int {
+	best := -1
+	for i, r := range all {
+		if !r.pooled() || r.State.Ended() {
+			continue
+		}
+		if best < 0 || r.State != Ready && all[best].State == Ready {
+			best = i
+		}
+	}
+	return best
 }
 
 // memoryFor counts what living sessions may still take up to their limits, not only what they take now.
@@ -59,21 +94,21 @@ func (m *Manager) memoryFor(holding []Record) *Refusal {
 }
 
 // imageFor resolves the image that a request names.
-func (m *Manager) imageFor(ctx context.Context, ref string) (string, error) {
+func (m *Manager) imageFor(ctx context.Context, ref string) (name, digest string, err error) {
 	if ref == "" {
 		ref = m.image
 	}
 	if !imagePattern.MatchString(ref) {
-		return "", fmt.Errorf("image %q: %w: want a reference such as %s", words(ref, 100), ErrInvalid, m.image)
+		return "", "", fmt.Errorf("image %q: %w: want a reference such as %s", words(ref, 100), ErrInvalid, m.image)
 	}
-	_, ok, err := m.containers.Image(ctx, ref)
+	digest, ok, err := m.containers.Image(ctx, ref)
 	if err != nil {
-		return "", fmt.Errorf("look for image %s: %w", ref, err)
+		return "", "", fmt.Errorf("look for image %s: %w", ref, err)
 	}
 	if !ok {
-		return "", &Refusal{"image", fmt.Sprintf("this node has no image %s: make it with \"noded image build\" or import it", ref)}
+		return "", "", &Refusal{"image", fmt.Sprintf("this node has no image %s: make it with \"noded image build\" or import it", ref)}
 	}
-	return ref, nil
+	return ref, digest, nil
 }
 
 // freeUIDs is the lowest uid range that no session holds.

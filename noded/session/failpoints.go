@@ -21,6 +21,9 @@ func pointsOfTransition(name string) []string {
 // becoming stopped.
 const release = "release"
 
+// claim is the transition of a warm session to the user who gets it.
+const claim = "claim"
+
 // Failpoints lists every point of the reconciler where a test may interrupt it.
 func Failpoints() []string {
 	var names []string
@@ -30,5 +33,6 @@ func Failpoints() []string {
 	for _, s := range states {
 		names = append(names, pointsOfTransition(string(s))...)
 	}
+	names = append(names, pointsOfTransition(claim)...)
 	return append(names, pointsOfTransition(release)...)
 }

@@ -33,6 +33,7 @@ type host struct {
 	boxes    map[string]*box
 	procs    map[Worker]*proc
 	mounts   map[string]string // target → user
+	profiles map[string]bool   // users who have one
 	healths  map[string]contract.Health
 	notices  map[string]contract.Notice
 	spoken   chan struct{} // closed when a health changes
@@ -50,6 +51,8 @@ type host struct {
 type box struct {
 	c       Container
 	pid     int
+	home    string // user whose home is in it
+	awake   bool
 	running bool
 	code    uint32
 	ended   chan struct{}
@@ -62,7 +65,7 @@ type proc struct {
 
 func newHost(t *testing.T) *host {
 	return &host{
-		t: t, run: t.TempDir(), nextPID: 100, boxes: map[string]*box{}, procs: map[Worker]*proc{}, mounts: map[string]string{},
+		t: t, run: t.TempDir(), nextPID: 100, boxes: map[string]*box{}, procs: map[Worker]*proc{}, mounts: map[string]string{}, profiles: map[string]bool{},
 		healths: map[string]contract.Health{}, spoken: make(chan struct{}), image: true, memory: 64 << 30, disk: 100 << 30,
 		busy: map[uint16]bool{}, notices: map[string]contract.Notice{}, failing: map[string]error{}, began: map[string]int{},
 	}
@@ -127,13 +130,71 @@ func (h *host) Start(_ context.Context, c Container) (int, error) {
 	switch {
 	case b == nil:
 		return 0, errors.New("no such container")
-	case h.mounts[c.Home] == "":
+	case h.mounts[c.Home] == "" && c.Warmth == Cold:
 		return 0, errors.New("its home is not mounted")
 	case !b.running && b.pid == 0:
 		h.nextPID++
 		b.pid, b.running = h.nextPID, true
 	}
 	return b.pid, nil
+}
+
+func (h *host) AttachHome(_ context.Context, c Container) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("attach"); err != nil {
+		return err
+	}
+	b := h.boxes[c.ID]
+	switch {
+	case b == nil || !b.running:
+		return errors.New("the container does not run")
+	case h.mounts[c.Home] == "":
+		return errors.New("the home is not mounted on the host")
+	case b.home != "" && b.home != h.mounts[c.Home]:
+		h.t.Errorf("%s's home came into %s's container", h.mounts[c.Home], b.home)
+	}
+	b.home = h.mounts[c.Home]
+	return nil
+}
+
+func (h *host) Wake(_ context.Context, id string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.doing("wake"); err != nil {
+		return err
+	}
+	b := h.boxes[id]
+	switch {
+	case b == nil || !b.running:
+		return errors.New("the container does not run")
+	case b.home == "":
+		h.t.Error("a container was woken before its home was in it")
+	}
+	b.awake = true
+	dir := filepath.Join(h.run, "s", id, "worker")
+	if health, ok := h.healths[dir]; ok {
+		h.healths[dir] = h.healthOf(id, health.Seq+1)
+		h.spoke()
+	}
+	return nil
+}
+
+// healthOf is what a streamer tells of a container in which all is well.
+func (h *host) healthOf(id string, seq uint64) contract.Health {
+	health := contract.Health{Seq: seq, Ready: true, XPID: 5, GIMP: contract.GIMP{State: contract.Running, PID: 7, WindowMS: 1}}
+	health.Services = map[string]contract.Service{"xorg": {State: contract.Running, PID: 5}, "gimp": {State: contract.Running, PID: 7}}
+	if b := h.boxes[id]; h.mute || b != nil && b.c.Warmth == WarmDesktop && !b.awake {
+		health.Ready, health.GIMP = false, contract.GIMP{State: contract.Starting}
+		health.Services["gimp"] = contract.Service{State: contract.Starting}
+	}
+	return health
+}
+
+func (h *host) HasProfile(user string) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.profiles[user], h.failing["profile"]
 }
 
 func (h *host) running(id string) bool {
@@ -247,11 +308,7 @@ func (h *host) StartWorker(_ context.Context, spec WorkerSpec) (Worker, error) {
 	h.procs[w] = &proc{cgroup: spec.Cgroup, ended: make(chan struct{})}
 	h.streamed = append(h.streamed, spec)
 	dir := filepath.Join(h.run, "s", spec.ID, "worker")
-	health := contract.Health{Seq: 1, GIMP: contract.GIMP{State: contract.Starting}}
-	if !h.mute {
-		health = contract.Health{Seq: 2, Ready: true, XPID: 5, GIMP: contract.GIMP{State: contract.Running, PID: 7, WindowMS: 1}}
-	}
-	h.healths[dir] = health
+	h.healths[dir] = h.healthOf(spec.ID, 2)
 	delete(h.notices, dir) // a new streamer knows nothing
 	h.spoke()
 	return w, nil
@@ -297,6 +354,7 @@ func (h *host) Open(_ context.Context, user, target string) error {
 		return err
 	}
 	h.mounts[target] = user
+	h.profiles[user] = true
 	return nil
 }
 
@@ -515,7 +573,7 @@ func (n *node) expectNothingLeft(h *host) {
 	if left := h.leftovers(); len(left) > 0 {
 		n.t.Fatalf("left on the host: %v", left)
 	}
-	all, err := n.List("", true)
+	all, err := n.store.List()
 	if err != nil {
 		n.t.Fatal(err)
 	}

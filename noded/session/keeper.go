@@ -23,6 +23,7 @@ type keeper struct {
 	paths   Paths
 	began   time.Time // when this noded took the session up
 	end     context.CancelCauseFunc
+	claimed chan struct{}                   // holds one: look at the record again, somebody has claimed the session
 	health  atomic.Pointer[contract.Health] // what the streamer last said
 	notes   atomic.Pointer[string]          // what befell the session, for the artist
 	crashes []time.Time                     // ends of streamers of late
@@ -116,14 +117,14 @@ func (k *keeper) makeAll(ctx context.Context) error {
 	}
 }
 
-// makeOnce does every step that is not recorded as done.
+// makeOnce does every step that the session has and that is not recorded as done.
 func (k *keeper) makeOnce(ctx context.Context) error {
 	for _, s := range steps {
 		r, err := k.store.Get(k.id)
 		if err != nil {
 			return err
 		}
-		if r.Steps[s.name] == Done {
+		if !s.isFor(r) || r.Steps[s.name] == Done {
 			continue
 		}
 		if err := k.make(ctx, s); err != nil {

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -127,7 +126,7 @@ func (m *Manager) keepIt(id string) {
 	}
 	ctx := m.ctx
 	living, end := context.WithCancelCause(ctx)
-	k := &keeper{parts: m.parts, id: id, paths: m.places.of(id), began: time.Now(), end: end}
+	k := &keeper{parts: m.parts, id: id, paths: m.places.of(id), began: time.Now(), end: end, claimed: make(chan struct{}, 1)}
 	k.log = m.log.With("session", id)
 	m.keepers[id] = k
 	m.owned.Go(func() {
@@ -144,118 +143,6 @@ func (m *Manager) keeperOf(id string) *keeper {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.keepers[id]
-}
-
-// Request asks for a session.
-type Request struct{ User, Key, Class, Image string }
-
-func (q Request) validate() error {
-	switch {
-	case !userPattern.MatchString(q.User):
-		return fmt.Errorf("user %q: %w: want 1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit", words(q.User, 80), ErrInvalid)
-	case q.Key == "" || len(q.Key) > 128 || words(q.Key, 200) != q.Key:
-		return fmt.Errorf("key %q: %w: want 1 to 128 printable characters", words(q.Key, 140), ErrInvalid)
-	case q.Class != "" && q.Class != "none":
-		return &Refusal{"class", fmt.Sprintf("this node has no GPU to give for class %q: ask for class \"none\"", words(q.Class, 40))}
-	}
-	return nil
-}
-
-// Reserve makes the session of (user, key), or returns the one that lives under that key. Errors are
-// ErrInvalid, a *Refusal, or the node's own trouble.
-func (m *Manager) Reserve(ctx context.Context, q Request) (Session, bool, error) {
-	r, created, err := m.reserve(ctx, q)
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
-		m.metrics.refused.WithLabelValues(refusal.Reason).Inc()
-	}
-	if created {
-		m.log.Info("session reserved", "session", r.ID, "user", r.User)
-		m.keepIt(r.ID)
-		m.bell.ring()
-	}
-	if err != nil {
-		return Session{}, false, fmt.Errorf("reserve a session: %w", err)
-	}
-	return m.session(r), created, nil
-}
-
-func (m *Manager) reserve(ctx context.Context, q Request) (Record, bool, error) {
-	if err := q.validate(); err != nil {
-		return Record{}, false, err
-	}
-	all, err := m.store.List()
-	if err != nil {
-		return Record{}, false, err
-	}
-	if r, ok := living(all, q); ok {
-		return r, false, nil
-	}
-	image, err := m.imageFor(ctx, q.Image) // before the lock: containerd may take its time
-	if err != nil {
-		return Record{}, false, err
-	}
-	return m.admit(ctx, q, image)
-}
-
-// admit records a session for which there is room; one at a time, for what it checks must hold until then.
-func (m *Manager) admit(ctx context.Context, q Request, image string) (Record, bool, error) {
-	m.reserving.Lock()
-	defer m.reserving.Unlock()
-	all, err := m.store.List()
-	if err != nil {
-		return Record{}, false, err
-	}
-	if r, ok := living(all, q); ok {
-		return r, false, nil
-	}
-	if refusal := m.room(holding(all)); refusal != nil {
-		return Record{}, false, refusal
-	}
-	points := pointsOfTransition(string(Reserved))
-	if err := m.points.Hit(ctx, points[0]); err != nil {
-		return Record{}, false, err
-	}
-	r, created, err := m.store.Add(func(all []Record) (Record, bool, error) { return m.allot(all, q, image) })
-	if err != nil {
-		return Record{}, false, err
-	}
-	return r, created, m.points.Hit(ctx, points[1])
-}
-
-// allot gives a new session its id, uid range and port.
-func (m *Manager) allot(all []Record, q Request, image string) (Record, bool, error) {
-	held := holding(all)
-	uids, ok := m.admission.freeUIDs(held)
-	if !ok {
-		return Record{}, false, &Refusal{"full", "this node has no uid range left: end a session, or lower sessions.uid_base"}
-	}
-	var last uint16
-	if len(all) > 0 {
-		last = all[len(all)-1].UDPPort
-	}
-	port, ok := m.freePort(held, last)
-	if !ok {
-		return Record{}, false, &Refusal{"ports", fmt.Sprintf("every UDP port from %d to %d of this node is taken: widen media.ports", m.admission.PortFirst, m.admission.PortLast)}
-	}
-	r := Record{
-		ID: newID(), User: q.User, Key: q.Key, Image: image, Class: "none", Wanted: WantRunning, Created: time.Now(),
-		UIDBase: uids, UDPPort: port, Limits: m.admission.Limits,
-	}
-	return r, true, r.enter(Reserved, "", r.Created)
-}
-
-func holding(all []Record) []Record {
-	return slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return !r.holds() })
-}
-
-func living(all []Record, q Request) (Record, bool) {
-	for _, r := range all {
-		if r.User == q.User && r.Key == q.Key && !r.State.Ended() {
-			return r, true
-		}
-	}
-	return Record{}, false
 }
 
 // Get returns a session with its processes; ErrNotFound when the node knows none of that id.
@@ -305,7 +192,7 @@ func (m *Manager) pidsOf(s Session) Pids {
 }
 
 // List returns the sessions of a user, or of all when user is "", oldest first; those that have ended only
-// when ended is set.
+// when ended is set. Warm sessions have no user and are not among them.
 func (m *Manager) List(user string, ended bool) ([]Session, error) {
 	all, err := m.store.List()
 	if err != nil {
@@ -313,7 +200,7 @@ func (m *Manager) List(user string, ended bool) ([]Session, error) {
 	}
 	var sessions []Session
 	for _, r := range all {
-		if (user == "" || r.User == user) && (ended || r.State != Stopped && r.State != Failed) {
+		if !r.pooled() && (user == "" || r.User == user) && (ended || r.State != Stopped && r.State != Failed) {
 			sessions = append(sessions, m.session(r))
 		}
 	}
@@ -382,7 +269,7 @@ func (m *Manager) Changed() <-chan struct{} { return m.bell.heard() }
 type Status struct {
 	Name, Version string
 	Capacity      int
-	Used          int
+	Used          int  // by users; a warm session gives way to one of a user
 	Draining      bool // it takes no sessions, for whatever reason
 	Order         Order
 	Isolated      bool   // it sees no coordinator
@@ -401,12 +288,17 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	held := holding(all)
-	s := Status{Name: m.name, Version: m.version, Capacity: m.admission.Max, Used: len(held), Draining: m.duty.refusal() != nil}
+	s := Status{Name: m.name, Version: m.version, Capacity: m.admission.Max, Draining: m.duty.refusal() != nil}
 	s.Order, s.Isolated, _ = m.duty.get()
 	if s.Isolated {
 		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
 	}
-	if refusal := m.room(held); refusal != nil {
+	for _, r := range held {
+		if !r.pooled() {
+			s.Used++
+		}
+	}
+	if _, refusal := m.makeRoom(held); refusal != nil {
 		s.Full = refusal.Detail
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusPatience)

@@ -5,7 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics is what sessions tell Prometheus. No label holds a session or a user: their number has no bound.
 type Metrics struct {
 	states           *prometheus.GaugeVec
-	ready            prometheus.Histogram
+	ready            *prometheus.HistogramVec
+	starts           *prometheus.CounterVec
 	failed           prometheus.Counter
 	streamerRestarts prometheus.Counter
 	gimpRestarts     prometheus.Counter
@@ -23,11 +24,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
 	m := &Metrics{
-		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_sessions", Help: "Sessions that hold resources, by state."}, []string{"state"}),
-		ready: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "easel_session_ready_seconds", Help: "From the reservation of a session to its GIMP's window.",
-			Buckets: []float64{.5, 1, 2, 3, 4, 5, 7, 10, 15, 30, 60, 120},
-		}),
+		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_sessions", Help: "Sessions that hold resources, by state; warm ones that nobody has claimed are not among them."}, []string{"state"}),
+		ready: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "easel_session_ready_seconds", Help: "From the reservation of a session to its GIMP's window, by what it began from: cold, desktop or ready.",
+			Buckets: []float64{.1, .25, .5, 1, 2, 3, 4, 5, 7, 10, 15, 30, 60, 120},
+		}, []string{"start"}),
+		starts:           prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_session_starts_total", Help: "Sessions that users were given, by what they began from: cold, or a warm desktop or ready session that was claimed."}, []string{"start"}),
 		failed:           counter("easel_sessions_failed_total", "Sessions that failed."),
 		streamerRestarts: counter("easel_streamer_restarts_total", "Streamers that ended and were started again."),
 		gimpRestarts:     counter("easel_gimp_restarts_total", "GIMPs that ended and were started again."),
@@ -36,6 +38,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		cpu:              gauge("easel_sessions_cpu_seconds", "Processor time that the sessions of now have taken."),
 		leaks:            prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_leaks_removed_total", Help: "Things that no session owned and that were removed, by kind."}, []string{"kind"}),
 	}
-	r.MustRegister(m.states, m.ready, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks)
+	r.MustRegister(m.states, m.ready, m.starts, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks)
 	return m
 }

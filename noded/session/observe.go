@@ -45,6 +45,9 @@ func (k *keeper) observe(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return context.Cause(ctx)
+		case <-k.claimed:
+			timer.Stop()
+			return nil // there are steps to make now
 		case e := <-exits:
 			timer.Stop()
 			return k.fail(ctx, k.epitaph(e))
@@ -232,7 +235,10 @@ func (k *keeper) apply(ctx context.Context, h contract.Health) (ended bool, err 
 	if err != nil {
 		return false, err
 	}
-	if r.State == Starting && h.Ready {
+	if r.pooled() {
+		return k.applyWarm(ctx, r, h)
+	}
+	if r.State == Starting && h.Ready && complete(r) {
 		if err := k.becomeReady(ctx, r, h); err != nil {
 			return false, err
 		}
@@ -260,12 +266,13 @@ func (k *keeper) saying(h contract.Health) string {
 func (k *keeper) becomeReady(ctx context.Context, r Record, h contract.Health) error {
 	taken := time.Since(r.Created)
 	window := min(taken, r.TaskStarted.Sub(r.Created)+time.Duration(h.GIMP.WindowMS)*time.Millisecond)
+	window = max(window, time.Millisecond) // it was up before the claim: 0 would say that it is not up yet
 	err := k.enter(ctx, Ready, "", func(r *Record) {
 		k.expire(r)
 		r.WindowMS = window.Milliseconds()
 	})
 	if err == nil {
-		k.metrics.ready.Observe(taken.Seconds())
+		k.metrics.ready.WithLabelValues(r.Warmth.String()).Observe(taken.Seconds())
 	}
 	return err
 }
@@ -302,6 +309,9 @@ func (k *keeper) deadline() (time.Duration, func(context.Context) error) {
 		return max(0, time.Until(since.Add(k.startLimit))), k.tooSlow
 	case Ready, Detached:
 		at := r.Expires
+		if r.pooled() {
+			return max(0, time.Until(at)), k.tooOld
+		}
 		if earliest := k.began.Add(adoptedGrace); at.Before(earliest) && r.Created.Before(k.began) {
 			at = earliest
 		}

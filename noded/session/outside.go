@@ -16,6 +16,10 @@ type Containers interface {
 	Create(ctx context.Context, c Container) error
 	// Start runs the container's first process, or finds it running, and returns its host pid.
 	Start(ctx context.Context, c Container) (pid int, err error)
+	// AttachHome mounts the home that lies at c.Home on the host into the running container.
+	AttachHome(ctx context.Context, c Container) error
+	// Wake tells the first process of a warm container that its artist has come.
+	Wake(ctx context.Context, id string) error
 	// Wait returns a channel that yields once the container's first process has ended or is found gone; it
 	// outlives restarts of containerd, and is closed without a value when ctx ends.
 	Wait(ctx context.Context, id string) (<-chan Exit, error)
@@ -50,6 +54,8 @@ type Homes interface {
 	Close(ctx context.Context, user, target string) error
 	// Sweep unmounts every target that keep does not want.
 	Sweep(ctx context.Context, keep func(target string) bool) error
+	// HasProfile tells whether the user may have a GIMP profile here. It is quick: a claim waits for it.
+	HasProfile(user string) (bool, error)
 }
 
 // Streamers asks streamers how they are.
@@ -75,6 +81,7 @@ type Container struct {
 	UIDBase       uint32
 	RunDir        string
 	Home          string // host path of the mounted home
+	Warmth        Warmth // of one that starts without a home and waits for its artist
 	Limits        Limits
 	Cgroup        string // the session's, such as "/easel/ID"; the container's is "box" in it
 	Width, Height int    // the screen's first size

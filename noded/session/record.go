@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +15,7 @@ import (
 // form is a file format: fields are added, never renamed (see testdata).
 type Record struct {
 	ID      string      `json:"id"`
-	User    string      `json:"user"` // "" when the record of before could not be read
+	User    string      `json:"user"` // "" while the session is the pool's, or when the record of before could not be read
 	Key     string      `json:"key"`  // the creator's idempotency key, unique among the user's living sessions
 	Image   string      `json:"image"`
 	Class   string      `json:"class"`
@@ -28,6 +29,15 @@ type Record struct {
 	UDPPort uint16 `json:"udp_port"`
 	Limits  Limits `json:"limits"`
 
+	// Intent names the placement that the session was made for: a replay of it finds the session again, even ended.
+	Intent string `json:"intent,omitempty"`
+
+	// Of a session that was started before it was asked for. It is the pool's as long as it has no user; once one has claimed it,
+	// Created and Times are the claim's, as that user sees it.
+	Warmth Warmth    `json:"warmth,omitempty"`
+	Warmed time.Time `json:"warmed,omitzero"`  // when it was begun
+	Digest string    `json:"digest,omitempty"` // of the image that it was begun from
+
 	// Steps holds what was begun outside this process; a step that is absent has left nothing.
 	Steps    map[string]Phase `json:"steps,omitempty"`
 	Released time.Time        `json:"released,omitzero"` // when nothing was left; zero while it holds anything
@@ -36,7 +46,7 @@ type Record struct {
 	TaskStarted time.Time `json:"task_started,omitzero"`
 	Worker      Worker    `json:"worker,omitzero"`
 
-	Expires          time.Time `json:"expires,omitzero"` // when it ends for want of a viewer
+	Expires          time.Time `json:"expires,omitzero"` // when it ends for want of a viewer; of a warm one, when it is too old
 	WindowMS         int64     `json:"window_ms,omitempty"`
 	GIMPRestarts     uint32    `json:"gimp_restarts,omitempty"`
 	StreamerRestarts uint32    `json:"streamer_restarts,omitempty"`
@@ -119,7 +129,9 @@ func decodeRecord(id string, data []byte) (Record, error) {
 		return Record{}, fmt.Errorf("record of session %s: unknown state %q", id, r.State)
 	case r.Wanted != WantRunning && r.Wanted != WantEnded:
 		return Record{}, fmt.Errorf("record of session %s: unknown wish %q", id, r.Wanted)
-	case r.User == "" && r.State != Failed:
+	case !slices.Contains(warmths, r.Warmth):
+		return Record{}, fmt.Errorf("record of session %s: unknown warmth %q", id, r.Warmth)
+	case r.User == "" && r.State != Failed && r.Warmth == Cold:
 		return Record{}, fmt.Errorf("record of session %s names no user", id)
 	}
 	return r, nil

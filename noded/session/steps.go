@@ -16,6 +16,7 @@ type step struct {
 	name    string
 	doing   string // for errors: "mount the home volume"
 	timeout time.Duration
+	only    func(r Record) bool // whether the session has it; nil means that every session has
 	do      func(ctx context.Context, k *keeper, r Record) (result func(*Record), err error)
 	undo    func(ctx context.Context, k *keeper, r Record) error
 }
@@ -33,6 +34,7 @@ var steps = []step{
 	},
 	{
 		name: "home", doing: "mount the home volume", timeout: 2 * time.Minute,
+		only: func(r Record) bool { return !r.pooled() },
 		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
 			return nil, k.homes.Open(ctx, r.User, k.paths.Home)
 		},
@@ -63,6 +65,9 @@ var steps = []step{
 			return func(r *Record) { r.InitPID, r.TaskStarted = pid, now }, nil
 		},
 		undo: func(ctx context.Context, k *keeper, r Record) error {
+			if r.pooled() {
+				return k.containers.Remove(ctx, r.ID, 0) // nobody's work is in it, and somebody may wait for its place
+			}
 			return k.containers.Remove(ctx, r.ID, endGrace)
 		},
 	},
@@ -73,6 +78,38 @@ var steps = []step{
 			return k.workers.KillWorker(ctx, k.streamerCgroup(), r.Worker)
 		},
 	},
+	// What is left to do for who claims a warm session. Its container ran before the home was known, so the home comes into it now, and goes
+	// with it.
+	{
+		name: "attach", doing: "mount the home into the warm container", timeout: 15 * time.Second, only: wasClaimed,
+		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
+			return nil, k.containers.AttachHome(ctx, k.container(r))
+		},
+		undo: goesWithContainer,
+	},
+	{
+		name: "wake", doing: "tell the warm container that its artist has come", timeout: 15 * time.Second, only: wasClaimed,
+		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
+			return nil, k.containers.Wake(ctx, r.ID)
+		},
+		undo: goesWithContainer,
+	},
+}
+
+func wasClaimed(r Record) bool { return r.Warmth != Cold && r.User != "" }
+
+func goesWithContainer(context.Context, *keeper, Record) error { return nil }
+
+func (s step) isFor(r Record) bool { return s.only == nil || s.only(r) }
+
+// complete tells whether every step of the session is done.
+func complete(r Record) bool {
+	for _, s := range steps {
+		if s.isFor(r) && r.Steps[s.name] != Done {
+			return false
+		}
+	}
+	return true
 }
 
 // endGrace is how long a container has to end by itself: easel-init gives GIMP 5 s in all.
@@ -122,7 +159,7 @@ func (k *keeper) streamerCgroup() string { return k.paths.Cgroup + "/streamer" }
 
 func (k *keeper) container(r Record) Container {
 	return Container{
-		ID: r.ID, Image: r.Image, UIDBase: r.UIDBase, RunDir: k.paths.Run, Home: k.paths.Home, Limits: r.Limits,
+		ID: r.ID, Image: r.Image, UIDBase: r.UIDBase, RunDir: k.paths.Run, Home: k.paths.Home, Warmth: r.Warmth, Limits: r.Limits,
 		Cgroup: k.paths.Cgroup, Width: firstSize.Width, Height: firstSize.Height, LogPath: k.paths.BoxLog,
 	}
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,7 +14,8 @@ import (
 )
 
 // schema is the version of the database's layout that this code writes. Older ones are brought up on
-// opening; newer ones are refused.
+// opening; newer ones are refused. Fields that were added since (intent, warmth, warmed, digest) did not change it: an older noded takes
+// a warm session's record for one that it cannot read, and so removes that session whole.
 const schema = 1
 
 var (
@@ -95,18 +97,31 @@ func records(tx *bbolt.Tx) []Record {
 	return all
 }
 
-// Add writes the record that decide makes from all others, in one transaction: two concurrent callers see
-// each other. When decide returns a record that is there already, nothing is written and created is false.
-func (s *Store) Add(decide func(all []Record) (r Record, created bool, err error)) (r Record, created bool, err error) {
-	err = s.db.Update(func(tx *bbolt.Tx) error {
-		var err error
-		if r, created, err = decide(records(tx)); err != nil || !created {
+// Change writes the records that decide makes of all others, in one transaction: two concurrent callers see each other. When decide returns
+// none, or an error, nothing is written.
+func (s *Store) Change(decide func(all []Record) ([]Record, error)) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		changed, err := decide(records(tx))
+		if err != nil {
 			return err
 		}
-		return put(tx, r)
+		if len(changed) == 0 {
+			return errUnchanged // an empty transaction would be written to the disk like any other
+		}
+		for _, r := range changed {
+			if err := put(tx, r); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return r, created && err == nil, err
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
 }
+
+var errUnchanged = errors.New("nothing changes")
 
 // Update changes a record in one transaction and returns what it became. When change fails, nothing is written.
 func (s *Store) Update(id string, change func(*Record) error) (Record, error) {

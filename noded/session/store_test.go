@@ -95,7 +95,7 @@ func writeOldDatabase(t *testing.T, path string) {
 	rising := base
 	rising.ID, rising.Created, rising.State, rising.Steps = "scccccccccccccccc", at.Add(2*time.Minute), Starting, map[string]Phase{"dirs": Done, "home": Done, "container": Begun}
 	for _, r := range []Record{connected, failed, rising} {
-		if _, _, err := s.Add(func([]Record) (Record, bool, error) { return r, true, nil }); err != nil {
+		if err := s.Change(func([]Record) ([]Record, error) { return []Record{r}, nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,7 +150,7 @@ func TestPruneForgetsTheOldAndTheMany(t *testing.T) {
 		if i == 9 {
 			r.Wanted, r.State, r.Released = WantRunning, Ready, time.Time{}
 		}
-		if _, _, err := s.Add(func([]Record) (Record, bool, error) { return r, true, nil }); err != nil {
+		if err := s.Change(func([]Record) ([]Record, error) { return []Record{r}, nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -171,7 +171,7 @@ func TestPruneForgetsTheOldAndTheMany(t *testing.T) {
 func TestUpdateThatFailsWritesNothing(t *testing.T) {
 	s, _ := openStore(t, filepath.Join(t.TempDir(), "noded.db"))
 	r := Record{ID: newID(), User: "ann", Key: "k", Wanted: WantRunning, State: Reserved}
-	if _, _, err := s.Add(func([]Record) (Record, bool, error) { return r, true, nil }); err != nil {
+	if err := s.Change(func([]Record) ([]Record, error) { return []Record{r}, nil }); err != nil {
 		t.Fatal(err)
 	}
 	cause := errors.New("no")

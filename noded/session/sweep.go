@@ -210,7 +210,9 @@ func (m *Manager) measure() {
 	count := map[State]int{}
 	var total Usage
 	for _, r := range holding(all) {
-		count[r.State]++
+		if !r.pooled() {
+			count[r.State]++
+		}
 		if u, err := m.containers.Usage(m.places.of(r.ID).Cgroup); err == nil {
 			total.Memory += u.Memory
 			total.CPU += u.CPU

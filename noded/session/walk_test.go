@@ -63,15 +63,50 @@ func stopIt(n *node, _ *host, id *string) bool {
 	return n.untilReleased(*id)
 }
 
+// claimIt is reserveIt on a node that has a warm session of a kind.
+func claimIt(kind Warmth) life {
+	begin := func(n *node, h *host, id *string) bool {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = n.Prepare(context.Background(), "", "", kind, time.Now().Add(time.Hour))
+		}()
+		<-done
+		warm, err := n.Warm()
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if len(warm) == 0 { // a point ended the making of it
+			select {
+			case <-n.killed:
+				<-n.ended
+				return false
+			default:
+				return true
+			}
+		}
+		*id = warm[0].ID
+		if kind == WarmDesktop {
+			h.mu.Lock()
+			h.profiles["ann"] = true
+			h.mu.Unlock()
+		}
+		return n.until(*id, "up", func(s Session) bool { return s.State == Ready && n.well(s.Record) || s.State.Ended() })
+	}
+	return life{begin, reserveIt}
+}
+
 func boxDies(n *node, h *host, id *string) bool {
 	h.die(*id, 1)
 	return n.untilReleased(*id)
 }
 
 var lives = map[string]life{
-	"a whole life":          {reserveIt, getReady, connect, detach, connect, stopIt},
-	"the container dies":    {reserveIt, getReady, boxDies},
-	"stopped while it rose": {reserveIt, stopIt},
+	"a whole life":           {reserveIt, getReady, connect, detach, connect, stopIt},
+	"the container dies":     {reserveIt, getReady, boxDies},
+	"stopped while it rose":  {reserveIt, stopIt},
+	"a desktop is claimed":   append(claimIt(WarmDesktop), getReady, connect, stopIt),
+	"a ready one is claimed": append(claimIt(WarmReady), getReady, connect, stopIt),
 }
 
 // TestKillAtEveryPoint kills noded at each failpoint of each life, starts it again, and wants every session

@@ -88,6 +88,19 @@ func (h *Homes) Close(ctx context.Context, user, target string) error {
 	return nil
 }
 
+// HasProfile tells whether user may have a GIMP profile here. A home gets one when its first session starts GIMP, so who has a home is taken to
+// have one: to look into it, it would have to be mounted.
+func (h *Homes) HasProfile(user string) (bool, error) {
+	if err := checkUser(user); err != nil {
+		return false, err
+	}
+	_, err := os.Lstat(h.image(user))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("looking for the home of %q: %w", user, err)
+}
+
 // Sweep unmounts every target that keep does not want, and every home that is left without a target: what a crash leaves.
 func (h *Homes) Sweep(ctx context.Context, keep func(target string) bool) error {
 	h.mu.Lock()

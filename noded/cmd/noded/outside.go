@@ -28,7 +28,7 @@ const (
 func (o *outside) container(c session.Container) runtime.Container {
 	return runtime.Container{
 		ID: c.ID, Image: c.Image, UIDBase: c.UIDBase, RunDir: c.RunDir, Home: c.Home, Cgroup: c.Cgroup,
-		Width: c.Width, Height: c.Height, LogPath: c.LogPath,
+		Warm: string(c.Warmth), Width: c.Width, Height: c.Height, LogPath: c.LogPath,
 		Limits: runtime.Limits{
 			Memory: c.Limits.Memory, CPUs: c.Limits.CPUs, PIDs: c.Limits.PIDs,
 			ReadBps: diskRate, WriteBps: diskRate, Device: o.device,
@@ -50,6 +50,10 @@ func (o *outside) Create(ctx context.Context, c session.Container) error {
 
 func (o *outside) Start(ctx context.Context, c session.Container) (int, error) {
 	return o.StartTask(ctx, o.container(c))
+}
+
+func (o *outside) AttachHome(ctx context.Context, c session.Container) error {
+	return o.Runtime.AttachHome(ctx, o.container(c))
 }
 
 func (o *outside) Wait(ctx context.Context, id string) (<-chan session.Exit, error) {
