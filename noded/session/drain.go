@@ -257,7 +257,12 @@ func (m *Manager) endFor(ctx context.Context, r Record, o Order) error {
 	if o.Reason != "" {
 		reason += ": " + o.Reason
 	}
-	_, err := m.Stop(ctx, r.ID, reason)
+	var err error
+	if r.pooled() {
+		err = m.Retire(ctx, r.ID, reason) // somebody may claim it at this moment: then it has the deadline of all others
+	} else {
+		_, err = m.Stop(ctx, r.ID, reason)
+	}
 	if err != nil && ctx.Err() == nil {
 		m.log.Error("a session of a drained node does not end; trying again", "session", r.ID, "error", err)
 	}
