@@ -131,7 +131,7 @@ func (p *Portal) loadPages() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"home", "signin", "opening", "account", "admin", "link", "error"} {
+	for _, name := range []string{"home", "signin", "opening", "silent", "lost", "account", "admin", "link", "error"} {
 		page, err := template.Must(base.Clone()).ParseFS(templates, "templates/"+name+".html")
 		if err != nil {
 			return err
@@ -172,6 +172,7 @@ func (p *Portal) Register(mux *http.ServeMux) {
 		"POST /sessions":                     p.newSession,
 		"GET /sessions/{id}/opening":         p.opening,
 		"GET /sessions/{id}/open":            p.open,
+		"POST /sessions/{id}/again":          p.again,
 		"POST /sessions/{id}/end":            p.end,
 		"GET /account":                       p.account,
 		"POST /account/password":             p.setPassword,
@@ -184,6 +185,15 @@ func (p *Portal) Register(mux *http.ServeMux) {
 		mux.HandleFunc(pattern, p.answer(serve))
 	}
 	mux.HandleFunc("GET /static/{name}", p.serveAsset)
+	mux.HandleFunc("GET /ping", ping)
+}
+
+// ping tells a viewer's page, which comes from a node, that the portal is there: it goes to it when its node is not.
+func ping(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*") // it says nothing to anybody
+	w.Header().Set("Cross-Origin-Resource-Policy", "cross-origin")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 type handler func(http.ResponseWriter, *http.Request) error

@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/http"
 
 	"easel/coordinator/api"
 	"easel/coordinator/auth"
+	"easel/coordinator/directory"
 	"easel/coordinator/placement"
 )
 
@@ -103,11 +105,17 @@ func (p *Portal) open(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s, err := p.Backend.FindSession(r.Context(), auth.Who{Account: auth.Account{Name: who.Name}}, r.PathValue("id")) // as no administrator
-	if err != nil {
+	s, err := p.mine(r, who)
+	switch {
+	case errors.Is(err, directory.ErrUnreachable):
+		return p.showSilent(w, who)
+	case err != nil:
 		return err
 	}
-	if told := api.Describe(s); !told.Live() {
+	switch told := api.Describe(s); {
+	case told.State == lost:
+		return p.show(w, http.StatusOK, "lost", page{Title: "Your session's machine is lost", Who: who, Data: told})
+	case !told.Live():
 		text := "this session has ended"
 		if told.Reason != "" {
 			text += ": " + told.Reason
@@ -120,6 +128,43 @@ func (p *Portal) open(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", link)
 	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// lost is the state of a session whose node has not been seen for a while.
+const lost = "lost"
+
+// mine is the session that the request names, for its user alone: administrators see none of others here.
+func (p *Portal) mine(r *http.Request, who auth.Who) (directory.Session, error) {
+	return p.Backend.FindSession(r.Context(), auth.Who{Account: auth.Account{Name: who.Name}}, r.PathValue("id"))
+}
+
+// showSilent has the browser ask again: a node that does not answer is back in a moment, or will count as lost.
+func (p *Portal) showSilent(w http.ResponseWriter, who auth.Who) error {
+	w.Header().Set("Retry-After", "2")
+	return p.show(w, http.StatusServiceUnavailable, "silent", page{Title: "Waiting for your session", Who: who})
+}
+
+// again makes a new session in place of one whose node is lost. Where that node has come back meanwhile, the old one
+// goes on.
+func (p *Portal) again(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.Guard.Identify(r)
+	if err != nil {
+		return err
+	}
+	s, err := p.mine(r, who)
+	if err != nil && !errors.Is(err, directory.ErrUnreachable) {
+		return err
+	}
+	if err == nil && api.Describe(s).State == lost {
+		s, _, err = p.Backend.CreateSession(r.Context(), who, placement.Request{User: who.Name, Key: s.GetKey(), Class: s.GetClass()})
+		if err != nil {
+			return err
+		}
+		http.Redirect(w, r, "/sessions/"+s.GetId()+"/opening", http.StatusSeeOther)
+		return nil
+	}
+	http.Redirect(w, r, "/sessions/"+r.PathValue("id")+"/opening", http.StatusSeeOther)
 	return nil
 }
 

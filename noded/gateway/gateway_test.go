@@ -71,7 +71,7 @@ func newNode(t *testing.T, change func(*Options)) *node {
 			"index.html": {Data: []byte("<!doctype html><title>viewer</title>")}, "assets/a-1.js": {Data: []byte("1")}, "favicon.svg": {Data: []byte("<svg/>")},
 			"assets/secret.key": {Data: []byte("x")},
 		},
-		ViewerCSP: "default-src 'self'", Sessions: n, Verifier: verifier, Memory: memory(t), Ready: func() error { return nil },
+		ViewerCSP: "default-src 'self'; connect-src 'self'", Sessions: n, Verifier: verifier, Memory: memory(t), Ready: func() error { return nil },
 		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metrics") }),
 		Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	}
@@ -229,7 +229,7 @@ func TestPageHoldsNoSecretAndIsGuarded(t *testing.T) {
 	want(t, resp, 200)
 	h := resp.Header
 	for name, value := range map[string]string{
-		"Content-Security-Policy": "default-src 'self'", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp",
+		"Content-Security-Policy": "default-src 'self'; connect-src 'self' http://portal.example", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp",
 		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Frame-Options": "DENY",
 	} {
 		if h.Get(name) != value {

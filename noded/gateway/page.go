@@ -21,10 +21,18 @@ var kinds = map[string]string{
 // page serves the viewer. It holds no secret and is the same for every session, whether there is one or not.
 func (g *Gateway) page(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", g.ViewerCSP)
+	h.Set("Content-Security-Policy", g.viewerPolicy())
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(g.index))
+}
+
+// viewerPolicy lets the page ask besides whether the portal is there: it goes there when this node does not answer.
+func (g *Gateway) viewerPolicy() string {
+	if g.PortalURL == "" {
+		return g.ViewerCSP
+	}
+	return strings.Replace(g.ViewerCSP, "connect-src 'self'", "connect-src 'self' "+strings.TrimSuffix(g.PortalURL, "/"), 1)
 }
 
 // asset serves a file that the page names; its name changes with its content, so it may be kept for ever.
@@ -37,7 +45,7 @@ func (g *Gateway) asset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Security-Policy", g.ViewerCSP) // a worker's policy comes with its own script
+	h.Set("Content-Security-Policy", g.viewerPolicy()) // a worker's policy comes with its own script
 	h.Set("Content-Type", kind)
 	if strings.HasPrefix(name, "assets/") {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")

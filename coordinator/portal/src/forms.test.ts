@@ -1,5 +1,5 @@
-import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { watchForms } from "./forms";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { submitSoon, watchForms } from "./forms";
 
 const confirm = vi.fn<(text: string) => boolean>();
 
@@ -28,5 +28,32 @@ describe("forms", () => {
 		confirm.mockReturnValueOnce(true);
 		expect(press()).toBe(true);
 		expect(confirm).toHaveBeenCalledWith("End it?");
+	});
+});
+
+describe("a form that submits itself", () => {
+	beforeEach(() => void vi.useFakeTimers());
+	afterEach(() => void vi.useRealTimers());
+	const html = '<form data-auto="3"><button>Open a new session<span class="auto"></span></button></form>';
+
+	it("counts down first, and does so once", () => {
+		const { form } = submit(html);
+		const sent = vi.spyOn(form, "requestSubmit").mockImplementation(() => {});
+		submitSoon(document);
+		expect(form.textContent).toBe("Open a new session (3)");
+		vi.advanceTimersByTime(2500);
+		expect(form.textContent).toBe("Open a new session (1)");
+		expect(sent).not.toHaveBeenCalled();
+		vi.advanceTimersByTime(60_000);
+		expect(sent).toHaveBeenCalledTimes(1);
+	});
+
+	it("leaves it to who presses before", () => {
+		const { form, press } = submit(html);
+		const sent = vi.spyOn(form, "requestSubmit").mockImplementation(() => {});
+		submitSoon(document);
+		press();
+		vi.advanceTimersByTime(60_000);
+		expect(sent).not.toHaveBeenCalled();
 	});
 });

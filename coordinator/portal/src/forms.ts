@@ -36,3 +36,30 @@ export function showCopyable(root: Document): void {
 		field.addEventListener("focus", () => field.select());
 	}
 }
+
+/** Submits a form with data-auto by itself after so many seconds, which its button counts, unless somebody acts before. */
+export function submitSoon(root: Document): void {
+	const form = root.querySelector<HTMLFormElement>("form[data-auto]");
+	let left = Number(form?.dataset.auto);
+	if (!form || !(left > 0)) {
+		return;
+	}
+	const clock = form.querySelector(".auto");
+	const tick = (): void => {
+		if (form.dataset.sent) {
+			clearInterval(ticking);
+			return;
+		}
+		if (left <= 0) {
+			clearInterval(ticking);
+			form.requestSubmit();
+			return;
+		}
+		if (clock) {
+			clock.textContent = ` (${left})`;
+		}
+		left--;
+	};
+	const ticking = setInterval(tick, 1000);
+	tick();
+}

@@ -1,12 +1,13 @@
 // The portal's script: it keeps the list of sessions fresh, asks before something is lost, and shows
 // times as this browser's clock has them. Every page works without it.
-import { showCopyable, watchForms } from "./forms";
+import { showCopyable, submitSoon, watchForms } from "./forms";
 import { keepFresh } from "./fresh";
 import { showTimes } from "./times";
 
 showTimes(document, Date.now());
 watchForms(document, (text) => window.confirm(text));
 showCopyable(document);
+submitSoon(document);
 
 const list = document.querySelector<HTMLElement>("[data-fragment]");
 if (list) {

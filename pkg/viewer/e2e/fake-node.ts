@@ -26,12 +26,15 @@ export class FakeNode {
 	state = "ready";
 	reason = "";
 	gimp = { state: "running", restarts: 0 };
+	notice: unknown = null;
+	portal = "https://portal.example";
 	/** Answers an offer. */
 	whep: (offer: string) => Promise<Whep> = async () => ({ status: 503 });
 	readonly requests: string[] = [];
 	readonly screens: unknown[] = [];
 	private readonly tokens = new Set<string>();
 	private peers = 0;
+	private port = 0;
 	private readonly waiting = new Set<() => void>();
 	private readonly sockets = new Set<WebSocket>();
 
@@ -75,6 +78,20 @@ export class FakeNode {
 		for (const wake of this.waiting) wake();
 	}
 
+	/** Answers nothing any more, as a machine that lost its power. */
+	async vanish(): Promise<void> {
+		this.port = (this.server.address() as AddressInfo).port;
+		this.cutVnc();
+		const closed = new Promise((resolve) => this.server.close(resolve));
+		this.server.closeAllConnections();
+		await closed;
+	}
+
+	/** Answers again, at the same address. */
+	async return(): Promise<void> {
+		await new Promise<void>((resolve) => this.server.listen(this.port, "127.0.0.1", resolve));
+	}
+
 	cutVnc(): void {
 		for (const ws of this.sockets) ws.terminate();
 		this.sockets.clear();
@@ -83,6 +100,7 @@ export class FakeNode {
 	async close(): Promise<void> {
 		this.cutVnc();
 		for (const wake of this.waiting) wake();
+		if (!this.server.listening) return;
 		this.server.closeAllConnections();
 		await new Promise((resolve) => this.server.close(resolve));
 	}
@@ -96,7 +114,7 @@ export class FakeNode {
 		this.requests.push(`${q.method} ${pathname}`);
 		r.setHeader("Cross-Origin-Opener-Policy", "same-origin");
 		r.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
-		r.setHeader("Content-Security-Policy", this.csp);
+		r.setHeader("Content-Security-Policy", this.csp.replace("connect-src 'self'", `$& ${this.portal}`));
 		const base = `/s/${SESSION}`;
 		if (q.method === "GET" && pathname === base) return file(r, "index.html");
 		if (pathname.startsWith("/assets/") || pathname === "/favicon.svg") return file(r, pathname.slice(1));
@@ -135,8 +153,9 @@ export class FakeNode {
 			});
 			this.waiting.delete(wake);
 		}
-		const { state, reason, gimp } = this;
-		json(r, { id: SESSION, state, reason, gimp, portal: "https://portal.example/", expires: null });
+		const { state, reason, gimp, notice } = this;
+		const portal = isOver(state) ? `${this.portal}/` : `${this.portal}/sessions/${SESSION}/open`;
+		json(r, { id: SESSION, state, reason, gimp, portal, notice, expires: null });
 	}
 
 	private async offer(r: ServerResponse, body: string): Promise<void> {
@@ -153,6 +172,10 @@ async function policy(): Promise<string> {
 	const m = /const ContentSecurityPolicy = ((?:"[^"]*"[\s+]*)+)/.exec(go);
 	if (!m?.[1]) throw new Error("viewer.go has no ContentSecurityPolicy");
 	return [...m[1].matchAll(/"([^"]*)"/g)].map((p) => p[1]).join("");
+}
+
+function isOver(state: string): boolean {
+	return state === "stopping" || state === "stopped" || state === "failed";
 }
 
 async function file(r: ServerResponse, name: string): Promise<void> {

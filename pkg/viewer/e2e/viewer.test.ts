@@ -3,6 +3,7 @@ import { type Browser, type BrowserContext, type BrowserContextOptions, chromium
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { FakeNode, SESSION } from "./fake-node";
 import { FakePeer, type Heard } from "./fake-peer";
+import { FakePortal } from "./fake-portal";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
@@ -368,6 +369,67 @@ describe("what happens to a session", () => {
 		const page = await connected();
 		await page.close();
 		await expect.poll(() => node.requests.some((r) => r.startsWith(`DELETE /s/${SESSION}/whep/`))).toBe(true);
+	});
+});
+
+describe("what the node has to say", () => {
+	const notice = {
+		text: "Save your work: this session is going to end (a new kernel).",
+		until: "2026-01-02T03:04:05Z",
+	};
+
+	it("is shown with the time that is left, and taken back", async () => {
+		const page = await connected();
+		await peer.say({ t: "notice", ...notice, left_ms: 90_000 });
+		await page.getByText("a new kernel").waitFor();
+		await page.getByText(/^1:2\d$/).waitFor();
+		await peer.say({ t: "notice", text: "", left_ms: 0 });
+		await page.locator("#notice").waitFor({ state: "hidden" });
+	});
+
+	it("is shown to who comes by VNC or again", async () => {
+		node.notice = { ...notice, left_ms: 700_000 };
+		const page = await open(node.url("?transport=vnc"));
+		await reaches(page, "connected");
+		await page.getByText("12 min").waitFor();
+	});
+});
+
+describe("a node that is lost", () => {
+	let portal: FakePortal;
+	beforeEach(async () => {
+		portal = await FakePortal.start();
+		node.portal = portal.origin;
+	});
+	afterEach(() => portal.close());
+
+	it("leads to the portal, which knows what became of the session", async () => {
+		const page = await connected();
+		await Promise.all([node.vanish(), peer.drop()]);
+		const began = Date.now();
+		await page.waitForURL(`${portal.origin}/sessions/${SESSION}/open`, { timeout: 15_000 });
+		expect(Date.now() - began).toBeGreaterThan(6000);
+		expect(portal.opened).toHaveLength(1);
+	});
+
+	it("that answers again first goes on as it was", async () => {
+		const page = await connected();
+		await Promise.all([node.vanish(), peer.drop()]);
+		await reaches(page, "reconnecting");
+		await node.return();
+		await reaches(page, "connected");
+		expect(portal.opened).toEqual([]);
+	});
+
+	it("is waited for where the portal does not answer either: it is the artist's own network that is gone", async () => {
+		const page = await connected();
+		portal.up = false;
+		await Promise.all([node.vanish(), peer.drop()]);
+		await page.waitForRequest(`${portal.origin}/ping`, { timeout: 15_000 });
+		await page.waitForRequest(`${portal.origin}/ping`, { timeout: 15_000 });
+		await node.return();
+		await reaches(page, "connected");
+		expect(page.url()).toContain(node.origin);
 	});
 });
 

@@ -1,6 +1,7 @@
 // The JSON messages of the `control` channel (ARCHITECTURE.md, "Data channels"). What comes in was partly made by a
 // hostile container (cursor images, reasons), so every field is checked before anything uses it.
 
+import { type Notice, parseNotice } from "./notice";
 import { MAX_SIDE, type Size } from "./options";
 
 export type Quality = "auto" | "sharp" | "fast";
@@ -32,6 +33,7 @@ export type FromNode =
 	| ({ t: "gimp" } & Gimp)
 	| { t: "stats"; stats: Record<string, unknown> }
 	| { t: "pong"; id: number }
+	| { t: "notice"; notice: Notice | null }
 	| { t: "replaced" }
 	| { t: "bye"; reason: string };
 
@@ -68,6 +70,8 @@ export function parseControl(data: unknown): FromNode | null {
 		}
 		case "pong":
 			return isInt(m.id, 0, Number.MAX_SAFE_INTEGER) ? { t: "pong", id: m.id } : null;
+		case "notice":
+			return { t: "notice", notice: parseNotice(m) };
 		case "replaced":
 			return { t: "replaced" };
 		case "bye":

@@ -39,6 +39,11 @@ export class Heartbeat {
 		this.unanswered = 0;
 	}
 
+	/** For how long (ms) nothing has come. */
+	get quiet(): number {
+		return this.now() - this.alive;
+	}
+
 	stop(): void {
 		if (this.timer !== null) clearInterval(this.timer);
 		this.timer = null;

@@ -1,13 +1,15 @@
 // A way between this page and the remote screen. Peer (WebRTC) is the real one, Vnc the fallback.
 
 import type { CursorShape, Gimp, Quality } from "./control";
+import type { Notice } from "./notice";
 import type { Size } from "./options";
 import type { Hand } from "./sender";
 import type { Path } from "./state";
 
 /** Why a link ended. */
 export type Ending =
-	| { kind: "lost"; why: string }
+	/** Nothing had come for `quiet` ms. */
+	| { kind: "lost"; why: string; quiet: number }
 	/** Another window took over. */
 	| { kind: "replaced" }
 	/** The node said goodbye: its status tells what became of the session. */
@@ -36,6 +38,8 @@ export interface LinkHost {
 	screen(size: Size): void;
 	cursor(id: string, shape: CursorShape | null): void;
 	gimp(gimp: Gimp): void;
+	/** What the node has to say to the artist; null takes it back. */
+	notice(notice: Notice | null): void;
 	/** The node's figures came. */
 	stats(stats: Record<string, unknown>): void;
 }

@@ -19,7 +19,7 @@ describe("Node", () => {
 		[410, "gone"],
 		[409, "unavailable"],
 		[429, "unavailable"],
-		[502, "unavailable"],
+		[502, "unreachable"],
 		[400, "refused"],
 	])("tells a %i apart as %s, in the node's words", async (status, refusal) => {
 		answer(status, { title: "T", detail: "What was done and what to try.", portal: "https://portal.example/x" });
@@ -72,18 +72,20 @@ describe("parseStatus", () => {
 			reason: "no room",
 			gimp: { state: "running", restarts: 1 },
 			portal: "https://p/",
+			notice: { text: "Save", until: "2026-01-02T03:04:05Z", left_ms: 5 },
 		};
 		expect(parseStatus(doc)).toEqual({
 			state: "failed",
 			reason: "no room",
 			gimp: { state: "running", restarts: 1 },
 			portal: "https://p/",
+			notice: { text: "Save", left: 5 },
 		});
 	});
 	it.each([null, 1, "x", [], { state: 5, reason: {}, gimp: "x", portal: "javascript:alert(1)" }])(
 		"makes nothing of %j",
 		(v) => {
-			expect(parseStatus(v)).toEqual({ state: "", reason: "", gimp: null, portal: null });
+			expect(parseStatus(v)).toEqual({ state: "", reason: "", gimp: null, portal: null, notice: null });
 		},
 	);
 });

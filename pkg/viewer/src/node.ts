@@ -1,5 +1,6 @@
 // The node's HTTP face, as far as the page needs it (ARCHITECTURE.md, "Browser ⇄ node").
 
+import { type Notice, parseNotice } from "./notice";
 import type { Size } from "./options";
 
 /** Why the node did not do what was asked. */
@@ -32,6 +33,8 @@ export interface Status {
 	reason: string;
 	gimp: { state: string; restarts: number } | null;
 	portal: string | null;
+	/** What the node has to say to the artist. */
+	notice: Notice | null;
 }
 
 export interface Answer {
@@ -45,6 +48,9 @@ const QUICK = 10_000;
 const LONG_POLL = 30_000;
 
 export class Node {
+	/** Called whenever the node answers anything. */
+	answered: () => void = () => {};
+
 	/** `base` is the session's address, `/s/ID`. */
 	constructor(private readonly base: string) {}
 
@@ -115,6 +121,7 @@ export class Node {
 			if (signal.aborted) throw e;
 			throw new NodeError("unreachable", `Could not ${doing}: the node does not answer.`);
 		}
+		if (kindOf(r.status) !== "unreachable") this.answered();
 		if (r.ok) return r;
 		throw await refusal(doing, r);
 	}
@@ -139,6 +146,8 @@ function portalOf(r: Response): string | null {
 function kindOf(status: number): Refusal {
 	if (status === 401 || status === 403) return "denied";
 	if (status === 404 || status === 410) return "gone";
+	// A proxy's words for a node that is not there.
+	if (status === 502 || status === 504) return "unreachable";
 	return status >= 500 || status === 429 || status === 409 || status === 425 ? "unavailable" : "refused";
 }
 
@@ -152,6 +161,7 @@ export function parseStatus(v: unknown): Status {
 		reason: text(o.reason),
 		gimp: g && { state: text(g.state), restarts: typeof g.restarts === "number" ? g.restarts : 0 },
 		portal: link(o.portal),
+		notice: parseNotice(o.notice),
 	};
 }
 

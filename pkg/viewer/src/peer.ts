@@ -47,10 +47,10 @@ export class Peer implements Link {
 		this.hand = this.sender;
 		this.beat = new Heartbeat(
 			(id) => this.say({ t: "ping", id }),
-			() => this.finish({ kind: "lost", why: "The node went quiet." }),
+			() => this.lose("The node went quiet."),
 		);
 		channels.control.onmessage = (e) => this.heard(e.data);
-		channels.control.onclose = () => this.finish({ kind: "lost", why: "The stream ended." });
+		channels.control.onclose = () => this.lose("The stream ended.");
 	}
 
 	/** Opens a link; throws NodeError when the node refuses and LinkError when the way does not open before `signal` aborts. */
@@ -155,9 +155,9 @@ export class Peer implements Link {
 	private watchState(): void {
 		const state = this.pc.connectionState;
 		if (state === "failed" || state === "closed") {
-			this.finish({ kind: "lost", why: "The stream broke off." });
+			this.lose("The stream broke off.");
 		} else if (state === "disconnected") {
-			this.hiccup ??= setTimeout(() => this.finish({ kind: "lost", why: "The network went away." }), HICCUP);
+			this.hiccup ??= setTimeout(() => this.lose("The network went away."), HICCUP);
 		} else if (this.hiccup !== null) {
 			clearTimeout(this.hiccup);
 			this.hiccup = null;
@@ -176,6 +176,8 @@ export class Peer implements Link {
 				return this.host.gimp(m);
 			case "stats":
 				return this.host.stats(m.stats);
+			case "notice":
+				return this.host.notice(m.notice);
 			case "pong":
 				return this.beat.pong(m.id);
 			case "replaced":
@@ -232,6 +234,10 @@ export class Peer implements Link {
 
 	private seen(rtp: number): void {
 		this.say({ t: "seen", rtp });
+	}
+
+	private lose(why: string): void {
+		this.finish({ kind: "lost", why, quiet: this.beat.quiet });
 	}
 
 	private finish(e: Ending): void {

@@ -2,6 +2,7 @@
 // what happens next; everything else only reports to it.
 
 import { Backoff, sleep } from "./backoff";
+import { Contact } from "./contact";
 import type { Gimp } from "./control";
 import { Cursor } from "./cursor";
 import { byId } from "./elements";
@@ -9,6 +10,7 @@ import { density } from "./geometry";
 import { Keyboard, platformOf } from "./keyboard";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link";
 import { type Node, NodeError } from "./node";
+import { NoticeBar } from "./notice";
 import type { Options, Size } from "./options";
 import { Panel } from "./panel";
 import { Peer } from "./peer";
@@ -31,6 +33,8 @@ const STABLE = 10_000;
 const ASK_GIMP = 5000;
 /** A long poll that comes back sooner (ms) without news is not asked again at once. */
 const POLL_AGAIN = 1000;
+/** The portal answers within this time (ms), or the artist's own network is what is gone. */
+const PORTAL_WITHIN = 3000;
 
 export class Viewer {
 	private state: State = initial;
@@ -46,6 +50,7 @@ export class Viewer {
 	private nap = new AbortController();
 	private readonly stop = new AbortController();
 	private readonly backoff = new Backoff();
+	private readonly contact = new Contact(() => void this.nodeLost());
 
 	private readonly root = byId("screen", HTMLDivElement);
 	private readonly video = byId("video", HTMLVideoElement);
@@ -54,6 +59,7 @@ export class Viewer {
 	private readonly cursor = new Cursor(this.root);
 	private readonly stats: Stats;
 	private readonly panel: Panel;
+	private readonly notice: NoticeBar;
 	private readonly strip: Strip;
 	private readonly keyboard: Keyboard;
 	private readonly pointer: Pointer;
@@ -69,6 +75,8 @@ export class Viewer {
 			() => this.strip.draw(this.stats.snapshot(false)),
 		);
 		this.panel = new Panel(options.chrome, this.wake, this.wake);
+		this.notice = new NoticeBar(options.chrome);
+		node.answered = () => this.contact.heard();
 		this.strip = new Strip(options.chrome, {
 			quality: (value) => this.link?.quality(value),
 			capture: (on) => {
@@ -157,6 +165,7 @@ export class Viewer {
 			const asked = performance.now();
 			const status = await this.node.status(this.stop.signal, known);
 			this.portal = status.portal ?? this.portal;
+			this.notice.show(status.notice);
 			switch (status.state) {
 				case "ready":
 				case "connected":
@@ -234,6 +243,7 @@ export class Viewer {
 		this.links++;
 		this.since = performance.now();
 		if (link.path !== "vnc") this.fallback = "";
+		this.contact.heard();
 		before?.close();
 		this.video.hidden = link.path === "vnc";
 		this.pictured = true;
@@ -274,6 +284,7 @@ export class Viewer {
 			this.happen({ type: "replaced" });
 			await this.takenBack();
 		} else if (e.kind !== "closed") {
+			if (e.kind === "lost") this.contact.silent(e.quiet);
 			this.happen({ type: "lost", why: e.kind === "lost" ? e.why : e.reason });
 			// A link that always breaks at once must not be opened without pause.
 			if (performance.now() - this.since > STABLE) this.backoff.reset();
@@ -294,7 +305,9 @@ export class Viewer {
 		while (this.link === link && !this.over()) {
 			await sleep(ASK_GIMP, this.stop.signal);
 			const status = await this.node.status(this.stop.signal).catch(() => null);
-			if (status?.gimp && this.link === link) this.heardGimp(status.gimp);
+			if (status === null || this.link !== link) continue;
+			this.notice.show(status.notice);
+			if (status.gimp) this.heardGimp(status.gimp);
 		}
 	}
 
@@ -319,8 +332,21 @@ export class Viewer {
 		}
 	}
 
+	// The portal knows whether the session lives, and leads to it or to a new one elsewhere. It is asked first: where it
+	// does not answer either, the artist's own network is gone, and this page still knows the way back.
+	private async nodeLost(): Promise<void> {
+		if (this.state.phase !== "reconnecting" || this.portal === null || !navigator.onLine) return;
+		const signal = AbortSignal.any([this.stop.signal, AbortSignal.timeout(PORTAL_WITHIN)]);
+		const ping = new URL("/ping", this.portal);
+		const there = await fetch(ping, { credentials: "omit", cache: "no-store", signal }).catch(() => null);
+		if (there?.ok !== true || this.state.phase !== "reconnecting" || this.stop.signal.aborted) return;
+		this.happen({ type: "lost", why: "This session's machine does not answer. The portal knows what became of it…" });
+		window.location.assign(new URL(`/sessions/${this.id}/open`, this.portal));
+	}
+
 	private refused(e: NodeError): void {
 		this.portal = e.portal ?? this.portal;
+		if (e.refusal === "unreachable") this.contact.silent();
 		if (e.refusal === "denied") this.happen({ type: "denied", why: e.message });
 		else if (e.refusal === "gone") this.happen({ type: "over", why: e.message });
 		else if (e.refusal === "refused") this.happen({ type: "broken", why: e.message });
@@ -374,6 +400,7 @@ export class Viewer {
 		screen: (size) => this.screen.setRemote(size),
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
+		notice: (notice) => this.notice.show(notice),
 		stats: (stats) => this.stats.heard(stats),
 	};
 
@@ -437,5 +464,7 @@ export class Viewer {
 		this.screen.close();
 		this.strip.close();
 		this.panel.showFallback(null);
+		this.notice.close();
+		this.contact.close();
 	}
 }

@@ -93,7 +93,7 @@ export class Vnc implements Link {
 			signal.addEventListener("abort", late, { signal: this.stop.signal });
 			const gone = (why: string): void => {
 				reject(new LinkError(why));
-				this.finish({ kind: "lost", why });
+				this.finish({ kind: "lost", why, quiet: 0 });
 			};
 			rfb.addEventListener("connect", () => resolve());
 			rfb.addEventListener("securityfailure", () => gone("The VNC server refused this viewer."));
