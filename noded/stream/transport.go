@@ -14,6 +14,8 @@ import (
 	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
+
+	"easel/pkg/pionlog"
 )
 
 const (
@@ -50,7 +52,7 @@ func newTransport(addrs []string, port int, log *slog.Logger) (*transport, error
 		_ = conn.SetWriteBuffer(socketBytes)
 		_ = conn.SetReadBuffer(socketBytes)
 		t.conns = append(t.conns, conn)
-		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: pionLog{log}}))
+		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: pionlog.Logger{Log: log}}))
 		loopback = loopback || ip.IsLoopback()
 	}
 	t.mux = ice.NewMultiUDPMuxDefault(muxes...)
@@ -69,7 +71,7 @@ func newTransport(addrs []string, port int, log *slog.Logger) (*transport, error
 }
 
 func (t *transport) settings(loopback bool, log *slog.Logger) webrtc.SettingEngine {
-	se := webrtc.SettingEngine{LoggerFactory: pionLogs{log}}
+	se := webrtc.SettingEngine{LoggerFactory: pionlog.Factory{Log: log}}
 	se.SetICEUDPMux(t.mux)
 	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	se.SetIncludeLoopbackCandidate(loopback)
@@ -107,9 +109,9 @@ func mediaEngine() (*webrtc.MediaEngine, error) {
 // keeps it before it is numbered, so that one sent again gets a transport number of its own.
 func interceptors(log *slog.Logger) (*interceptor.Registry, error) {
 	registry := &interceptor.Registry{}
-	reports, err1 := rtpfb.NewInterceptor(rtpfb.WithLoggerFactory(pionLogs{log}))
+	reports, err1 := rtpfb.NewInterceptor(rtpfb.WithLoggerFactory(pionlog.Factory{Log: log}))
 	numbers, err2 := twcc.NewHeaderExtensionInterceptor()
-	resend, err3 := nack.NewResponderInterceptor(nack.ResponderSize(nackPackets), nack.WithResponderLoggerFactory(pionLogs{log}))
+	resend, err3 := nack.NewResponderInterceptor(nack.ResponderSize(nackPackets), nack.WithResponderLoggerFactory(pionlog.Factory{Log: log}))
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, fmt.Errorf("make interceptors: %w", err)
 	}
