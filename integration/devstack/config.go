@@ -58,6 +58,10 @@ func (s *Stack) nodedConfig(gossipKey, publicKey string) map[string]any {
 			"addresses": []string{"127.0.0.1"},
 			"ports":     fmt.Sprintf("%d-%d", s.MediaPorts[0], s.MediaPorts[1]),
 		},
+		"relay": map[string]any{
+			"listen": []string{s.RelayAddr}, "allocations": s.RelayPorts[1] - s.RelayPorts[0] + 1,
+			"ports": fmt.Sprintf("%d-%d", s.RelayPorts[0], s.RelayPorts[1]),
+		},
 		"log": map[string]any{"level": s.LogLevel, "format": "text"},
 	}
 }

@@ -43,7 +43,7 @@ func (s *Stack) setDefaults() (err error) {
 }
 
 func (s *Stack) choosePorts() error {
-	for _, addr := range []*string{&s.CoordinatorAddr, &s.NodeAddr, &s.gossip[0], &s.gossip[1]} {
+	for _, addr := range []*string{&s.CoordinatorAddr, &s.NodeAddr, &s.RelayAddr, &s.gossip[0], &s.gossip[1]} {
 		if *addr != "" {
 			continue
 		}
@@ -56,8 +56,11 @@ func (s *Stack) choosePorts() error {
 	if s.MediaPorts == [2]int{} {
 		// Each stream binds its own port and noded passes over one that is taken, so the range need not be empty. Random, so
 		// that stacks on one machine rarely meet; below the kernel's own range for outgoing ports.
-		first := 10000 + rand.IntN(200)*100
+		first := 10000 + rand.IntN(40)*500
 		s.MediaPorts = [2]int{first, first + 99}
+	}
+	if s.RelayPorts == [2]int{} {
+		s.RelayPorts = [2]int{s.MediaPorts[1] + 1, s.MediaPorts[1] + 400}
 	}
 	return nil
 }

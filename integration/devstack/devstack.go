@@ -42,6 +42,10 @@ type Options struct {
 	CoordinatorAddr, NodeAddr string
 	// MediaPorts is the first and the last UDP port of streams. A free range of 100.
 	MediaPorts [2]int
+	// RelayAddr is where the node's relay listens, RelayPorts the first and the last port of its allocations. A free port of
+	// 127.0.0.1; the ports after MediaPorts.
+	RelayAddr  string
+	RelayPorts [2]int
 	// Cgroup is the parent of the sessions' cgroups. /easel-HASH of Dir.
 	Cgroup string
 	// NodeConfig and CoordinatorConfig may change the YAML documents before they are written.

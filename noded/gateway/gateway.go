@@ -21,6 +21,7 @@ import (
 	"easel/pkg/identity"
 	"easel/pkg/problem"
 
+	"easel/noded/relay"
 	"easel/noded/session"
 )
 
@@ -33,6 +34,14 @@ type Sessions interface {
 	Await(ctx context.Context, id string, unlike session.State) (session.Session, error)
 	Status(ctx context.Context) (session.Status, error)
 	SetDuty(o session.Order, untilBoot bool) (sessions int, err error)
+}
+
+// Relay is the way to sessions for viewers that cannot go direct.
+type Relay interface {
+	// Servers is how a browser uses it for one session.
+	Servers(session string) []relay.ICEServer
+	// Generation differs after every start.
+	Generation() string
 }
 
 // Verifier checks a coordinator's tokens.
@@ -50,6 +59,7 @@ type Options struct {
 	Sessions  Sessions
 	Verifier  Verifier // nil when no coordinator is known: nobody gets in
 	Memory    *Memory
+	Relay     Relay        // nil: viewers go direct, or by VNC
 	Ready     func() error // nil when the node can serve
 	Metrics   http.Handler
 	Registry  prometheus.Registerer
@@ -116,6 +126,7 @@ func (g *Gateway) routes() http.Handler {
 	t.add("DELETE", "/s/{id}", quick, g.signedIn(g.end))
 	t.add("POST", "/s/{id}/auth", quick, g.auth)
 	t.add("GET", "/s/{id}/status", longPoll, g.signedIn(g.status))
+	t.add("GET", "/s/{id}/ice", quick, g.signedIn(g.ice))
 	for _, f := range forwards {
 		t.add(f.method, "/s/{id}/"+f.path, quick, g.signedIn(g.forward(f)))
 	}

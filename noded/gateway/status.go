@@ -24,6 +24,8 @@ type statusDocument struct {
 	Portal   string        `json:"portal"`
 	Expires  *time.Time    `json:"expires"`
 	Degraded []string      `json:"degraded"`
+	// Relay is the relay's generation: a viewer that came through another's must come again.
+	Relay string `json:"relay"`
 	// Notice is what the artist is told now; null when nothing.
 	Notice *noticeDocument `json:"notice"`
 }
@@ -53,7 +55,11 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 			problem.Write(w, http.StatusBadRequest, "", "wait must name the state that you know, such as \"starting\"")
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), statusWait)
+		wait := statusWait
+		if relay := r.URL.Query().Get("relay"); relay != "" && relay != g.relayGeneration() {
+			wait = 0 // the viewer's way is gone: that is news
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), wait)
 		defer cancel()
 		var err error
 		if s, err = g.Sessions.Await(ctx, id, state); err != nil {
@@ -63,7 +69,7 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 	}
 	gimp := s.GIMP()
 	document := statusDocument{
-		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.portalFor(s.ID), Degraded: s.Health.Degraded,
+		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.portalFor(s.ID), Degraded: s.Health.Degraded, Relay: g.relayGeneration(),
 		GIMP: gimpDocument{State: gimp.State, Restarts: gimp.Restarts, WindowMS: s.WindowMS},
 	}
 	if s.State.Ended() {

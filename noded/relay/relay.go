@@ -16,7 +16,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -189,7 +188,7 @@ func (r *Relay) Generation() string { return r.generation }
 func (r *Relay) Servers(id string) []ICEServer {
 	var urls []string
 	for i, l := range r.streams {
-		at := net.JoinHostPort(strings.Trim(r.Public, "[]"), port(l.Addr()))
+		at := net.JoinHostPort(r.Public, port(l.Addr()))
 		if i < r.plain {
 			urls = append(urls, "turn:"+at+"?transport=udp", "turn:"+at+"?transport=tcp")
 		} else {
@@ -198,11 +197,6 @@ func (r *Relay) Servers(id string) []ICEServer {
 	}
 	name := username(id, time.Now().Add(credentialLife))
 	return []ICEServer{{URLs: urls, Username: name, Credential: r.password(name)}}
-}
-
-// Address is the relay's "host:port" for the cluster.
-func (r *Relay) Address() string {
-	return net.JoinHostPort(strings.Trim(r.Public, "[]"), port(r.streams[0].Addr()))
 }
 
 func port(a net.Addr) string {

@@ -40,6 +40,7 @@ type parts struct {
 	log        *slog.Logger
 	metrics    *Metrics
 	media      []string
+	relayPorts []uint16
 	logLevel   string
 	grace      time.Duration
 	startLimit time.Duration

@@ -30,6 +30,7 @@ type Options struct {
 	Grace         time.Duration // a session that nobody sees lives so long
 	StartTimeout  time.Duration
 	Media         []string // addresses of the streamers' UDP ports
+	RelayPorts    []uint16 // first and last of the relay's, nil for none
 	LogLevel      string   // of the streamers
 
 	Store      *Store
@@ -73,7 +74,7 @@ func New(o Options) *Manager {
 	}
 	m.parts = parts{
 		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, streamers: o.Streamers,
-		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, logLevel: o.LogLevel,
+		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts, logLevel: o.LogLevel,
 		grace: o.Grace, startLimit: o.StartTimeout, changed: m.bell.ring,
 	}
 	order, err := m.store.Order(o.Boot)

@@ -150,7 +150,7 @@ func (k *keeper) streamerConfig(r Record) (contract.Config, error) {
 	}
 	c := contract.Config{
 		Session: r.ID, Socket: k.paths.Worker + "/" + StreamerSocket, XSocket: k.paths.XSocket, XCookie: hex.EncodeToString(cookie),
-		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), Initial: firstSize, LogLevel: k.logLevel,
+		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), RelayPorts: k.relayPorts, Initial: firstSize, LogLevel: k.logLevel,
 	}
 	return c, c.Validate()
 }

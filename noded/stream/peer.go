@@ -221,10 +221,17 @@ func (p *peer) path() string {
 		return contract.PathNone
 	}
 	pair, err := p.sender.Transport().ICETransport().GetSelectedCandidatePair()
-	if err == nil && pair != nil && (pair.Local.Typ == webrtc.ICECandidateTypeRelay || pair.Remote.Typ == webrtc.ICECandidateTypeRelay) {
+	if err == nil && pair != nil && p.relayed(pair) {
 		return contract.PathRelay
 	}
 	return contract.PathDirect
+}
+
+// relayed tells by the address too: viewers do not tell their candidates, so one that comes through the node's relay looks like any
+// other that was not heard of before.
+func (p *peer) relayed(pair *webrtc.ICECandidatePair) bool {
+	return pair.Local.Typ == webrtc.ICECandidateTypeRelay || pair.Remote.Typ == webrtc.ICECandidateTypeRelay ||
+		p.worker.cfg.Relayed(pair.Remote.Address, int(pair.Remote.Port))
 }
 
 // rtt is the round trip that ICE measured last.

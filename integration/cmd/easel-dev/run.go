@@ -33,6 +33,7 @@ func runStack(ctx context.Context, args []string, out io.Writer) error {
 	set.StringVar(&opts.RunDir, "run-dir", defaultRunDir, "sockets and run directories")
 	set.StringVar(&opts.CoordinatorAddr, "listen", "127.0.0.1:8080", "the coordinator's address")
 	set.StringVar(&opts.NodeAddr, "node-listen", "127.0.0.1:8443", "the node's address")
+	set.StringVar(&opts.RelayAddr, "relay-listen", "127.0.0.1:3478", "the relay's address, UDP and TCP")
 	media := set.String("media-ports", "50000-50999", "UDP ports of the streams")
 	set.StringVar(&opts.LogLevel, "log-level", "info", "the daemons' log level")
 	if err := parse(set, args); err != nil {

@@ -50,6 +50,16 @@ type Config struct {
 		Addresses []string  `yaml:"addresses"`
 		Ports     PortRange `yaml:"ports"`
 	} `yaml:"media"`
+	Relay struct {
+		Listen             []string  `yaml:"listen"`
+		TLSListen          []string  `yaml:"tls_listen"`
+		Public             string    `yaml:"public"`
+		Ports              PortRange `yaml:"ports"`
+		Allocations        int       `yaml:"allocations"`
+		SessionAllocations int       `yaml:"session_allocations"`
+		Bandwidth          Bytes     `yaml:"bandwidth"`
+		SessionBandwidth   Bytes     `yaml:"session_bandwidth"`
+	} `yaml:"relay"`
 	Sessions struct {
 		Max          int           `yaml:"max"`
 		Memory       Bytes         `yaml:"memory"`
@@ -79,6 +89,10 @@ func defaults() Config {
 	c.Cluster.Bind = "127.0.0.1:7946"
 	c.Media.Addresses = []string{"127.0.0.1"}
 	c.Media.Ports = PortRange{50000, 50999}
+	c.Relay.Listen = []string{"127.0.0.1:3478"}
+	c.Relay.Ports = PortRange{51000, 52999}
+	c.Relay.Allocations, c.Relay.SessionAllocations = 2000, 32
+	c.Relay.Bandwidth, c.Relay.SessionBandwidth = 256<<20, 32<<20
 	c.Sessions.Max, c.Sessions.Memory, c.Sessions.CPUs, c.Sessions.PIDs = 8, 2<<30, 2, 512
 	c.Sessions.HomeSize = 4 << 30
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
@@ -130,6 +144,9 @@ func load(path string, override func(*Config) error) (Config, error) {
 	}
 	if c.PublicURL == "" {
 		c.PublicURL = c.scheme() + "://" + c.Listen
+	}
+	if c.Relay.Public == "" {
+		c.Relay.Public = relayHost(c.PublicURL)
 	}
 	if err := c.validate(); err != nil {
 		if path == "" {
@@ -185,6 +202,7 @@ func (c *Config) validate() error {
 			bad(fmt.Sprintf("coordinator_keys[%d]", i), "%v", err)
 		}
 	}
+	c.validateRelay(bad)
 	c.validateSessions(bad)
 	if _, err := telemetry.Logger(nil, c.Log.Level, c.Log.Format); err != nil {
 		bad("log", "%v", err)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"easel/noded/gateway"
+	"easel/noded/relay"
 	"easel/noded/runtime"
 	"easel/noded/session"
 	"easel/noded/volume"
@@ -77,16 +78,23 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	turn, err := newRelay(cfg, log, db, manager, registry)
+	if err != nil {
+		return err
+	}
 	options, err := gatewayOptions(cfg, log, db, manager)
 	if err != nil {
 		return err
+	}
+	if turn != nil {
+		options.Relay = turn
 	}
 	options.Registry, options.Metrics = registry, telemetry.MetricsHandler(registry, log)
 	gate, err := gateway.New(options)
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, cfg, log, manager, gate)
+	return runAll(ctx, cfg, log, manager, gate, turn)
 }
 
 func makeDirs(cfg Config) error {
@@ -134,7 +142,7 @@ func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime,
 	return session.New(session.Options{
 		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image, Boot: boot,
 		Admission: cfg.admission(), Grace: cfg.Sessions.Grace, StartTimeout: cfg.Sessions.StartTimeout,
-		Media: cfg.Media.Addresses, LogLevel: cfg.Log.Level,
+		Media: cfg.Media.Addresses, RelayPorts: cfg.relayPorts(), LogLevel: cfg.Log.Level,
 		Store: store, Containers: parts, Workers: parts, Streamers: session.StreamerClient{}, Points: points,
 		Homes: &volume.Homes{StateDir: cfg.StateDir, RunDir: cfg.RunDir, Size: int64(cfg.Sessions.HomeSize), Log: log},
 		Host:  machine{stateDir: cfg.StateDir, media: cfg.Media.Addresses}, Metrics: metrics, Log: log,
@@ -186,7 +194,7 @@ func verifier(cfg Config) (gateway.Verifier, error) {
 }
 
 // runAll runs the daemon's parts until ctx ends or one of them fails; each is waited for.
-func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, gate *gateway.Gateway) error {
+func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, gate *gateway.Gateway, turn *relay.Relay) error {
 	servers, err := openDoors(cfg, log, gate)
 	if err != nil {
 		return err
@@ -195,6 +203,9 @@ func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.
 	group.Go(func() error { return manager.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx) })
+	}
+	if turn != nil {
+		group.Go(func() error { return turn.Run(ctx) })
 	}
 	group.Go(func() error { return announce(ctx, cfg, log, manager) })
 	group.Go(func() error { return tellSystemd(ctx, log, manager) })

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	// UDPAddrs and UDPPort are where media goes in and out; port 0 takes any free one.
 	UDPAddrs []string `json:"udp_addrs"`
 	UDPPort  int      `json:"udp_port"`
+	// RelayPorts are the first and last port, at one of UDPAddrs, of the node's relay: a viewer that comes from there is relayed.
+	RelayPorts []uint16 `json:"relay_ports,omitempty"`
 	// Initial is the remote screen's size before a viewer asks for its own; zero leaves the X server's.
 	Initial  Size   `json:"initial"`
 	LogLevel string `json:"log_level"`
@@ -108,10 +111,18 @@ func (c Config) Validate() error {
 	if c.UDPPort < 0 || c.UDPPort > 65535 {
 		bad("udp_port", "%d is not a port", c.UDPPort)
 	}
+	if n := len(c.RelayPorts); n != 0 && (n != 2 || c.RelayPorts[0] > c.RelayPorts[1]) {
+		bad("relay_ports", "%d must be the first and the last port", c.RelayPorts)
+	}
 	if c.Initial != (Size{}) && !c.Initial.Valid() {
 		bad("initial", "%dx%d is outside %d to %d", c.Initial.Width, c.Initial.Height, MinSide, MaxSide)
 	}
 	return errors.Join(errs...)
+}
+
+// Relayed reports whether an address is one of the node's relay.
+func (c Config) Relayed(address string, port int) bool {
+	return len(c.RelayPorts) == 2 && slices.Contains(c.UDPAddrs, address) && port >= int(c.RelayPorts[0]) && port <= int(c.RelayPorts[1])
 }
 
 // Valid reports whether a screen may have this size.
