@@ -28,7 +28,7 @@ var errNoCoordinator = errors.New("the cluster's trust names no coordinator's ad
 func (m *Member) Follow(ctx context.Context, log *slog.Logger) error {
 	var parts errgroup.Group
 	parts.Go(func() error { m.watch(ctx, log); return nil })
-	parts.Go(func() error { m.KeepRenewed(ctx, log, m.askRenewal); return nil })
+	parts.Go(func() error { m.KeepRenewed(ctx, log, m.AskRenewal); return nil })
 	return parts.Wait()
 }
 
@@ -38,7 +38,7 @@ func (m *Member) watch(ctx context.Context, log *slog.Logger) {
 	client := m.HTTP(RoleCoordinator, "")
 	defer client.CloseIdleConnections()
 	backoff, quiet := retryFirst, false
-	for turn := rand.IntN(maxAddresses); ctx.Err() == nil; turn++ {
+	for turn := rand.IntN(MaxAddresses); ctx.Err() == nil; turn++ {
 		have := m.Trust()
 		err := errNoCoordinator
 		if all := have.GetCoordinators(); len(all) > 0 {
@@ -64,7 +64,8 @@ func (m *Member) watch(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-func (m *Member) askRenewal(ctx context.Context, csr []byte) ([]byte, error) {
+// AskRenewal has a coordinator certify the key of a request for this member; see Renew.
+func (m *Member) AskRenewal(ctx context.Context, csr []byte) ([]byte, error) {
 	client := m.HTTP(RoleCoordinator, "")
 	defer client.CloseIdleConnections()
 	err := errNoCoordinator

@@ -42,7 +42,7 @@ func Join(ctx context.Context, dir, role, name string, token JoinToken) (*Member
 	if err != nil {
 		return nil, fmt.Errorf("join the cluster: %w", err)
 	}
-	answer, err := askToJoin(ctx, token, &easelv1.JoinRequest{Token: token.Secret, Name: name, Csr: csr})
+	answer, err := askToJoin(ctx, token, &easelv1.JoinRequest{Token: token.Secret, Role: role, Name: name, Csr: csr})
 	if err != nil {
 		return nil, fmt.Errorf("join the cluster as %s %s: %w", role, name, err)
 	}

@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	joinPrefix     = "easel-join-1."
-	maxJoinToken   = 4096 // bytes
-	maxAddresses   = 16
+	joinPrefix   = "easel-join-1."
+	maxJoinToken = 4096 // bytes
+	// MaxAddresses is how many coordinators a token names at most.
+	MaxAddresses   = 16
 	joinSecretSize = 32
 )
 
@@ -110,8 +111,8 @@ func ParseJoinToken(text string) (JoinToken, error) {
 
 // check holds for writer and reader alike.
 func (t JoinToken) check() error {
-	if len(t.Addresses) == 0 || len(t.Addresses) > maxAddresses {
-		return fmt.Errorf("it has %d addresses, want 1 to %d", len(t.Addresses), maxAddresses)
+	if len(t.Addresses) == 0 || len(t.Addresses) > MaxAddresses {
+		return fmt.Errorf("it has %d addresses, want 1 to %d", len(t.Addresses), MaxAddresses)
 	}
 	for _, a := range t.Addresses {
 		if err := CheckAddress(a); err != nil {

@@ -95,6 +95,29 @@ func Create(dir string, key *ecdsa.PrivateKey, cert []byte, trust *easelv1.Trust
 	return Load(dir)
 }
 
+// Make keeps a new member in dir, for a coordinator that has the authority at hand: issue is given a request for the member's key.
+func Make(ctx context.Context, dir string, trust *easelv1.Trust, issue func(ctx context.Context, csr []byte) ([]byte, error)) (*Member, error) {
+	key, cert, err := ask(ctx, issue)
+	if err != nil {
+		return nil, fmt.Errorf("make this member's certificate: %w", err)
+	}
+	return Create(dir, key, cert, trust)
+}
+
+// ask makes a key and has it certified.
+func ask(ctx context.Context, issue func(ctx context.Context, csr []byte) ([]byte, error)) (*ecdsa.PrivateKey, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	csr, err := newRequest(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := issue(ctx, csr)
+	return key, cert, err
+}
+
 // wear makes cert what the member shows from now on; m.mu is held, or nobody else has m.
 func (m *Member) wear(key *ecdsa.PrivateKey, cert *x509.Certificate) error {
 	self, err := peerOf(cert)
@@ -181,6 +204,16 @@ func (m *Member) Removed() bool {
 	return errors.Is(err, ErrRemoved)
 }
 
+// Admits says why gossip of a member is not welcome: it was removed, and has not joined again.
+func (m *Member) Admits(role, name string) error {
+	for _, r := range m.Trust().GetRemoved() {
+		if r.GetRole() == role && r.GetName() == name && !r.GetBack() {
+			return fmt.Errorf("%s %s: %w", role, name, ErrRemoved)
+		}
+	}
+	return nil
+}
+
 // Verify checks a session token by the keys of the cluster's coordinators; see Verifier.
 func (m *Member) Verify(token, audience string, now time.Time) (Claims, error) {
 	v := m.trusted().verifier
@@ -207,15 +240,7 @@ func (m *Member) Expires() time.Time {
 // Renew replaces key and certificate: issue is given a request for a new key. Killed at any moment, the old ones or the new ones
 // are there, whole. Connections that stand go on with the old.
 func (m *Member) Renew(ctx context.Context, issue func(ctx context.Context, csr []byte) ([]byte, error)) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("renew this member's certificate: %w", err)
-	}
-	csr, err := newRequest(key)
-	if err != nil {
-		return fmt.Errorf("renew this member's certificate: %w", err)
-	}
-	der, err := issue(ctx, csr)
+	key, der, err := ask(ctx, issue)
 	if err != nil {
 		return fmt.Errorf("renew this member's certificate: %w", err)
 	}

@@ -28,7 +28,8 @@ type JoinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // the secret part of the join token
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Csr           []byte                 `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"` // PKCS #10, DER; its key is the member's own and never leaves it
+	Csr           []byte                 `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"`   // PKCS #10, DER; its key is the member's own and never leaves it
+	Role          string                 `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"` // must be the token's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -82,6 +83,13 @@ func (x *JoinRequest) GetCsr() []byte {
 		return x.Csr
 	}
 	return nil
+}
+
+func (x *JoinRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
 }
 
 type JoinResponse struct {
@@ -479,11 +487,12 @@ var File_easel_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_easel_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x16easel/v1/cluster.proto\x12\beasel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n" +
+	"\x16easel/v1/cluster.proto\x12\beasel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03csr\x18\x03 \x01(\fR\x03csr\"W\n" +
+	"\x03csr\x18\x03 \x01(\fR\x03csr\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\"W\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12%\n" +
 	"\x05trust\x18\x02 \x01(\v2\x0f.easel.v1.TrustR\x05trust\" \n" +

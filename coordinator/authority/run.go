@@ -1,0 +1,134 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"easel/pkg/cluster"
+	"easel/pkg/identity"
+)
+
+const (
+	lookEvery     = time.Second // at how far members are, while a rotation is under way
+	sweepEvery    = time.Hour
+	registerRetry = 2 * time.Second
+	updateTimeout = 10 * time.Second
+)
+
+// Gossip is what the gossip tells of the members.
+type Gossip interface {
+	Members() []cluster.Member
+	Changed() <-chan struct{}
+}
+
+// Run does what the coordinator called self owes the cluster, until ctx ends: it gives its own member the trust of the state,
+// renews its certificate, and, on the leading coordinator, rotates gossip keys and forgets what is old.
+func (a *Authority) Run(ctx context.Context, self *identity.Member, gossip Gossip, log *slog.Logger) error {
+	var parts errgroup.Group
+	parts.Go(func() error { a.follow(ctx, self, log); return nil })
+	parts.Go(func() error { a.lead(ctx, gossip, log); return nil })
+	parts.Go(func() error {
+		self.KeepRenewed(ctx, log, func(ctx context.Context, csr []byte) ([]byte, error) {
+			ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+			defer cancel()
+			return a.Renew(ctx, self.Role(), self.Name(), csr)
+		})
+		return nil
+	})
+	return parts.Wait()
+}
+
+// follow gives the coordinator's own member every new trust.
+func (a *Authority) follow(ctx context.Context, self *identity.Member, log *slog.Logger) {
+	for ctx.Err() == nil {
+		changed := a.store.Changed()
+		if err := a.Tell(self); err != nil {
+			log.Error("this coordinator cannot apply the cluster's trust", "error", err)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Tell gives a member the trust of the state, if it is newer than its own.
+func (a *Authority) Tell(self *identity.Member) error {
+	version, err := a.version()
+	if err != nil || version <= self.Trust().GetVersion() {
+		return err
+	}
+	trust, err := a.Trust()
+	if err != nil {
+		return err
+	}
+	return self.SetTrust(trust)
+}
+
+// lead does what one coordinator does for all.
+func (a *Authority) lead(ctx context.Context, gossip Gossip, log *slog.Logger) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	swept := time.Time{}
+	for {
+		news, members := a.store.Changed(), gossip.Changed()
+		if a.store.Leader() {
+			a.leadOnce(ctx, gossip, log)
+			if a.now().Sub(swept) > sweepEvery {
+				swept = a.now()
+				a.once(ctx, log, "old tokens and removals stay in the state", a.Sweep)
+			}
+		}
+		select {
+		case <-news:
+		case <-members:
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *Authority) leadOnce(ctx context.Context, gossip Gossip, log *slog.Logger) {
+	a.once(ctx, log, "the gossip key is not rotated yet", func(ctx context.Context) error {
+		moved, err := a.advance(ctx, gossip.Members())
+		if moved {
+			log.Info("the rotation of the gossip key went a step on")
+		}
+		return err
+	})
+}
+
+func (a *Authority) once(ctx context.Context, log *slog.Logger, failed string, do func(context.Context) error) {
+	bounded, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	if err := do(bounded); err != nil && ctx.Err() == nil {
+		log.Warn(failed, "error", err)
+	}
+}
+
+// KeepRegistered registers a coordinator, again and again until that succeeds, because the others may not be there yet. It fails
+// when the coordinator was removed.
+func (a *Authority) KeepRegistered(ctx context.Context, name, url string, tokenKey []byte, log *slog.Logger) error {
+	for {
+		bounded, cancel := context.WithTimeout(ctx, updateTimeout)
+		err := a.Register(bounded, name, url, tokenKey)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, identity.ErrRemoved) {
+			return err
+		}
+		log.Warn("nodes may refuse this coordinator's sign-ins until it is registered", "error", err)
+		select {
+		case <-time.After(registerRetry):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

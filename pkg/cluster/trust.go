@@ -1,0 +1,35 @@
+package cluster
+
+import (
+	"context"
+
+	easelv1 "easel/pkg/api/easel/v1"
+)
+
+// Trust is where a member learns what its cluster trusts.
+type Trust interface {
+	Trust() *easelv1.Trust
+	Changed() <-chan struct{}
+}
+
+// FollowTrust gives the gossip the keys of each new trust, asks Config.Admit about everybody again, and then tells the others which
+// version this member has applied, until ctx ends.
+func (c *Cluster) FollowTrust(ctx context.Context, trust Trust) error {
+	for ctx.Err() == nil {
+		changed := trust.Changed()
+		now := trust.Trust()
+		err := c.SetKeys(now.GetGossipKeys())
+		if err == nil {
+			c.Readmit()
+			err = c.SetTrust(now.GetVersion())
+		}
+		if err != nil {
+			c.log.Warn("the gossip does not follow the cluster's trust", "version", now.GetVersion(), "error", err)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
