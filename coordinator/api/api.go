@@ -42,7 +42,7 @@ func OpenAPI() []byte { return openapi }
 // Nodes is what the API needs of the nodes.
 type Nodes interface {
 	Nodes() []cluster.Node
-	List(ctx context.Context, user string, ended bool) directory.Listing
+	List(ctx context.Context, user string, ended bool) (directory.Listing, error)
 	Find(ctx context.Context, id string) (directory.Session, error)
 	Stop(ctx context.Context, s directory.Session, reason string) (directory.Session, error)
 	Link(s directory.Session) (string, error)

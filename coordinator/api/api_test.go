@@ -72,15 +72,17 @@ func start(t *testing.T, nodes ...string) *front {
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	d := directory.New("front", f.nodes, signer, log)
+	d := directory.New(directory.Options{Name: "front", Members: f.nodes, Signer: signer, Index: directory.NewIndex(db), Log: log, LookEvery: -1})
 	t.Cleanup(d.Close)
+	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: f.nodes, Every: -1})
+	registry := telemetry.Registry("test")
 
 	server := httptest.NewUnstartedServer(nil)
 	listen := server.Listener.Addr().String()
 	public := &url.URL{Scheme: "http", Host: listen}
 	f.api = New(Config{
-		Guard: &auth.Guard{Store: f.store, Public: public}, Nodes: d, Placer: placement.New(d, log), Log: log,
-		Registry: telemetry.Registry("test"), Version: "test",
+		Guard: &auth.Guard{Store: f.store, Public: public}, Nodes: d, Log: log, Registry: registry,
+		Placer: placement.New(placement.Options{Router: router, Fleet: d, Index: d.Index, Log: log, Registry: registry}), Version: "test",
 	})
 	mux := http.NewServeMux()
 	f.api.Register(mux)

@@ -49,7 +49,7 @@ type StateTime struct {
 
 // Live tells whether a session is neither ended nor about to.
 func (s Session) Live() bool {
-	return s.State != "stopping" && s.State != "stopped" && s.State != "failed"
+	return s.State != "lost" && s.State != "stopping" && s.State != "stopped" && s.State != "failed"
 }
 
 // Describe turns a node's word on a session into the API's.
@@ -60,6 +60,9 @@ func Describe(s directory.Session) Session {
 		Times: []StateTime{}, WindowMS: s.GetWindowMs(), Warm: s.GetWarm(), Viewers: s.GetViewers(), Path: s.GetPath(),
 		Expires: timeOrNil(s.GetExpires()), Degraded: append([]string{}, s.GetDegraded()...),
 		GIMPRestarts: s.GetGimpRestarts(), StreamerRestarts: s.GetStreamerRestarts(),
+	}
+	if s.Lost != "" {
+		out.State, out.Reason = "lost", s.Lost
 	}
 	for _, t := range s.GetTimes() {
 		out.Times = append(out.Times, StateTime{State: stateName(t.GetState()), At: t.GetAt().AsTime()})
@@ -97,7 +100,7 @@ func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
 	if req.Key, err = chooseKey(req.Key, r.Header.Values("Idempotency-Key")); err != nil {
 		return err
 	}
-	s, created, err := a.CreateSession(r.Context(), who, placement.Request{User: who.Name, Key: req.Key, Image: req.Image, Class: req.Class})
+	s, created, err := a.CreateSession(r.Context(), who, placement.Request{User: who.Name, Role: who.Role, Key: req.Key, Image: req.Image, Class: req.Class})
 	if err != nil {
 		return err
 	}
@@ -194,7 +197,10 @@ func (a *API) ListSessions(ctx context.Context, who auth.Who, all, ended bool) (
 		}
 		user = ""
 	}
-	listing := a.Nodes.List(ctx, user, ended)
+	listing, err := a.Nodes.List(ctx, user, ended)
+	if err != nil {
+		return SessionList{}, err
+	}
 	out := SessionList{Sessions: []Session{}, Partial: len(listing.Unreachable) > 0, Unreachable: listing.Unreachable}
 	for _, s := range listing.Sessions {
 		out.Sessions = append(out.Sessions, Describe(s))

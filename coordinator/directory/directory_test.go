@@ -3,10 +3,12 @@ package directory_test
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
+	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
@@ -42,6 +45,9 @@ func (v *view) Nodes() []cluster.Node {
 	return slices.Clone(v.nodes)
 }
 
+// Changed is closed: the view may change at any time.
+func (v *view) Changed() <-chan struct{} { return nodetest.Members(nil).Changed() }
+
 func (v *view) set(nodes ...cluster.Node) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -53,18 +59,56 @@ func two(t *testing.T) (*directory.Directory, *nodetest.Node, *nodetest.Node, *v
 	a, b := nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())
 	v := &view{}
 	v.set(nodetest.Members{a, b}.Nodes()...)
-	d := directory.New("front", v, signer, slog.New(slog.DiscardHandler))
-	t.Cleanup(d.Close)
-	return d, a, b, v
+	return front(t, "front", v, store(t)), a, b, v
 }
 
+func store(t *testing.T) *state.Store {
+	t.Helper()
+	s, err := state.Open(filepath.Join(t.TempDir(), "state.db"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func front(t *testing.T, name string, v directory.Members, s *state.Store, change ...func(*directory.Options)) *directory.Directory {
+	t.Helper()
+	o := directory.Options{Name: name, Members: v, Signer: signer, Index: directory.NewIndex(s), Log: slog.New(slog.DiscardHandler), LookEvery: -1}
+	for _, f := range change {
+		f(&o)
+	}
+	d := directory.New(o)
+	t.Cleanup(d.Close)
+	return d
+}
+
+// reserve makes a session as a Placer does.
 func reserve(t *testing.T, d *directory.Directory, n *nodetest.Node, user, key string) directory.Session {
 	t.Helper()
-	s, created, err := d.Reserve(t.Context(), nodetest.Members{n}.Nodes()[0].Meta, &easelv1.ReserveRequest{User: user, Key: key})
+	before, _, err := d.Index.Get(user, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := directory.Placement{Intent: rand.Text(), Node: n.Name, At: time.Now().UnixMilli()}
+	s, created, err := d.Reserve(t.Context(), nodetest.Members{n}.Nodes()[0].Meta, &easelv1.ReserveRequest{User: user, Key: key, Intent: after.Intent})
 	if err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
+	after.Session = s.GetId()
+	if err := d.Index.Swap(t.Context(), user, key, before, after); err != nil {
+		t.Fatal(err)
+	}
 	return s
+}
+
+func list(t *testing.T, d *directory.Directory, user string, ended bool) directory.Listing {
+	t.Helper()
+	l, err := d.List(t.Context(), user, ended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func TestListGathersFromEveryNode(t *testing.T) {
@@ -72,14 +116,14 @@ func TestListGathersFromEveryNode(t *testing.T) {
 	first := reserve(t, d, a, "ada", "1")
 	second := reserve(t, d, b, "ada", "2")
 	reserve(t, d, b, "bob", "1")
-	got := d.List(t.Context(), "ada", false)
+	got := list(t, d, "ada", false)
 	if len(got.Sessions) != 2 || got.Sessions[0].GetId() != second.GetId() || got.Sessions[1].GetId() != first.GetId() {
 		t.Errorf("got %v, want ada's two, newest first", got.Sessions)
 	}
 	if got.Sessions[0].Node.Name != "node-b" || len(got.Unreachable) != 0 {
 		t.Errorf("got node %q, unreachable %v", got.Sessions[0].Node.Name, got.Unreachable)
 	}
-	if all := d.List(t.Context(), "", false); len(all.Sessions) != 3 {
+	if all := list(t, d, "", false); len(all.Sessions) != 3 {
 		t.Errorf("everybody has %d sessions, want 3", len(all.Sessions))
 	}
 }
@@ -87,8 +131,9 @@ func TestListGathersFromEveryNode(t *testing.T) {
 func TestListSaysWhichNodesDidNotAnswer(t *testing.T) {
 	d, a, b, _ := two(t)
 	reserve(t, d, a, "ada", "1")
+	reserve(t, d, b, "ada", "2")
 	b.Break(100)
-	got := d.List(t.Context(), "ada", false)
+	got := list(t, d, "ada", false)
 	if len(got.Sessions) != 1 || !slices.Equal(got.Unreachable, []string{"node-b"}) {
 		t.Errorf("got %d sessions, unreachable %v", len(got.Sessions), got.Unreachable)
 	}
@@ -96,10 +141,10 @@ func TestListSaysWhichNodesDidNotAnswer(t *testing.T) {
 
 func TestAskingIsRepeatedWhileANodeIsAway(t *testing.T) {
 	d, a, _, _ := two(t)
+	s := reserve(t, d, a, "ada", "1")
 	a.Break(2)
-	reserve(t, d, a, "ada", "1")
-	if got := a.Calls("Reserve"); got != 3 {
-		t.Errorf("asked %d times, want 3", got)
+	if _, err := d.Find(t.Context(), s.GetId()); err != nil || a.Calls("Get") != 3 {
+		t.Errorf("asked %d times, want 3: %v", a.Calls("Get"), err)
 	}
 }
 
@@ -116,11 +161,11 @@ func TestRefusalIsNotRepeated(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	d, a, b, v := two(t)
+	a, b := nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())
+	shared, v := store(t), nodetest.Members{a, b}
+	d := front(t, "front", v, shared)
 	s := reserve(t, d, b, "ada", "1")
-	fresh := directory.New("other", v, signer, slog.New(slog.DiscardHandler)) // without a hint
-	defer fresh.Close()
-	for _, d := range []*directory.Directory{d, fresh} {
+	for _, d := range []*directory.Directory{d, front(t, "other", v, shared)} {
 		got, err := d.Find(t.Context(), s.GetId())
 		if err != nil || got.GetUser() != "ada" || got.Node.Name != "node-b" {
 			t.Fatalf("got %v on %q, %v", got.Session, got.Node.Name, err)
@@ -131,7 +176,9 @@ func TestFind(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	a.Break(100)
+	if a.Calls("Get") != 0 {
+		t.Error("a node was asked for another's session")
+	}
 	b.Break(100)
 	if _, err := d.Find(t.Context(), s.GetId()); !errors.Is(err, directory.ErrUnreachable) {
 		t.Errorf("a node that is away made its session %v, want ErrUnreachable", err)
@@ -148,7 +195,7 @@ func TestNodeThatLeftTheViewIsStillAsked(t *testing.T) {
 		t.Errorf("its session: %v, %v", got.Session, err)
 	}
 	b.Break(100)
-	if got := d.List(t.Context(), "ada", false); !slices.Contains(got.Unreachable, "node-b") {
+	if got := list(t, d, "ada", false); !slices.Contains(got.Unreachable, "node-b") {
 		t.Errorf("unreachable %v, want node-b named", got.Unreachable)
 	}
 }
@@ -177,8 +224,7 @@ func TestNodeWithAnotherKeyRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := nodetest.Start(t, "node-a", other.Public())
-	d := directory.New("front", nodetest.Members{n}, signer, slog.New(slog.DiscardHandler))
-	defer d.Close()
+	d := front(t, "front", nodetest.Members{n}, store(t))
 	_, _, err = d.Reserve(t.Context(), d.Nodes()[0].Meta, &easelv1.ReserveRequest{User: "ada", Key: "1"})
 	if connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("got %v", err)

@@ -5,7 +5,10 @@ package nodetest
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base32"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -36,6 +39,7 @@ type Node struct {
 	sessions []*easelv1.Session
 	refuse   error
 	broken   int // requests that find no node behind the address
+	enforce  bool
 	delay    time.Duration
 	calls    map[string]int
 	capacity cluster.Capacity
@@ -62,6 +66,20 @@ func Start(t testing.TB, name string, key ed25519.PublicKey) *Node {
 
 // Refuse makes Reserve fail with err; nil ends that.
 func (n *Node) Refuse(err error) { n.set(func() { n.refuse = err }) }
+
+// Enforce makes Reserve refuse when there are as many living sessions as the capacity's total.
+func (n *Node) Enforce() { n.set(func() { n.enforce = true }) }
+
+// SetViewers says how many browsers a session has.
+func (n *Node) SetViewers(id string, viewers uint32) {
+	n.set(func() {
+		for _, s := range n.sessions {
+			if s.GetId() == id {
+				s.Viewers = viewers
+			}
+		}
+	})
+}
 
 // Break makes the next requests find a proxy without a node behind it.
 func (n *Node) Break(requests int) { n.set(func() { n.broken = requests }) }
@@ -120,6 +138,13 @@ func (m Members) Nodes() []cluster.Node {
 	return all
 }
 
+// Changed is closed: the view may change at any time.
+func (m Members) Changed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
 func (n *Node) flaky(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
@@ -157,10 +182,14 @@ func (n *Node) living(user, key string) (count int) {
 	return count
 }
 
-var letters = "abcdefghijklmnopqrstuvwxyz"
+// sessionID is that of the node's i-th session.
+func sessionID(node string, i int) string {
+	sum := sha256.Sum256(fmt.Append(nil, node, "/", i))
+	return "s" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
+}
 
-// Reserve implements NodeService. It makes a second session of one key when asked twice at once: that a
-// coordinator does not is what tests want to see.
+// Reserve implements NodeService. An intent gives one session, however often it comes; but two intents for one
+// key make two sessions: that coordinators do not is what tests want to see.
 func (n *Node) Reserve(ctx context.Context, req *connect.Request[easelv1.ReserveRequest]) (*connect.Response[easelv1.ReserveResponse], error) {
 	n.mu.Lock()
 	delay, refuse := n.delay, n.refuse
@@ -173,12 +202,22 @@ func (n *Node) Reserve(ctx context.Context, req *connect.Request[easelv1.Reserve
 	if refuse != nil {
 		return nil, refuse
 	}
+	if late := req.Msg.GetNotAfter(); late != nil && time.Now().After(late.AsTime()) {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the reservation came too late"))
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	i := len(n.sessions)
+	for _, s := range n.sessions {
+		if intent := req.Msg.GetIntent(); intent != "" && s.GetIntent() == intent {
+			return connect.NewResponse(&easelv1.ReserveResponse{Session: clone(s)}), nil
+		}
+	}
+	if n.enforce && n.living("", "") >= n.capacity.Total {
+		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d of %d sessions", n.capacity.Total, n.capacity.Total))
+	}
 	s := &easelv1.Session{
-		Id:   "s" + strings.Repeat("a", 12) + letters[len(n.Name)%26:][:1] + letters[int(n.Name[len(n.Name)-1])%26:][:1] + letters[i/26:][:1] + letters[i%26:][:1],
-		User: req.Msg.GetUser(), Key: req.Msg.GetKey(), Image: "easel/gimp", Class: "none",
+		Id:   sessionID(n.Name, len(n.sessions)),
+		User: req.Msg.GetUser(), Key: req.Msg.GetKey(), Image: "easel/gimp", Class: "none", Intent: req.Msg.GetIntent(),
 		State: easelv1.State_STATE_STARTING, Created: timestamppb.New(time.Now()),
 		XSocket: "/secret/host/path", Pids: &easelv1.Pids{Streamer: 42},
 		Times: []*easelv1.StateTime{{State: easelv1.State_STATE_RESERVED, At: timestamppb.Now()}},

@@ -3,38 +3,51 @@
 package placement
 
 import (
-	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"easel/coordinator/directory"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
 )
 
-// maxTries bounds how many nodes are asked for one session.
-const maxTries = 5
-
-// Request is a session that somebody wants.
-type Request struct {
-	User  string
-	Key   string // names the session among the user's living ones
-	Image string // "" means the node's default
-	Class string // "" means the node's default
-}
+const (
+	// maxTries bounds how many nodes are asked for one session in a round, and maxRounds the rounds: nodes
+	// that refuse are asked once, those that cannot be reached again.
+	maxTries  = 5
+	maxRounds = 3
+	// firstPause is between the first two rounds.
+	firstPause = 150 * time.Millisecond
+	// maxMoves bounds how often one request starts anew because another coordinator was quicker.
+	maxMoves = 8
+	// reserveTimeout is a node's time to answer: the next candidate is asked then.
+	reserveTimeout = 3 * time.Second
+	// reserveWithin is how long a node may take a request after it was made. It is as long as tokens are good,
+	// because clocks differ.
+	reserveWithin = time.Minute
+)
 
 // Fleet is what placement needs of the nodes.
 type Fleet interface {
-	Nodes() []cluster.Node
-	List(ctx context.Context, user string, ended bool) directory.Listing
+	// Placed returns the session of a placement; see directory.Directory.
+	Placed(ctx context.Context, user, key string, p directory.Placement) (directory.Session, error)
 	Reserve(ctx context.Context, node cluster.Meta, req *easelv1.ReserveRequest) (directory.Session, bool, error)
+	Stop(ctx context.Context, s directory.Session, reason string) (directory.Session, error)
+}
+
+// Index is where placements are written down, for all coordinators; see directory.Index.
+type Index interface {
+	Get(user, key string) (p directory.Placement, homes []string, err error)
+	Swap(ctx context.Context, user, key string, before, after directory.Placement) error
 }
 
 // ErrInvalid means that a node found the request itself wrong, so that no other is asked.
@@ -47,127 +60,265 @@ type NoRoom struct {
 
 func (e *NoRoom) Error() string {
 	if len(e.Reasons) == 0 {
-		return "no node is known yet; check that noded runs, and that both have the same cluster key"
+		return "no node is known yet; check that noded runs and has joined this cluster"
 	}
 	return "no node can take a session now: " + strings.Join(e.Reasons, "; ")
 }
 
 // Placer places sessions. Its methods are safe for concurrent use.
 type Placer struct {
-	fleet   Fleet
-	log     *slog.Logger
-	filters []Filter
-	scores  []Score
-
-	mu    sync.Mutex
-	turns map[string]*turn // who is placing what, by user and key
+	Options
+	turns   turns
+	metrics metrics
 }
 
-// turn lets one request at a time place the session of one user and key.
-type turn struct {
-	free    chan struct{}
-	waiting int
+// Options is what a Placer is made of.
+type Options struct {
+	Router   *Router
+	Fleet    Fleet
+	Index    Index
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+	Now      func() time.Time // nil means time.Now
 }
 
-// New returns a Placer with the standard filters and scores.
-func New(fleet Fleet, log *slog.Logger) *Placer {
-	return &Placer{
-		fleet: fleet, log: log, turns: map[string]*turn{},
-		filters: []Filter{hasImage},
-		scores:  []Score{saysItHasRoom, freeShare, affinity},
+// New returns a Placer.
+func New(o Options) *Placer {
+	if o.Now == nil {
+		o.Now = time.Now
 	}
+	return &Placer{Options: o, turns: turns{of: map[string]*turn{}}, metrics: newMetrics(o.Registry)}
 }
 
 // Place returns the living session of (User, Key), or makes it on the best node that agrees; created tells
-// which. Two requests for the same one at once get the same session. It fails with ErrInvalid or *NoRoom.
+// which. Two requests for the same one at once, through any coordinators, get the same session. It fails with
+// ErrInvalid, *NoRoom or directory.ErrUnreachable.
 func (p *Placer) Place(ctx context.Context, req Request) (s directory.Session, created bool, err error) {
-	done, err := p.takeTurn(ctx, req.User+"\x00"+req.Key)
+	began := p.Now()
+	defer func() { p.metrics.placed(created, err, p.Now().Sub(began)) }()
+	done, err := p.turns.take(ctx, req.User+"\x00"+req.Key)
 	if err != nil {
 		return directory.Session{}, false, fmt.Errorf("place the session: %w", err)
 	}
 	defer done()
-	listing := p.fleet.List(ctx, req.User, false)
-	for _, s := range listing.Sessions {
-		if s.GetKey() == req.Key && s.Live() {
-			return s, false, nil
+	for range maxMoves {
+		s, created, err = p.findOrMake(ctx, req)
+		if !errors.Is(err, directory.ErrMoved) {
+			return s, created, err
+		}
+		if err := context.Cause(ctx); err != nil {
+			return directory.Session{}, false, fmt.Errorf("place the session: %w", err)
 		}
 	}
-	return p.reserve(ctx, req)
+	return directory.Session{}, false, fmt.Errorf("place the session: %w", err)
 }
 
-func (p *Placer) reserve(ctx context.Context, req Request) (directory.Session, bool, error) {
-	candidates, reasons := p.rank(req, p.fleet.Nodes())
-	wire := &easelv1.ReserveRequest{User: req.User, Key: req.Key, Image: req.Image, Class: req.Class}
-	for i, node := range candidates {
-		if i >= maxTries || ctx.Err() != nil {
-			break
-		}
-		s, created, err := p.fleet.Reserve(ctx, node.Meta, wire)
-		if err == nil {
-			return s, created, nil
-		}
-		p.log.Info("node did not take a session", "node", node.Meta.Name, "user", req.User, "error", err)
-		if connect.CodeOf(err) == connect.CodeInvalidArgument {
-			return directory.Session{}, false, fmt.Errorf("%w: %s", ErrInvalid, message(err))
-		}
-		reasons = append(reasons, node.Meta.Name+": "+message(err))
+// findOrMake returns directory.ErrMoved when another coordinator placed the session meanwhile.
+func (p *Placer) findOrMake(ctx context.Context, req Request) (directory.Session, bool, error) {
+	before, homes, err := p.Index.Get(req.User, req.Key)
+	if err != nil {
+		return directory.Session{}, false, err
 	}
-	return directory.Session{}, false, &NoRoom{Reasons: reasons}
+	if req.Homes == nil {
+		req.Homes = homes
+	}
+	a := &attempt{Placer: p, req: req, placed: before, asked: map[string]bool{}}
+	if before.Intent == "" {
+		return a.make(ctx)
+	}
+	s, err := p.Fleet.Placed(ctx, req.User, req.Key, before)
+	switch {
+	case err == nil && s.Live():
+		return s, false, nil
+	case err == nil, before.Session != "" && errors.Is(err, directory.ErrNotFound):
+		return a.make(ctx) // it has ended, or is lost
+	case before.Session == "" && errors.Is(err, directory.ErrNotFound):
+		return a.resume(ctx)
+	}
+	return directory.Session{}, false, err
 }
 
-// rank returns the nodes that pass every filter, best first, and why the others do not.
-func (p *Placer) rank(req Request, nodes []cluster.Node) (candidates []cluster.Node, reasons []string) {
-	for _, n := range nodes {
-		if why := p.excluded(req, n); why != "" {
-			reasons = append(reasons, n.Meta.Name+": "+why)
-			continue
+// attempt is one request on its way through the candidates.
+type attempt struct {
+	*Placer
+	req     Request
+	placed  directory.Placement // as the index has it
+	asked   map[string]bool     // nodes
+	refused []string            // "node: reason"
+	tries   int
+	spent   bool // the intent in placed gives no session any more
+}
+
+// resume asks the node of an intent that somebody wrote and did not, or not yet, bring to its end. The node
+// gives the same session for it.
+func (a *attempt) resume(ctx context.Context) (directory.Session, bool, error) {
+	if c, ok := a.Router.Node(a.placed.Node); ok {
+		if s, created, err := a.reserve(ctx, &c); err == nil || final(err) {
+			return s, created, err
 		}
-		candidates = append(candidates, n)
 	}
-	slices.SortStableFunc(candidates, func(a, b cluster.Node) int {
-		for _, score := range p.scores {
-			if c := cmp.Compare(score(req, b), score(req, a)); c != 0 {
-				return c
+	return a.make(ctx)
+}
+
+// make asks candidates, best first, until one agrees.
+func (a *attempt) make(ctx context.Context) (directory.Session, bool, error) {
+	pause := firstPause
+	for round := 1; ; round++ {
+		away := 0
+		for _, c := range a.Router.Route(&a.req, maxCandidates) {
+			if a.tries >= round*maxTries || ctx.Err() != nil {
+				break
+			}
+			if a.asked[c.Node.Meta.Name] {
+				continue
+			}
+			s, created, err := a.claim(ctx, &c)
+			switch {
+			case err == nil || final(err):
+				return s, created, err
+			case unreachable(err):
+				away++
 			}
 		}
-		return 0
+		if away == 0 || round == maxRounds || !sleep(ctx, pause) {
+			break
+		}
+		pause *= 3
+		clear(a.asked)
+	}
+	return a.giveUp(ctx)
+}
+
+var errIndex = errors.New("where the session goes cannot be written down")
+
+// final tells that asking another node is of no use.
+func final(err error) bool {
+	return errors.Is(err, ErrInvalid) || errors.Is(err, directory.ErrMoved) || errors.Is(err, errIndex)
+}
+
+// claim writes down that the candidate is about to be asked, and asks it. A node that did not answer is
+// asked with the intent of before: it may have made the session.
+func (a *attempt) claim(ctx context.Context, c *Candidate) (directory.Session, bool, error) {
+	if a.placed.Node == c.Node.Meta.Name && a.placed.Session == "" && !a.spent {
+		return a.reserve(ctx, c)
+	}
+	intent := directory.Placement{Intent: rand.Text(), Node: c.Node.Meta.Name, At: a.Now().UnixMilli()}
+	if err := a.Index.Swap(ctx, a.req.User, a.req.Key, a.placed, intent); err != nil {
+		return directory.Session{}, false, indexError(err)
+	}
+	a.placed, a.spent = intent, false
+	return a.reserve(ctx, c)
+}
+
+func indexError(err error) error {
+	if errors.Is(err, directory.ErrMoved) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errIndex, err)
+}
+
+// reserve asks the node of the intent in a.placed.
+func (a *attempt) reserve(ctx context.Context, c *Candidate) (directory.Session, bool, error) {
+	node := c.Node.Meta
+	a.tries++
+	a.asked[node.Name] = true
+	answered := c.Ask()
+	asking, cancel := context.WithTimeout(ctx, reserveTimeout)
+	defer cancel()
+	s, created, err := a.Fleet.Reserve(asking, node, &easelv1.ReserveRequest{
+		User: a.req.User, Key: a.req.Key, Image: a.req.Image, Class: a.req.Class, Intent: a.placed.Intent,
+		NotAfter: timestamppb.New(time.UnixMilli(a.placed.At).Add(reserveWithin)),
 	})
-	return candidates, reasons
+	answered(err == nil && created)
+	switch {
+	case err == nil && !s.Live(): // the session of this intent
+		a.spent = true
+		delete(a.asked, node.Name)
+		return directory.Session{}, false, a.refuse(node.Name, errors.New("the session has ended already"))
+	case err == nil:
+		return a.record(ctx, s, created)
+	case connect.CodeOf(err) == connect.CodeInvalidArgument:
+		return directory.Session{}, false, errors.Join(fmt.Errorf("%w: %s", ErrInvalid, message(err)), a.drop(ctx))
+	}
+	return directory.Session{}, false, a.refuse(node.Name, err)
 }
 
-func (p *Placer) excluded(req Request, n cluster.Node) string {
-	for _, f := range p.filters {
-		if why := f(req, n); why != "" {
-			return why
-		}
-	}
-	return ""
+func (a *attempt) refuse(node string, err error) error {
+	a.spent = a.spent || !unreachable(err)
+	a.metrics.refused(err)
+	a.Log.Info("node did not take a session", "node", node, "user", a.req.User, "error", err)
+	a.refused = append(a.refused, node+": "+message(err))
+	return err
 }
 
-// takeTurn waits until nobody else places the session called name. The turn must be given back.
-func (p *Placer) takeTurn(ctx context.Context, name string) (done func(), err error) {
-	p.mu.Lock()
-	t, ok := p.turns[name]
-	if !ok {
-		t = &turn{free: make(chan struct{}, 1)}
-		t.free <- struct{}{}
-		p.turns[name] = t
+// record writes down which session it became. When another coordinator gave the key to another node meanwhile,
+// the session that nobody knows of ends.
+func (a *attempt) record(ctx context.Context, s directory.Session, created bool) (directory.Session, bool, error) {
+	after := a.placed
+	after.Session = s.GetId()
+	err := a.Index.Swap(ctx, a.req.User, a.req.Key, a.placed, after)
+	if err == nil {
+		a.metrics.tries.Observe(float64(a.tries))
+		return s, created, nil
 	}
-	t.waiting++
-	p.mu.Unlock()
-	leave := func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if t.waiting--; t.waiting == 0 {
-			delete(p.turns, name)
+	if now, _, getErr := a.Index.Get(a.req.User, a.req.Key); getErr == nil && now.Session == s.GetId() {
+		return s, created, nil // another coordinator came upon the intent and wrote the same down
+	}
+	if errors.Is(err, directory.ErrMoved) && created {
+		if _, stopErr := a.Fleet.Stop(ctx, s, "another coordinator placed the session elsewhere at the same moment"); stopErr != nil {
+			a.Log.Warn("a session that was placed twice ends later", "session", s.GetId(), "node", s.Node.Name, "error", stopErr)
 		}
 	}
+	return directory.Session{}, false, indexError(err)
+}
+
+// giveUp says why there is no session. The last intent is taken back, unless its node may have made one: who
+// asks again gets that.
+func (a *attempt) giveUp(ctx context.Context) (directory.Session, bool, error) {
+	if a.spent {
+		if err := a.drop(ctx); err != nil {
+			a.Log.Warn("an intent stays in the index until it is swept", "user", a.req.User, "error", err)
+		}
+	}
+	a.metrics.tries.Observe(float64(a.tries))
+	if err := context.Cause(ctx); err != nil {
+		return directory.Session{}, false, fmt.Errorf("place the session: %w", err)
+	}
+	asked := map[string]bool{}
+	for _, r := range a.refused {
+		node, _, _ := strings.Cut(r, ": ")
+		asked[node] = true
+	}
+	others := a.Router.reasons(&a.req, func(node string) bool { return asked[node] })
+	return directory.Session{}, false, &NoRoom{Reasons: append(a.refused, others...)}
+}
+
+func (a *attempt) drop(ctx context.Context) error {
+	if a.placed.Intent == "" {
+		return nil
+	}
+	err := a.Index.Swap(context.WithoutCancel(ctx), a.req.User, a.req.Key, a.placed, directory.Placement{})
+	if errors.Is(err, directory.ErrMoved) {
+		return nil
+	}
+	return err
+}
+
+// unreachable tells that a node did not answer, which a refusal is not.
+func unreachable(err error) bool {
+	var c *connect.Error
+	return errors.As(err, &c) && !connect.IsWireError(err)
+}
+
+// sleep waits, and returns false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-t.free:
-		return func() { t.free <- struct{}{}; leave() }, nil
+	case <-t.C:
+		return true
 	case <-ctx.Done():
-		leave()
-		return nil, context.Cause(ctx)
+		return false
 	}
 }
 

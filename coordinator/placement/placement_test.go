@@ -4,105 +4,58 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
+	"easel/coordinator/state"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
 )
 
-func node(name string, total, used int, change ...func(*cluster.Capacity)) cluster.Node {
-	n := cluster.Node{Meta: cluster.Meta{Name: name}, Capacity: cluster.Capacity{Name: name, Total: total, Used: used, Images: []string{"gimp"}}}
-	for _, f := range change {
-		f(&n.Capacity)
+var signer = func() *identity.Signer {
+	s, err := identity.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
+	if err != nil {
+		panic(err)
 	}
-	return n
+	return s
+}()
+
+// placer is a coordinator's, over nodes that it sees as view tells.
+func placer(t testing.TB, view Members, shared *state.Store, every time.Duration) *Placer {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	d := directory.New(directory.Options{Name: "front", Members: view, Signer: signer, Index: directory.NewIndex(shared), Log: log, LookEvery: every})
+	t.Cleanup(d.Close)
+	router := NewRouter(RouterOptions{Config: Defaults(), Members: view, Every: every})
+	return New(Options{Router: router, Fleet: d, Index: d.Index, Log: log, Registry: prometheus.NewRegistry()})
 }
 
-func full(c *cluster.Capacity)     { c.Full = "no memory" }
-func draining(c *cluster.Capacity) { c.Draining = true }
-func otherImage(c *cluster.Capacity) {
-	c.Images = []string{"krita"}
-}
-
-func TestRank(t *testing.T) {
-	tests := []struct {
-		name    string
-		req     Request
-		nodes   []cluster.Node
-		want    string
-		reasons string
-	}{
-		{"none", Request{}, nil, "", ""},
-		{"emptiest first", Request{}, []cluster.Node{node("a", 10, 8), node("b", 10, 1), node("c", 10, 4)}, "b c a", ""},
-		{"share, not number", Request{}, []cluster.Node{node("big", 100, 80), node("small", 4, 1)}, "small big", ""},
-		{"full ones last", Request{}, []cluster.Node{node("a", 10, 0, full), node("b", 4, 4), node("c", 10, 9)}, "c a b", ""},
-		{"draining after full", Request{}, []cluster.Node{node("a", 10, 0, draining), node("b", 10, 0, full), node("c", 10, 9)}, "c b a", ""},
-		{"image", Request{Image: "gimp"}, []cluster.Node{node("a", 10, 0, otherImage), node("b", 10, 9)}, "b", "a: it does not have the image gimp"},
-		{"any image", Request{}, []cluster.Node{node("a", 10, 0, otherImage)}, "a", ""},
-		{"image unknown", Request{Image: "gimp"}, []cluster.Node{node("a", 1, 0, func(c *cluster.Capacity) { c.Images = nil })}, "a", ""},
-		{"no capacity", Request{}, []cluster.Node{node("a", 0, 0)}, "a", ""},
+func store(t testing.TB) *state.Store {
+	t.Helper()
+	s, err := state.Open(filepath.Join(t.TempDir(), "state.db"), 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	p := New(nil, slog.New(slog.DiscardHandler))
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			candidates, reasons := p.rank(tt.req, tt.nodes)
-			var names []string
-			for _, n := range candidates {
-				names = append(names, n.Meta.Name)
-			}
-			if got := strings.Join(names, " "); got != tt.want {
-				t.Errorf("order %q, want %q", got, tt.want)
-			}
-			if got := strings.Join(reasons, "; "); !strings.HasPrefix(got, tt.reasons) || (got == "") != (tt.reasons == "") {
-				t.Errorf("reasons %q, want %q", got, tt.reasons)
-			}
-		})
-	}
-}
-
-func TestAffinityAgreesAndSpreads(t *testing.T) {
-	p := New(nil, slog.New(slog.DiscardHandler))
-	nodes := []cluster.Node{node("n1", 8, 0), node("n2", 8, 0), node("n3", 8, 0)}
-	turned := []cluster.Node{nodes[2], nodes[0], nodes[1]}
-	first := map[string]int{}
-	for i := range 300 {
-		req := Request{User: fmt.Sprint("user", i), Key: "default"}
-		a, _ := p.rank(req, nodes)
-		b, _ := p.rank(req, turned)
-		if a[0].Meta.Name != b[0].Meta.Name {
-			t.Fatalf("%s: two coordinators choose %s and %s", req.User, a[0].Meta.Name, b[0].Meta.Name)
-		}
-		first[a[0].Meta.Name]++
-	}
-	for name, n := range first {
-		if n < 60 || n > 140 {
-			t.Errorf("%s got %d of 300 users", name, n)
-		}
-	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }
 
 func fleet(t *testing.T, names ...string) (*Placer, nodetest.Members) {
 	t.Helper()
-	signer, err := identity.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var members nodetest.Members
 	for _, name := range names {
 		members = append(members, nodetest.Start(t, name, signer.Public()))
 	}
-	d := directory.New("front", members, signer, slog.New(slog.DiscardHandler))
-	t.Cleanup(d.Close)
-	return New(d, slog.New(slog.DiscardHandler)), members
+	return placer(t, members, store(t), -1), members
 }
 
 func TestSimultaneousRequestsGetOneSession(t *testing.T) {
@@ -132,8 +85,8 @@ func TestSimultaneousRequestsGetOneSession(t *testing.T) {
 	if len(ids) != 1 || made != 1 {
 		t.Errorf("eight requests made %d sessions and got %d", made, len(ids))
 	}
-	if len(p.turns) != 0 {
-		t.Errorf("%d turns left behind", len(p.turns))
+	if len(p.turns.of) != 0 {
+		t.Errorf("%d turns left behind", len(p.turns.of))
 	}
 }
 
@@ -175,7 +128,7 @@ func TestNextNodeIsAskedAfterARefusal(t *testing.T) {
 func TestNoRoomSaysWhyForEachNode(t *testing.T) {
 	p, members := fleet(t, "node-a", "node-b")
 	members[0].Refuse(connect.NewError(connect.CodeResourceExhausted, errors.New("8 of 8 sessions")))
-	members[1].Tell(otherImage)
+	members[1].Tell(func(c *cluster.Capacity) { c.Images = []string{"krita"} })
 	_, _, err := p.Place(t.Context(), Request{User: "ada", Key: "1", Image: "easel/gimp"})
 	var none *NoRoom
 	if !errors.As(err, &none) {
@@ -194,7 +147,7 @@ func TestNoRoomSaysWhyForEachNode(t *testing.T) {
 
 func TestDrainingNodeIsAskedWhenThereIsNoOther(t *testing.T) {
 	p, members := fleet(t, "node-a")
-	members[0].Tell(draining) // it has come back since, and its next record is on its way
+	members[0].Tell(func(c *cluster.Capacity) { c.Draining = true }) // it has come back since, and its next record is on its way
 	if s, _, err := p.Place(t.Context(), Request{User: "ada", Key: "1"}); err != nil || s.Node.Name != "node-a" {
 		t.Errorf("placed on %q, %v", s.Node.Name, err)
 	}
@@ -231,7 +184,7 @@ func TestWaitingForATurnEndsWithTheRequest(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	wg.Wait()
-	if len(p.turns) != 0 {
-		t.Errorf("%d turns left behind", len(p.turns))
+	if len(p.turns.of) != 0 {
+		t.Errorf("%d turns left behind", len(p.turns.of))
 	}
 }

@@ -157,6 +157,8 @@ func stateLabel(state string) string {
 		return "Ended"
 	case "failed":
 		return "Failed"
+	case "lost":
+		return "Lost"
 	}
 	return state
 }

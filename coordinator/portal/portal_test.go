@@ -58,13 +58,16 @@ func start(t *testing.T) *site {
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	d := directory.New("front", nodetest.Members{s.node}, signer, log)
+	nodes, registry := nodetest.Members{s.node}, telemetry.Registry("test")
+	d := directory.New(directory.Options{Name: "front", Members: nodes, Signer: signer, Index: directory.NewIndex(db), Log: log, LookEvery: -1})
 	t.Cleanup(d.Close)
+	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: nodes, Every: -1})
+	placer := placement.New(placement.Options{Router: router, Fleet: d, Index: d.Index, Log: log, Registry: registry})
 	server := httptest.NewUnstartedServer(nil)
 	listen := server.Listener.Addr().String()
 	public := &url.URL{Scheme: "http", Host: listen}
 	guard := &auth.Guard{Store: s.store, Public: public}
-	backend := api.New(api.Config{Guard: guard, Nodes: d, Placer: placement.New(d, log), Log: log, Registry: telemetry.Registry("test")})
+	backend := api.New(api.Config{Guard: guard, Nodes: d, Placer: placer, Log: log, Registry: registry})
 	pages, err := New(Config{Guard: guard, Backend: backend, Nodes: d, Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -309,6 +312,7 @@ func TestRefusalIsShownWithItsReason(t *testing.T) {
 	p := ada.post("/sessions", url.Values{"key": {"k"}})
 	ada.want(p, http.StatusServiceUnavailable, "node-a: 2 of 2 &lt;sessions&gt;")
 	s.node.Refuse(nil)
+	ada.post("/sessions", url.Values{"key": {"k"}})
 	s.node.Break(1000)
 	ada.want(ada.get("/"), http.StatusOK, "sessions may be missing", "node-a")
 }

@@ -77,7 +77,7 @@ func (p *Portal) newSession(w http.ResponseWriter, r *http.Request) error {
 	if key == "" || len(key) > 64 {
 		key = rand.Text()
 	}
-	s, _, err := p.Backend.CreateSession(r.Context(), who, placement.Request{User: who.Name, Key: "portal-" + key})
+	s, _, err := p.Backend.CreateSession(r.Context(), who, placement.Request{User: who.Name, Role: who.Role, Key: "portal-" + key})
 	if err != nil {
 		return err
 	}

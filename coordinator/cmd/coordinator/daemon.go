@@ -78,9 +78,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, members.Close()) }()
-	nodes := directory.New(cfg.Name, members, signer, log)
+	nodes := directory.New(directory.Options{Name: cfg.Name, Members: members, Signer: signer, Index: directory.NewIndex(db), Log: log})
 	defer nodes.Close()
-	handler, err := front(cfg, log, store, nodes)
+	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: members, Own: members.Coordinate})
+	handler, err := front(cfg, log, store, nodes, router)
 	if err != nil {
 		return err
 	}
@@ -95,6 +96,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	for _, s := range servers {
 		parts.Go(func() error { return s.Run(ctx) })
 	}
+	parts.Go(func() error { return nodes.Run(ctx) })
 	parts.Go(func() error { return sweep(ctx, store, log) })
 	parts.Go(func() error { return tellSystemd(ctx, log, store) })
 	err = parts.Wait()
@@ -110,15 +112,16 @@ func removeSocket(path string) error {
 }
 
 // front is everything that the network's address answers.
-func front(cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory) (http.Handler, error) {
+func front(cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory, router *placement.Router) (http.Handler, error) {
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
 		return nil, fmt.Errorf("public_url: %w", err)
 	}
 	guard := &auth.Guard{Store: store, Public: public}
+	registry := telemetry.Registry(telemetry.Version(version))
+	placer := placement.New(placement.Options{Router: router, Fleet: nodes, Index: nodes.Index, Log: log, Registry: registry})
 	backend := api.New(api.Config{
-		Guard: guard, Nodes: nodes, Placer: placement.New(nodes, log), Log: log,
-		Registry: telemetry.Registry(telemetry.Version(version)), Version: telemetry.Version(version),
+		Guard: guard, Nodes: nodes, Placer: placer, Log: log, Registry: registry, Version: telemetry.Version(version),
 	})
 	pages, err := portal.New(portal.Config{Guard: guard, Backend: backend, Nodes: nodes, Log: log})
 	if err != nil {

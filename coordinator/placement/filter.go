@@ -1,0 +1,89 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// filter is one reason for which a node may be left out. passes is asked for every node of every decision
+// and so allocates nothing; why puts into words what it found, for who asks.
+type filter struct {
+	name   string
+	passes func(*query, *seat) bool
+	why    func(*query, *seat) string
+	// passing: what it sees may be over since the node's last record, so that the node is asked after all
+	// when too few others pass.
+	passing bool
+}
+
+var filters = []filter{
+	{name: "policy", passes: withinPolicy, why: whyPolicy},
+	{name: "image", passes: hasImage, why: whyImage},
+	{name: "class", passes: hasClass, why: whyClass},
+	{name: "health", passes: healthy, why: whyHealth, passing: true},
+	{name: "room", passes: hasRoom, why: whyRoom, passing: true},
+}
+
+func withinPolicy(q *query, s *seat) bool {
+	return !q.barred && (q.regions == nil || slices.Contains(q.regions, s.region))
+}
+
+func whyPolicy(q *query, s *seat) string {
+	switch {
+	case q.barred:
+		return fmt.Sprintf("%s may have the classes %s, not %q", q.User, strings.Join(q.policy.Classes, ", "), q.Class)
+	case s.node.Meta.Place.Region == "":
+		return fmt.Sprintf("it tells no region, and %s may be in %s alone", q.User, strings.Join(q.policy.Regions, ", "))
+	}
+	return fmt.Sprintf("it is in %s, and %s may be in %s alone", s.node.Meta.Place.Region, q.User, strings.Join(q.policy.Regions, ", "))
+}
+
+// hasImage trusts a node that tells of no image at all to know what it can run.
+func hasImage(q *query, s *seat) bool {
+	return q.image == anything || len(s.images) == 0 || slices.Contains(s.images, q.image)
+}
+
+func whyImage(q *query, _ *seat) string { return "it does not have the image " + q.Image }
+
+// hasClass likewise.
+func hasClass(q *query, s *seat) bool {
+	return q.class == anything || len(s.rooms) == 0 || s.roomOf(q.class) != nil
+}
+
+func whyClass(q *query, s *seat) string {
+	var has []string
+	for _, r := range s.node.Capacity.Classes {
+		has = append(has, r.Class)
+	}
+	return fmt.Sprintf("it has no sessions of class %q, only %s", q.Class, strings.Join(has, ", "))
+}
+
+func healthy(_ *query, s *seat) bool { return !s.draining && !s.suspect }
+
+func whyHealth(_ *query, s *seat) string {
+	if s.suspect {
+		return "it has missed heartbeats"
+	}
+	return "it takes no new sessions: it is draining or cordoned"
+}
+
+// hasRoom counts what this coordinator has reserved since the node's last record. A node that is full of warm
+// sessions has room for who takes one.
+func hasRoom(q *query, s *seat) bool {
+	return s.free(q) > 0 && !s.full || s.warmFor(q) > 0
+}
+
+func whyRoom(q *query, s *seat) string {
+	if s.full && s.node.Capacity.Full != "" {
+		return s.node.Capacity.Full
+	}
+	used := s.total - s.free(q)
+	if r := s.roomOf(q.class); r != nil && r.total-r.used < s.total-s.used {
+		return fmt.Sprintf("%d of %d sessions of class %s", r.used, r.total, q.Class)
+	}
+	if pending := s.ledger.held(); pending > 0 {
+		return fmt.Sprintf("%d of %d sessions, with %d reserved since its last record", used, s.total, pending)
+	}
+	return fmt.Sprintf("%d of %d sessions", used, s.total)
+}

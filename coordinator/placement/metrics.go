@@ -1,0 +1,53 @@
+package placement
+
+import (
+	"errors"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	seconds  *prometheus.HistogramVec
+	tries    prometheus.Histogram
+	refusals *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	m := metrics{
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "easel_coordinator_placement_seconds", Help: "Time to find or make a session, by outcome: made, found or refused.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"outcome"}),
+		tries: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "easel_coordinator_placement_tries", Help: "Nodes that were asked for one new session.",
+			Buckets: []float64{0, 1, 2, 3, 4, 5, 10, 15},
+		}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "easel_coordinator_placement_refusals_total", Help: "Nodes that did not take a session, by the code of their answer.",
+		}, []string{"code"}),
+	}
+	r.MustRegister(m.seconds, m.tries, m.refusals)
+	return m
+}
+
+func (m metrics) placed(created bool, err error, took time.Duration) {
+	outcome := "found"
+	switch {
+	case err != nil:
+		outcome = "refused"
+	case created:
+		outcome = "made"
+	}
+	m.seconds.WithLabelValues(outcome).Observe(took.Seconds())
+}
+
+func (m metrics) refused(err error) {
+	code := "ended"
+	var c *connect.Error
+	if errors.As(err, &c) {
+		code = c.Code().String()
+	}
+	m.refusals.WithLabelValues(code).Inc()
+}

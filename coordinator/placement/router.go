@@ -1,0 +1,297 @@
+package placement
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"easel/pkg/cluster"
+)
+
+const (
+	// rebuildEvery spaces the views of a busy gossip; renewAfter is when a view is made anew though nothing
+	// was heard, because silence is news too.
+	rebuildEvery = 50 * time.Millisecond
+	renewAfter   = time.Second
+	// maxCandidates bounds what a decision keeps.
+	maxCandidates = 8
+)
+
+// Request is a session that somebody wants.
+type Request struct {
+	User  string
+	Role  string // of the user, for policies
+	Key   string // names the session among the user's living ones
+	Image string // "" means the node's default
+	Class string // "" means the node's default
+
+	Place cluster.Place      // where the client's address is, as far as is known
+	Pings map[string]float64 // round trips in ms, by node, as the client's browser measured them
+	Homes []string           // nodes that have the user's home
+}
+
+// Members is the gossip's view of the nodes.
+type Members interface {
+	Nodes() []cluster.Node
+	Changed() <-chan struct{} // closed at the next change; ask for it before Nodes
+}
+
+// Router decides which nodes suit a session. It asks nobody. Its methods are safe for concurrent use.
+type Router struct {
+	members Members
+	place   cluster.Place
+	own     func() cluster.Coordinate
+	now     func() time.Time
+	every   time.Duration
+
+	config  atomic.Pointer[Config]
+	current atomic.Pointer[prepared]
+	queries sync.Pool
+
+	mu      sync.Mutex // one view is made at a time
+	ledgers map[string]*ledger
+}
+
+// prepared is a view, and what tells that it is old.
+type prepared struct {
+	*view
+	here    origin
+	changed <-chan struct{}
+}
+
+// RouterOptions is what a Router is made of.
+type RouterOptions struct {
+	Config  Config
+	Members Members
+	Place   cluster.Place             // where this coordinator stands
+	Own     func() cluster.Coordinate // likewise in the space of round trips; nil means not known
+	Now     func() time.Time          // nil means time.Now
+	Every   time.Duration             // spaces views of a busy gossip; 0 means 50 ms, less than 0 none
+}
+
+// NewRouter returns a Router; cfg must have passed Check.
+func NewRouter(o RouterOptions) *Router {
+	r := &Router{members: o.Members, place: o.Place, own: o.Own, now: o.Now, every: o.Every, ledgers: map[string]*ledger{}}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.every == 0 {
+		r.every = rebuildEvery
+	}
+	r.queries.New = func() any { return &query{} }
+	r.Configure(o.Config)
+	return r
+}
+
+// Configure makes later decisions follow cfg, which must have passed Check.
+func (r *Router) Configure(cfg Config) { r.config.Store(&cfg) }
+
+// view returns the nodes as of now, or of a moment ago: many decisions share one view.
+func (r *Router) view() *prepared {
+	p := r.current.Load()
+	if p != nil && r.fresh(p) {
+		return p
+	}
+	if p == nil || r.now().Sub(p.made) > 2*renewAfter {
+		r.mu.Lock()
+	} else if !r.mu.TryLock() {
+		return p // somebody makes the next one
+	}
+	defer r.mu.Unlock()
+	if p = r.current.Load(); p != nil && r.fresh(p) {
+		return p
+	}
+	p = &prepared{changed: r.members.Changed()}
+	p.view = newView(r.members.Nodes(), r.ledgers, r.now())
+	p.here = newOrigin(p.view, r.place, r.own)
+	r.current.Store(p)
+	return p
+}
+
+func (r *Router) fresh(p *prepared) bool {
+	age := r.now().Sub(p.made)
+	if age < r.every {
+		return true
+	}
+	select {
+	case <-p.changed:
+		return false
+	default:
+		return age < renewAfter
+	}
+}
+
+// Candidate is a node that suits.
+type Candidate struct {
+	Node     *cluster.Node // not to be changed
+	Score    float64
+	Distance float64 // estimated round trip, ms
+	Source   string  // how that is known
+
+	ledger *ledger
+}
+
+// Ask counts a reservation that is about to be asked for against the node, for every decision until it is
+// answered: answered must be called, with whether the node took it. A session that it took counts until
+// the node's next record.
+func (c *Candidate) Ask() (answered func(took bool)) {
+	c.ledger.pending.Add(1)
+	return func(took bool) {
+		if took {
+			c.ledger.granted.Add(1)
+		}
+		c.ledger.pending.Add(-1)
+	}
+}
+
+// Route returns the nodes that suit a request best, at most so many, best first. Nodes that by their last
+// record are full or draining come after all others, because that may be over.
+func (r *Router) Route(req *Request, most int) []Candidate {
+	p := r.view()
+	q := r.ask(p, req)
+	defer r.queries.Put(q)
+	best, last := top{most: min(most, maxCandidates)}, top{most: min(most, maxCandidates)}
+	for i := range p.seats {
+		s := &p.seats[i]
+		switch q.judge(s) {
+		case yes:
+			best.offer(s.index, q.total(s))
+		case perhaps:
+			last.offer(s.index, q.total(s))
+		}
+	}
+	candidates := make([]Candidate, 0, min(best.most, best.n+last.n))
+	for _, from := range []*top{&best, &last} {
+		for _, e := range from.entries[:from.n] {
+			if len(candidates) < cap(candidates) {
+				candidates = append(candidates, q.candidate(&p.seats[e.seat], e.score))
+			}
+		}
+	}
+	return candidates
+}
+
+// Node returns a node of the view as a candidate, whether it suits or not.
+func (r *Router) Node(name string) (Candidate, bool) {
+	p := r.view()
+	i, ok := p.byName[name]
+	if !ok {
+		return Candidate{}, false
+	}
+	return Candidate{Node: p.seats[i].node, ledger: p.seats[i].ledger}, true
+}
+
+// query is a request in a view's numbers, with room to work in.
+type query struct {
+	*Request
+	policy       *Policy
+	barred       bool    // the policy does not allow the class
+	regions      []int32 // that the policy allows, nil for all
+	image, class int32
+	mark         uint64
+	pack         bool
+	weights      []float64 // of scores
+	homes        []int32
+	pings        []ping
+	distance     []float32 // ms, by seat
+	sources      []source
+}
+
+type ping struct {
+	seat int32
+	ms   float32
+}
+
+func (r *Router) ask(p *prepared, req *Request) *query {
+	q, cfg := r.queries.Get().(*query), r.config.Load()
+	q.Request, q.policy, q.pack = req, cfg.policyOf(req.User, req.Role), cfg.Strategy == Pack
+	q.weights = q.weights[:0]
+	for i := range scores {
+		q.weights = append(q.weights, scores[i].weight(&cfg.Weights))
+	}
+	q.image, q.class = p.find(req.Image), p.find(req.Class)
+	q.mark = mark(req.User + "\x00" + req.Key)
+	q.barred, q.regions = false, nil
+	if q.policy != nil {
+		q.barred = len(q.policy.Classes) > 0 && !slices.Contains(q.policy.Classes, req.Class)
+		for _, region := range q.policy.Regions {
+			q.regions = append(q.regions, p.find(region))
+		}
+	}
+	q.homes, q.pings = q.homes[:0], q.pings[:0]
+	for _, name := range req.Homes {
+		if i, ok := p.byName[name]; ok {
+			q.homes = append(q.homes, i)
+		}
+	}
+	for name, ms := range req.Pings {
+		if i, ok := p.byName[name]; ok {
+			q.pings = append(q.pings, ping{i, float32(ms)})
+		}
+	}
+	q.distance = slices.Grow(q.distance[:0], len(p.seats))[:len(p.seats)]
+	q.sources = slices.Grow(q.sources[:0], len(p.seats))[:len(p.seats)]
+	q.locate(p.view, &p.here)
+	return q
+}
+
+type verdict uint8
+
+const (
+	no verdict = iota
+	perhaps
+	yes
+)
+
+func (q *query) judge(s *seat) verdict {
+	v := yes
+	for i := range filters {
+		if f := &filters[i]; !f.passes(q, s) {
+			if !f.passing {
+				return no
+			}
+			v = perhaps
+		}
+	}
+	return v
+}
+
+func (q *query) total(s *seat) float64 {
+	sum := 0.0
+	for i := range scores {
+		if w := q.weights[i]; w > 0 {
+			sum += w * scores[i].value(q, s)
+		}
+	}
+	return sum
+}
+
+func (q *query) candidate(s *seat, score float64) Candidate {
+	return Candidate{
+		Node: s.node, Score: score, Distance: float64(q.distance[s.index]), Source: q.sources[s.index].String(), ledger: s.ledger,
+	}
+}
+
+// top keeps the best of what it is offered, best first.
+type top struct {
+	most, n int
+	entries [maxCandidates]entry
+}
+
+type entry struct {
+	seat  int32
+	score float64
+}
+
+func (t *top) offer(seat int32, score float64) {
+	if t.n == t.most && (t.n == 0 || score <= t.entries[t.n-1].score) {
+		return
+	}
+	t.n = min(t.n+1, t.most)
+	at := t.n - 1
+	for ; at > 0 && t.entries[at-1].score < score; at-- {
+		t.entries[at] = t.entries[at-1]
+	}
+	t.entries[at] = entry{seat, score}
+}

@@ -1,0 +1,181 @@
+package placement
+
+import (
+	"hash/fnv"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"easel/pkg/cluster"
+)
+
+// view is the nodes as they were at one moment, laid out for decisions: it never changes once made, apart
+// from the ledgers, so any number of decisions read it without a lock.
+type view struct {
+	made   time.Time
+	seats  []seat
+	byName map[string]int32
+	names  map[string]int32 // numbers for images, classes, regions and zones
+}
+
+// seat is what decisions need of one node.
+type seat struct {
+	index       int32 // in view.seats
+	region      int32
+	zone        int32
+	total, used int32
+	cpus        int32
+	busy        float32
+	draining    bool
+	suspect     bool
+	full        bool
+	placed      bool // at is known
+	at          vector
+	mark        uint64
+	images      []int32
+	rooms       []room
+	warms       []warmth
+	ledger      *ledger
+	node        *cluster.Node
+}
+
+type room struct{ class, total, used int32 }
+
+type warmth struct {
+	image, class int32
+	ready        bool
+	count        int32
+}
+
+// anything is the number of what was not asked for.
+const anything int32 = -1
+
+// ledger is what this coordinator has reserved on a node since the node's last record. It outlives views.
+type ledger struct {
+	seq     uint64       // of the record
+	pending atomic.Int32 // asked, not answered
+	granted atomic.Int32 // since the record
+}
+
+func (l *ledger) held() int32 { return l.pending.Load() + l.granted.Load() }
+
+// newView lays nodes out. ledgers are those of the view before, and become those of this one.
+func newView(nodes []cluster.Node, ledgers map[string]*ledger, now time.Time) *view {
+	v := &view{made: now, seats: make([]seat, len(nodes)), byName: make(map[string]int32, len(nodes)), names: map[string]int32{}}
+	for i := range nodes {
+		n := &nodes[i]
+		v.byName[n.Meta.Name] = int32(i)
+		l := ledgers[n.Meta.Name]
+		if l == nil {
+			l = &ledger{}
+			ledgers[n.Meta.Name] = l
+		}
+		if n.Capacity.Seq != l.seq {
+			l.seq = n.Capacity.Seq
+			l.granted.Store(0)
+		}
+		v.seats[i] = v.seat(int32(i), n, l)
+	}
+	for name := range ledgers {
+		if _, ok := v.byName[name]; !ok {
+			delete(ledgers, name)
+		}
+	}
+	return v
+}
+
+func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
+	c := &n.Capacity
+	s := seat{
+		index: index, region: v.number(n.Meta.Place.Region), zone: v.number(n.Meta.Place.Zone),
+		total: int32(c.Total), used: int32(c.Used), cpus: int32(c.Load.CPUs), busy: min(max(c.Load.CPU, 0), 1),
+		draining: c.Draining, suspect: n.Suspect, full: c.Full != "", mark: mark(n.Meta.Name), ledger: l, node: n,
+	}
+	if p := n.Meta.Place; p.Latitude != 0 || p.Longitude != 0 {
+		s.placed, s.at = true, pointAt(float64(p.Latitude), float64(p.Longitude))
+	}
+	for _, image := range c.Images {
+		s.images = append(s.images, v.number(image))
+	}
+	for _, r := range c.Classes {
+		s.rooms = append(s.rooms, room{v.number(r.Class), int32(r.Total), int32(r.Used)})
+	}
+	for _, w := range c.Warm {
+		s.warms = append(s.warms, warmth{v.number(w.Image), v.number(w.Class), w.Kind == "ready", int32(w.Count)})
+	}
+	return s
+}
+
+// number gives a text of the nodes its number; "" is anything.
+func (v *view) number(text string) int32 {
+	if text == "" {
+		return anything
+	}
+	n, ok := v.names[text]
+	if !ok {
+		n = int32(len(v.names))
+		v.names[text] = n
+	}
+	return n
+}
+
+// find is number for what somebody asks for: a text that no node knows has a number that none has.
+func (v *view) find(text string) int32 {
+	if text == "" {
+		return anything
+	}
+	if n, ok := v.names[text]; ok {
+		return n
+	}
+	return int32(len(v.names))
+}
+
+// free is how many sessions the node can take by its last record and the ledger.
+func (s *seat) free(q *query) int32 {
+	free := s.total - s.used
+	if r := s.roomOf(q.class); r != nil {
+		free = min(free, r.total-r.used)
+	}
+	return free - s.ledger.held()
+}
+
+func (s *seat) roomOf(class int32) *room {
+	if class == anything {
+		return nil
+	}
+	if i := slices.IndexFunc(s.rooms, func(r room) bool { return r.class == class }); i >= 0 {
+		return &s.rooms[i]
+	}
+	return nil
+}
+
+// warm returns how many warm sessions of each kind would do for q.
+func (s *seat) warm(q *query) (ready, desktop int32) {
+	for _, w := range s.warms {
+		if w.image != q.image && w.image != anything && q.image != anything || q.class != anything && w.class != q.class {
+			continue
+		}
+		if w.ready {
+			ready += w.count
+		} else {
+			desktop += w.count
+		}
+	}
+	return ready, desktop
+}
+
+// warmFor is what is left of the warm ones after the ledger.
+func (s *seat) warmFor(q *query) int32 {
+	if len(s.warms) == 0 {
+		return 0
+	}
+	ready, desktop := s.warm(q)
+	return ready + desktop - s.ledger.held()
+}
+
+// mark is a number for a name that every coordinator gives it.
+func mark(name string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // it cannot fail
+	return mix(h.Sum64())
+}
