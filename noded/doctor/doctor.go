@@ -48,6 +48,8 @@ type Options struct {
 	StateDir, AdminSocket string
 	// SessionMemory is the limit of one session, in bytes.
 	SessionMemory int64
+	// Daemon asks the noded that runs what is not as it should be; nil when none can be asked.
+	Daemon func(ctx context.Context) (notes []string, err error)
 	// JSON chooses the output.
 	JSON bool
 	// Host is the machine; nil for this one.
@@ -82,6 +84,7 @@ var checks = []check{
 	{"gpu", checkGPU},
 	{"codecs", checkCodecs},
 	{"clock", checkClock},
+	{"daemon", checkDaemon},
 }
 
 // Run makes every check and writes the findings to w. ok is false when one of them is Fail.

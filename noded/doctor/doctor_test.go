@@ -194,6 +194,28 @@ func taken(network string) func(*fakeHost) {
 	}
 }
 
+func TestDaemonThatTakesNoSessionsIsTold(t *testing.T) {
+	host := &fakeHost{noded: true}
+	for name, c := range map[string]struct {
+		daemon func(context.Context) ([]string, error)
+		noded  bool
+		want   Status
+		found  string
+	}{
+		"that does not run": {noded: false, want: OK, found: "does not run"},
+		"that is well":      {daemon: func(context.Context) ([]string, error) { return nil, nil }, noded: true, want: OK, found: "takes sessions"},
+		"that is isolated":  {daemon: func(context.Context) ([]string, error) { return []string{"no coordinator is in sight"}, nil }, noded: true, want: Warn, found: "no coordinator is in sight"},
+		"that is stuck":     {daemon: func(context.Context) ([]string, error) { return nil, errors.New("no answer") }, noded: true, want: Warn, found: "no answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host.noded = c.noded
+			if r := checkDaemon(t.Context(), host, Options{Daemon: c.daemon}); r.Status != c.want || !strings.Contains(r.Found, c.found) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
 func TestGoodHostHasNoWarning(t *testing.T) {
 	var out bytes.Buffer
 	good, err := Run(t.Context(), options(goodHost()), &out)

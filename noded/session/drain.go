@@ -152,6 +152,22 @@ func (m *Manager) SetIsolated(is bool) {
 	m.bell.ring()
 }
 
+// measureDuty brings the duty's gauges up to date.
+func (m *Manager) measureDuty() {
+	o, isolated, _ := m.duty.get()
+	for _, one := range []Duty{Serving, Cordoned, Draining} {
+		m.metrics.duty.WithLabelValues(string(one)).Set(oneIf(o.Duty == one))
+	}
+	m.metrics.isolated.Set(oneIf(isolated))
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // Bounds of carrying out an order.
 const (
 	tellPatience = 2 * time.Second // one streamer's answer

@@ -13,6 +13,8 @@ type Metrics struct {
 	refused          *prometheus.CounterVec
 	memory, cpu      prometheus.Gauge
 	leaks            *prometheus.CounterVec
+	duty             *prometheus.GaugeVec
+	isolated         prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -37,7 +39,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		memory:           gauge("easel_sessions_memory_bytes", "Memory that all sessions take."),
 		cpu:              gauge("easel_sessions_cpu_seconds", "Processor time that the sessions of now have taken."),
 		leaks:            prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_leaks_removed_total", Help: "Things that no session owned and that were removed, by kind."}, []string{"kind"}),
+		duty:             prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_node_duty", Help: "1 for what the node does for new sessions: serving, cordoned or draining."}, []string{"duty"}),
+		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
-	r.MustRegister(m.states, m.ready, m.starts, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks)
+	r.MustRegister(m.states, m.ready, m.starts, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
 	return m
 }

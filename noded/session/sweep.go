@@ -223,6 +223,7 @@ func (m *Manager) measure() {
 			m.metrics.states.WithLabelValues(string(s)).Set(float64(count[s]))
 		}
 	}
+	m.measureDuty()
 	m.metrics.memory.Set(float64(total.Memory))
 	m.metrics.cpu.Set(total.CPU)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"easel/noded/session"
@@ -28,6 +29,9 @@ func announce(ctx context.Context, cfg Config, log *slog.Logger, manager *sessio
 	if err != nil {
 		return err
 	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { watchIsolation(ctx, c, manager.SetIsolated, log) })
 	ticker := time.NewTicker(announceEvery)
 	defer ticker.Stop()
 	for {

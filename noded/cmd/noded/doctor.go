@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 
+	"connectrpc.com/connect"
+
 	"easel/noded/doctor"
+	easelv1 "easel/pkg/api/easel/v1"
 )
 
 // errUnhealthy is a host on which a check failed; the findings were printed.
@@ -27,6 +30,7 @@ func examine(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		Listen: []string{cfg.Listen}, Gossip: cfg.gossip(),
 		MediaAddresses: cfg.Media.Addresses, MediaPorts: [2]int{int(cfg.Media.Ports.First), int(cfg.Media.Ports.Last)},
 		StateDir: cfg.StateDir, AdminSocket: cfg.adminSocket(), SessionMemory: int64(cfg.Sessions.Memory), JSON: *asJSON,
+		Daemon: func(ctx context.Context) ([]string, error) { return shortcomings(ctx, cfg.adminSocket()) },
 	}, stdout)
 	if err != nil {
 		return err
@@ -35,6 +39,19 @@ func examine(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return errUnhealthy
 	}
 	return nil
+}
+
+// shortcomings is what the daemon at the socket says is not as it should be.
+func shortcomings(ctx context.Context, socket string) ([]string, error) {
+	resp, err := node(socket).Status(ctx, connect.NewRequest(&easelv1.StatusRequest{}))
+	if err != nil {
+		return nil, explain("ask the node for its status", err)
+	}
+	notes := resp.Msg.Degraded
+	if resp.Msg.FullReason != "" {
+		notes = append(notes, resp.Msg.FullReason)
+	}
+	return notes, nil
 }
 
 // gossip is the address that the cluster's gossip listens on; "" when the node joins no cluster.
