@@ -27,6 +27,8 @@ type fakeHost struct {
 	containerErr error
 	listen       func(network, address string) error
 	noded        bool
+	notes        []string
+	notesErr     error
 	disk         uint64
 	gpus         []GPU
 	gpuErr       error
@@ -89,8 +91,9 @@ func goodHost() *fakeHost {
 	}
 }
 
-func options(h Host) Options {
+func options(h *fakeHost) Options {
 	return Options{
+		Daemon: func(context.Context) ([]string, error) { return h.notes, h.notesErr },
 		Containerd: "/run/c.sock", Streamer: "/usr/lib/easel/streamer", Listen: []string{"127.0.0.1:8443"}, Gossip: "127.0.0.1:7946",
 		MediaAddresses: []string{"127.0.0.1"}, MediaPorts: [2]int{50000, 50003}, StateDir: "/state", SessionMemory: 1 << 30, Host: h,
 	}
@@ -121,6 +124,9 @@ func TestEachCheckFindsWhatItIsFor(t *testing.T) {
 		{"little shared memory", func(h *fakeHost) { h.files["/proc/sys/kernel/shmmax"] = "33554432" }, "shared memory", Fail, "sysctl -w kernel.shmmax"},
 		{"no containerd", func(h *fakeHost) { h.containerErr = broken }, "containerd", Fail, "systemctl start easel-containerd"},
 		{"Debian 12's containerd", func(h *fakeHost) { h.containerd = "1.6.20~ds1" }, "containerd", Fail, "containerd.address"},
+		{"a daemon that is well", func(h *fakeHost) { h.noded = true }, "daemon", OK, "takes sessions"},
+		{"a daemon cut off", func(h *fakeHost) { h.noded, h.notes = true, []string{"no coordinator is in sight"} }, "daemon", Warn, "no coordinator is in sight"},
+		{"a daemon that is stuck", func(h *fakeHost) { h.noded, h.notesErr = true, broken }, "daemon", Warn, "does not say"},
 		{"port taken by a stranger", taken("tcp"), "ports", Fail, "ss -tulpn"},
 		{"port taken by our noded", func(h *fakeHost) { taken("tcp")(h); h.noded = true }, "ports", OK, "noded that runs"},
 		{"media ports all taken", taken("udp"), "media ports", Fail, "widen"},
@@ -194,35 +200,13 @@ func taken(network string) func(*fakeHost) {
 	}
 }
 
-func TestDaemonThatTakesNoSessionsIsTold(t *testing.T) {
-	host := &fakeHost{noded: true}
-	for name, c := range map[string]struct {
-		daemon func(context.Context) ([]string, error)
-		noded  bool
-		want   Status
-		found  string
-	}{
-		"that does not run": {noded: false, want: OK, found: "does not run"},
-		"that is well":      {daemon: func(context.Context) ([]string, error) { return nil, nil }, noded: true, want: OK, found: "takes sessions"},
-		"that is isolated":  {daemon: func(context.Context) ([]string, error) { return []string{"no coordinator is in sight"}, nil }, noded: true, want: Warn, found: "no coordinator is in sight"},
-		"that is stuck":     {daemon: func(context.Context) ([]string, error) { return nil, errors.New("no answer") }, noded: true, want: Warn, found: "no answer"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			host.noded = c.noded
-			if r := checkDaemon(t.Context(), host, Options{Daemon: c.daemon}); r.Status != c.want || !strings.Contains(r.Found, c.found) {
-				t.Errorf("%+v", r)
-			}
-		})
-	}
-}
-
 func TestGoodHostHasNoWarning(t *testing.T) {
 	var out bytes.Buffer
 	good, err := Run(t.Context(), options(goodHost()), &out)
 	if err != nil || !good {
 		t.Errorf("ok = %v, err = %v\n%s", good, err, out.String())
 	}
-	if !strings.Contains(out.String(), "17 ok, 0 warnings, 0 failures") {
+	if !strings.Contains(out.String(), "18 ok, 0 warnings, 0 failures") {
 		t.Errorf("output:\n%s", out.String())
 	}
 }
