@@ -93,7 +93,7 @@ func goodHost() *fakeHost {
 
 func options(h *fakeHost) Options {
 	return Options{
-		Daemon: func(context.Context) ([]string, error) { return h.notes, h.notesErr },
+		Daemon:     func(context.Context) ([]string, error) { return h.notes, h.notesErr },
 		Containerd: "/run/c.sock", Streamer: "/usr/lib/easel/streamer", Listen: []string{"127.0.0.1:8443"}, Gossip: "127.0.0.1:7946",
 		MediaAddresses: []string{"127.0.0.1"}, MediaPorts: [2]int{50000, 50003}, StateDir: "/state", SessionMemory: 1 << 30, Host: h,
 	}
