@@ -6,12 +6,11 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -30,17 +29,23 @@ const (
 const (
 	// label keeps Easel's gossip from merging with another program's.
 	label = "easel-v1"
-	// defaultHeartbeat is how often a node repeats its record in a small cluster.
-	defaultHeartbeat = 2 * time.Second
-	// missedHeartbeats is how many heartbeats may go missing before a node is taken out of the view.
-	missedHeartbeats = 5
-	// minInterval spaces the broadcasts of one member, so that a burst of changes becomes one record.
-	minInterval = 100 * time.Millisecond
+	// gossipInterval, gossipNodes and retransmitMult make news reach 99 % of 200 members in less than a second at 1 % loss;
+	// in between a member sends nothing.
+	gossipInterval = 100 * time.Millisecond
+	gossipNodes    = 4
+	retransmitMult = 2
+	// smallest is the size that a smaller cluster counts as when it repeats news: of few repetitions, all could go to one
+	// member, as answers to its probes.
+	smallest = 10
+	// pushPullInterval is how often two members compare notes in a cluster of up to 32; it grows with the logarithm of
+	// the size. A member that was killed and is back knows nobody until then.
+	pushPullInterval = 10 * time.Second
 	// leaveTimeout bounds how long Close tells the others that this member goes.
 	leaveTimeout = time.Second
-	// inboxDepth bounds records that wait to be merged; a heartbeat makes up for a dropped one.
-	inboxDepth = 512
 )
+
+// inboxDepth bounds messages that wait to be taken in; the next heartbeat makes up for a dropped one.
+var inboxDepth = map[string]int{RoleNode: 512, RoleCoordinator: 8192}
 
 // Config is what Start needs.
 type Config struct {
@@ -56,17 +61,8 @@ type Config struct {
 	// Admit says why another member is refused; nil takes it. It must be quick and not call the Cluster. See Readmit.
 	Admit func(Meta) error
 
-	Heartbeat time.Duration        // 0 means 2 s; every member of a cluster uses the same
+	Heartbeat time.Duration        // 0 means 700 ms; every member of a cluster uses the same
 	Transport memberlist.Transport // nil means the network at Bind
-}
-
-// Node is one node of the view.
-type Node struct {
-	Meta       Meta
-	Capacity   Capacity
-	Seen       time.Time // when its last record arrived here, by this machine's clock
-	Suspect    bool      // it has missed heartbeats
-	Coordinate Coordinate
 }
 
 // Cluster is one member's connection to the others. Its methods are safe for concurrent use.
@@ -76,8 +72,9 @@ type Cluster struct {
 	list  *memberlist.Memberlist
 	place *coordinate.Client
 	queue *memberlist.TransmitLimitedQueue
-	inbox chan []Capacity
-	kick  chan struct{} // a broadcast is due
+	count *counters
+	inbox chan any      // what memberlist's loops hand to run: arrived, beat, answer
+	kick  chan struct{} // this member has news
 	lost  chan struct{} // a member has gone: it may come back and know nobody
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
@@ -86,20 +83,33 @@ type Cluster struct {
 	keysMu  sync.Mutex // one change of the keys at a time
 	keyring *memberlist.Keyring
 
-	mu       sync.Mutex
-	members  map[string]*member  // of both roles, by member name
-	records  map[string]received // last capacity record of each node, by node name
-	own      *Capacity           // what this node publishes
-	seq      uint64              // sequence number of the last record published
-	changed  chan struct{}       // closed and replaced at every change of the view
+	mu      sync.Mutex
+	clock   clock
+	members map[string]*member  // of both roles, by member name
+	records map[string]received // last capacity record of each node, by node name
+	view    []Node              // what Nodes returns, nil when it must be made anew
+	own     *Capacity           // what this node publishes
+	seq     uint64              // sequence number of the last record published
+	changed chan struct{}       // closed and replaced at every change of the view
+
 	closing  sync.Once
 	closeErr error
 }
 
+// received is a node's record as it came, never changed.
 type received struct {
-	Capacity
-	wire []byte
-	seen time.Time
+	*Capacity
+	wire   []byte
+	seen   time.Time
+	passed bool // it was gossiped on
+}
+
+// seq is 0 when there is no record.
+func (r received) seq() uint64 {
+	if r.Capacity == nil {
+		return 0
+	}
+	return r.Seq
 }
 
 // Start joins the cluster and returns without waiting for the others. Cancelling ctx ends the member's
@@ -110,11 +120,11 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{
 		cfg: cfg, log: cfg.Log,
-		inbox: make(chan []Capacity, inboxDepth), kick: make(chan struct{}, 1), lost: make(chan struct{}, 1),
+		count: newCounters(), inbox: make(chan any, inboxDepth[cfg.Role]), kick: make(chan struct{}, 1), lost: make(chan struct{}, 1),
 		members: map[string]*member{}, records: map[string]received{}, changed: make(chan struct{}),
-		seq: uint64(time.Now().UnixMilli()),
+		clock: clock{tick: time.Now(), limit: 2 * cfg.tick()}, seq: uint64(time.Now().UnixMilli()),
 	}
-	c.queue = &memberlist.TransmitLimitedQueue{NumNodes: func() int { return max(1, int(c.size.Load())) }, RetransmitMult: 2}
+	c.queue = &memberlist.TransmitLimitedQueue{NumNodes: func() int { return max(smallest, int(c.size.Load())) }, RetransmitMult: retransmitMult}
 	var err error
 	if c.keyring, err = newKeyring(cfg.Keys); err != nil {
 		return nil, fmt.Errorf("join the cluster: %w", err)
@@ -127,7 +137,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("join the cluster at %s: %w", cfg.Bind, err)
 	}
 	if c.list, err = memberlist.Create(conf); err != nil {
-		return nil, fmt.Errorf("listen for the cluster on %s: %w; is another process using it, or is the address not this host's?", cfg.Bind, err)
+		return nil, errors.Join(fmt.Errorf("join the cluster at %s: %w", cfg.Bind, err), conf.Transport.Shutdown())
 	}
 	ctx, c.stop = context.WithCancel(ctx)
 	c.wg.Go(func() { c.run(ctx) })
@@ -166,82 +176,44 @@ func (c *Cluster) memberlistConfig() (*memberlist.Config, error) {
 	conf.Keyring = c.keyring
 	conf.EnableCompression = false // records are small, and capacity changes must cost little
 	conf.TCPTimeout = 5 * time.Second
-	conf.PushPullInterval = 10 * time.Second   // a member that was killed and is back knows nobody until then
+	conf.PushPullInterval = pushPullInterval
+	conf.GossipInterval, conf.GossipNodes = gossipInterval, gossipNodes
 	conf.DeadNodeReclaimTime = 5 * time.Second // a node may come back with another address
 	conf.Delegate, conf.Events, conf.Alive, conf.Ping = (*delegate)(c), (*delegate)(c), (*delegate)(c), (*delegate)(c)
-	conf.Logger = memberlistLogger(c.log)
+	conf.Logger = memberlistLogger(c.log, c.count)
 	if c.cfg.Transport != nil {
 		conf.Transport = c.cfg.Transport
 		return conf, nil
 	}
-	host, port, err := net.SplitHostPort(c.cfg.Bind)
+	host, n, err := splitBind(c.cfg.Bind)
 	if err != nil {
-		return nil, fmt.Errorf("%w; write cluster.bind as address:port", err)
+		return nil, err
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
+	transport, port, err := listen(host, n, conf.Logger, c.count)
 	if err != nil {
-		return nil, fmt.Errorf("port %q: use a number from 0 to 65535", port)
+		return nil, fmt.Errorf("listen: %w; is another process using it, or is the address not this host's?", err)
+	}
+	conf.Transport, conf.BindAddr, conf.BindPort, conf.AdvertisePort = transport, host, port, port
+	return conf, nil
+}
+
+func splitBind(bind string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(bind)
+	if err != nil {
+		return "", 0, fmt.Errorf("%w; write cluster.bind as address:port", err)
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("port %q: use a number from 0 to 65535", text)
 	}
 	if net.ParseIP(host) == nil {
-		return nil, fmt.Errorf("address %q: write cluster.bind with one of this host's IP addresses", host)
+		return "", 0, fmt.Errorf("address %q: write cluster.bind with one of this host's IP addresses", host)
 	}
-	conf.BindAddr, conf.BindPort, conf.AdvertisePort = host, int(n), int(n)
-	return conf, nil
+	return host, int(n), nil
 }
 
 // Addr is the address at which other members reach this one, host:port.
 func (c *Cluster) Addr() string { return c.list.LocalNode().Address() }
-
-// Publish makes rec this node's capacity record: it is sent to the others soon, and repeated until the
-// next one. Name, Seq and At are filled in. Images that do not fit a packet are left out, with a warning.
-func (c *Cluster) Publish(rec Capacity) error {
-	if c.cfg.Role != RoleNode {
-		return fmt.Errorf("publish capacity of %q: a %s has none", c.cfg.Name, c.cfg.Role)
-	}
-	rec.Name, rec.Seq, rec.At = c.cfg.Name, 1, time.Now()
-	rec, left, err := fit(rec)
-	if err != nil {
-		return fmt.Errorf("publish capacity of %q: %w", c.cfg.Name, err)
-	}
-	if left > 0 {
-		c.log.Warn("images left out of the capacity record: they do not fit one packet", "left_out", left)
-	}
-	c.mu.Lock()
-	c.own = &rec
-	c.mu.Unlock()
-	select {
-	case c.kick <- struct{}{}:
-	default: // a broadcast is due already and will take this record
-	}
-	return nil
-}
-
-// Nodes returns the nodes that are members and whose record is recent, sorted by name.
-func (c *Cluster) Nodes() []Node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	nodes := make([]Node, 0, len(c.records))
-	for name, r := range c.records {
-		m, ok := c.members[memberName(RoleNode, name)]
-		if !ok || m.refused || now.Sub(r.seen) > c.expiry() {
-			continue
-		}
-		rec := r.Capacity
-		rec.Images = slices.Clone(rec.Images)
-		nodes = append(nodes, Node{Meta: m.meta, Capacity: rec, Seen: r.seen, Suspect: c.suspectLocked(m), Coordinate: m.coordinate})
-	}
-	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.Meta.Name, b.Meta.Name) })
-	return nodes
-}
-
-// Changed returns a channel that is closed at the next change of what Nodes returns. Ask for it before
-// calling Nodes, so that no change falls between.
-func (c *Cluster) Changed() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.changed
-}
 
 // Close tells the others that this member leaves, and ends everything that Start began.
 func (c *Cluster) Close() error {

@@ -1,8 +1,9 @@
 package cluster
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,14 +26,37 @@ func (d *delegate) NodeMeta(limit int) []byte {
 	return meta
 }
 
-// NotifyMsg takes one broadcast record.
+// NotifyMsg takes one message. What it says is decoded here, where memberlist has its own goroutine for it.
 func (d *delegate) NotifyMsg(msg []byte) {
-	rec, err := decodeCapacity(msg, time.Now())
+	m, err := decodeMessage(msg, time.Now())
 	if err != nil {
-		d.log.Warn("capacity record refused", "error", err)
+		d.count.refused.WithLabelValues(refusedRecord).Inc()
+		d.log.Warn("gossip refused", "error", err)
 		return
 	}
-	d.handOff([]Capacity{rec})
+	d.handOff(m)
+}
+
+// decodeMessage returns an arrived, a beat or an answer.
+func decodeMessage(msg []byte, now time.Time) (any, error) {
+	if len(msg) == 0 {
+		return nil, errors.New("decode message: it is empty")
+	}
+	switch kind, body := msg[0], msg[1:]; kind {
+	case msgRecord, msgDirect:
+		rec, err := decodeCapacity(body, now)
+		if err != nil {
+			return nil, err
+		}
+		r := received{Capacity: rec, wire: bytes.Clone(body), seen: now}
+		return arrived{records: []received{r}, gossiped: kind == msgRecord}, nil
+	case msgHeartbeat:
+		return decodeBeat(body, now)
+	case msgAnswer:
+		return decodeAnswer(body, now)
+	default:
+		return nil, fmt.Errorf("decode message: kind %d is not known to this version", kind)
+	}
 }
 
 // GetBroadcasts returns what there is to tell, within limit bytes.
@@ -40,38 +64,38 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-// LocalState returns every recent record, for a member that joins or compares notes.
+// LocalState returns every record of a node that is there, for a member that joins or compares notes.
 func (d *delegate) LocalState(bool) []byte {
 	c := (*Cluster)(d)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var records [][]byte
-	for _, r := range c.records {
-		if time.Since(r.seen) <= c.expiry() {
+	records := make([][]byte, 0, len(c.records))
+	for name, r := range c.records {
+		if m, ok := c.members[memberName(RoleNode, name)]; ok && !m.refused && !m.silent {
 			records = append(records, r.wire)
 		}
 	}
-	slices.SortFunc(records, slices.Compare)
 	return encodeState(records)
 }
 
 // MergeRemoteState takes another member's LocalState.
 func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
-	records, err := decodeState(buf, time.Now())
+	records, bad, err := decodeState(buf, time.Now())
 	if err != nil {
+		bad++
 		d.log.Warn("state of another member refused", "error", err)
-		return
 	}
+	d.count.refused.WithLabelValues(refusedRecord).Add(float64(bad))
 	if len(records) > 0 {
-		d.handOff(records)
+		d.handOff(arrived{records: records})
 	}
 }
 
-func (d *delegate) handOff(records []Capacity) {
+func (d *delegate) handOff(message any) {
 	select {
-	case d.inbox <- records:
+	case d.inbox <- message:
 	default:
-		d.log.Debug("too many capacity records at once: some dropped, their nodes will repeat them")
+		d.count.dropped.Inc()
 	}
 }
 
@@ -84,7 +108,11 @@ func (d *delegate) NotifyAlive(peer *memberlist.Node) error {
 	if want := memberName(meta.Role, meta.Name); peer.Name != want {
 		return fmt.Errorf("member %q describes itself as %q", peer.Name, want)
 	}
-	return (*Cluster)(d).admit(meta)
+	if err := (*Cluster)(d).admit(meta); err != nil {
+		d.count.refused.WithLabelValues(refusedMember).Inc()
+		return err
+	}
+	return nil
 }
 
 // NotifyJoin adds a member.
@@ -103,10 +131,12 @@ func (d *delegate) setMember(n *memberlist.Node, what string) {
 	defer c.mu.Unlock()
 	m, known := c.members[n.Name]
 	if !known {
-		m = &member{heard: time.Now()}
+		m = &member{heard: c.clock.now(), heardAt: time.Now()}
 		c.members[n.Name] = m
 	}
+	meta.Trust = max(meta.Trust, m.meta.Trust)  // a heartbeat may have told more
 	m.meta, m.refused, m.node = meta, false, *n // NotifyAlive has asked whether it is admitted
+	m.node.Meta = nil
 	c.size.Store(int32(len(c.members)))
 	c.notifyLocked()
 	c.log.Info(what, "member", n.Name, "address", n.Address(), "version", meta.Version)
@@ -135,6 +165,10 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 type broadcast struct {
 	name    string
 	message []byte
+}
+
+func newBroadcast(r received) *broadcast {
+	return &broadcast{name: r.Name, message: append([]byte{msgRecord}, r.wire...)}
 }
 
 func (b *broadcast) Name() string    { return b.name }

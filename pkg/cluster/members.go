@@ -2,21 +2,19 @@ package cluster
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 )
 
-// updateTimeout bounds how long SetTrust waits until a change of this member's description is on its way.
-const updateTimeout = 2 * time.Second
-
 // Member is one member of the cluster, of either role, as this one sees it. Itself is among its members.
 type Member struct {
-	Meta       Meta
-	Address    string // host:port of its gossip
-	Suspect    bool   // it has gone silent, and may be about to go
+	Meta    Meta
+	Address string // host:port of its gossip
+	Suspect bool   // it has missed heartbeats, and may be about to go
+	// Heard is when it was heard last at first hand, by this machine's clock. Only a member and a coordinator
+	// exchange heartbeats; of two nodes it tells when this one learned of the other.
 	Heard      time.Time
 	Coordinate Coordinate
 }
@@ -26,7 +24,9 @@ type member struct {
 	meta       Meta
 	node       memberlist.Node // where to send to
 	refused    bool            // Config.Admit does not take it
-	heard      time.Time
+	silent     bool            // too many heartbeats are missing
+	heard      time.Duration   // when it was heard last, by Cluster.clock
+	heardAt    time.Time
 	coordinate Coordinate
 }
 
@@ -40,7 +40,7 @@ func (c *Cluster) Members() []Member {
 		if m.refused {
 			continue
 		}
-		one := Member{Meta: m.meta, Address: m.node.Address(), Suspect: c.suspectLocked(m), Heard: m.heard, Coordinate: m.coordinate}
+		one := Member{Meta: m.meta, Address: m.node.Address(), Suspect: c.suspectLocked(name, m), Heard: m.heardAt, Coordinate: m.coordinate}
 		if name == c.self() {
 			one.Coordinate, one.Suspect, one.Heard = self, false, time.Now()
 		}
@@ -52,19 +52,15 @@ func (c *Cluster) Members() []Member {
 	return all
 }
 
-// SetTrust tells the others which version of the cluster's trust this member has applied.
-func (c *Cluster) SetTrust(version uint64) error {
+// SetTrust tells the coordinators which version of the cluster's trust this member has applied.
+func (c *Cluster) SetTrust(version uint64) {
 	c.mu.Lock()
-	same := c.cfg.Meta.Trust == version
+	defer c.mu.Unlock()
 	c.cfg.Meta.Trust = version
-	c.mu.Unlock()
-	if same {
-		return nil
+	if m, ok := c.members[c.self()]; ok {
+		m.meta.Trust = version
 	}
-	if err := c.list.UpdateNode(updateTimeout); err != nil {
-		return fmt.Errorf("tell the cluster of trust version %d: %w", version, err)
-	}
-	return nil
+	c.view = nil
 }
 
 // Readmit asks Config.Admit about every member again. Call it when Admit's answers have changed: who is refused
@@ -73,12 +69,16 @@ func (c *Cluster) Readmit() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, m := range c.members {
-		err := c.admit(m.meta)
-		if refused := err != nil; refused != m.refused {
-			m.refused = refused
-			c.log.Info("member admitted anew", "member", name, "refused", refused, "reason", err)
-			c.notifyLocked()
-		}
+		c.judgeLocked(name, m)
+	}
+}
+
+func (c *Cluster) judgeLocked(name string, m *member) {
+	err := c.admit(m.meta)
+	if refused := err != nil; refused != m.refused {
+		m.refused = refused
+		c.log.Info("member admitted anew", "member", name, "refused", refused, "reason", err)
+		c.notifyLocked()
 	}
 }
 
@@ -89,8 +89,6 @@ func (c *Cluster) admit(meta Meta) error {
 	}
 	return c.cfg.Admit(meta)
 }
-
-func (c *Cluster) suspectLocked(m *member) bool { return time.Since(m.heard) > c.expiry()/2 }
 
 // self is this member's name among all.
 func (c *Cluster) self() string { return memberName(c.cfg.Role, c.cfg.Name) }

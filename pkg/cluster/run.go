@@ -2,64 +2,103 @@ package cluster
 
 import (
 	"context"
-	"slices"
+	"math/rand/v2"
 	"time"
 )
 
-// Members to join are asked ever less often, but for ever: members forget the dead, so that only the
-// addresses to join heal a cluster that fell in two.
 const (
-	joinBackoffMin = 500 * time.Millisecond
-	joinBackoffMax = 30 * time.Second
+	// minInterval spaces the records of one member, so that a burst of changes becomes one.
+	minInterval = 100 * time.Millisecond
+	// membersAnInterval is the size of a cluster in which members gossip as often as minInterval allows; in a larger
+	// one each gossips that much less often, so that all of them together cost a member no more. Coordinators hear every
+	// record directly, whatever the size.
+	membersAnInterval = 50
 )
 
-// run merges records that arrive, repeats this node's own, and takes silent nodes out of the view.
+// run takes in what others send, sends this node's records and heartbeats, and takes silent members out of the view.
 func (c *Cluster) run(ctx context.Context) {
-	next := time.NewTimer(0)
-	defer next.Stop()
-	var last time.Time
-	for {
+	tick := time.NewTicker(c.cfg.tick())
+	defer tick.Stop()
+	due := time.NewTimer(0)
+	defer due.Stop()
+	var g gossiped
+	beats := rand.IntN(coordinateEvery) // so that not all members send their place at once
+	for n := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case records := <-c.inbox:
-			c.merge(records)
+		case message := <-c.inbox:
+			c.take(message)
 		case <-c.kick:
-			next.Reset(max(0, minInterval-time.Since(last)))
-		case <-next.C:
-			c.broadcastOwn()
-			c.expire()
-			last = time.Now()
-			next.Reset(c.heartbeat())
+			due.Reset(max(0, minInterval-time.Since(g.recorded)))
+		case <-due.C:
+			g.recorded = time.Now()
+			c.record()
+			c.gossip(&g)
+		case <-tick.C:
+			c.look()
+			c.gossip(&g)
+			if n++; n%2 == 0 {
+				c.heartbeat(beats)
+				beats++
+			}
 		}
 	}
 }
 
-// merge takes the records that are new, and passes them on. A node is heard only when it is a member,
-// so that a record cannot outlive its node, and nobody but this node says what this node has.
-func (c *Cluster) merge(records []Capacity) {
+// gossiped is what this node has told all others last.
+type gossiped struct {
+	recorded time.Time // when a record was made last
+	sent     time.Time
+	rec      *Capacity
+}
+
+func (c *Cluster) take(message any) {
+	switch m := message.(type) {
+	case arrived:
+		c.merge(m)
+	case beat:
+		c.hearBeat(m)
+	case answer:
+		c.hearAnswer(m)
+	}
+}
+
+// arrived is records that came in; those that were gossiped are passed on.
+type arrived struct {
+	records  []received
+	gossiped bool
+}
+
+// merge takes the records that are new. A node is heard only when it is a member, so that a record cannot outlive
+// its node, and nobody but this node says what this node has.
+func (c *Cluster) merge(a arrived) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, news := time.Now(), false
-	for _, rec := range records {
-		if c.cfg.Role == RoleNode && rec.Name == c.cfg.Name {
-			c.outbid(rec.Seq)
+	news := false
+	for _, r := range a.records {
+		if c.cfg.Role == RoleNode && r.Name == c.cfg.Name {
+			c.outbid(r.Seq)
 			continue
 		}
-		m, isMember := c.members[memberName(RoleNode, rec.Name)]
-		old, known := c.records[rec.Name]
-		if !isMember || m.refused || (known && rec.Seq <= old.Seq) {
+		m, isMember := c.members[memberName(RoleNode, r.Name)]
+		old := c.records[r.Name]
+		if !isMember || m.refused || r.Seq < old.seq() {
 			continue
 		}
-		m.heard = now
-		wire, err := encodeCapacity(rec)
-		if err != nil { // it was decoded from bytes that fitted, so it fits
-			c.log.Warn("capacity record dropped", "node", rec.Name, "error", err)
+		repeated := r.Seq == old.seq()
+		if repeated && (old.passed || !a.gossiped) {
 			continue
 		}
-		c.records[rec.Name] = received{Capacity: rec, wire: wire, seen: now}
-		c.queue.QueueBroadcast(&broadcast{name: rec.Name, message: wire})
-		news = news || !known || !sameRoom(old.Capacity, rec)
+		if r.passed = a.gossiped; r.passed { // also when it came directly before
+			c.queue.QueueBroadcast(newBroadcast(r))
+		}
+		c.records[r.Name] = r
+		if repeated {
+			continue
+		}
+		c.view = nil
+		news = news || old.Capacity == nil || !sameRoom(old.Capacity, r.Capacity) || old.Load != r.Load
 	}
 	if news {
 		c.notifyLocked()
@@ -74,97 +113,56 @@ func (c *Cluster) outbid(seq uint64) {
 	}
 	c.log.Warn("another record claims this node's name; repeating our own", "seq", seq)
 	c.seq = seq
+	c.wake()
+}
+
+func (c *Cluster) wake() {
 	select {
 	case c.kick <- struct{}{}:
-	default:
+	default: // a record is due already
 	}
 }
 
-func (c *Cluster) broadcastOwn() {
+// record makes this node's next record and sends it to the coordinators.
+func (c *Cluster) record() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.own == nil {
+		c.mu.Unlock()
 		return
 	}
 	c.seq++
 	rec := *c.own
 	rec.Seq, rec.At = c.seq, time.Now()
-	wire, err := encodeCapacity(rec)
+	wire, err := encodeCapacity(&rec)
 	if err != nil {
+		c.mu.Unlock()
 		c.log.Error("capacity record not sent", "error", err)
 		return
 	}
-	old, known := c.records[rec.Name]
-	c.records[rec.Name] = received{Capacity: rec, wire: wire, seen: time.Now()}
-	c.queue.QueueBroadcast(&broadcast{name: rec.Name, message: wire})
-	if !known || !sameRoom(old.Capacity, rec) {
-		c.notifyLocked()
-	}
+	c.records[rec.Name] = received{Capacity: &rec, wire: wire, seen: time.Now()}
+	c.notifyLocked()
+	c.mu.Unlock()
+	c.tellCoordinators(append([]byte{msgDirect}, wire...))
 }
 
-func (c *Cluster) expire() {
+// gossip tells all others of this node's room when it differs from what they were told.
+func (c *Cluster) gossip(g *gossiped) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, r := range c.records {
-		if age := time.Since(r.seen); age > c.expiry() {
-			c.log.Warn("node taken out of the view: it went silent", "node", name, "age", age.Round(time.Millisecond))
-			delete(c.records, name)
-			c.notifyLocked()
-		}
+	r, ok := c.records[c.cfg.Name]
+	if !ok || c.own == nil || (g.rec != nil && sameRoom(g.rec, r.Capacity)) || time.Since(g.sent) < c.gossipInterval() {
+		return
 	}
+	g.rec, g.sent = r.Capacity, time.Now()
+	c.queue.QueueBroadcast(newBroadcast(r))
 }
 
-// heartbeat grows with the cluster, so that the gossip of a large one stays affordable.
-func (c *Cluster) heartbeat() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.heartbeatLocked()
+func (c *Cluster) gossipInterval() time.Duration {
+	return minInterval * time.Duration(1+len(c.members)/membersAnInterval)
 }
-
-func (c *Cluster) heartbeatLocked() time.Duration {
-	return c.cfg.Heartbeat * time.Duration(1+len(c.members)/50)
-}
-
-// expiry is the age at which a record no longer counts; c.mu is held.
-func (c *Cluster) expiry() time.Duration { return missedHeartbeats * c.heartbeatLocked() }
 
 func (c *Cluster) notifyLocked() {
+	c.view = nil
 	close(c.changed)
 	c.changed = make(chan struct{})
-}
-
-// sameRoom tells whether two records differ in nothing that a reader of the view would act on.
-func sameRoom(a, b Capacity) bool {
-	return a.Total == b.Total && a.Used == b.Used && a.Draining == b.Draining && a.Full == b.Full &&
-		slices.Equal(a.Images, b.Images)
-}
-
-// keepJoined joins the configured members, again and again, and soon when a member has gone: it may come
-// back and know nobody. One that answers may still be the one that is going, so answers end nothing.
-func (c *Cluster) keepJoined(ctx context.Context) {
-	backoff := joinBackoffMin
-	for {
-		c.join(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.lost:
-			backoff = joinBackoffMin
-		case <-time.After(backoff):
-			backoff = min(2*backoff, joinBackoffMax)
-		}
-	}
-}
-
-// join asks every configured address, one after the other, so that the end of ctx waits for one
-// connection at the most.
-func (c *Cluster) join(ctx context.Context) {
-	for _, addr := range c.cfg.Join {
-		if ctx.Err() != nil {
-			return
-		}
-		if _, err := c.list.Join([]string{addr}); err != nil {
-			c.log.Info("cannot join the cluster yet, trying again", "address", addr, "error", err)
-		}
-	}
 }
