@@ -30,14 +30,14 @@ type member struct {
 	coordinate Coordinate
 }
 
-// Members returns the members that are there, sorted by role and name.
+// Members returns the members that are there and not silent, sorted by role and name.
 func (c *Cluster) Members() []Member {
 	self := c.Coordinate()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := make([]Member, 0, len(c.members))
 	for name, m := range c.members {
-		if m.refused {
+		if m.refused || m.silent {
 			continue
 		}
 		one := Member{Meta: m.meta, Address: m.node.Address(), Suspect: c.suspectLocked(name, m), Heard: m.heardAt, Coordinate: m.coordinate}

@@ -21,9 +21,8 @@ func (c *Cluster) FollowTrust(ctx context.Context, trust Trust) error {
 		err := c.SetKeys(now.GetGossipKeys())
 		if err == nil {
 			c.Readmit()
-			err = c.SetTrust(now.GetVersion())
-		}
-		if err != nil {
+			c.SetTrust(now.GetVersion())
+		} else {
 			c.log.Warn("the gossip does not follow the cluster's trust", "version", now.GetVersion(), "error", err)
 		}
 		select {
