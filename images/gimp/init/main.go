@@ -36,7 +36,8 @@ func run(began time.Time, log *slog.Logger) error {
 	width, widthErr := side("EASEL_WIDTH", os.Getenv("EASEL_WIDTH"), usualWidth)
 	height, heightErr := side("EASEL_HEIGHT", os.Getenv("EASEL_HEIGHT"), usualHeight)
 	gimprc, gimprcErr := systemGimprc(os.Getenv("EASEL_MEMORY"), os.Getenv("EASEL_CPUS"))
-	if err := errors.Join(widthErr, heightErr, gimprcErr); err != nil {
+	artist, warmErr := expectArtist(os.Getenv("EASEL_WARM"), home)
+	if err := errors.Join(widthErr, heightErr, gimprcErr, warmErr); err != nil {
 		return err
 	}
 	p := containerPaths(home)
@@ -49,7 +50,7 @@ func run(began time.Time, log *slog.Logger) error {
 	}
 	xgb.Logger.SetOutput(io.Discard)
 
-	s := &session{paths: p, width: width, height: height, gimprc: gimprc, env: environment(os.Environ(), p), began: began, log: log}
+	s := &session{paths: p, width: width, height: height, gimprc: gimprc, env: environment(os.Environ(), p), began: began, arrival: artist, log: log}
 	services := s.services()
 	var names []string
 	for _, service := range services {
@@ -60,6 +61,13 @@ func run(began time.Time, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if err := artist.wait(ctx, s.moveIn); err != nil {
+			log.Error("the artist's home is not as it should be", "error", err)
+		}
+	})
+	defer waiting.Wait()
 	return supervise(ctx, services, s.board, announcer, usualLimits, log)
 }
 

@@ -13,7 +13,8 @@ import (
 // service is one program that belongs to the session for as long as the session lives.
 type service struct {
 	name  string
-	after []string // services that must be running before it can start
+	after []string        // services that must be running before it can start
+	await <-chan struct{} // closed when it may start; nil when it need not wait
 
 	// prepare readies what the program needs and says what to run. It is called before each start; the files are closed after it.
 	prepare func() (command, error)
@@ -79,6 +80,13 @@ func (k *keeper) run(ctx context.Context) {
 	for fails := 0; ; {
 		if err := k.board.waitRunning(ctx, k.after); err != nil {
 			return
+		}
+		if k.await != nil {
+			select {
+			case <-k.await:
+			case <-ctx.Done():
+				return
+			}
 		}
 		k.board.update(k.name, func(r *serviceReport) { r.State = starting })
 		lasted, err := k.live(ctx)

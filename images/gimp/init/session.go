@@ -37,14 +37,15 @@ func containerPaths(home string) paths {
 
 // session is what the services of one container share.
 type session struct {
-	paths  paths
-	width  int
-	height int
-	gimprc string // GIMP's defaults
-	env    []string
-	board  *board
-	began  time.Time
-	log    *slog.Logger
+	paths   paths
+	width   int
+	height  int
+	gimprc  string // GIMP's defaults
+	env     []string
+	board   *board
+	began   time.Time
+	arrival *arrival
+	log     *slog.Logger
 
 	mu     sync.Mutex
 	screen *screen // of the X server that runs now; nil when none does
@@ -66,10 +67,15 @@ func environment(base []string, p paths) []string {
 }
 
 // services are the session's programs in the order in which they are told of. What does not wait for another starts at once; sound and
-// VNC wait for GIMP, so as not to slow its start.
+// VNC wait for GIMP, so as not to slow its start, but where GIMP waits for its artist.
 func (s *session) services() []service {
 	const grace = time.Second
 	p := s.paths
+	sound, vnc := []string{gimpName}, []string{"xorg", gimpName}
+	var artist <-chan struct{}
+	if s.arrival.warm == warmDesktop {
+		sound, vnc, artist = nil, []string{"xorg"}, s.arrival.came
+	}
 	return []service{
 		{
 			name: "dbus", prepare: s.dbus, ready: saidSomething, patience: 10 * time.Second, grace: grace,
@@ -83,13 +89,13 @@ func (s *session) services() []service {
 			ready:   s.onScreen((*screen).hasManager),
 		},
 		{
-			name: "pulseaudio", after: []string{gimpName}, prepare: s.pulseaudio, ready: listens(p.runtime + "/pulse.sock"), patience: 20 * time.Second, grace: grace,
+			name: "pulseaudio", after: sound, prepare: s.pulseaudio, ready: listens(p.runtime + "/pulse.sock"), patience: 20 * time.Second, grace: grace,
 		},
 		{
-			name: "vnc", after: []string{"xorg", gimpName}, prepare: s.vnc, ready: listens(p.edge + "/vnc.sock"), patience: 20 * time.Second, grace: grace,
+			name: "vnc", after: vnc, prepare: s.vnc, ready: listens(p.edge + "/vnc.sock"), patience: 20 * time.Second, grace: grace,
 		},
 		{
-			name: gimpName, after: []string{"dbus", "xorg"}, prepare: s.gimp, ready: s.gimpReady, patience: 3 * time.Minute,
+			name: gimpName, after: []string{"dbus", "xorg"}, await: artist, prepare: s.gimp, ready: s.gimpReady, patience: 3 * time.Minute,
 			ask: s.closeGIMP, asked: 2 * time.Second, grace: grace,
 		},
 	}
@@ -210,9 +216,12 @@ func (s *session) vnc() (command, error) {
 		"-SecurityTypes", "None", "-AcceptSetDesktopSize=1", "-AlwaysShared=1", "-desktop", "GIMP", "-Log", "*:stderr:10")()
 }
 
+// profile is where GIMP keeps the artist's settings.
+func (s *session) profile() string { return s.paths.home + "/.config/GIMP/3.0" }
+
 // gimp readies the artist's profile. A home that is full or broken does not keep GIMP from starting: it makes its own profile, slowly.
 func (s *session) gimp() (command, error) {
-	if err := furnish(s.paths.profile, s.paths.home+"/.config/GIMP/3.0"); err != nil {
+	if err := furnish(s.paths.profile, s.profile()); err != nil {
 		s.log.Error("GIMP starts without its prepared profile", "error", err)
 	}
 	defaults := s.paths.runtime + "/gimprc"
