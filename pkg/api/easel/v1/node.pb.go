@@ -376,6 +376,7 @@ type ListRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`    // "" means every user
 	Ended         bool                   `protobuf:"varint,2,opt,name=ended,proto3" json:"ended,omitempty"` // also stopped and failed ones still remembered
+	Warm          bool                   `protobuf:"varint,3,opt,name=warm,proto3" json:"warm,omitempty"`   // also warm ones that nobody has claimed: they have no user
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +421,13 @@ func (x *ListRequest) GetUser() string {
 func (x *ListRequest) GetEnded() bool {
 	if x != nil {
 		return x.Ended
+	}
+	return false
+}
+
+func (x *ListRequest) GetWarm() bool {
+	if x != nil {
+		return x.Warm
 	}
 	return false
 }
@@ -1366,6 +1374,8 @@ func (x *PoolStatus) GetStarting() uint32 {
 type SetPoolRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pools         []*Pool                `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`
+	Own           bool                   `protobuf:"varint,2,opt,name=own,proto3" json:"own,omitempty"`   // the wishes of the node's own configuration apply again; pools is not looked at
+	Hold          bool                   `protobuf:"varint,3,opt,name=hold,proto3" json:"hold,omitempty"` // until the daemon starts again the node keeps no warm session, whatever is wished; pools is not looked at
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1405,6 +1415,20 @@ func (x *SetPoolRequest) GetPools() []*Pool {
 		return x.Pools
 	}
 	return nil
+}
+
+func (x *SetPoolRequest) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *SetPoolRequest) GetHold() bool {
+	if x != nil {
+		return x.Hold
+	}
+	return false
 }
 
 type SetPoolResponse struct {
@@ -1462,10 +1486,11 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"GetRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\":\n" +
 	"\vGetResponse\x12+\n" +
-	"\asession\x18\x01 \x01(\v2\x11.easel.v1.SessionR\asession\"7\n" +
+	"\asession\x18\x01 \x01(\v2\x11.easel.v1.SessionR\asession\"K\n" +
 	"\vListRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x14\n" +
-	"\x05ended\x18\x02 \x01(\bR\x05ended\"=\n" +
+	"\x05ended\x18\x02 \x01(\bR\x05ended\x12\x12\n" +
+	"\x04warm\x18\x03 \x01(\bR\x04warm\"=\n" +
 	"\fListResponse\x12-\n" +
 	"\bsessions\x18\x01 \x03(\v2\x11.easel.v1.SessionR\bsessions\"5\n" +
 	"\vStopRequest\x12\x0e\n" +
@@ -1545,9 +1570,11 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"PoolStatus\x12\"\n" +
 	"\x04pool\x18\x01 \x01(\v2\x0e.easel.v1.PoolR\x04pool\x12\x12\n" +
 	"\x04warm\x18\x02 \x01(\rR\x04warm\x12\x1a\n" +
-	"\bstarting\x18\x03 \x01(\rR\bstarting\"6\n" +
+	"\bstarting\x18\x03 \x01(\rR\bstarting\"\\\n" +
 	"\x0eSetPoolRequest\x12$\n" +
-	"\x05pools\x18\x01 \x03(\v2\x0e.easel.v1.PoolR\x05pools\"\x11\n" +
+	"\x05pools\x18\x01 \x03(\v2\x0e.easel.v1.PoolR\x05pools\x12\x10\n" +
+	"\x03own\x18\x02 \x01(\bR\x03own\x12\x12\n" +
+	"\x04hold\x18\x03 \x01(\bR\x04hold\"\x11\n" +
 	"\x0fSetPoolResponse*T\n" +
 	"\x04Duty\x12\x14\n" +
 	"\x10DUTY_UNSPECIFIED\x10\x00\x12\x10\n" +
