@@ -62,7 +62,9 @@ func (s *Stack) nodedConfig(gossipKey, publicKey string) map[string]any {
 			"listen": []string{s.RelayAddr}, "allocations": s.RelayPorts[1] - s.RelayPorts[0] + 1,
 			"ports": fmt.Sprintf("%d-%d", s.RelayPorts[0], s.RelayPorts[1]),
 		},
-		"log": map[string]any{"level": s.LogLevel, "format": "text"},
+		// A test counts what it made itself; `make run` sets what a node has by default.
+		"pool": map[string]any{"ready": 0, "desktop": 0},
+		"log":  map[string]any{"level": s.LogLevel, "format": "text"},
 	}
 }
 

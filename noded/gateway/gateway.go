@@ -33,6 +33,7 @@ type Sessions interface {
 	Stop(ctx context.Context, id, reason string) (session.Session, error)
 	Await(ctx context.Context, id string, unlike session.State) (session.Session, error)
 	Status(ctx context.Context) (session.Status, error)
+	Warm() ([]session.Warm, error)
 	SetDuty(o session.Order, untilBoot bool) (sessions int, err error)
 }
 
@@ -59,6 +60,7 @@ type Options struct {
 	Sessions  Sessions
 	Verifier  Verifier // nil when no coordinator is known: nobody gets in
 	Memory    *Memory
+	Pool      Pool         // nil: the node keeps no warm sessions
 	Relay     Relay        // nil: viewers go direct, or by VNC
 	Ready     func() error // nil when the node can serve
 	Metrics   http.Handler
@@ -109,7 +111,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.
 // Admin is the handler of the daemon's own unix socket: NodeService without a token, for who may open the socket.
 func (g *Gateway) Admin() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(easelv1connect.NewNodeServiceHandler(&nodeService{sessions: g.Sessions}, connectLimits()...))
+	mux.Handle(easelv1connect.NewNodeServiceHandler(&nodeService{sessions: g.Sessions, pool: g.Pool}, connectLimits()...))
 	return mux
 }
 
@@ -137,7 +139,7 @@ func (g *Gateway) routes() http.Handler {
 	t.add("GET", "/readyz", quick, onlyLoopback(g.readyz))
 	t.add("GET", "/metrics", quick, onlyLoopback(g.Metrics.ServeHTTP))
 	t.add("GET", "/{$}", quick, g.home)
-	path, service := easelv1connect.NewNodeServiceHandler(&nodeService{sessions: g.Sessions}, connectLimits()...)
+	path, service := easelv1connect.NewNodeServiceHandler(&nodeService{sessions: g.Sessions, pool: g.Pool}, connectLimits()...)
 	t.add("POST", path+"{method}", longPoll, g.coordinator(service).ServeHTTP)
 	return g.guard(t.handler())
 }

@@ -19,6 +19,7 @@ import (
 type nodeService struct {
 	easelv1connect.UnimplementedNodeServiceHandler
 	sessions Sessions
+	pool     Pool
 }
 
 // maxMessage bounds a NodeService request, in bytes.
@@ -75,6 +76,13 @@ func (n *nodeService) List(_ context.Context, req *connect.Request[easelv1.ListR
 	if err != nil {
 		return nil, connectError(err)
 	}
+	if req.Msg.Warm && req.Msg.User == "" {
+		warm, err := n.warmSessions()
+		if err != nil {
+			return nil, connectError(err)
+		}
+		all = append(all, warm...)
+	}
 	resp := &easelv1.ListResponse{}
 	for i := range all {
 		resp.Sessions = append(resp.Sessions, all[i].Proto())
@@ -95,7 +103,11 @@ func (n *nodeService) Status(ctx context.Context, _ *connect.Request[easelv1.Sta
 	if err != nil {
 		return nil, connectError(err)
 	}
-	return connect.NewResponse(s.Proto()), nil
+	resp := s.Proto()
+	if resp.Pool, err = n.poolStatus(); err != nil {
+		return nil, connectError(err)
+	}
+	return connect.NewResponse(resp), nil
 }
 
 func (n *nodeService) Drain(_ context.Context, req *connect.Request[easelv1.DrainRequest]) (*connect.Response[easelv1.DrainResponse], error) {

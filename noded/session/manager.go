@@ -295,7 +295,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
 	}
 	for _, r := range held {
-		if !r.pooled() {
+		if !r.pooled() || r.State.Ended() { // one that ends has its place until it is gone
 			s.Used++
 		}
 	}

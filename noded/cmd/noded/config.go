@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"easel/noded/pool"
 	"easel/noded/session"
 	"easel/pkg/identity"
 	"easel/pkg/listen"
@@ -70,6 +71,12 @@ type Config struct {
 		StartTimeout time.Duration `yaml:"start_timeout"`
 		UIDBase      uint32        `yaml:"uid_base"`
 	} `yaml:"sessions"`
+	Pool struct {
+		Ready   int           `yaml:"ready"`
+		Desktop int           `yaml:"desktop"`
+		MaxAge  time.Duration `yaml:"max_age"`
+		CPU     float64       `yaml:"cpu"`
+	} `yaml:"pool"`
 	Log struct {
 		Level  string `yaml:"level"`
 		Format string `yaml:"format"`
@@ -97,6 +104,7 @@ func defaults() Config {
 	c.Sessions.HomeSize = 4 << 30
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
 	c.Sessions.UIDBase = 10_000_000
+	c.Pool.Ready, c.Pool.Desktop, c.Pool.MaxAge, c.Pool.CPU = 1, 1, 4*time.Hour, 0.7
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
 }
@@ -204,6 +212,7 @@ func (c *Config) validate() error {
 	}
 	c.validateRelay(bad)
 	c.validateSessions(bad)
+	c.validatePool(bad)
 	if _, err := telemetry.Logger(nil, c.Log.Level, c.Log.Format); err != nil {
 		bad("log", "%v", err)
 	}
@@ -271,6 +280,25 @@ func (c *Config) validateSessions(bad func(field, format string, args ...any)) {
 	if s.UIDBase < 65536 || uint64(s.UIDBase)+uint64(max(1, s.Max))*65536 > 1<<32 {
 		bad("sessions.uid_base", "%d: want at least 65536, with 65536 uids for each of %d sessions above it", s.UIDBase, s.Max)
 	}
+}
+
+func (c *Config) validatePool(bad func(field, format string, args ...any)) {
+	for field, n := range map[string]int{"pool.ready": c.Pool.Ready, "pool.desktop": c.Pool.Desktop} {
+		if n < 0 || n > 1000 {
+			bad(field, "%d: want 0 to 1000", n)
+		}
+	}
+	if c.Pool.MaxAge < time.Minute || c.Pool.MaxAge > 30*24*time.Hour {
+		bad("pool.max_age", "%s: want 1m to 720h", c.Pool.MaxAge)
+	}
+	if !(c.Pool.CPU > 0 && c.Pool.CPU <= 1) { // NaN is neither
+		bad("pool.cpu", "%g: want a part of the host's processors, above 0 to 1", c.Pool.CPU)
+	}
+}
+
+// warm is what the node keeps of warm sessions as long as no coordinator says otherwise.
+func (c *Config) warm() []pool.Wish {
+	return []pool.Wish{{Kind: session.WarmReady, Want: c.Pool.Ready}, {Kind: session.WarmDesktop, Want: c.Pool.Desktop}}
 }
 
 func (c *Config) admission() session.Admission {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"easel/noded/gateway"
+	"easel/noded/pool"
 	"easel/noded/relay"
 	"easel/noded/runtime"
 	"easel/noded/session"
@@ -89,12 +90,20 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if turn != nil {
 		options.Relay = turn
 	}
+	warm, err := pool.New(pool.Options{
+		Sessions: manager, DB: db, Own: cfg.warm(), MaxAge: cfg.Pool.MaxAge, CPU: cfg.Pool.CPU, Busy: (&cpuMeter{stat: "/proc/stat"}).Busy,
+		Metrics: pool.NewMetrics(registry), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	options.Pool = warm
 	options.Registry, options.Metrics = registry, telemetry.MetricsHandler(registry, log)
 	gate, err := gateway.New(options)
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, cfg, log, manager, gate, turn)
+	return runAll(ctx, cfg, log, manager, gate, turn, warm)
 }
 
 func makeDirs(cfg Config) error {
@@ -194,7 +203,7 @@ func verifier(cfg Config) (gateway.Verifier, error) {
 }
 
 // runAll runs the daemon's parts until ctx ends or one of them fails; each is waited for.
-func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, gate *gateway.Gateway, turn *relay.Relay) error {
+func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, gate *gateway.Gateway, turn *relay.Relay, warm *pool.Pool) error {
 	servers, err := openDoors(cfg, log, gate)
 	if err != nil {
 		return err
@@ -207,7 +216,8 @@ func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.
 	if turn != nil {
 		group.Go(func() error { return turn.Run(ctx) })
 	}
-	group.Go(func() error { return announce(ctx, cfg, log, manager) })
+	group.Go(func() error { return warm.Run(ctx) })
+	group.Go(func() error { return announce(ctx, cfg, log, manager, warm) })
 	group.Go(func() error { return tellSystemd(ctx, log, manager) })
 	log.Info("noded runs", "version", telemetry.Version(version), "listen", cfg.Listen, "url", cfg.PublicURL)
 	err = group.Wait()

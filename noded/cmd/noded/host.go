@@ -27,24 +27,27 @@ func bootID() (string, error) {
 }
 
 // MemAvailable is what the kernel thinks new work could take without swapping, in bytes.
-func (machine) MemAvailable() (int64, error) {
+func (machine) MemAvailable() (int64, error) { return memInfo("MemAvailable") }
+
+// memInfo is one of the kernel's accounts of memory, in bytes.
+func memInfo(name string) (int64, error) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
-		return 0, fmt.Errorf("read the free memory: %w", err)
+		return 0, fmt.Errorf("read the host's memory: %w", err)
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		rest, ok := strings.CutPrefix(lines.Text(), "MemAvailable:")
+		rest, ok := strings.CutPrefix(lines.Text(), name+":")
 		if !ok {
 			continue
 		}
 		var kib int64
 		if _, err := fmt.Sscan(rest, &kib); err != nil {
-			return 0, fmt.Errorf("read the free memory: %q: %w", rest, err)
+			return 0, fmt.Errorf("read the host's memory: %q: %w", rest, err)
 		}
 		return kib << 10, nil
 	}
-	return 0, fmt.Errorf("read the free memory: /proc/meminfo has no MemAvailable")
+	return 0, fmt.Errorf("read the host's memory: /proc/meminfo has no %s", name)
 }
 
 // DiskFree is what root may still write below the state directory, in bytes.

@@ -77,6 +77,9 @@ func status(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	for _, i := range s.Images {
 		fmt.Fprintf(stdout, "image: %s\n", i)
 	}
+	for _, p := range s.Pool {
+		fmt.Fprintf(stdout, "warm %s of %s: %d of %d, %d starting\n", p.Pool.GetKind(), p.Pool.GetImage(), p.Warm, p.Pool.GetWant(), p.Starting)
+	}
 	return nil
 }
 
@@ -141,7 +144,7 @@ func listSessions(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	resp, err := node(cfg.adminSocket()).List(ctx, connect.NewRequest(&easelv1.ListRequest{User: *user, Ended: *all}))
+	resp, err := node(cfg.adminSocket()).List(ctx, connect.NewRequest(&easelv1.ListRequest{User: *user, Ended: *all, Warm: true}))
 	if err != nil {
 		return explain("list the sessions", err)
 	}
@@ -152,7 +155,7 @@ func listSessions(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	fmt.Fprintln(table, "ID\tUSER\tSTATE\tAGE\tVIEWERS\tREASON")
 	for _, s := range resp.Msg.Sessions {
 		age := time.Since(s.Created.AsTime()).Round(time.Second)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", s.Id, s.User, stateName(s.State), age, s.Viewers, s.Reason)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", s.Id, userOf(s), stateName(s.State), age, s.Viewers, s.Reason)
 	}
 	return table.Flush()
 }
@@ -189,7 +192,11 @@ func describe(w io.Writer, s *easelv1.Session) error {
 		}
 	}
 	row("session", "%s", s.Id)
-	row("user", "%s (key %s)", s.User, s.Key)
+	if s.User == "" && s.Warmth != "cold" {
+		row("user", "none yet: it is warm")
+	} else {
+		row("user", "%s (key %s)", s.User, s.Key)
+	}
 	row("state", "%s", stateName(s.State))
 	row("reason", "%s", s.Reason)
 	for _, t := range s.Times {
@@ -212,11 +219,19 @@ func describe(w io.Writer, s *easelv1.Session) error {
 	row("home", "%s", s.Volume)
 	row("stream", "UDP port %d", s.UdpPort)
 	row("GPU", "%s", orNone(s.Gpu))
-	row("start", "%s", map[bool]string{true: "warm", false: "cold"}[s.Warm])
+	row("start", "%s", map[bool]string{true: "warm (" + s.Warmth + ")", false: "cold"}[s.Warm])
 	for _, d := range s.Degraded {
 		row("degraded", "%s", d)
 	}
 	return table.Flush()
+}
+
+// userOf is whose session it is, for a table.
+func userOf(s *easelv1.Session) string {
+	if s.User == "" && s.Warm {
+		return "(warm: " + s.Warmth + ")"
+	}
+	return s.User
 }
 
 func orNone(text string) string {
@@ -246,7 +261,11 @@ func stopSessions(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	defer cancel()
 	client := node(cfg.adminSocket())
 	if *all {
-		resp, err := client.List(ctx, connect.NewRequest(&easelv1.ListRequest{}))
+		// Else new warm sessions would take the place of those that end.
+		if _, err := client.SetPool(ctx, connect.NewRequest(&easelv1.SetPoolRequest{Hold: true})); err != nil && connect.CodeOf(err) != connect.CodeUnimplemented {
+			return explain("hold the node's warm sessions", err)
+		}
+		resp, err := client.List(ctx, connect.NewRequest(&easelv1.ListRequest{Warm: true}))
 		if err != nil {
 			return explain("list the sessions", err)
 		}
@@ -296,6 +315,11 @@ func holding(ctx context.Context, client easelv1connect.NodeServiceClient, all b
 		}
 		if resp.Msg.Used > 0 {
 			left = append(left, fmt.Sprintf("%d sessions", resp.Msg.Used))
+		}
+		for _, p := range resp.Msg.Pool {
+			if n := p.Warm + p.Starting; n > 0 {
+				left = append(left, fmt.Sprintf("%d warm sessions (%s)", n, p.Pool.GetKind()))
+			}
 		}
 		return left, nil
 	}
