@@ -68,13 +68,19 @@ func whyHealth(_ *query, s *seat) string {
 	return "it takes no new sessions: it is draining or cordoned"
 }
 
-// hasRoom counts what this coordinator has reserved since the node's last record. A node that is full of warm
+// hasRoom counts what this coordinator has reserved since the node's last record, and remembers a refusal as long. A node that is full of warm
 // sessions has room for who takes one.
 func hasRoom(q *query, s *seat) bool {
+	if s.ledger.refused.Load() != nil {
+		return false
+	}
 	return s.free(q) > 0 && !s.full || s.warmFor(q) > 0
 }
 
 func whyRoom(q *query, s *seat) string {
+	if why := s.ledger.refused.Load(); why != nil {
+		return "it refused a moment ago: " + *why
+	}
 	if s.full && s.node.Capacity.Full != "" {
 		return s.node.Capacity.Full
 	}

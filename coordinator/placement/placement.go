@@ -23,8 +23,10 @@ import (
 const (
 	// maxTries bounds how many nodes are asked for one session in a round, and maxRounds the rounds: nodes
 	// that refuse are asked once, those that cannot be reached again.
-	maxTries  = 5
+	maxTries  = 16
 	maxRounds = 3
+	// maxDoubts is how many of them may be nodes that have no room by their last record.
+	maxDoubts = 3
 	// firstPause is between the first two rounds.
 	firstPause = 150 * time.Millisecond
 	// maxMoves bounds how often one request starts anew because another coordinator was quicker.
@@ -146,6 +148,7 @@ type attempt struct {
 	asked   map[string]bool     // nodes
 	refused []string            // "node: reason"
 	tries   int
+	doubts  int // tries of doubtful nodes
 	spent   bool // the intent in placed gives no session any more
 }
 
@@ -165,12 +168,13 @@ func (a *attempt) make(ctx context.Context) (directory.Session, bool, error) {
 	pause := firstPause
 	for round := 1; ; round++ {
 		away := 0
-		for _, c := range a.Router.Route(&a.req, maxCandidates) {
-			if a.tries >= round*maxTries || ctx.Err() != nil {
+		for a.tries < round*maxTries && ctx.Err() == nil {
+			c, ok := a.next()
+			if !ok || c.Doubtful && a.doubts >= round*maxDoubts {
 				break
 			}
-			if a.asked[c.Node.Meta.Name] {
-				continue
+			if c.Doubtful {
+				a.doubts++
 			}
 			s, created, err := a.claim(ctx, &c)
 			switch {
@@ -187,6 +191,16 @@ func (a *attempt) make(ctx context.Context) (directory.Session, bool, error) {
 		clear(a.asked)
 	}
 	return a.giveUp(ctx)
+}
+
+// next decides anew, because what was refused a moment ago, to this request or another, is known by now.
+func (a *attempt) next() (Candidate, bool) {
+	for _, c := range a.Router.Route(&a.req, maxCandidates) {
+		if !a.asked[c.Node.Meta.Name] {
+			return c, true
+		}
+	}
+	return Candidate{}, false
 }
 
 var errIndex = errors.New("where the session goes cannot be written down")
@@ -234,17 +248,21 @@ func (a *attempt) reserve(ctx context.Context, c *Candidate) (directory.Session,
 	case err == nil && !s.Live(): // the session of this intent
 		a.spent = true
 		delete(a.asked, node.Name)
-		return directory.Session{}, false, a.refuse(node.Name, errors.New("the session has ended already"))
+		return directory.Session{}, false, a.refuse(c, errors.New("the session has ended already"))
 	case err == nil:
 		return a.record(ctx, s, created)
 	case connect.CodeOf(err) == connect.CodeInvalidArgument:
 		return directory.Session{}, false, errors.Join(fmt.Errorf("%w: %s", ErrInvalid, message(err)), a.drop(ctx))
 	}
-	return directory.Session{}, false, a.refuse(node.Name, err)
+	return directory.Session{}, false, a.refuse(c, err)
 }
 
-func (a *attempt) refuse(node string, err error) error {
+func (a *attempt) refuse(c *Candidate, err error) error {
+	node := c.Node.Meta.Name
 	a.spent = a.spent || !unreachable(err)
+	if code := connect.CodeOf(err); unreachable(err) || code == connect.CodeResourceExhausted || code == connect.CodeUnavailable {
+		c.Refused(message(err)) // whoever asks; other refusals are about this request
+	}
 	a.metrics.refused(err)
 	a.Log.Info("node did not take a session", "node", node, "user", a.req.User, "error", err)
 	a.refused = append(a.refused, node+": "+message(err))

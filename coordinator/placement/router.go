@@ -128,9 +128,13 @@ type Candidate struct {
 	Score    float64
 	Distance float64 // estimated round trip, ms
 	Source   string  // how that is known
+	Doubtful bool    // by its last record it is full or draining
 
 	ledger *ledger
 }
+
+// Refused makes later decisions prefer other nodes until this one's next record.
+func (c *Candidate) Refused(why string) { c.ledger.refused.Store(&why) }
 
 // Ask counts a reservation that is about to be asked for against the node, for every decision until it is
 // answered: answered must be called, with whether the node took it. A session that it took counts until
@@ -165,7 +169,9 @@ func (r *Router) Route(req *Request, most int) []Candidate {
 	for _, from := range []*top{&best, &last} {
 		for _, e := range from.entries[:from.n] {
 			if len(candidates) < cap(candidates) {
-				candidates = append(candidates, q.candidate(&p.seats[e.seat], e.score))
+				c := q.candidate(&p.seats[e.seat], e.score)
+				c.Doubtful = from == &last
+				candidates = append(candidates, c)
 			}
 		}
 	}

@@ -52,9 +52,10 @@ const anything int32 = -1
 
 // ledger is what this coordinator has reserved on a node since the node's last record. It outlives views.
 type ledger struct {
-	seq     uint64       // of the record
-	pending atomic.Int32 // asked, not answered
-	granted atomic.Int32 // since the record
+	seq     uint64                 // of the record
+	pending atomic.Int32           // asked, not answered
+	granted atomic.Int32           // since the record
+	refused atomic.Pointer[string] // why it refused since the record, nil when it did not
 }
 
 func (l *ledger) held() int32 { return l.pending.Load() + l.granted.Load() }
@@ -73,6 +74,7 @@ func newView(nodes []cluster.Node, ledgers map[string]*ledger, now time.Time) *v
 		if n.Capacity.Seq != l.seq {
 			l.seq = n.Capacity.Seq
 			l.granted.Store(0)
+			l.refused.Store(nil)
 		}
 		v.seats[i] = v.seat(int32(i), n, l)
 	}
