@@ -62,7 +62,7 @@ func (d *Directory) client(node cluster.Meta) (easelv1connect.NodeServiceClient,
 func (d *Directory) authorize(node string) connect.UnaryInterceptorFunc {
 	return func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-			now := d.Now()
+			now := time.Now()
 			token, err := d.Signer.Sign(identity.Claims{
 				Audience: identity.NodeAudience(node), Subject: "coordinator/" + d.Name, Scope: identity.ScopeControl,
 				IssuedAt: now, Expires: now.Add(tokenLifetime),

@@ -62,7 +62,7 @@ func two(t *testing.T) (*directory.Directory, *nodetest.Node, *nodetest.Node, *v
 	return front(t, "front", v, store(t)), a, b, v
 }
 
-func store(t *testing.T) *state.Store {
+func store(t testing.TB) *state.Store {
 	t.Helper()
 	s, err := state.Open(filepath.Join(t.TempDir(), "state.db"), 0)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,7 @@ type Node struct {
 	enforce  bool
 	delay    time.Duration
 	calls    map[string]int
+	made     int
 	capacity cluster.Capacity
 }
 
@@ -78,6 +80,13 @@ func (n *Node) SetViewers(id string, viewers uint32) {
 				s.Viewers = viewers
 			}
 		}
+	})
+}
+
+// Forget drops a session as if it had ended long ago.
+func (n *Node) Forget(id string) {
+	n.set(func() {
+		n.sessions = slices.DeleteFunc(n.sessions, func(s *easelv1.Session) bool { return s.GetId() == id })
 	})
 }
 
@@ -216,13 +225,14 @@ func (n *Node) Reserve(ctx context.Context, req *connect.Request[easelv1.Reserve
 		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d of %d sessions", n.capacity.Total, n.capacity.Total))
 	}
 	s := &easelv1.Session{
-		Id:   sessionID(n.Name, len(n.sessions)),
+		Id:   sessionID(n.Name, n.made),
 		User: req.Msg.GetUser(), Key: req.Msg.GetKey(), Image: "easel/gimp", Class: "none", Intent: req.Msg.GetIntent(),
 		State: easelv1.State_STATE_STARTING, Created: timestamppb.New(time.Now()),
 		XSocket: "/secret/host/path", Pids: &easelv1.Pids{Streamer: 42},
 		Times: []*easelv1.StateTime{{State: easelv1.State_STATE_RESERVED, At: timestamppb.Now()}},
 	}
 	n.sessions = append(n.sessions, s)
+	n.made++
 	return connect.NewResponse(&easelv1.ReserveResponse{Session: clone(s), Created: true}), nil
 }
 

@@ -148,7 +148,7 @@ type attempt struct {
 	asked   map[string]bool     // nodes
 	refused []string            // "node: reason"
 	tries   int
-	doubts  int // tries of doubtful nodes
+	doubts  int  // tries of doubtful nodes
 	spent   bool // the intent in placed gives no session any more
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -226,5 +227,55 @@ func TestRefusedRequestLeavesNoIntent(t *testing.T) {
 	}
 	if got, _, err := p.Index.Get("ada", "1"); err != nil || got.Intent != "" {
 		t.Errorf("the index has %+v, %v", got, err)
+	}
+}
+
+// changing is a view that a test changes.
+type changing struct {
+	nodetest.Members
+	mu   sync.Mutex
+	gone string
+}
+
+func (c *changing) Nodes() []cluster.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(c.Members.Nodes(), func(n cluster.Node) bool { return n.Meta.Name == c.gone })
+}
+
+func (c *changing) lose(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = node
+}
+
+func TestLostSessionIsPlacedElsewhere(t *testing.T) {
+	members := nodetest.Members{nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())}
+	view, ahead := &changing{Members: members}, atomic.Int64{}
+	p := placer(t, view, store(t), -1)
+	d := p.Fleet.(*directory.Directory)
+	d.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	req := Request{User: "ada", Key: "default"}
+	first, _, err := p.Place(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view.lose(first.Node.Name)
+	for _, n := range members {
+		if n.Name == first.Node.Name {
+			n.Break(1000)
+		}
+	}
+	if _, _, err := p.Place(t.Context(), req); !errors.Is(err, directory.ErrUnreachable) {
+		t.Errorf("while it may come back: %v, want ErrUnreachable", err)
+	}
+	ahead.Store(int64(10 * time.Second))
+	second, created, err := p.Place(t.Context(), req)
+	if err != nil || !created || second.Node.Name == first.Node.Name {
+		t.Fatalf("placed on %q, created %v, %v", second.Node.Name, created, err)
+	}
+	again, created, err := p.Place(t.Context(), req)
+	if err != nil || created || again.GetId() != second.GetId() {
+		t.Errorf("asked again: %s, created %v, %v", again.GetId(), created, err)
 	}
 }
