@@ -24,10 +24,9 @@ var quick = timing{
 
 // cluster is coordinators in this process, on loopback.
 type cluster struct {
-	t     testing.TB
-	dir   string
-	time  timing
-	seeds []string
+	t    testing.TB
+	dir  string
+	time timing
 
 	mu   sync.Mutex
 	all  map[string]*coordinator
@@ -338,4 +337,12 @@ func latest(t testing.TB, s *Store, key string) int {
 		t.Fatal(err)
 	}
 	return count(t, s, key)
+}
+
+// forget removes a coordinator's files.
+func (c *cluster) forget(name string) {
+	c.t.Helper()
+	if err := os.RemoveAll(filepath.Dir(c.path(name))); err != nil {
+		c.t.Fatal(err)
+	}
 }

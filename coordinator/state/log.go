@@ -17,12 +17,11 @@ import (
 )
 
 var (
-	bucketLog       = []byte("log")  // index, 8 bytes big endian → entry
-	bucketLogFacts  = []byte("meta") // of the log
-	keyCommitted    = []byte("committed")
-	castagnoli      = crc32.MakeTable(crc32.Castagnoli)
-	errNoTail       = errors.New("it is cut off")
-
+	bucketLog      = []byte("log")  // index, 8 bytes big endian → entry
+	bucketLogFacts = []byte("meta") // of the log
+	keyCommitted   = []byte("committed")
+	castagnoli     = crc32.MakeTable(crc32.Castagnoli)
+	errNoTail      = errors.New("it is cut off")
 )
 
 // entryHeaderSize is of checksum, term, time, type and the length of the extensions.

@@ -32,7 +32,7 @@ type machine struct {
 	mu       sync.Mutex
 	applied  uint64 // index of the last entry carried out
 	outcomes *outcomes
-	failing  error         // why the database cannot be written now
+	failing  error // why the database cannot be written now
 }
 
 func newMachine(db *bbolt.DB, log *slog.Logger, notify func()) *machine {
