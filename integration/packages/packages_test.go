@@ -166,6 +166,7 @@ func checkFiles(t *testing.T, root string) {
 		"/usr/lib/systemd/system/easel.slice":               "-rw-r--r-- 0:0",
 		"/usr/lib/systemd/system/easel-containerd.service":  "-rw-r--r-- 0:0",
 		"/usr/lib/systemd/system/easel-noded.service":       "-rw-r--r-- 0:0",
+		"/usr/lib/systemd/system/easel-drain.service":       "-rw-r--r-- 0:0",
 		"/usr/lib/systemd/system/easel-coordinator.service": "-rw-r--r-- 0:0",
 		"/usr/lib/sysusers.d/easel-coordinator.conf":        "-rw-r--r-- 0:0",
 		"/usr/lib/tmpfiles.d/easel-coordinator.conf":        "-rw-r--r-- 0:0",
@@ -214,7 +215,7 @@ func checkBinaries(t *testing.T, root string) {
 }
 
 func checkUnits(t *testing.T, root string) {
-	units := []string{"easel.slice", "easel-containerd.service", "easel-noded.service", "easel-coordinator.service"}
+	units := []string{"easel.slice", "easel-containerd.service", "easel-noded.service", "easel-drain.service", "easel-coordinator.service"}
 	args := []string{root, "systemd-analyze", "verify", "--man=no"}
 	for _, u := range units {
 		args = append(args, "/usr/lib/systemd/system/"+u)
@@ -226,6 +227,8 @@ func checkUnits(t *testing.T, root string) {
 		// What the life of sessions and streams through a restart hangs on.
 		"easel-containerd.service": {"KillMode=process", "Delegate=yes", "Type=notify", "RuntimeDirectoryPreserve=yes", "Slice=easel.slice"},
 		"easel-noded.service":      {"KillMode=process", "Delegate=yes", "Type=notify", "WatchdogSec=30", "RuntimeDirectoryPreserve=yes", "Slice=easel.slice"},
+		// Started and stopped with the host, before noded is stopped.
+		"easel-drain.service": {"Type=oneshot", "RemainAfterExit=yes", "After=easel-noded.service easel-containerd.service network-online.target"},
 		"easel-coordinator.service": {
 			"Type=notify", "WatchdogSec=30", "User=easel-coordinator", "NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateTmp=yes",
 		},
@@ -236,6 +239,9 @@ func checkUnits(t *testing.T, root string) {
 				t.Errorf("%s lacks %s", unit, s)
 			}
 		}
+	}
+	if m := regexp.MustCompile(`(?m)^(PartOf|BindsTo|Requires|Requisite)=`).FindString(read(t, root, "usr/lib/systemd/system/easel-drain.service")); m != "" {
+		t.Errorf("easel-drain.service sets %s, so a restart of another unit could end sessions", m)
 	}
 	// Mounts of their own would hide running sessions' roots and homes from each other's next start.
 	for _, unit := range []string{"easel-containerd.service", "easel-noded.service"} {

@@ -9,6 +9,8 @@ remove | deconfigure)
 	fi
 	if [ -d /run/systemd/system ]; then
 		systemctl disable --now easel-noded.service easel-containerd.service || true
+		# Alone and last: it would else have noded drain for a shutdown that does not come.
+		systemctl disable --now easel-drain.service || true
 	fi
 	;;
 esac
