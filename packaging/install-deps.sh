@@ -90,3 +90,6 @@ if [[ ${#unknown[@]} -gt 0 ]] || ! install; then
     exit 1
   fi
 fi
+
+# Only its programs are wanted: the service would take the port of the relay.
+if [[ " ${chosen[*]} " == *" coturn "* && -d /run/systemd/system ]]; then systemctl --quiet disable --now coturn || true; fi

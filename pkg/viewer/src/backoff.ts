@@ -9,11 +9,11 @@ export class Backoff {
 	/** `random` gives 0 to 1; injected for tests. */
 	constructor(private readonly random: () => number = Math.random) {}
 
-	/** Milliseconds to wait before the next try: 0 the first time. */
-	next(): number {
+	/** Milliseconds to wait before the next try, `longest` at most: 0 the first time. */
+	next(longest = LONGEST): number {
 		const n = this.tries++;
 		if (n === 0) return 0;
-		const full = Math.min(FIRST * 2 ** Math.min(n - 1, 16), LONGEST);
+		const full = Math.min(FIRST * 2 ** Math.min(n - 1, 16), longest);
 		return Math.round(full * (0.75 + 0.5 * this.random()));
 	}
 

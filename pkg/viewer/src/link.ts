@@ -40,6 +40,8 @@ export interface LinkHost {
 	gimp(gimp: Gimp): void;
 	/** What the node has to say to the artist; null takes it back. */
 	notice(notice: Notice | null): void;
+	/** The picture takes another way now. */
+	path(path: Path): void;
 	/** The node's figures came. */
 	stats(stats: Record<string, unknown>): void;
 }

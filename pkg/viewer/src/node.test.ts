@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { link, Node, NodeError, parseStatus } from "./node";
+import { link, Node, NodeError, parseIce, parseStatus } from "./node";
 
 const signal = new AbortController().signal;
 const node = new Node("/s/s1");
@@ -85,7 +85,7 @@ describe("parseStatus", () => {
 	it.each([null, 1, "x", [], { state: 5, reason: {}, gimp: "x", portal: "javascript:alert(1)" }])(
 		"makes nothing of %j",
 		(v) => {
-			expect(parseStatus(v)).toEqual({ state: "", reason: "", gimp: null, portal: null, notice: null });
+			expect(parseStatus(v)).toEqual({ state: "", reason: "", gimp: null, portal: null, notice: null, relay: "" });
 		},
 	);
 });
@@ -100,5 +100,24 @@ describe("link", () => {
 		[7, null],
 	])("%s → %s", (v, href) => {
 		expect(link(v)).toBe(href);
+	});
+});
+
+describe("parseIce", () => {
+	const good = { urls: ["turn:n:3478?transport=udp", "turns:n:5349?transport=tcp"], username: "u", credential: "c" };
+
+	it("reads the servers and the relay's start", () => {
+		expect(parseIce({ iceServers: [good], relay: "one" })).toEqual({ servers: [good], relay: "one" });
+	});
+
+	it.each([
+		[null],
+		[[]],
+		["x"],
+		[{}],
+		[{ iceServers: "x", relay: 1 }],
+		[{ iceServers: [null, {}, { ...good, urls: ["http://n"] }, { ...good, credential: 1 }] }],
+	])("has no server in %j", (v) => {
+		expect(parseIce(v)).toEqual({ servers: [], relay: "" });
 	});
 });

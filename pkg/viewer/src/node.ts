@@ -35,6 +35,15 @@ export interface Status {
 	portal: string | null;
 	/** What the node has to say to the artist. */
 	notice: Notice | null;
+	/** Which start of the node's relay this is; empty when it has none. */
+	relay: string;
+}
+
+/** How the node's relay is used, for this session alone. No servers: it has none. */
+export interface Ice {
+	servers: RTCIceServer[];
+	/** Which start of the relay they belong to. */
+	relay: string;
 }
 
 export interface Answer {
@@ -60,12 +69,21 @@ export class Node {
 		await this.ask("sign in", "auth", signal, QUICK, { method: "POST", body, headers: json });
 	}
 
-	/** The session's status; with `not`, waits (≤ 20 s) until the state is another. */
-	async status(signal: AbortSignal, not?: string): Promise<Status> {
-		const query = not === undefined ? "" : `?wait=${encodeURIComponent(not)}`;
+	/** The session's status; with `not`, waits (≤ 20 s) until the state is another, or with `relay` the relay too. */
+	async status(signal: AbortSignal, not?: string, relay = ""): Promise<Status> {
+		const asked = new URLSearchParams();
+		if (not !== undefined) asked.set("wait", not);
+		if (relay !== "") asked.set("relay", relay);
+		const query = asked.size === 0 ? "" : `?${asked}`;
 		const limit = not === undefined ? QUICK : LONG_POLL;
 		const r = await this.ask("ask for the session's state", `status${query}`, signal, limit, {});
 		return parseStatus(await r.json().catch(() => null));
+	}
+
+	/** The way through the node's relay. */
+	async ice(signal: AbortSignal): Promise<Ice> {
+		const r = await this.ask("ask for the relay", "ice", signal, QUICK, {});
+		return parseIce(await r.json().catch(() => null));
 	}
 
 	async offer(sdp: string, signal: AbortSignal): Promise<Answer> {
@@ -162,7 +180,19 @@ export function parseStatus(v: unknown): Status {
 		gimp: g && { state: text(g.state), restarts: typeof g.restarts === "number" ? g.restarts : 0 },
 		portal: link(o.portal),
 		notice: parseNotice(o.notice),
+		relay: text(o.relay),
 	};
+}
+
+/** Reads the relay's document; a server that is malformed is left out, or the browser would refuse them all. */
+export function parseIce(v: unknown): Ice {
+	const o = isObject(v) ? v : {};
+	const servers = (Array.isArray(o.iceServers) ? o.iceServers : []).flatMap((s: unknown): RTCIceServer[] => {
+		if (!isObject(s) || typeof s.username !== "string" || typeof s.credential !== "string") return [];
+		const urls = Array.isArray(s.urls) ? s.urls.filter((u): u is string => /^turns?:/.test(String(u))) : [];
+		return urls.length === 0 ? [] : [{ urls, username: s.username, credential: s.credential }];
+	});
+	return { servers, relay: typeof o.relay === "string" ? o.relay : "" };
 }
 
 /** An address that is safe to link to. */

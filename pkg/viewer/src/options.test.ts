@@ -9,6 +9,7 @@ describe("parseOptions", () => {
 			chrome: true,
 			size: null,
 			vnc: false,
+			relay: false,
 			problems: [],
 			fragment: "",
 		});
@@ -25,6 +26,12 @@ describe("parseOptions", () => {
 		expect(o).toMatchObject({ unscaled: true, chrome: false, size: { w: 1920, h: 1080 }, token: "ab_c-1.de-f_2" });
 		expect(o.problems).toEqual([]);
 		expect(o.fragment).not.toContain("token");
+	});
+
+	it("goes through the relay when asked to", () => {
+		expect(parseOptions("?path=relay", "").relay).toBe(true);
+		expect(parseOptions("?path=relay", "#path=direct")).toMatchObject({ relay: false, problems: [] });
+		expect(parseOptions("?path=moon", "").problems).toHaveLength(1);
 	});
 
 	it("takes the token out of the fragment and leaves the rest", () => {

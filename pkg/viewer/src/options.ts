@@ -21,6 +21,8 @@ export interface Options {
 	size: Size | null;
 	/** Use the VNC fallback from the start and stay there. */
 	vnc: boolean;
+	/** Go through the node's relay even where the direct way is open. */
+	relay: boolean;
 	/** What was wrong with the address, for the artist to read. */
 	problems: string[];
 	/** The fragment to leave in the address: without the token. */
@@ -73,6 +75,7 @@ export function parseOptions(search: string, hash: string): Options {
 		chrome: true,
 		size: null,
 		vnc: false,
+		relay: false,
 		problems: [],
 		fragment: "",
 	};
@@ -81,7 +84,10 @@ export function parseOptions(search: string, hash: string): Options {
 		if (name === "scale") o.unscaled = flag(name, value, o.problems, o.unscaled);
 		else if (name === "chrome") o.chrome = flag(name, value, o.problems, o.chrome);
 		else if (name === "size") o.size = parseSize(value, o.problems);
-		else if (name === "transport") {
+		else if (name === "path") {
+			o.relay = value === "relay";
+			if (!o.relay && value !== "direct") o.problems.push(`The address says path=${value}: it can be direct or relay.`);
+		} else if (name === "transport") {
 			o.vnc = value === "vnc";
 			if (!o.vnc && value !== "webrtc")
 				o.problems.push(`The address says transport=${value}: it can be webrtc or vnc.`);

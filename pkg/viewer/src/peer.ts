@@ -3,7 +3,7 @@
 import { parseControl, type Quality, type ToNode } from "./control";
 import { Heartbeat } from "./heartbeat";
 import { type Ending, type Figures, type Link, LinkError, type LinkHost } from "./link";
-import type { Node } from "./node";
+import type { Ice, Node } from "./node";
 import type { Size } from "./options";
 import { readReport } from "./report";
 import { type Hand, Sender } from "./sender";
@@ -20,11 +20,14 @@ export class Peer implements Link {
 	readonly hand: Hand;
 	readonly ended: Promise<Ending>;
 	path: Path = "direct";
+	/** Resolves when the picture comes through the node's relay. */
+	readonly relayed: Promise<void>;
 
 	private readonly sender: Sender;
 	private readonly beat: Heartbeat;
 	private readonly stop = new AbortController();
 	private end!: (e: Ending) => void;
+	private throughRelay!: () => void;
 	private over = false;
 	private attached = false;
 	private hiccup: ReturnType<typeof setTimeout> | null = null;
@@ -39,7 +42,12 @@ export class Peer implements Link {
 		private readonly video: HTMLVideoElement,
 		private readonly node: Node,
 		private readonly host: LinkHost,
+		/** The start of the relay that the link may go through. */
+		readonly relay: string,
 	) {
+		this.relayed = new Promise((resolve) => {
+			this.throughRelay = resolve;
+		});
 		this.ended = new Promise((resolve) => {
 			this.end = resolve;
 		});
@@ -54,15 +62,22 @@ export class Peer implements Link {
 	}
 
 	/** Opens a link; throws NodeError when the node refuses and LinkError when the way does not open before `signal` aborts. */
-	static async dial(node: Node, video: HTMLVideoElement, host: LinkHost, signal: AbortSignal): Promise<Peer> {
+	static async dial(node: Node, video: HTMLVideoElement, host: LinkHost, way: Way, signal: AbortSignal): Promise<Peer> {
 		if (typeof RTCPeerConnection === "undefined") throw new LinkError("This browser has WebRTC turned off.");
 		if (!canDecodeH264()) throw new LinkError("This browser offers no H.264 video over WebRTC.");
-		const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+		if (way.onlyRelay && way.ice.servers.length === 0)
+			throw new LinkError("The address asks for the node's relay, and the node has none.");
+		const pc = new RTCPeerConnection({
+			bundlePolicy: "max-bundle",
+			iceServers: way.ice.servers,
+			iceTransportPolicy: way.onlyRelay ? "relay" : "all",
+		});
 		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
-		const peer = new Peer(pc, makeChannels(pc), transceiver.receiver, video, node, host);
+		const peer = new Peer(pc, makeChannels(pc), transceiver.receiver, video, node, host, way.ice.relay);
 		try {
 			await peer.negotiate(transceiver, signal);
 			await peer.connected(signal);
+			await peer.locate();
 			peer.start();
 			return peer;
 		} catch (e) {
@@ -87,7 +102,7 @@ export class Peer implements Link {
 
 	async figures(): Promise<Partial<Figures>> {
 		const f = readReport(await this.pc.getStats());
-		if (f.path) this.path = f.path;
+		if (f.path) this.goes(f.path);
 		if (this.beat.rtt !== null && f.rtt === undefined) f.rtt = this.beat.rtt;
 		// The node may learn how its picture is seen.
 		this.say({ t: "client", stats: f });
@@ -134,6 +149,9 @@ export class Peer implements Link {
 
 	private start(): void {
 		this.attach();
+		const ice = this.receiver.transport?.iceTransport;
+		// Firefox may not tell; then the way is the one that the connection began with, or what the figures say.
+		if (ice) ice.onselectedcandidatepairchange = () => void this.locate();
 		this.pc.onconnectionstatechange = () => this.watchState();
 		this.watchState();
 		this.beat.start();
@@ -150,6 +168,19 @@ export class Peer implements Link {
 		this.video.srcObject = new MediaStream([this.receiver.track]);
 		// Muted video may always play; a pause while the page is hidden mends itself.
 		this.video.play().catch(() => {});
+	}
+
+	/** Finds out which way the picture goes. */
+	private async locate(): Promise<void> {
+		const { path } = readReport(await this.pc.getStats());
+		if (path) this.goes(path);
+	}
+
+	private goes(path: Path): void {
+		if (path === "relay") this.throughRelay();
+		if (path === this.path) return;
+		this.path = path;
+		this.host.path(path);
 	}
 
 	private watchState(): void {
@@ -253,6 +284,12 @@ export class Peer implements Link {
 		if (this.located !== null && e.kind !== "replaced") this.node.hangUp(this.located);
 		this.end(e);
 	}
+}
+
+/** Which ways a link may take. */
+export interface Way {
+	ice: Ice;
+	onlyRelay: boolean;
 }
 
 type Channels = Record<"input" | "motion" | "control", RTCDataChannel>;

@@ -9,12 +9,13 @@ import { byId } from "./elements";
 import { density } from "./geometry";
 import { Keyboard, platformOf } from "./keyboard";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link";
-import { type Node, NodeError } from "./node";
+import { type Ice, type Node, NodeError } from "./node";
 import { NoticeBar } from "./notice";
 import type { Options, Size } from "./options";
 import { Panel } from "./panel";
 import { Peer } from "./peer";
 import { Pointer } from "./pointer";
+import { relayChanged } from "./relay";
 import { Screen } from "./screen";
 import type { Hand } from "./sender";
 import { type Event, initial, isOver, type State, step } from "./state";
@@ -27,12 +28,16 @@ const DIRECT_WITHIN = 5000;
 const FALLBACK_WITHIN = 10_000;
 /** While on the fallback, the direct stream is tried again after these times (ms), the last one over and over. */
 const DIRECT_AGAIN = [15_000, 30_000, 60_000, 120_000] as const;
+/** How the relay is used must be known within this time (ms), or the picture starts without it. */
+const RELAY_WITHIN = 2000;
 /** A link that lived this long (ms) was a good one. */
 const STABLE = 10_000;
 /** VNC tells nothing of GIMP: the node is asked this often (ms). */
 const ASK_GIMP = 5000;
 /** A long poll that comes back sooner (ms) without news is not asked again at once. */
 const POLL_AGAIN = 1000;
+/** A node that does not answer is asked again this soon (ms): one that was restarted should not wait for its viewers. */
+const ASK_AGAIN = 1000;
 /** The portal answers within this time (ms), or the artist's own network is what is gone. */
 const PORTAL_WITHIN = 3000;
 
@@ -42,6 +47,8 @@ export class Viewer {
 	private fallback = "";
 	private portal: string | null = null;
 	private gimp: Gimp | null = null;
+	/** The answer to who asked for the relay ahead of time. */
+	private ice: Promise<Ice | null> | null = null;
 	private links = 0;
 	private pictured = false;
 	/** When the link came up. */
@@ -140,6 +147,7 @@ export class Viewer {
 	/** One life of a link: wait for the session, open, stay, and see what came of it. */
 	private async once(): Promise<void> {
 		try {
+			this.ice = this.askForRelay();
 			if (!(await this.ready())) return;
 			this.happen({ type: "dialing" });
 			let link: Link | null = await this.dial();
@@ -154,7 +162,8 @@ export class Viewer {
 			if (e instanceof NodeError) this.refused(e);
 			else if (e instanceof LinkError) this.happen({ type: "lost", why: e.message });
 			else throw e;
-			if (!this.over()) await this.pause(this.backoff.next());
+			const away = e instanceof NodeError && e.refusal === "unreachable";
+			if (!this.over()) await this.pause(this.backoff.next(away ? ASK_AGAIN : undefined));
 		}
 	}
 
@@ -203,7 +212,8 @@ export class Viewer {
 		const late = AbortSignal.timeout(DIRECT_WITHIN);
 		let peer: Peer;
 		try {
-			peer = await Peer.dial(this.node, this.video, this.host, AbortSignal.any([this.stop.signal, late]));
+			const way = { ice: await this.relay(), onlyRelay: this.options.relay };
+			peer = await Peer.dial(this.node, this.video, this.host, way, AbortSignal.any([this.stop.signal, late]));
 		} catch (e) {
 			if (late.aborted) throw new LinkError(`No direct stream within ${DIRECT_WITHIN / 1000} seconds.`);
 			throw e;
@@ -218,6 +228,18 @@ export class Viewer {
 			peer.close();
 			throw e;
 		}
+	}
+
+	/** How the relay is used, which is no reason to fail: most go direct. */
+	private async relay(): Promise<Ice> {
+		const asked = await this.ice;
+		this.ice = null;
+		return asked ?? (await this.askForRelay()) ?? { servers: [], relay: "" };
+	}
+
+	private askForRelay(): Promise<Ice | null> {
+		const signal = AbortSignal.any([this.stop.signal, AbortSignal.timeout(RELAY_WITHIN)]);
+		return this.node.ice(signal).catch(() => null);
 	}
 
 	private async dialVnc(): Promise<Link> {
@@ -259,7 +281,8 @@ export class Viewer {
 
 	/** Waits until the link ends, or a better one is there. */
 	private async stay(link: Link): Promise<Ending | Link> {
-		if (link.path !== "vnc" || this.options.vnc) return link.ended;
+		if (link instanceof Peer) return this.stayDirect(link);
+		if (this.options.vnc) return link.ended;
 		for (let tries = 0; ; tries++) {
 			const wait = DIRECT_AGAIN[Math.min(tries, DIRECT_AGAIN.length - 1)] ?? 0;
 			const ending = await Promise.race([link.ended, this.pause(wait).then(() => null)]);
@@ -270,6 +293,25 @@ export class Viewer {
 				if (!(e instanceof LinkError || e instanceof NodeError)) throw e;
 				this.panel.showFallback(this.fallback);
 			}
+		}
+	}
+
+	/** Waits until the link ends. One that came through a relay which is gone is replaced at once. */
+	private async stayDirect(link: Peer): Promise<Ending | Link> {
+		const stop = new AbortController();
+		const signal = AbortSignal.any([this.stop.signal, stop.signal]);
+		const gone = link.relayed.then(() => relayChanged(this.node, link.relay, signal));
+		const ending = await Promise.race([link.ended, gone.then((changed) => (changed ? null : link.ended))]);
+		stop.abort();
+		if (ending !== null) return ending;
+		// It may have found a direct way meanwhile.
+		if (link.path !== "relay") return link.ended;
+		try {
+			return await this.dialDirect();
+		} catch (e) {
+			if (!(e instanceof LinkError || e instanceof NodeError)) throw e;
+			link.close();
+			return { kind: "lost", why: e.message, quiet: 0 };
 		}
 	}
 
@@ -401,6 +443,7 @@ export class Viewer {
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
 		notice: (notice) => this.notice.show(notice),
+		path: (path) => this.link !== null && this.strip.open(path),
 		stats: (stats) => this.stats.heard(stats),
 	};
 
