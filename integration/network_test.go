@@ -14,6 +14,12 @@ import (
 // cutUDP drops everything to and from one UDP port of this machine, until the returned function or the test's end.
 func cutUDP(t *testing.T, port uint32) (restore func()) {
 	t.Helper()
+	return dropUDP(t, port, fmt.Sprintf("udp dport %d drop; udp sport %d drop;", port, port))
+}
+
+// dropUDP puts rules before what this machine receives, in a table of the port's name.
+func dropUDP(t *testing.T, port uint32, rules string) (restore func()) {
+	t.Helper()
 	table := fmt.Sprintf("easel_cut_%d", port)
 	nft := func(args ...string) error {
 		out, err := exec.Command("nft", args...).CombinedOutput()
@@ -22,10 +28,7 @@ func cutUDP(t *testing.T, port uint32) (restore func()) {
 		}
 		return nil
 	}
-	rules := fmt.Sprintf(`table inet %s {
-	chain input { type filter hook input priority 0; udp dport %d drop; udp sport %d drop; }
-}`, table, port, port)
-	if err := nft(rules); err != nil {
+	if err := nft(fmt.Sprintf("table inet %s {\n\tchain input { type filter hook input priority 0; %s }\n}", table, rules)); err != nil {
 		t.Fatal(err)
 	}
 	done := false

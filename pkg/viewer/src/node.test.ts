@@ -73,9 +73,11 @@ describe("parseStatus", () => {
 			gimp: { state: "running", restarts: 1 },
 			portal: "https://p/",
 			notice: { text: "Save", until: "2026-01-02T03:04:05Z", left_ms: 5 },
+			relay: "one",
 		};
 		expect(parseStatus(doc)).toEqual({
 			state: "failed",
+			relay: "one",
 			reason: "no room",
 			gimp: { state: "running", restarts: 1 },
 			portal: "https://p/",

@@ -1,0 +1,125 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/xclient"
+	easelv1 "easel/pkg/api/easel/v1"
+)
+
+// comesThroughTheRelay fails unless the page and the node agree that the picture does.
+func (w *world) comesThroughTheRelay(t *testing.T, p *browser.Page, id string) {
+	t.Helper()
+	eventually(t, 10*time.Second, "page and node say that the picture comes through the relay", func() error {
+		path, err := pathOf(p)
+		if now := w.inspect(t, id); err != nil || path != "relay" || now.GetPath() != "relay" || now.GetState() != easelv1.State_STATE_CONNECTED {
+			return fmt.Errorf("the page says %q, %v; the node %q, %v", path, err, now.GetPath(), now.GetState())
+		}
+		return nil
+	})
+}
+
+// Who cannot send to the media ports comes through the relay, without a choice and without a detour.
+func TestCutUDPGoesThroughTheRelay(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	w.await(t, s.ID, 60*time.Second, easelv1.State_STATE_READY)
+	port, relay := w.inspect(t, s.ID).GetUdpPort(), w.stack.RelayPorts
+	dropUDP(t, port, fmt.Sprintf("udp dport %d udp sport != %d-%d drop; udp sport %d udp dport != %d-%d drop;", port, relay[0], relay[1], port, relay[0], relay[1]))
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
+	w.comesThroughTheRelay(t, p, s.ID)
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if err := p.Move(500, 350); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "the pointer moves through the relay", func() error {
+		at, err := x.Pointer()
+		if err == nil && (at.X < 450 || at.X > 550) {
+			err = fmt.Errorf("it is at %v", at)
+		}
+		return err
+	})
+}
+
+// backWithin is how long a relayed viewer may be without a picture when noded was killed and started again.
+const backWithin = 3 * time.Second
+
+// A restart of noded takes the relay with it. Its viewers are back by themselves, soon, and nobody else is disturbed.
+func TestRelayedViewerIsBackAfterKillOfNoded(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "scale=1&chrome=0&size=1280x720&path=relay", browser.PageOptions{Width: 1280, Height: 720})
+	w.comesThroughTheRelay(t, p, s.ID)
+	before := w.inspect(t, s.ID)
+	x, err := artist.X(t.Context(), before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	for try := range 3 {
+		gap, err := w.longestGap(t, p, x, 6*time.Second, func() error {
+			if err := w.stack.Noded.Kill(); err != nil {
+				return err
+			}
+			return w.stack.Noded.Start(t.Context())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d: %v without a picture", try+1, gap.Round(time.Millisecond))
+		if gap > backWithin {
+			t.Errorf("%v without a picture, want %v at most", gap, backWithin)
+		}
+		w.comesThroughTheRelay(t, p, s.ID)
+	}
+	if after := w.inspect(t, s.ID); after.GetPids().GetStreamer() != before.GetPids().GetStreamer() {
+		t.Errorf("the streamer was %d, is %d", before.GetPids().GetStreamer(), after.GetPids().GetStreamer())
+	}
+}
+
+// longestGap shows a moving picture, does something, and returns the longest time without a new picture from
+// then until limit is over.
+func (w *world) longestGap(t *testing.T, p *browser.Page, x *xclient.Screen, limit time.Duration, do func() error) (time.Duration, error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := x.Play(ctx, xclient.Paint, func() { close(ready) })
+		ended <- err
+	}()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("X client: %v", err)
+		}
+	}()
+	select {
+	case <-ready:
+	case <-t.Context().Done():
+		return 0, t.Context().Err()
+	}
+	var from time.Time
+	seen, err := p.WatchWhile(limit, func() error {
+		from = time.Now()
+		return do()
+	})
+	if err != nil {
+		return 0, err
+	}
+	longest, last := time.Duration(0), from
+	for _, f := range append(seen, browser.Shown{At: from.Add(limit)}) {
+		if f.At.After(last) {
+			longest, last = max(longest, f.At.Sub(last)), f.At
+		}
+	}
+	return longest, nil
+}
