@@ -52,6 +52,8 @@ type Nodes interface {
 // Placer finds or makes sessions.
 type Placer interface {
 	Place(ctx context.Context, req placement.Request) (s directory.Session, created bool, err error)
+	Candidates(req placement.Request) ([]placement.Candidate, error)
+	Explain(req placement.Request) ([]placement.Explanation, error)
 }
 
 // Config is what New needs.
@@ -59,6 +61,7 @@ type Config struct {
 	Guard    *auth.Guard
 	Nodes    Nodes
 	Placer   Placer
+	Clients  *placement.Clients
 	Log      *slog.Logger
 	Registry *prometheus.Registry
 	Version  string
@@ -89,6 +92,7 @@ func (a *API) routes() []route {
 		{"GET", "/api/v1/sessions", a.listSessions},
 		{"GET", "/api/v1/sessions/{id}", a.getSession},
 		{"DELETE", "/api/v1/sessions/{id}", a.endSession},
+		{"GET", "/api/v1/route", a.route},
 		{"GET", "/api/v1/nodes", a.listNodes},
 		{"GET", "/api/v1/openapi.json", a.openAPI},
 		{"GET", "/healthz", a.healthz},
@@ -250,9 +254,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 // flag reads a boolean of the query.
 func flag(q url.Values, name string) (bool, error) {
 	switch v := q.Get(name); v {
-	case "", "false":
+	case "", "false", "0":
 		return false, nil
-	case "true":
+	case "true", "1":
 		return true, nil
 	default:
 		return false, &statusError{http.StatusBadRequest, fmt.Sprintf("%s=%q: use true or false", name, v)}

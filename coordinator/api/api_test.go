@@ -24,6 +24,7 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
 	"easel/coordinator/placement"
+	"easel/coordinator/placement/geoip"
 	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
@@ -76,12 +77,13 @@ func start(t *testing.T, nodes ...string) *front {
 	t.Cleanup(d.Close)
 	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: f.nodes, Every: -1})
 	registry := telemetry.Registry("test")
+	var nowhere *geoip.Database
 
 	server := httptest.NewUnstartedServer(nil)
 	listen := server.Listener.Addr().String()
 	public := &url.URL{Scheme: "http", Host: listen}
 	f.api = New(Config{
-		Guard: &auth.Guard{Store: f.store, Public: public}, Nodes: d, Log: log, Registry: registry,
+		Guard: &auth.Guard{Store: f.store, Public: public}, Nodes: d, Clients: placement.NewClients(nowhere, nil), Log: log, Registry: registry,
 		Placer: placement.New(placement.Options{Router: router, Fleet: d, Index: d.Index, Log: log, Registry: registry}), Version: "test",
 	})
 	mux := http.NewServeMux()
@@ -478,7 +480,7 @@ func FuzzCreateSessionBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body, header string) {
 		r := httptest.NewRequest("POST", "/api/v1/sessions", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		var req createRequest
+		var req SessionRequest
 		if readJSON(r, &req, true) != nil {
 			return
 		}

@@ -24,6 +24,9 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.text }
 
+// BadRequest is the error of a request that is malformed; text is for the client.
+func BadRequest(text string) error { return &statusError{http.StatusBadRequest, text} }
+
 var errAdminOnly = &statusError{http.StatusForbidden, "only an administrator may do this"}
 
 // Explain turns an error into what a client may know of it, and after how many seconds it may help to try

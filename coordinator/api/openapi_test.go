@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"easel/coordinator/placement"
 )
 
 func document(t *testing.T) map[string]any {
@@ -49,7 +51,8 @@ func TestEveryRouteIsDocumentedAndEveryDocumentedRouteExists(t *testing.T) {
 func TestSchemasListTheFieldsOfTheirTypes(t *testing.T) {
 	schemas := document(t)["components"].(map[string]any)["schemas"].(map[string]any)
 	for name, v := range map[string]any{
-		"Session": Session{}, "SessionList": SessionList{}, "Node": Node{}, "Me": Me{}, "SessionRequest": createRequest{}, "SignIn": signInRequest{},
+		"Session": Session{}, "SessionList": SessionList{}, "Node": Node{}, "Me": Me{}, "Route": Route{}, "Candidate": Candidate{},
+		"Explanation": placement.Explanation{}, "FilterResult": placement.FilterResult{}, "ScoreResult": placement.ScoreResult{}, "SessionRequest": SessionRequest{}, "SignIn": signInRequest{},
 	} {
 		schema := schemas[name].(map[string]any)
 		var fields, required []string
@@ -163,6 +166,13 @@ func check(doc, schema map[string]any, v any, at string) (faults []string) {
 		n, ok := v.(float64)
 		if !ok || n != float64(int64(n)) {
 			faults = append(faults, at+" is no integer")
+		} else if low, ok := schema["minimum"].(float64); ok && n < low {
+			faults = append(faults, fmt.Sprintf("%s: %v is below %v", at, n, low))
+		}
+	case "number":
+		n, ok := v.(float64)
+		if !ok {
+			faults = append(faults, at+" is no number")
 		} else if low, ok := schema["minimum"].(float64); ok && n < low {
 			faults = append(faults, fmt.Sprintf("%s: %v is below %v", at, n, low))
 		}

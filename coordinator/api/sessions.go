@@ -82,10 +82,12 @@ func timeOrNil(t *timestamppb.Timestamp) *time.Time {
 	return &at
 }
 
-type createRequest struct {
-	Key   string `json:"key"`
-	Image string `json:"image"`
-	Class string `json:"class"`
+// SessionRequest is what somebody asks for who wants a session.
+type SessionRequest struct {
+	Key   string             `json:"key"`
+	Image string             `json:"image"`
+	Class string             `json:"class"`
+	Pings map[string]float64 `json:"pings"` // round trips in ms that the browser measured, by node
 }
 
 func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
@@ -93,14 +95,18 @@ func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var req createRequest
+	var req SessionRequest
 	if err := readJSON(r, &req, true); err != nil {
 		return err
 	}
 	if req.Key, err = chooseKey(req.Key, r.Header.Values("Idempotency-Key")); err != nil {
 		return err
 	}
-	s, created, err := a.CreateSession(r.Context(), who, placement.Request{User: who.Name, Role: who.Role, Key: req.Key, Image: req.Image, Class: req.Class})
+	wanted, err := a.Prepare(r, who, req)
+	if err != nil {
+		return err
+	}
+	s, created, err := a.CreateSession(r.Context(), who, wanted)
 	if err != nil {
 		return err
 	}
@@ -116,11 +122,8 @@ func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, status, out)
 }
 
-// CreateSession finds or makes a session, counted and logged.
+// CreateSession finds or makes a session that Prepare returned, counted and logged.
 func (a *API) CreateSession(ctx context.Context, who auth.Who, req placement.Request) (directory.Session, bool, error) {
-	if len(req.Image) > 255 || len(req.Class) > 64 {
-		return directory.Session{}, false, &statusError{http.StatusBadRequest, "image has at most 255 bytes and class at most 64"}
-	}
 	s, created, err := a.Placer.Place(ctx, req)
 	a.metrics.placed(created, err)
 	if err != nil {

@@ -115,15 +115,35 @@ func (p *Placer) Place(ctx context.Context, req Request) (s directory.Session, c
 	return directory.Session{}, false, fmt.Errorf("place the session: %w", err)
 }
 
+// Candidates returns the nodes that Place would ask, best first.
+func (p *Placer) Candidates(req Request) ([]Candidate, error) {
+	if err := p.homes(&req); err != nil {
+		return nil, err
+	}
+	return p.Router.Route(&req, maxCandidates), nil
+}
+
+// Explain tells of every node why it would be asked first, later or never.
+func (p *Placer) Explain(req Request) ([]Explanation, error) {
+	if err := p.homes(&req); err != nil {
+		return nil, err
+	}
+	return p.Router.Explain(&req), nil
+}
+
+func (p *Placer) homes(req *Request) error {
+	_, homes, err := p.Index.Get(req.User, req.Key)
+	req.Homes = homes
+	return err
+}
+
 // findOrMake returns directory.ErrMoved when another coordinator placed the session meanwhile.
 func (p *Placer) findOrMake(ctx context.Context, req Request) (directory.Session, bool, error) {
 	before, homes, err := p.Index.Get(req.User, req.Key)
 	if err != nil {
 		return directory.Session{}, false, err
 	}
-	if req.Homes == nil {
-		req.Homes = homes
-	}
+	req.Homes = homes
 	a := &attempt{Placer: p, req: req, placed: before, asked: map[string]bool{}}
 	if before.Intent == "" {
 		return a.make(ctx)

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -27,8 +28,19 @@ import (
 )
 
 // policy is what the pages need and no more: their own style, script, pictures, forms and fragments.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
-	"base-uri 'none'; frame-ancestors 'none'"
+var policy = policyWith(nil)
+
+// policyWith also lets a page's script reach the nodes that it may measure.
+func policyWith(near []api.Candidate) string {
+	connect := "'self'"
+	for _, c := range near {
+		if u, err := url.Parse(c.Ping); err == nil && !strings.ContainsAny(u.Host, "; ,'") {
+			connect += " " + u.Scheme + "://" + u.Host
+		}
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src " + connect +
+		"; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+}
 
 // pageTimeout bounds the work on one page.
 const pageTimeout = 40 * time.Second
@@ -45,6 +57,8 @@ var (
 // Backend is the API that the pages stand on.
 type Backend interface {
 	CheckPassword(r *http.Request, user, password string) (auth.Account, error)
+	Prepare(r *http.Request, who auth.Who, req api.SessionRequest) (placement.Request, error)
+	Near(req placement.Request) ([]api.Candidate, error)
 	CreateSession(ctx context.Context, who auth.Who, req placement.Request) (directory.Session, bool, error)
 	ListSessions(ctx context.Context, who auth.Who, all, ended bool) (api.SessionList, error)
 	FindSession(ctx context.Context, who auth.Who, id string) (directory.Session, error)

@@ -20,6 +20,7 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
 	"easel/coordinator/placement"
+	"easel/coordinator/placement/geoip"
 	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/identity"
@@ -62,12 +63,13 @@ func start(t *testing.T) *site {
 	d := directory.New(directory.Options{Name: "front", Members: nodes, Signer: signer, Index: directory.NewIndex(db), Log: log, LookEvery: -1})
 	t.Cleanup(d.Close)
 	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: nodes, Every: -1})
+	var nowhere *geoip.Database
 	placer := placement.New(placement.Options{Router: router, Fleet: d, Index: d.Index, Log: log, Registry: registry})
 	server := httptest.NewUnstartedServer(nil)
 	listen := server.Listener.Addr().String()
 	public := &url.URL{Scheme: "http", Host: listen}
 	guard := &auth.Guard{Store: s.store, Public: public}
-	backend := api.New(api.Config{Guard: guard, Nodes: d, Placer: placer, Log: log, Registry: registry})
+	backend := api.New(api.Config{Guard: guard, Nodes: d, Clients: placement.NewClients(nowhere, nil), Placer: placer, Log: log, Registry: registry})
 	pages, err := New(Config{Guard: guard, Backend: backend, Nodes: d, Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -428,7 +430,11 @@ func TestPagesAllowNothingTheyDoNotNeed(t *testing.T) {
 	ada := s.as("ada")
 	for _, path := range []string{"/", "/account", "/nothing"} {
 		p := ada.get(path)
-		if got := p.Header.Get("Content-Security-Policy"); got != policy || strings.Contains(got, "unsafe") {
+		want := policy
+		if path == "/" {
+			want = strings.Replace(policy, "connect-src 'self'", "connect-src 'self' "+s.node.URL, 1)
+		}
+		if got := p.Header.Get("Content-Security-Policy"); got != want || strings.Contains(got, "unsafe") {
 			t.Errorf("%s: policy %q", path, got)
 		}
 		if got := p.Header.Get("Cache-Control"); got != "no-store" {

@@ -5,13 +5,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
 
 	"easel/coordinator/api"
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
-	"easel/coordinator/placement"
 )
 
 // homeData is what the page of one's sessions shows.
@@ -31,6 +31,15 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	wanted, err := p.Backend.Prepare(r, who, api.SessionRequest{Key: api.DefaultKey})
+	if err != nil {
+		return err
+	}
+	near, err := p.Backend.Near(wanted)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Security-Policy", policyWith(near))
 	return p.show(w, http.StatusOK, "home", page{
 		Title: "My sessions", Who: who, At: "home", Data: homeData{SessionList: list, Key: rand.Text(), Back: "/"},
 	})
@@ -77,12 +86,27 @@ func (p *Portal) newSession(w http.ResponseWriter, r *http.Request) error {
 	if key == "" || len(key) > 64 {
 		key = rand.Text()
 	}
-	s, _, err := p.Backend.CreateSession(r.Context(), who, placement.Request{User: who.Name, Role: who.Role, Key: "portal-" + key})
+	req := api.SessionRequest{Key: "portal-" + key}
+	if pings := r.PostFormValue("pings"); pings != "" {
+		if err := json.Unmarshal([]byte(pings), &req.Pings); err != nil {
+			return api.BadRequest("the field pings is not a JSON object of numbers")
+		}
+	}
+	s, err := p.create(r, who, req)
 	if err != nil {
 		return err
 	}
 	http.Redirect(w, r, "/sessions/"+s.GetId()+"/opening", http.StatusSeeOther)
 	return nil
+}
+
+func (p *Portal) create(r *http.Request, who auth.Who, req api.SessionRequest) (directory.Session, error) {
+	wanted, err := p.Backend.Prepare(r, who, req)
+	if err != nil {
+		return directory.Session{}, err
+	}
+	s, _, err := p.Backend.CreateSession(r.Context(), who, wanted)
+	return s, err
 }
 
 // opening is a step of its own because a form may not lead to another site: browsers hold the redirects
@@ -157,7 +181,7 @@ func (p *Portal) again(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err == nil && api.Describe(s).State == lost {
-		s, _, err = p.Backend.CreateSession(r.Context(), who, placement.Request{User: who.Name, Key: s.GetKey(), Class: s.GetClass()})
+		s, err = p.create(r, who, api.SessionRequest{Key: s.GetKey(), Class: s.GetClass()})
 		if err != nil {
 			return err
 		}

@@ -74,6 +74,7 @@ type Gateway struct {
 	public   *url.URL
 	cookies  cookies
 	sign     *limiter
+	pings    *limiter
 	vnc      *gate
 	asked    *gate
 	index    []byte
@@ -97,7 +98,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		Options: o, public: public, cookies: cookies{key: key, secure: public.Scheme == "https"},
-		sign: newLimiter(signRate, signBurst), vnc: newGate(maxVNC), asked: newGate(maxRequests), index: index,
+		sign: newLimiter(signRate, signBurst), pings: newLimiter(pingRate, pingBurst), vnc: newGate(maxVNC), asked: newGate(maxRequests), index: index,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_http_requests_total", Help: "Requests, by route and class of answer."}, []string{"route", "code"}),
 	}
 	o.Registry.MustRegister(g.requests)
@@ -135,6 +136,7 @@ func (g *Gateway) routes() http.Handler {
 	t.add("GET", "/s/{id}/vnc", noLimit, g.signedIn(g.socket))
 	t.add("GET", "/assets/{name}", quick, g.asset)
 	t.add("GET", "/favicon.svg", quick, g.asset)
+	t.add("GET", "/ping", quick, g.ping)
 	t.add("GET", "/healthz", quick, onlyLoopback(g.healthz))
 	t.add("GET", "/readyz", quick, onlyLoopback(g.readyz))
 	t.add("GET", "/metrics", quick, onlyLoopback(g.Metrics.ServeHTTP))

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 
+	"easel/coordinator/placement"
+	"easel/pkg/cluster"
 	"easel/pkg/listen"
 	"easel/pkg/strictyaml"
 	"easel/pkg/telemetry"
@@ -19,7 +21,7 @@ import (
 // defaultConfig is read when no --config is given and it exists.
 const defaultConfig = "/etc/easel/coordinator.yaml"
 
-// Config is coordinator.yaml. Every field is also a flag: cluster.bind is --cluster-bind.
+// Config is coordinator.yaml. Every field but those of placement is also a flag: cluster.bind is --cluster-bind.
 type Config struct {
 	Name      string `yaml:"name"`
 	Listen    string `yaml:"listen"`
@@ -35,7 +37,14 @@ type Config struct {
 		Join    []string `yaml:"join"`
 		KeyFile string   `yaml:"key_file"`
 	} `yaml:"cluster"`
-	Log struct {
+	Place struct {
+		Region      string `yaml:"region"`
+		Zone        string `yaml:"zone"`
+		Coordinates string `yaml:"coordinates"`
+	} `yaml:"place"`
+	GeoIP     string           `yaml:"geoip"`
+	Placement placement.Config `yaml:"placement"`
+	Log       struct {
 		Level  string `yaml:"level"`
 		Format string `yaml:"format"`
 	} `yaml:"log"`
@@ -50,6 +59,7 @@ func defaults() Config {
 	c.Cluster.Bind = "127.0.0.1:7947"
 	c.Cluster.Join = []string{"127.0.0.1:7946"}
 	c.Cluster.KeyFile = "/etc/easel/cluster.key"
+	c.Placement = placement.Defaults()
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
 }
@@ -76,7 +86,8 @@ func (c *Config) flags(set *flag.FlagSet) (apply func(to *Config)) {
 		return map[string]*string{
 			"name": &c.Name, "listen": &c.Listen, "public-url": &c.PublicURL, "tls-cert": &c.TLS.Cert, "tls-key": &c.TLS.Key,
 			"state-dir": &c.StateDir, "run-dir": &c.RunDir, "cluster-bind": &c.Cluster.Bind,
-			"cluster-key-file": &c.Cluster.KeyFile, "log-level": &c.Log.Level, "log-format": &c.Log.Format,
+			"cluster-key-file": &c.Cluster.KeyFile, "place-region": &c.Place.Region, "place-zone": &c.Place.Zone, "place-coordinates": &c.Place.Coordinates,
+			"geoip": &c.GeoIP, "log-level": &c.Log.Level, "log-format": &c.Log.Format,
 		}
 	}
 	for name, at := range fields(c) {
@@ -98,7 +109,7 @@ func (c *Config) flags(set *flag.FlagSet) (apply func(to *Config)) {
 }
 
 func fieldName(flag string) string {
-	for _, group := range []string{"tls", "cluster", "log"} {
+	for _, group := range []string{"tls", "cluster", "place", "log"} {
 		if rest, ok := strings.CutPrefix(flag, group+"-"); ok {
 			return group + "." + strings.ReplaceAll(rest, "-", "_")
 		}
@@ -171,6 +182,15 @@ func (c *Config) validate() error {
 			bad("cluster", "%q: want address:port", addr)
 		}
 	}
+	if _, err := cluster.ParsePlace(c.Place.Region, c.Place.Zone, c.Place.Coordinates); err != nil {
+		bad("place", "%v", err)
+	}
+	if c.GeoIP != "" && !filepath.IsAbs(c.GeoIP) {
+		bad("geoip", "%q: want an absolute path", c.GeoIP)
+	}
+	if err := c.Placement.Check(); err != nil {
+		bad("placement", "%v", err)
+	}
 	if _, err := telemetry.Logger(nil, c.Log.Level, c.Log.Format); err != nil {
 		bad("log", "%v", err)
 	}
@@ -185,6 +205,12 @@ func (c *Config) validateListen(bad func(field, format string, args ...any)) {
 	case addr.IsUnspecified() && strings.HasSuffix(c.PublicURL, "://"+c.Listen):
 		bad("public_url", "must be set, as listen names no single address: the URL at which browsers reach the portal")
 	}
+}
+
+// place is where the coordinator stands.
+func (c *Config) place() cluster.Place {
+	p, _ := cluster.ParsePlace(c.Place.Region, c.Place.Zone, c.Place.Coordinates) // validate has looked at the error
+	return p
 }
 
 func (c *Config) adminSocket() string { return filepath.Join(c.RunDir, "coordinator.sock") }

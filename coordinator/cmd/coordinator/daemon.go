@@ -18,6 +18,7 @@ import (
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
 	"easel/coordinator/placement"
+	"easel/coordinator/placement/geoip"
 	"easel/coordinator/portal"
 	"easel/coordinator/state"
 	"easel/pkg/cluster"
@@ -72,7 +73,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	}
 	members, err := cluster.Start(ctx, cluster.Config{
 		Name: cfg.Name, Role: cluster.RoleCoordinator, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join, KeyFile: cfg.Cluster.KeyFile,
-		Meta: cluster.Meta{URL: cfg.PublicURL, Version: telemetry.Version(version)}, Log: log,
+		Meta: cluster.Meta{URL: cfg.PublicURL, Place: cfg.place(), Version: telemetry.Version(version)}, Log: log,
 	})
 	if err != nil {
 		return err
@@ -80,8 +81,15 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, members.Close()) }()
 	nodes := directory.New(directory.Options{Name: cfg.Name, Members: members, Signer: signer, Index: directory.NewIndex(db), Log: log})
 	defer nodes.Close()
-	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: members, Own: members.Coordinate})
-	handler, err := front(cfg, log, store, nodes, router)
+	geo, err := geoip.Open(cfg.GeoIP, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, geo.Close()) }()
+	router := placement.NewRouter(placement.RouterOptions{
+		Config: cfg.Placement, Members: members, Place: cfg.place(), Own: members.Coordinate,
+	})
+	handler, err := front(cfg, log, store, nodes, router, geo)
 	if err != nil {
 		return err
 	}
@@ -112,16 +120,17 @@ func removeSocket(path string) error {
 }
 
 // front is everything that the network's address answers.
-func front(cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory, router *placement.Router) (http.Handler, error) {
+func front(cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory, router *placement.Router, geo *geoip.Database) (http.Handler, error) {
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
 		return nil, fmt.Errorf("public_url: %w", err)
 	}
 	guard := &auth.Guard{Store: store, Public: public}
 	registry := telemetry.Registry(telemetry.Version(version))
+	clients := placement.NewClients(geo, nil)
 	placer := placement.New(placement.Options{Router: router, Fleet: nodes, Index: nodes.Index, Log: log, Registry: registry})
 	backend := api.New(api.Config{
-		Guard: guard, Nodes: nodes, Placer: placer, Log: log, Registry: registry, Version: telemetry.Version(version),
+		Guard: guard, Nodes: nodes, Placer: placer, Clients: clients, Log: log, Registry: registry, Version: telemetry.Version(version),
 	})
 	pages, err := portal.New(portal.Config{Guard: guard, Backend: backend, Nodes: nodes, Log: log})
 	if err != nil {

@@ -2,12 +2,22 @@
 // times as this browser's clock has them. Every page works without it.
 import { showCopyable, submitSoon, watchForms } from "./forms";
 import { keepFresh } from "./fresh";
+import { measureNearest } from "./nearest";
 import { showTimes } from "./times";
 
 showTimes(document, Date.now());
 watchForms(document, (text) => window.confirm(text));
 showCopyable(document);
 submitSoon(document);
+
+const wanted = document.querySelector<HTMLFormElement>("form[data-route]");
+if (wanted) {
+	void measureNearest({
+		form: wanted,
+		fetch: (url, init) => window.fetch(url, init),
+		now: () => performance.now(),
+	});
+}
 
 const list = document.querySelector<HTMLElement>("[data-fragment]");
 if (list) {

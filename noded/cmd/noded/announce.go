@@ -26,7 +26,7 @@ func announce(ctx context.Context, cfg Config, log *slog.Logger, manager *sessio
 	}
 	c, err := cluster.Start(ctx, cluster.Config{
 		Name: cfg.Name, Role: cluster.RoleNode, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join, KeyFile: cfg.Cluster.KeyFile,
-		Meta: cluster.Meta{URL: cfg.PublicURL, Version: telemetry.Version(version), Relay: cfg.relayAddress()}, Log: log,
+		Meta: cluster.Meta{URL: cfg.PublicURL, Place: cfg.place(), Version: telemetry.Version(version), Relay: cfg.relayAddress()}, Log: log,
 	})
 	if err != nil {
 		return err

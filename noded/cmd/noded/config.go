@@ -13,6 +13,7 @@ import (
 
 	"easel/noded/pool"
 	"easel/noded/session"
+	"easel/pkg/cluster"
 	"easel/pkg/identity"
 	"easel/pkg/listen"
 	"easel/pkg/strictyaml"
@@ -77,6 +78,11 @@ type Config struct {
 		MaxAge  time.Duration `yaml:"max_age"`
 		CPU     float64       `yaml:"cpu"`
 	} `yaml:"pool"`
+	Place struct {
+		Region      string `yaml:"region"`
+		Zone        string `yaml:"zone"`
+		Coordinates string `yaml:"coordinates"`
+	} `yaml:"place"`
 	Log struct {
 		Level  string `yaml:"level"`
 		Format string `yaml:"format"`
@@ -211,6 +217,9 @@ func (c *Config) validate() error {
 		}
 	}
 	c.validateRelay(bad)
+	if _, err := cluster.ParsePlace(c.Place.Region, c.Place.Zone, c.Place.Coordinates); err != nil {
+		bad("place", "%v", err)
+	}
 	c.validateSessions(bad)
 	c.validatePool(bad)
 	if _, err := telemetry.Logger(nil, c.Log.Level, c.Log.Format); err != nil {
@@ -313,5 +322,11 @@ func (c *Config) admission() session.Admission {
 
 // diskFloor is what stays free in the state directory, in bytes: bbolt and homes must be able to write.
 const diskFloor = 512 << 20
+
+// place is where the node stands.
+func (c *Config) place() cluster.Place {
+	p, _ := cluster.ParsePlace(c.Place.Region, c.Place.Zone, c.Place.Coordinates) // validate has looked at the error
+	return p
+}
 
 func (c *Config) adminSocket() string { return filepath.Join(c.RunDir, "noded.sock") }

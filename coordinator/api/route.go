@@ -1,0 +1,86 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"easel/coordinator/auth"
+	"easel/coordinator/placement"
+)
+
+// maxNear is how many candidates a browser is told to measure.
+const maxNear = 5
+
+// Candidate is a node that suits, for a browser to measure.
+type Candidate struct {
+	Node       string  `json:"node"`
+	Ping       string  `json:"ping"` // answers 204 at once
+	DistanceMS float64 `json:"distance_ms"`
+	DistanceBy string  `json:"distance_by"`
+	Score      float64 `json:"score"`
+}
+
+// Route is where a session would go.
+type Route struct {
+	Candidates []Candidate             `json:"candidates"` // best first
+	Nodes      []placement.Explanation `json:"nodes,omitempty"`
+}
+
+func (a *API) route(w http.ResponseWriter, r *http.Request) error {
+	who, err := a.identify(r)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	explain, err := flag(q, "explain")
+	if err != nil {
+		return err
+	}
+	req := SessionRequest{Key: q.Get("key"), Image: q.Get("image"), Class: q.Get("class")}
+	if req.Key, err = chooseKey(req.Key, nil); err != nil {
+		return err
+	}
+	wanted, err := a.Prepare(r, who, req)
+	if err != nil {
+		return err
+	}
+	out := Route{}
+	if out.Candidates, err = a.Near(wanted); err != nil {
+		return err
+	}
+	if explain {
+		if out.Nodes, err = a.Placer.Explain(wanted); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// Near returns the nodes that a browser should measure before it asks for a session.
+func (a *API) Near(req placement.Request) ([]Candidate, error) {
+	found, err := a.Placer.Candidates(req)
+	if err != nil {
+		return nil, err
+	}
+	near := []Candidate{}
+	for _, c := range found[:min(len(found), maxNear)] {
+		near = append(near, Candidate{
+			Node: c.Node.Meta.Name, Ping: strings.TrimSuffix(c.Node.Meta.URL, "/") + "/ping",
+			DistanceMS: c.Distance, DistanceBy: c.Source, Score: c.Score,
+		})
+	}
+	return near, nil
+}
+
+// Prepare makes a request for a session of what somebody asks for and of what is known of where they are.
+func (a *API) Prepare(r *http.Request, who auth.Who, req SessionRequest) (placement.Request, error) {
+	if len(req.Image) > 255 || len(req.Class) > 64 {
+		return placement.Request{}, &statusError{http.StatusBadRequest, "image has at most 255 bytes and class at most 64"}
+	}
+	if err := placement.CheckPings(req.Pings); err != nil {
+		return placement.Request{}, &statusError{http.StatusBadRequest, err.Error()}
+	}
+	wanted := placement.Request{User: who.Name, Role: who.Role, Key: req.Key, Image: req.Image, Class: req.Class, Pings: req.Pings}
+	a.Clients.Complete(&wanted, a.Guard.ClientAddress(r))
+	return wanted, nil
+}
