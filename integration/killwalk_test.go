@@ -35,6 +35,7 @@ func (w *world) walk(t *testing.T, point string) {
 	t.Helper()
 	// Whatever happens, the next test finds a noded that runs without failpoints.
 	defer func() {
+		defer w.cool(t)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
 		if w.stack.Noded.PID() == 0 {
@@ -90,6 +91,20 @@ func (w *world) lifeTo(point string) func(t *testing.T) (string, error) {
 					return err
 				}
 				return w.visit(t, id)
+			})
+		}
+	case strings.HasSuffix(name, "-claim"), strings.HasSuffix(name, "-attach"), strings.HasSuffix(name, "-wake"):
+		return func(t *testing.T) (string, error) {
+			w.warm(t, "desktop")
+			return through(t, func(id string) error {
+				if err := w.complete(t, id); err != nil || !strings.HasPrefix(name, "unma") && !strings.HasPrefix(name, "cleared") {
+					return err
+				}
+				if _, err := artist.Await(t.Context(), w.node, id, 60*time.Second, up...); err != nil {
+					return err
+				}
+				_, err := w.node.Stop(t.Context(), connect.NewRequest(&easelv1.StopRequest{Id: id}))
+				return err
 			})
 		}
 	case strings.HasSuffix(name, "-failed"), strings.HasSuffix(name, "-release"):

@@ -63,7 +63,7 @@ func (s *Stack) nodedConfig(gossipKey, publicKey string) map[string]any {
 			"ports": fmt.Sprintf("%d-%d", s.RelayPorts[0], s.RelayPorts[1]),
 		},
 		// A test counts what it made itself; `make run` sets what a node has by default.
-		"pool": map[string]any{"ready": 0, "desktop": 0},
+		"pool": map[string]any{"ready": 0, "desktop": 0, "cpu": 1},
 		"log":  map[string]any{"level": s.LogLevel, "format": "text"},
 	}
 }

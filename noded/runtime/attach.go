@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"os"
 
-	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/moby/sys/mountinfo"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"easel/noded/runtime/cgroup"
 )
 
 // AttachHome mounts the home volume at c.Home into the running container, in the place of the empty one that it was started with. Done already
@@ -45,25 +45,16 @@ func (r *Runtime) attachHome(ctx context.Context, c Container) error {
 			return err
 		}
 	}
-	return r.throttleHome(ctx, c)
+	return r.throttleHome(c)
 }
 
 // throttleHome bounds the traffic of the volume's own loop device, as a container that is made with its home has it from the start.
-func (r *Runtime) throttleHome(ctx context.Context, c Container) error {
-	io := blockIO(c)
-	if io == nil {
+func (r *Runtime) throttleHome(c Container) error {
+	device := DeviceOf(c.Home)
+	if device == "" || c.Limits.ReadBps == 0 && c.Limits.WriteBps == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	task, err := r.taskOf(ctx, c.ID)
-	if err != nil {
-		return err
-	}
-	if err := task.Update(ctx, containerd.WithResources(&specs.LinuxResources{BlockIO: io})); err != nil {
-		return fmt.Errorf("bounding the home's traffic: %w", err)
-	}
-	return nil
+	return r.groups.Limit(boxGroup(c.Cgroup), cgroup.Limits{ReadBps: c.Limits.ReadBps, WriteBps: c.Limits.WriteBps, Devices: []string{device}})
 }
 
 // Wake tells the init of a warm container that its artist has come (SIGUSR1). Told twice is told once.
@@ -77,18 +68,6 @@ func (r *Runtime) Wake(ctx context.Context, id string) error {
 		return fmt.Errorf("waking session %s: %w", id, err)
 	}
 	return nil
-}
-
-func (r *Runtime) taskOf(ctx context.Context, id string) (containerd.Task, error) {
-	container, err := r.client.LoadContainer(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("looking for its container: %w", err)
-	}
-	task, err := container.Task(ctx, nil)
-	if err != nil {
-		return nil, fmt.Errorf("looking for its task: %w", err)
-	}
-	return task, nil
 }
 
 // initProcess is a container's init, held by a descriptor that never means another process.

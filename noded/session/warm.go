@@ -198,14 +198,17 @@ func (m *Manager) Warm() ([]Warm, error) {
 	return warm, nil
 }
 
-// Starting tells whether a session is being started for somebody: that goes before any warm one.
+// firstMoments is how long after its reservation a session's user is taken to wait for the first picture.
+const firstMoments = 10 * time.Second
+
+// Starting tells whether a session is being started for somebody, or was a moment ago: that goes before any warm one.
 func (m *Manager) Starting() (bool, error) {
 	all, err := m.store.List()
 	if err != nil {
 		return false, err
 	}
 	for _, r := range all {
-		if !r.pooled() && (r.State == Reserved || r.State == Starting) {
+		if !r.pooled() && !r.State.Ended() && (r.State == Reserved || r.State == Starting || time.Since(r.Created) < firstMoments) {
 			return true, nil
 		}
 	}

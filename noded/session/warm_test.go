@@ -264,6 +264,24 @@ func TestLateRequestMakesNoSession(t *testing.T) {
 	}
 }
 
+func TestWhoHasJustGotASessionGoesBeforeWarmOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		n := start(t, h, "", nil)
+		s, _ := n.reserve("ann", "k")
+		n.untilState(s.ID, Ready)
+		if is, err := n.Starting(); err != nil || !is {
+			t.Fatalf("%v, %v", is, err)
+		}
+		time.Sleep(firstMoments)
+		if is, err := n.Starting(); err != nil || is {
+			t.Fatalf("%v, %v", is, err)
+		}
+		n.cut()
+		<-n.ended
+	})
+}
+
 // BenchmarkClaim is a claim on a node's real database, synced to the disk, beside a hundred sessions that have ended and seven that live.
 func BenchmarkClaim(b *testing.B) {
 	db, err := bbolt.Open(filepath.Join(b.TempDir(), "noded.db"), 0o600, &bbolt.Options{Timeout: time.Second})

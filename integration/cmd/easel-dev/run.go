@@ -28,6 +28,7 @@ func cacheDir() string { return cmp.Or(os.Getenv("EASEL_CACHE"), "/var/cache/eas
 
 func runStack(ctx context.Context, args []string, out io.Writer) error {
 	opts := devstack.Options{Cache: cacheDir(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	opts.NodeConfig = func(c map[string]any) { delete(c, "pool") } // a node as it is by default: with warm sessions
 	set := flag.NewFlagSet("easel-dev run", flag.ContinueOnError)
 	set.StringVar(&opts.Dir, "dir", defaultDir, "state: configuration, databases, homes, logs")
 	set.StringVar(&opts.RunDir, "run-dir", defaultRunDir, "sockets and run directories")
