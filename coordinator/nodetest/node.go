@@ -45,6 +45,7 @@ type Node struct {
 	calls    map[string]int
 	made     int
 	capacity cluster.Capacity
+	order    *easelv1.DrainRequest
 }
 
 // Start runs a node that trusts a coordinator's key, until the test ends.
@@ -266,7 +267,28 @@ func (n *Node) Stop(_ context.Context, req *connect.Request[easelv1.StopRequest]
 
 // Status implements NodeService.
 func (n *Node) Status(context.Context, *connect.Request[easelv1.StatusRequest]) (*connect.Response[easelv1.StatusResponse], error) {
-	return connect.NewResponse(&easelv1.StatusResponse{Name: n.Name, Version: "test", Capacity: 8, Degraded: []string{"no GPU"}}), nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return connect.NewResponse(&easelv1.StatusResponse{
+		Name: n.Name, Version: "test", Capacity: 8, Degraded: []string{"no GPU"}, Duty: n.order.GetDuty(), DrainDeadline: n.order.GetDeadline(),
+		Pool: []*easelv1.PoolStatus{{Pool: &easelv1.Pool{Image: "easel/gimp", Class: "none", Kind: "ready", Want: 2}, Warm: 1, Starting: 1}},
+	}), nil
+}
+
+// Drain implements NodeService.
+func (n *Node) Drain(_ context.Context, req *connect.Request[easelv1.DrainRequest]) (*connect.Response[easelv1.DrainResponse], error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.order = req.Msg
+	n.capacity.Draining = req.Msg.GetDuty() != easelv1.Duty_DUTY_SERVING
+	return connect.NewResponse(&easelv1.DrainResponse{Sessions: uint32(n.living("", ""))}), nil
+}
+
+// Order is what the node was told last to do for new sessions; nil when nothing.
+func (n *Node) Order() *easelv1.DrainRequest {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.order
 }
 
 func (n *Node) find(id string, change func(*easelv1.Session)) (*easelv1.Session, error) {

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -23,6 +25,7 @@ import (
 	"easel/coordinator/placement/geoip"
 	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/cluster"
 	"easel/pkg/identity"
 	"easel/pkg/telemetry"
 )
@@ -35,7 +38,25 @@ type site struct {
 	url   string
 	store *auth.Store
 	node  *nodetest.Node
+	view  view
+	key   ed25519.PublicKey // that nodes trust
 }
+
+// view is the gossip's, which may lose the node, and the clock beside it.
+type view struct {
+	nodetest.Members
+	lost  atomic.Bool
+	ahead atomic.Int64 // the clock's, nanoseconds
+}
+
+func (v *view) Nodes() []cluster.Node {
+	if v.lost.Load() {
+		return nil
+	}
+	return v.Members.Nodes()
+}
+
+func (v *view) now() time.Time { return time.Now().Add(time.Duration(v.ahead.Load())) }
 
 func start(t *testing.T) *site {
 	t.Helper()
@@ -43,7 +64,7 @@ func start(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, node: nodetest.Start(t, "node-a", signer.Public())}
+	s := &site{t: t, node: nodetest.Start(t, "node-a", signer.Public()), key: signer.Public()}
 	db, err := state.Open(filepath.Join(t.TempDir(), "coordinator.db"), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +80,9 @@ func start(t *testing.T) *site {
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	nodes, registry := nodetest.Members{s.node}, telemetry.Registry("test")
-	d := directory.New(directory.Options{Name: "front", Members: nodes, Signer: signer, Index: directory.NewIndex(db), Log: log, LookEvery: -1})
+	nodes, registry := &s.view, telemetry.Registry("test")
+	s.view.Members = nodetest.Members{s.node}
+	d := directory.New(directory.Options{Name: "front", Members: nodes, Signer: signer, Index: directory.NewIndex(db), Log: log, LookEvery: -1, Now: s.view.now})
 	t.Cleanup(d.Close)
 	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: nodes, Every: -1})
 	var nowhere *geoip.Database

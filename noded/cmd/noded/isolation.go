@@ -11,7 +11,7 @@ import (
 
 // isolatedAfter is how long no coordinator may be in sight before the node takes no new sessions. A coordinator that is
 // started anew is back sooner.
-const isolatedAfter = 5 * time.Second
+const isolatedAfter = 3 * time.Second
 
 // coordinatorInSight tells whether any member can place sessions here.
 func coordinatorInSight(members []cluster.Member) bool {
