@@ -20,7 +20,9 @@ import (
 
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
+	"easel/coordinator/events"
 	"easel/coordinator/placement"
+	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
 	"easel/pkg/telemetry"
 )
@@ -47,6 +49,8 @@ type Nodes interface {
 	Stop(ctx context.Context, s directory.Session, reason string) (directory.Session, error)
 	Link(s directory.Session) (string, error)
 	Statuses(ctx context.Context) []directory.NodeStatus
+	Missing() []directory.Missing
+	SetDuty(ctx context.Context, node string, req *easelv1.DrainRequest) (sessions int, err error)
 }
 
 // Placer finds or makes sessions.
@@ -62,6 +66,7 @@ type Config struct {
 	Nodes    Nodes
 	Placer   Placer
 	Clients  *placement.Clients
+	Events   *events.Log // nil for one of its own
 	Log      *slog.Logger
 	Registry *prometheus.Registry
 	Version  string
@@ -80,6 +85,9 @@ type route struct {
 
 // New returns the API; Register adds its routes to a mux.
 func New(cfg Config) *API {
+	if cfg.Events == nil {
+		cfg.Events = events.New(maxEvents)
+	}
 	return &API{Config: cfg, metrics: newMetrics(cfg.Registry, cfg.Nodes)}
 }
 
@@ -94,6 +102,10 @@ func (a *API) routes() []route {
 		{"DELETE", "/api/v1/sessions/{id}", a.endSession},
 		{"GET", "/api/v1/route", a.route},
 		{"GET", "/api/v1/nodes", a.listNodes},
+		{"POST", "/api/v1/nodes/{name}/drain", a.duty(easelv1.Duty_DUTY_DRAINING)},
+		{"POST", "/api/v1/nodes/{name}/cordon", a.duty(easelv1.Duty_DUTY_CORDONED)},
+		{"POST", "/api/v1/nodes/{name}/uncordon", a.duty(easelv1.Duty_DUTY_SERVING)},
+		{"GET", "/api/v1/events", a.listEvents},
 		{"GET", "/api/v1/openapi.json", a.openAPI},
 		{"GET", "/healthz", a.healthz},
 		{"GET", "/readyz", a.readyz},
@@ -104,8 +116,15 @@ func (a *API) routes() []route {
 // Register adds the API's routes to mux. Addresses below /api/ that it does not have, and methods that
 // they do not take, are answered with a problem document.
 func (a *API) Register(mux *http.ServeMux) {
+	a.register(mux, func(route) bool { return true })
+}
+
+func (a *API) register(mux *http.ServeMux, wanted func(route) bool) {
 	methods := map[string][]string{}
 	for _, r := range a.routes() {
+		if !wanted(r) {
+			continue
+		}
 		mux.HandleFunc(r.method+" "+r.path, a.answer(r))
 		methods[r.path] = append(methods[r.path], r.method)
 	}
@@ -131,9 +150,6 @@ func (a *API) answer(rt route) http.HandlerFunc {
 		}
 	}
 }
-
-// identify returns who asks; every handler that needs somebody begins with it.
-func (a *API) identify(r *http.Request) (auth.Who, error) { return a.Guard.Identify(r) }
 
 type signInRequest struct {
 	User     string           `json:"user"`

@@ -51,7 +51,7 @@ func Explain(err error) (p problem.Problem, retryAfter int) {
 		p.Status, p.Detail, retryAfter = http.StatusServiceUnavailable, auth.ErrBusy.Error(), 5
 	case errors.Is(err, auth.ErrInvalid):
 		p.Status = http.StatusUnprocessableEntity
-	case errors.Is(err, auth.ErrNoAccount), errors.Is(err, auth.ErrNoToken), errors.Is(err, directory.ErrNotFound):
+	case errors.Is(err, auth.ErrNoAccount), errors.Is(err, auth.ErrNoToken), errors.Is(err, directory.ErrNotFound), errors.Is(err, directory.ErrNoNode):
 		p.Status = http.StatusNotFound
 	case errors.Is(err, auth.ErrExists), errors.Is(err, auth.ErrLastAdmin):
 		p.Status = http.StatusConflict

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/coordinator/events"
 	"easel/coordinator/placement"
 )
 
@@ -51,6 +52,7 @@ func TestEveryRouteIsDocumentedAndEveryDocumentedRouteExists(t *testing.T) {
 func TestSchemasListTheFieldsOfTheirTypes(t *testing.T) {
 	schemas := document(t)["components"].(map[string]any)["schemas"].(map[string]any)
 	for name, v := range map[string]any{
+		"Room": Room{}, "Pool": Pool{}, "Load": Load{}, "Duty": DutyAnswer{}, "Event": events.Event{},
 		"Session": Session{}, "SessionList": SessionList{}, "Node": Node{}, "Me": Me{}, "Route": Route{}, "Candidate": Candidate{},
 		"Explanation": placement.Explanation{}, "FilterResult": placement.FilterResult{}, "ScoreResult": placement.ScoreResult{}, "SessionRequest": SessionRequest{}, "SignIn": signInRequest{},
 	} {
@@ -131,7 +133,7 @@ func validate(t *testing.T, method, path string, resp *http.Response, body []byt
 
 func operation(doc map[string]any, method, path string) map[string]any {
 	for template, item := range doc["paths"].(map[string]any) {
-		pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(template), `\{id\}`, `.+`) + "$"
+		pattern := "^" + regexp.MustCompile(`\\\{[a-z]+\\\}`).ReplaceAllString(regexp.QuoteMeta(template), `.+`) + "$"
 		if regexp.MustCompile(pattern).MatchString(path) {
 			op, _ := item.(map[string]any)[strings.ToLower(method)].(map[string]any)
 			return op

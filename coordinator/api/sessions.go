@@ -11,6 +11,7 @@ import (
 
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
+	"easel/coordinator/events"
 	"easel/coordinator/placement"
 	easelv1 "easel/pkg/api/easel/v1"
 )
@@ -35,6 +36,8 @@ type Session struct {
 	Viewers          uint32      `json:"viewers"`
 	Path             string      `json:"path,omitempty"`
 	Expires          *time.Time  `json:"expires,omitempty"`
+	Notice           string      `json:"notice,omitempty"` // what its artist is told now
+	NoticeUntil      *time.Time  `json:"notice_until,omitempty"`
 	Degraded         []string    `json:"degraded"`
 	GIMPRestarts     uint32      `json:"gimp_restarts"`
 	StreamerRestarts uint32      `json:"streamer_restarts"`
@@ -58,7 +61,7 @@ func Describe(s directory.Session) Session {
 		ID: s.GetId(), User: s.GetUser(), Key: s.GetKey(), State: stateName(s.GetState()), Reason: s.GetReason(),
 		Node: s.Node.Name, Image: s.GetImage(), Class: s.GetClass(), Created: s.GetCreated().AsTime(),
 		Times: []StateTime{}, WindowMS: s.GetWindowMs(), Warm: s.GetWarm(), Viewers: s.GetViewers(), Path: s.GetPath(),
-		Expires: timeOrNil(s.GetExpires()), Degraded: append([]string{}, s.GetDegraded()...),
+		Expires: timeOrNil(s.GetExpires()), Notice: s.GetNotice(), NoticeUntil: timeOrNil(s.GetNoticeUntil()), Degraded: append([]string{}, s.GetDegraded()...),
 		GIMPRestarts: s.GetGimpRestarts(), StreamerRestarts: s.GetStreamerRestarts(),
 	}
 	if s.Lost != "" {
@@ -128,6 +131,7 @@ func (a *API) CreateSession(ctx context.Context, who auth.Who, req placement.Req
 	a.metrics.placed(created, err)
 	if err != nil {
 		a.Log.Warn("no session made", "user", who.Name, "error", err)
+		a.Events.Add(events.Session, who.Name, "got no session: "+err.Error(), true)
 		return directory.Session{}, false, err
 	}
 	if created {
