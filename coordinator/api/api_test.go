@@ -37,7 +37,7 @@ const password = "correct horse battery"
 
 // front is a coordinator's API over real HTTP, with fake nodes behind it.
 type front struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	store  *auth.Store
 	nodes  nodetest.Members
@@ -45,7 +45,7 @@ type front struct {
 	tokens map[string]string // API token by user
 }
 
-func start(t *testing.T, nodes ...string) *front {
+func start(t testing.TB, nodes ...string) *front {
 	t.Helper()
 	signer, err := identity.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
 	if err != nil {
@@ -133,7 +133,7 @@ func (f *front) do(method, path, user, body string, headers ...string) answer {
 	return answer{resp, raw}
 }
 
-func decode[T any](t *testing.T, a answer, status int) T {
+func decode[T any](t testing.TB, a answer, status int) T {
 	t.Helper()
 	var v T
 	if a.StatusCode != status {

@@ -16,7 +16,7 @@ import (
 	"easel/coordinator/placement"
 )
 
-func document(t *testing.T) map[string]any {
+func document(t testing.TB) map[string]any {
 	t.Helper()
 	var doc map[string]any
 	if err := json.Unmarshal(OpenAPI(), &doc); err != nil {
@@ -93,7 +93,7 @@ func sameSet(a, b []string) bool {
 }
 
 // validate checks an answer against the document: its status must be listed, and its body fit the schema.
-func validate(t *testing.T, method, path string, resp *http.Response, body []byte) {
+func validate(t testing.TB, method, path string, resp *http.Response, body []byte) {
 	t.Helper()
 	doc := document(t)
 	op := operation(doc, method, path)
