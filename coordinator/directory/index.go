@@ -138,10 +138,13 @@ func (x *Index) Swap(ctx context.Context, user, key string, before, after Placem
 		place(tx, user, key, after)
 		return nil
 	})
-	if err != nil && !errors.Is(err, ErrMoved) {
+	switch {
+	case errors.Is(err, ErrMoved):
+		return errors.Join(err, x.store.Barrier(ctx)) // so that who looks again sees why
+	case err != nil:
 		return fmt.Errorf("record where the session of %s is: %w", user, err)
 	}
-	return err
+	return nil
 }
 
 func place(tx state.Tx, user, key string, p Placement) {

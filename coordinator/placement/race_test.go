@@ -69,22 +69,7 @@ func TestTwoCoordinatorsAtOnceMakeOneSession(t *testing.T) {
 	placers := []*Placer{placer(t, members, shared, -1), placer(t, members, shared, -1), placer(t, members, shared, -1)}
 	for round := range 20 {
 		req := Request{User: "ada", Key: fmt.Sprint("key-", round)}
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		ids := map[string]bool{}
-		for i := range 9 {
-			wg.Go(func() {
-				s, _, err := placers[i%len(placers)].Place(t.Context(), req)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				ids[s.GetId()] = true
-			})
-		}
-		wg.Wait()
+		ids := placeAtOnce(t, placers, req)
 		living := 0
 		for _, n := range members {
 			living += n.Living()
@@ -93,6 +78,28 @@ func TestTwoCoordinatorsAtOnceMakeOneSession(t *testing.T) {
 			t.Fatalf("round %d: nine requests got %d sessions, %d live in all", round, len(ids), living)
 		}
 	}
+}
+
+// placeAtOnce asks nine times, through these coordinators, and returns the IDs of the sessions.
+func placeAtOnce(t *testing.T, placers []*Placer, req Request) map[string]bool {
+	t.Helper()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	ids := map[string]bool{}
+	for i := range 9 {
+		wg.Go(func() {
+			s, _, err := placers[i%len(placers)].Place(t.Context(), req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ids[s.GetId()] = true
+		})
+	}
+	wg.Wait()
+	return ids
 }
 
 var errKilled = errors.New("the coordinator was killed")
