@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -57,9 +58,9 @@ func (c *Cluster) heartbeat(n int) {
 func (c *Cluster) tellCoordinators(msg []byte) {
 	c.mu.Lock()
 	var to []memberlist.Node
-	for name, m := range c.members {
-		if m.meta.Role == RoleCoordinator && !m.refused && name != c.self() {
-			to = append(to, m.node)
+	for _, m := range c.contacts {
+		if !m.refused && m.meta.Value().Role == RoleCoordinator {
+			to = append(to, m.beats.node)
 		}
 	}
 	c.mu.Unlock()
@@ -78,14 +79,14 @@ func (c *Cluster) send(to *memberlist.Node, msg []byte) {
 // sends a newer one again when that was lost.
 func (c *Cluster) hearBeat(b beat) {
 	c.mu.Lock()
-	m, ok := c.members[b.from]
+	m, ok := c.contacts[b.from]
 	if !ok {
 		c.mu.Unlock()
 		c.log.Debug("heartbeat of no member", "from", b.from)
 		return
 	}
-	if b.trust > m.meta.Trust { // it may have been removed, and have joined again since
-		m.meta.Trust = b.trust
+	if b.trust > m.known().Trust { // it may have been removed, and have joined again since
+		m.beats.trust = b.trust
 		c.view = nil
 		c.judgeLocked(b.from, m)
 	}
@@ -95,13 +96,13 @@ func (c *Cluster) hearBeat(b beat) {
 	}
 	c.heardLocked(b.from, m)
 	if b.coordinate.Known() {
-		m.coordinate = b.coordinate
+		m.beats.coordinate = b.coordinate
 	}
 	var have uint64
-	if m.meta.Role == RoleNode {
-		have = c.records[m.meta.Name].seq()
+	if name, ok := strings.CutPrefix(b.from, memberName(RoleNode, "")); ok {
+		have = c.records[name].seq
 	}
-	to := m.node
+	to := m.beats.node
 	c.mu.Unlock()
 	c.send(&to, encodeAnswer(c.cfg.Role, c.cfg.Name, have))
 }
@@ -109,7 +110,7 @@ func (c *Cluster) hearBeat(b beat) {
 // hearAnswer notes that a coordinator hears this member, and sends it the record that it lacks.
 func (c *Cluster) hearAnswer(a answer) {
 	c.mu.Lock()
-	m, ok := c.members[a.from]
+	m, ok := c.contacts[a.from]
 	if !ok || m.refused {
 		c.mu.Unlock()
 		return
@@ -124,30 +125,30 @@ func (c *Cluster) hearAnswer(a answer) {
 		c.mu.Unlock()
 		return
 	}
-	to, wire := m.node, c.records[c.cfg.Name].wire
+	to, r := m.beats.node, c.records[c.cfg.Name]
 	c.mu.Unlock()
-	if wire != nil {
-		c.send(&to, append([]byte{msgDirect}, wire...))
+	if r.seq > 0 {
+		c.send(&to, r.message(msgDirect))
 	}
 }
 
 func (c *Cluster) heardLocked(name string, m *member) {
-	m.heard, m.heardAt = c.clock.now(), time.Now()
-	if m.silent {
-		m.silent = false
+	m.beats.heard, m.beats.heardAt = c.clock.now(), time.Now()
+	if m.beats.silent {
+		m.beats.silent = false
 		c.log.Info("member is heard again", "member", name)
 		c.notifyLocked()
 	}
 }
 
-// firstHand tells whether m and this member exchange heartbeats. Of the others gossip tells whether they are there.
-func (c *Cluster) firstHand(m *member) bool {
-	return c.cfg.Role == RoleCoordinator || m.meta.Role == RoleCoordinator
+// exchanges tells whether a member and this one exchange heartbeats. Of the others gossip tells whether they are there.
+func (c *Cluster) exchanges(name string, role string) bool {
+	return name != c.self && (c.cfg.Role == RoleCoordinator || role == RoleCoordinator)
 }
 
 // suspectLocked tells whether m has missed heartbeats.
-func (c *Cluster) suspectLocked(name string, m *member) bool {
-	return name != c.self() && c.firstHand(m) && c.clock.now()-m.heard > suspectHeartbeats*c.cfg.Heartbeat
+func (c *Cluster) suspectLocked(m *member) bool {
+	return m.beats != nil && c.clock.now()-m.beats.heard > suspectHeartbeats*c.cfg.Heartbeat
 }
 
 // look takes members that have gone silent out of the view.
@@ -156,12 +157,12 @@ func (c *Cluster) look() {
 	defer c.mu.Unlock()
 	c.clock.advance()
 	c.view = nil // ages and suspicions have changed
-	for name, m := range c.members {
-		if m.silent || name == c.self() || !c.firstHand(m) {
+	for name, m := range c.contacts {
+		if m.beats.silent {
 			continue
 		}
-		if age := c.clock.now() - m.heard; age > c.cfg.expiry() {
-			m.silent = true
+		if age := c.clock.now() - m.beats.heard; age > c.cfg.expiry() {
+			m.beats.silent = true
 			c.log.Warn("member went silent", "member", name, "for", age.Round(time.Millisecond))
 			c.notifyLocked()
 		}

@@ -68,6 +68,7 @@ type Config struct {
 // Cluster is one member's connection to the others. Its methods are safe for concurrent use.
 type Cluster struct {
 	cfg   Config
+	self  string // this member's name among all
 	log   *slog.Logger
 	list  *memberlist.Memberlist
 	place *coordinate.Client
@@ -83,33 +84,18 @@ type Cluster struct {
 	keysMu  sync.Mutex // one change of the keys at a time
 	keyring *memberlist.Keyring
 
-	mu      sync.Mutex
-	clock   clock
-	members map[string]*member  // of both roles, by member name
-	records map[string]received // last capacity record of each node, by node name
-	view    []Node              // what Nodes returns, nil when it must be made anew
-	own     *Capacity           // what this node publishes
-	seq     uint64              // sequence number of the last record published
-	changed chan struct{}       // closed and replaced at every change of the view
+	mu       sync.Mutex
+	clock    clock
+	members  map[string]*member  // of both roles, by member name
+	contacts map[string]*member  // those of them that this member exchanges heartbeats with
+	records  map[string]received // last capacity record of each node, by node name
+	view     []Node              // what Nodes returns, nil when it must be made anew
+	own      *Capacity           // what this node publishes
+	seq      uint64              // sequence number of the last record published
+	changed  chan struct{}       // closed and replaced at every change of the view
 
 	closing  sync.Once
 	closeErr error
-}
-
-// received is a node's record as it came, never changed.
-type received struct {
-	*Capacity
-	wire   []byte
-	seen   time.Time
-	passed bool // it was gossiped on
-}
-
-// seq is 0 when there is no record.
-func (r received) seq() uint64 {
-	if r.Capacity == nil {
-		return 0
-	}
-	return r.Seq
 }
 
 // Start joins the cluster and returns without waiting for the others. Cancelling ctx ends the member's
@@ -119,9 +105,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("join the cluster as %s %q: %w", cfg.Role, cfg.Name, err)
 	}
 	c := &Cluster{
-		cfg: cfg, log: cfg.Log,
+		cfg: cfg, self: memberName(cfg.Role, cfg.Name), log: cfg.Log,
 		count: newCounters(), inbox: make(chan any, inboxDepth[cfg.Role]), kick: make(chan struct{}, 1), lost: make(chan struct{}, 1),
-		members: map[string]*member{}, records: map[string]received{}, changed: make(chan struct{}),
+		members: map[string]*member{}, contacts: map[string]*member{}, records: map[string]received{}, changed: make(chan struct{}),
 		clock: clock{tick: time.Now(), limit: 2 * cfg.tick()}, seq: uint64(time.Now().UnixMilli()),
 	}
 	c.queue = &memberlist.TransmitLimitedQueue{NumNodes: func() int { return max(smallest, int(c.size.Load())) }, RetransmitMult: retransmitMult}
@@ -171,7 +157,7 @@ func (cfg *Config) complete() error {
 
 func (c *Cluster) memberlistConfig() (*memberlist.Config, error) {
 	conf := memberlist.DefaultLANConfig()
-	conf.Name = memberName(c.cfg.Role, c.cfg.Name)
+	conf.Name = c.self
 	conf.Label = label
 	conf.Keyring = c.keyring
 	conf.EnableCompression = false // records are small, and capacity changes must cost little

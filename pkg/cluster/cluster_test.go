@@ -252,7 +252,7 @@ func arrive(t *testing.T, records ...*Capacity) arrived {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.records = append(a.records, received{Capacity: rec, wire: wire, seen: time.Now()})
+		a.records = append(a.records, newReceived(rec, wire, time.Now()))
 	}
 	return a
 }
@@ -343,7 +343,7 @@ func TestBroadcastsFitOnePacket(t *testing.T) {
 	await(t, c, "the record", sees("self"))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if got := len(c.records["self"].wire); got > maxRecord || got < maxRecord-300 {
+	if got := len(c.records["self"].wire.Value()); got > maxRecord || got < maxRecord-300 {
 		t.Errorf("the record has %d bytes, want just below %d", got, maxRecord)
 	}
 }

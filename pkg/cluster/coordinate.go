@@ -112,7 +112,7 @@ func (d *delegate) NotifyPingComplete(other *memberlist.Node, rtt time.Duration,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m, ok := c.members[other.Name]; ok {
-		m.coordinate = there
+	if m, ok := c.contacts[other.Name]; ok {
+		m.beats.coordinate = there
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -48,8 +50,7 @@ func decodeMessage(msg []byte, now time.Time) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := received{Capacity: rec, wire: bytes.Clone(body), seen: now}
-		return arrived{records: []received{r}, gossiped: kind == msgRecord}, nil
+		return arrived{records: []received{newReceived(rec, body, now)}, gossiped: kind == msgRecord}, nil
 	case msgHeartbeat:
 		return decodeBeat(body, now)
 	case msgAnswer:
@@ -69,10 +70,10 @@ func (d *delegate) LocalState(bool) []byte {
 	c := (*Cluster)(d)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	records := make([][]byte, 0, len(c.records))
+	records := make([]string, 0, len(c.records))
 	for name, r := range c.records {
-		if m, ok := c.members[memberName(RoleNode, name)]; ok && !m.refused && !m.silent {
-			records = append(records, r.wire)
+		if m, ok := c.members[memberName(RoleNode, name)]; ok && !m.refused && !m.silent() {
+			records = append(records, r.wire.Value())
 		}
 	}
 	return encodeState(records)
@@ -101,18 +102,35 @@ func (d *delegate) handOff(message any) {
 
 // NotifyAlive refuses members whose description is malformed or names somebody else, and those that Config.Admit does not take.
 func (d *delegate) NotifyAlive(peer *memberlist.Node) error {
-	meta, err := decodeMeta(peer.Meta)
+	c := (*Cluster)(d)
+	meta, err := c.description(peer)
 	if err != nil {
-		return fmt.Errorf("member %q: %w", peer.Name, err)
+		return err
 	}
-	if want := memberName(meta.Role, meta.Name); peer.Name != want {
-		return fmt.Errorf("member %q describes itself as %q", peer.Name, want)
-	}
-	if err := (*Cluster)(d).admit(meta); err != nil {
+	if err := c.admit(meta); err != nil {
 		d.count.refused.WithLabelValues(refusedMember).Inc()
 		return err
 	}
 	return nil
+}
+
+// description is what a member says of itself. It is asked for again and again, seldom for anything new.
+func (c *Cluster) description(peer *memberlist.Node) (Meta, error) {
+	c.mu.Lock()
+	m, ok := c.members[peer.Name]
+	if ok && bytes.Equal(m.wire, peer.Meta) {
+		defer c.mu.Unlock()
+		return m.known(), nil
+	}
+	c.mu.Unlock()
+	meta, err := decodeMeta(peer.Meta)
+	if err != nil {
+		return Meta{}, fmt.Errorf("member %q: %w", peer.Name, err)
+	}
+	if want := memberName(meta.Role, meta.Name); peer.Name != want {
+		return Meta{}, fmt.Errorf("member %q describes itself as %q", peer.Name, want)
+	}
+	return meta, nil
 }
 
 // NotifyJoin adds a member.
@@ -122,21 +140,27 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) { d.setMember(n, "member joine
 func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.setMember(n, "member changed") }
 
 func (d *delegate) setMember(n *memberlist.Node, what string) {
-	meta, err := decodeMeta(n.Meta)
-	if err != nil || n.Name != memberName(meta.Role, meta.Name) {
+	c := (*Cluster)(d)
+	meta, err := c.description(n)
+	if err != nil {
 		return // NotifyAlive refused it
 	}
-	c := (*Cluster)(d)
+	ip, _ := netip.AddrFromSlice(n.Addr)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m, known := c.members[n.Name]
 	if !known {
-		m = &member{heard: c.clock.now(), heardAt: time.Now()}
+		m = &member{}
 		c.members[n.Name] = m
+		if c.exchanges(n.Name, meta.Role) {
+			m.beats = &contact{heard: c.clock.now(), heardAt: time.Now()}
+			c.contacts[n.Name] = m
+		}
 	}
-	meta.Trust = max(meta.Trust, m.meta.Trust)  // a heartbeat may have told more
-	m.meta, m.refused, m.node = meta, false, *n // NotifyAlive has asked whether it is admitted
-	m.node.Meta = nil
+	m.meta, m.wire, m.addr, m.refused = unique.Make(meta), n.Meta, netip.AddrPortFrom(ip.Unmap(), n.Port), false
+	if m.beats != nil {
+		m.beats.node = *n
+	}
 	c.size.Store(int32(len(c.members)))
 	c.notifyLocked()
 	c.log.Info(what, "member", n.Name, "address", n.Address(), "version", meta.Version)
@@ -148,6 +172,7 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.members, n.Name)
+	delete(c.contacts, n.Name)
 	c.place.ForgetNode(n.Name)
 	c.size.Store(int32(len(c.members)))
 	if name, ok := strings.CutPrefix(n.Name, memberName(RoleNode, "")); ok && name != c.cfg.Name {
@@ -167,8 +192,8 @@ type broadcast struct {
 	message []byte
 }
 
-func newBroadcast(r received) *broadcast {
-	return &broadcast{name: r.Name, message: append([]byte{msgRecord}, r.wire...)}
+func newBroadcast(name string, r received) *broadcast {
+	return &broadcast{name: name, message: r.message(msgRecord)}
 }
 
 func (b *broadcast) Name() string    { return b.name }

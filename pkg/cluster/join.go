@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -44,9 +45,8 @@ type joiner struct {
 // for one connection at the most. It tells whether there was none.
 func (j *joiner) join(ctx context.Context) (all bool) {
 	all = true
-	heard := j.c.heardAt()
 	for _, addr := range j.c.cfg.Join {
-		if slices.ContainsFunc(append(j.resolved[addr], addr), func(a string) bool { return heard[a] }) {
+		if slices.ContainsFunc(append(j.resolved[addr], addr), j.c.hearsAt) {
 			continue
 		}
 		all = false
@@ -78,15 +78,18 @@ func (j *joiner) resolve(ctx context.Context, addr string) {
 	}
 }
 
-// heardAt returns the addresses of the members that are there and not suspected, this one's own among them.
-func (c *Cluster) heardAt() map[string]bool {
+// hearsAt tells whether there is a member at an address, this one or one that is not suspected.
+func (c *Cluster) hearsAt(addr string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	heard := make(map[string]bool, len(c.members))
-	for name, m := range c.members {
-		if !c.suspectLocked(name, m) {
-			heard[m.node.Address()] = true
+	want, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return false
+	}
+	for _, m := range c.members {
+		if m.addr == want && !c.suspectLocked(m) {
+			return true
 		}
 	}
-	return heard
+	return false
 }

@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
+	"unique"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -13,36 +15,58 @@ type Member struct {
 	Meta    Meta
 	Address string // host:port of its gossip
 	Suspect bool   // it has missed heartbeats, and may be about to go
-	// Heard is when it was heard last at first hand, by this machine's clock. Only a member and a coordinator
-	// exchange heartbeats; of two nodes it tells when this one learned of the other.
+	// Heard is when it was heard last, by this machine's clock, and Coordinate where it is. Only a member and a coordinator
+	// exchange heartbeats: of two nodes both are zero.
 	Heard      time.Time
 	Coordinate Coordinate
 }
 
-// member is what is kept of another, under Cluster.mu.
+// member is what is kept of another, under Cluster.mu. It is small: every member keeps one of every other.
 type member struct {
-	meta       Meta
+	meta    unique.Handle[Meta]
+	wire    []byte // meta as it came; memberlist's own copy
+	addr    netip.AddrPort
+	refused bool     // Config.Admit does not take it
+	beats   *contact // nil when it and this member exchange no heartbeats
+}
+
+// contact is what is known at first hand of a member with whom this one exchanges heartbeats.
+type contact struct {
 	node       memberlist.Node // where to send to
-	refused    bool            // Config.Admit does not take it
 	silent     bool            // too many heartbeats are missing
 	heard      time.Duration   // when it was heard last, by Cluster.clock
 	heardAt    time.Time
+	trust      uint64 // that it has applied, when its description does not tell yet
 	coordinate Coordinate
+}
+
+func (m *member) silent() bool { return m.beats != nil && m.beats.silent }
+
+// known is what is known of m, what its heartbeats told included.
+func (m *member) known() Meta {
+	meta := m.meta.Value()
+	if m.beats != nil {
+		meta.Trust = max(meta.Trust, m.beats.trust)
+	}
+	return meta
 }
 
 // Members returns the members that are there and not silent, sorted by role and name.
 func (c *Cluster) Members() []Member {
-	self := c.Coordinate()
+	here := c.Coordinate()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := make([]Member, 0, len(c.members))
 	for name, m := range c.members {
-		if m.refused || m.silent {
+		if m.refused || m.silent() {
 			continue
 		}
-		one := Member{Meta: m.meta, Address: m.node.Address(), Suspect: c.suspectLocked(name, m), Heard: m.heardAt, Coordinate: m.coordinate}
-		if name == c.self() {
-			one.Coordinate, one.Suspect, one.Heard = self, false, time.Now()
+		one := Member{Meta: m.known(), Address: m.addr.String()}
+		if b := m.beats; b != nil {
+			one.Suspect, one.Heard, one.Coordinate = c.suspectLocked(m), b.heardAt, b.coordinate
+		}
+		if name == c.self {
+			one.Meta, one.Coordinate, one.Heard = c.cfg.Meta, here, time.Now()
 		}
 		all = append(all, one)
 	}
@@ -57,9 +81,6 @@ func (c *Cluster) SetTrust(version uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cfg.Meta.Trust = version
-	if m, ok := c.members[c.self()]; ok {
-		m.meta.Trust = version
-	}
 	c.view = nil
 }
 
@@ -74,7 +95,7 @@ func (c *Cluster) Readmit() {
 }
 
 func (c *Cluster) judgeLocked(name string, m *member) {
-	err := c.admit(m.meta)
+	err := c.admit(m.known())
 	if refused := err != nil; refused != m.refused {
 		m.refused = refused
 		c.log.Info("member admitted anew", "member", name, "refused", refused, "reason", err)
@@ -84,11 +105,8 @@ func (c *Cluster) judgeLocked(name string, m *member) {
 
 // admit asks Config.Admit about another member.
 func (c *Cluster) admit(meta Meta) error {
-	if c.cfg.Admit == nil || memberName(meta.Role, meta.Name) == c.self() {
+	if c.cfg.Admit == nil || memberName(meta.Role, meta.Name) == c.self {
 		return nil
 	}
 	return c.cfg.Admit(meta)
 }
-
-// self is this member's name among all.
-func (c *Cluster) self() string { return memberName(c.cfg.Role, c.cfg.Name) }

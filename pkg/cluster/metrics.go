@@ -62,19 +62,20 @@ func (c *Cluster) states() (states map[[2]string]int, age time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	states = map[[2]string]int{}
-	for name, m := range c.members {
+	for _, m := range c.members {
 		state := "heard"
 		switch {
 		case m.refused:
 			state = "refused"
-		case m.silent:
+		case m.silent():
 			state = "silent"
-		case c.suspectLocked(name, m):
+		case c.suspectLocked(m):
 			state = "suspect"
 		}
-		states[[2]string{m.meta.Role, state}]++
-		if m.meta.Role == RoleNode && name != c.self() && c.firstHand(m) && !m.refused && !m.silent {
-			age = max(age, c.clock.now()-m.heard)
+		role := m.meta.Value().Role
+		states[[2]string{role, state}]++
+		if role == RoleNode && m.beats != nil && !m.refused && !m.silent() {
+			age = max(age, c.clock.now()-m.beats.heard)
 		}
 	}
 	return states, age

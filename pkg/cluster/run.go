@@ -9,10 +9,10 @@ import (
 const (
 	// minInterval spaces the records of one member, so that a burst of changes becomes one.
 	minInterval = 100 * time.Millisecond
-	// membersAnInterval is the size of a cluster in which members gossip as often as minInterval allows; in a larger
-	// one each gossips that much less often, so that all of them together cost a member no more. Coordinators hear every
-	// record directly, whatever the size.
-	membersAnInterval = 50
+	// gossipShare is the pace of gossip: of n members each tells all others of a change at once, and of further changes every
+	// n/20 s, so that all of them together cost a member some 20 kB/s at most, whatever the size. Coordinators hear of
+	// every change directly.
+	gossipShare = time.Second / 20
 )
 
 // run takes in what others send, sends this node's records and heartbeats, and takes silent members out of the view.
@@ -77,28 +77,30 @@ func (c *Cluster) merge(a arrived) {
 	defer c.mu.Unlock()
 	news := false
 	for _, r := range a.records {
-		if c.cfg.Role == RoleNode && r.Name == c.cfg.Name {
-			c.outbid(r.Seq)
+		rec, name := r.rec, r.rec.Name
+		if c.cfg.Role == RoleNode && name == c.cfg.Name {
+			c.outbid(r.seq)
 			continue
 		}
-		m, isMember := c.members[memberName(RoleNode, r.Name)]
-		old := c.records[r.Name]
-		if !isMember || m.refused || r.Seq < old.seq() {
-			continue
-		}
-		repeated := r.Seq == old.seq()
-		if repeated && (old.passed || !a.gossiped) {
+		m, isMember := c.members[memberName(RoleNode, name)]
+		old := c.records[name]
+		repeated := r.seq == old.seq
+		if !isMember || m.refused || r.seq < old.seq || repeated && (old.passed || !a.gossiped) {
 			continue
 		}
 		if r.passed = a.gossiped; r.passed { // also when it came directly before
-			c.queue.QueueBroadcast(newBroadcast(r))
+			c.queue.QueueBroadcast(newBroadcast(name, r))
 		}
-		c.records[r.Name] = r
+		if c.cfg.Role == RoleNode {
+			r.rec = nil
+		}
+		c.records[name] = r
 		if repeated {
 			continue
 		}
 		c.view = nil
-		news = news || old.Capacity == nil || !sameRoom(old.Capacity, r.Capacity) || old.Load != r.Load
+		before := old.capacity()
+		news = news || before == nil || !sameRoom(before, rec) || before.Load != rec.Load
 	}
 	if news {
 		c.notifyLocked()
@@ -139,10 +141,11 @@ func (c *Cluster) record() {
 		c.log.Error("capacity record not sent", "error", err)
 		return
 	}
-	c.records[rec.Name] = received{Capacity: &rec, wire: wire, seen: time.Now()}
+	r := newReceived(&rec, wire, time.Now())
+	c.records[rec.Name] = r
 	c.notifyLocked()
 	c.mu.Unlock()
-	c.tellCoordinators(append([]byte{msgDirect}, wire...))
+	c.tellCoordinators(r.message(msgDirect))
 }
 
 // gossip tells all others of this node's room when it differs from what they were told.
@@ -150,15 +153,15 @@ func (c *Cluster) gossip(g *gossiped) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, ok := c.records[c.cfg.Name]
-	if !ok || c.own == nil || (g.rec != nil && sameRoom(g.rec, r.Capacity)) || time.Since(g.sent) < c.gossipInterval() {
+	if !ok || c.own == nil || (g.rec != nil && sameRoom(g.rec, r.rec)) || time.Since(g.sent) < c.gossipInterval() {
 		return
 	}
-	g.rec, g.sent = r.Capacity, time.Now()
-	c.queue.QueueBroadcast(newBroadcast(r))
+	g.rec, g.sent = r.rec, time.Now()
+	c.queue.QueueBroadcast(newBroadcast(c.cfg.Name, r))
 }
 
 func (c *Cluster) gossipInterval() time.Duration {
-	return minInterval * time.Duration(1+len(c.members)/membersAnInterval)
+	return max(minInterval, gossipShare*time.Duration(len(c.members)))
 }
 
 func (c *Cluster) notifyLocked() {

@@ -43,7 +43,7 @@ func (c *Cluster) Publish(rec Capacity) error {
 // Nodes returns the nodes that are members, are not silent, and have told of their room, sorted by name. The slice is
 // shared with other callers: it must not be changed.
 func (c *Cluster) Nodes() []Node {
-	self := c.Coordinate()
+	here := c.Coordinate()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.view != nil {
@@ -53,15 +53,15 @@ func (c *Cluster) Nodes() []Node {
 	for name, r := range c.records {
 		full := memberName(RoleNode, name)
 		m, ok := c.members[full]
-		if !ok || m.refused || m.silent {
+		if !ok || m.refused || m.silent() {
 			continue
 		}
-		n := Node{Meta: m.meta, Capacity: *r.Capacity, Seen: r.seen, Suspect: c.suspectLocked(full, m), Coordinate: m.coordinate}
-		switch {
-		case full == c.self():
-			n.Coordinate = self
-		case c.firstHand(m):
-			n.Seen = m.heardAt
+		n := Node{Meta: m.known(), Capacity: *r.capacity(), Seen: time.UnixMilli(r.seen)}
+		if b := m.beats; b != nil {
+			n.Seen, n.Suspect, n.Coordinate = b.heardAt, c.suspectLocked(m), b.coordinate
+		}
+		if full == c.self {
+			n.Coordinate = here
 		}
 		nodes = append(nodes, n)
 	}

@@ -115,11 +115,11 @@ func checkSeq(seq uint64, now time.Time) error {
 }
 
 // encodeState is a CapacityState of records as they came.
-func encodeState(records [][]byte) []byte {
+func encodeState(records []string) []byte {
 	var buf []byte
 	for _, wire := range records {
 		buf = protowire.AppendTag(buf, 1, protowire.BytesType)
-		buf = protowire.AppendBytes(buf, wire)
+		buf = protowire.AppendString(buf, wire)
 	}
 	return buf
 }
@@ -142,7 +142,7 @@ func decodeState(buf []byte, now time.Time) (records []received, bad int, err er
 			bad++
 			continue
 		}
-		records = append(records, received{Capacity: rec, wire: wire, seen: now})
+		records = append(records, newReceived(rec, wire, now))
 	}
 	return records, bad, nil
 }

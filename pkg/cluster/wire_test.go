@@ -131,8 +131,8 @@ func TestStateKeepsGoodRecordsBesideBadOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, bad, err := decodeState(encodeState([][]byte{[]byte("\xff\xff"), good, nil}), now)
-	if err != nil || bad != 2 || len(got) != 1 || got[0].Name != "a" {
+	got, bad, err := decodeState(encodeState([]string{"\xff\xff", string(good), ""}), now)
+	if err != nil || bad != 2 || len(got) != 1 || got[0].rec.Name != "a" {
 		t.Errorf("got %+v, %d bad, %v", got, bad, err)
 	}
 	if got, bad, err := decodeState(nil, now); err != nil || bad != 0 || len(got) != 0 {
@@ -140,7 +140,7 @@ func TestStateKeepsGoodRecordsBesideBadOnes(t *testing.T) {
 	}
 	for what, buf := range map[string][]byte{
 		"not protobuf":     []byte("\xff"),
-		"too many records": encodeState(make([][]byte, maxRecords+1)),
+		"too many records": encodeState(make([]string, maxRecords+1)),
 		"too long":         make([]byte, maxState+1),
 	} {
 		if _, _, err := decodeState(buf, now); err == nil {
@@ -197,7 +197,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		if !ok {
 			return
 		}
-		rec := a.records[0].Capacity
+		rec := a.records[0].rec
 		out, err := encodeCapacity(rec)
 		if err != nil {
 			t.Fatalf("decoded %+v, which cannot be encoded: %v", rec, err)
@@ -214,11 +214,11 @@ func FuzzDecodeState(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(encodeState([][]byte{wire, wire[:20]}))
+	f.Add(encodeState([]string{string(wire), string(wire[:20])}))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		records, _, err := decodeState(in, now)
 		for _, r := range records {
-			if err != nil || r.check() != nil || len(r.wire) > maxRecord {
+			if err != nil || r.rec.check() != nil || len(r.wire.Value()) > maxRecord {
 				t.Fatalf("accepted %+v with error %v", r, err)
 			}
 		}
