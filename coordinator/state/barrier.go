@@ -15,8 +15,8 @@ import (
 // Barriers that a coordinator begins. More callers than that share one, so that whoever invents cookies cannot have every
 // request ask the leader.
 const (
-	barriersPerSecond = 200
-	barriersAtOnce    = 20
+	barriersPerSecond = 500
+	barriersAtOnce    = 50
 )
 
 // barrier is Store.Barrier.
@@ -66,6 +66,7 @@ func (r *replica) readIndexOnce(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	r.learn(ctx, answer.Msg.GetMark())
 	return answer.Msg.GetIndex(), nil
 }
 

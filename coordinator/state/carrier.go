@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/hashicorp/raft"
+
+	easelv1 "easel/pkg/api/easel/v1"
 )
 
 // carrier is raft's transport, but for votes that this coordinator must not give. Others may still count at its address the one
@@ -47,6 +49,34 @@ func (c *carrier) run(ctx context.Context, mayVote func() bool) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// mark is what this coordinator, when it leads, tells who waits for an entry; nil when it does not know to lead.
+func (r *replica) mark(index uint64) *easelv1.StateMark {
+	term := r.leadTerm.Load()
+	var entry raft.Log
+	if term == 0 || r.logs.GetLog(index, &entry) != nil {
+		return nil
+	}
+	return &easelv1.StateMark{Index: index, EntryTerm: entry.Term, Term: term, LeaderId: string(r.id), LeaderAddress: r.cfg.Address}
+}
+
+// learn gives raft the message by which the leader says that an entry is committed. The leader sends it too, but up to a tenth of
+// a second later, and who asked waits to see what was written. It claims nothing that the leader did not say.
+func (r *replica) learn(ctx context.Context, m *easelv1.StateMark) {
+	if m == nil || m.GetLeaderId() == string(r.id) || r.machine.index() >= m.GetIndex() {
+		return
+	}
+	leader := r.carrier.EncodePeer(raft.ServerID(m.GetLeaderId()), raft.ServerAddress(m.GetLeaderAddress()))
+	call := raft.RPC{RespChan: make(chan raft.RPCResponse, 1), Command: &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(m.GetLeaderId()), Addr: leader},
+		Term:      m.GetTerm(), PrevLogEntry: m.GetIndex(), PrevLogTerm: m.GetEntryTerm(), LeaderCommitIndex: m.GetIndex(),
+	}}
+	select {
+	case r.carrier.calls <- call:
+	case <-r.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 

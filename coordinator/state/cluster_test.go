@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -24,9 +25,10 @@ var quick = timing{
 
 // cluster is coordinators in this process, on loopback.
 type cluster struct {
-	t    testing.TB
-	dir  string
-	time timing
+	t     testing.TB
+	dir   string
+	time  timing
+	peers []string // addresses of coordinators in other processes
 
 	mu   sync.Mutex
 	all  map[string]*coordinator
@@ -103,12 +105,12 @@ func (c *cluster) tryStart(name, listen string) (*coordinator, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	_, handler := m.Handler()
-	web := make(chan net.Conn)
+	web := &handed{Listener: l, conns: make(chan net.Conn), closed: make(chan struct{})}
 	m.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, r.Header.Get("Peer"))))
 	})}
 	m.done.Go(func() { m.accept(l, web) })
-	m.done.Go(func() { _ = m.server.Serve(&handed{Listener: l, conns: web}) })
+	m.done.Go(func() { _ = m.server.Serve(web) })
 	c.mu.Lock()
 	c.all[name] = m
 	c.mu.Unlock()
@@ -118,7 +120,7 @@ func (c *cluster) tryStart(name, listen string) (*coordinator, error) {
 func (c *cluster) addresses() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var all []string
+	all := slices.Clone(c.peers)
 	for _, m := range c.all {
 		all = append(all, m.addr)
 	}
@@ -126,8 +128,8 @@ func (c *cluster) addresses() []string {
 }
 
 // accept tells raft's connections, which begin with a byte of their own, from HTTP.
-func (m *coordinator) accept(l net.Listener, web chan<- net.Conn) {
-	defer close(web)
+func (m *coordinator) accept(l net.Listener, web *handed) {
+	defer close(web.closed)
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -146,8 +148,11 @@ func (m *coordinator) accept(l net.Listener, web chan<- net.Conn) {
 				m.ServeRaft(c)
 				return
 			}
-			defer func() { _ = recover() }() // web is closed: the coordinator ends
-			web <- c
+			select {
+			case web.conns <- c:
+			case <-web.closed:
+				_ = conn.Close()
+			}
 		})
 	}
 }
@@ -161,14 +166,17 @@ func (c *bufferedConn) Read(b []byte) (int, error) { return c.r.Read(b) }
 
 type handed struct {
 	net.Listener
-	conns <-chan net.Conn
+	conns  chan net.Conn
+	closed chan struct{}
 }
 
 func (h *handed) Accept() (net.Conn, error) {
-	if c, ok := <-h.conns; ok {
+	select {
+	case c := <-h.conns:
 		return c, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
 	}
-	return nil, net.ErrClosed
 }
 
 type peerKey struct{}

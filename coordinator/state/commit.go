@@ -19,6 +19,8 @@ import (
 const (
 	pauseMin = 5 * time.Millisecond
 	pauseMax = 100 * time.Millisecond
+
+	showPatience = time.Second
 )
 
 var errNotLeading = errors.New("this coordinator does not lead")
@@ -45,21 +47,25 @@ func (r *replica) update(ctx context.Context, change func(Tx) error) error {
 		if err != nil {
 			return err
 		}
-		// Who asked sees what was written; and after a conflict, what it was with.
-		if err := r.machine.wait(ctx, out.index); err != nil {
-			if out.conflict {
-				return r.unavailable(err)
-			}
-			return nil // it is done, though not here yet
-		}
 		if !out.conflict {
+			r.show(ctx, out.index)
 			return nil
+		}
+		if err := r.machine.wait(ctx, out.index); err != nil { // what it was with
+			return r.unavailable(err)
 		}
 		fresh = false
 		if !sleep(ctx, rand.N(pause)) {
 			return fmt.Errorf("%w: others keep changing the same records; try again", ErrUnavailable)
 		}
 	}
+}
+
+// show waits until who asked sees here what was written; not long where this coordinator lags, for it is done.
+func (r *replica) show(ctx context.Context, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, showPatience)
+	defer cancel()
+	_ = r.machine.wait(ctx, index)
 }
 
 // try runs a change on the state as it is here.
@@ -104,6 +110,7 @@ func (r *replica) submitOnce(ctx context.Context, commit *easelv1.StateCommit) (
 	if err != nil {
 		return outcome{}, err
 	}
+	r.learn(ctx, answer.Msg.GetMark())
 	return outcome{index: answer.Msg.GetIndex(), conflict: answer.Msg.GetConflict()}, nil
 }
 

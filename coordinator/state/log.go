@@ -52,11 +52,12 @@ func openLog(path string, patience time.Duration, applied func() uint64) (l *log
 	return l, nil
 }
 
-// openRaftFile opens a bbolt file that is durable at every write.
+// openRaftFile opens a bbolt file that is durable at every write. Its list of free pages is written too: without, bbolt looks
+// for them in a goroutine of its own, whose panic in a damaged file ends the process.
 func openRaftFile(path string, patience time.Duration) (db *bbolt.DB, err error) {
 	err = unlessDamaged(func() error {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout: patience, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, InitialMmapSize: mapSize,
+			Timeout: patience, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapSize,
 		})
 		switch {
 		case errors.Is(err, bolterrors.ErrTimeout):

@@ -46,7 +46,7 @@ type replica struct {
 	notify  func()
 
 	leaderMoved *signal       // when another leads, or none
-	leadTerm    atomic.Uint64 // the term in which this one leads and knows all of before
+	leadTerm    atomic.Uint64 // the last term in which this one led and knew all of before
 	barriers    flights
 	bounds      *rate.Limiter // of barriers
 	membership  sync.Mutex    // held to change who belongs
@@ -230,8 +230,8 @@ func (r *replica) takeLead() {
 		return
 	}
 	err := r.await(r.ctx, func() raft.Future { return r.raft.Barrier(r.cfg.timing.patience) })
-	if err != nil {
-		return // it leads no more
+	if err != nil || r.raft.CurrentTerm() != term {
+		return // it leads no more, or again
 	}
 	r.leadTerm.Store(term)
 	r.log.Info("this coordinator leads", "term", term)

@@ -52,7 +52,7 @@ func (s *service) Commit(ctx context.Context, req *connect.Request[easelv1.State
 	if err != nil {
 		return nil, refuse(err)
 	}
-	return connect.NewResponse(&easelv1.StateCommitResponse{Index: out.index, Conflict: out.conflict}), nil
+	return connect.NewResponse(&easelv1.StateCommitResponse{Index: out.index, Conflict: out.conflict, Mark: r.mark(out.index)}), nil
 }
 
 // ReadIndex is StateService's.
@@ -67,7 +67,7 @@ func (s *service) ReadIndex(ctx context.Context, _ *connect.Request[easelv1.Stat
 	if err != nil {
 		return nil, refuse(err)
 	}
-	return connect.NewResponse(&easelv1.StateReadIndexResponse{Index: index}), nil
+	return connect.NewResponse(&easelv1.StateReadIndexResponse{Index: index, Mark: r.mark(index)}), nil
 }
 
 // Attend is StateService's. The first that attends makes a coordinator that was alone the first of several.

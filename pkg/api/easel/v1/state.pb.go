@@ -337,6 +337,7 @@ type StateCommitResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`       // where it was decided
 	Conflict      bool                   `protobuf:"varint,2,opt,name=conflict,proto3" json:"conflict,omitempty"` // what it read was not so any more: nothing was written
+	Mark          *StateMark             `protobuf:"bytes,3,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -385,6 +386,90 @@ func (x *StateCommitResponse) GetConflict() bool {
 	return false
 }
 
+func (x *StateCommitResponse) GetMark() *StateMark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+// StateMark says that the leader of a term has committed the entry at index. A follower need not wait until raft tells it so.
+type StateMark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	EntryTerm     uint64                 `protobuf:"varint,2,opt,name=entry_term,json=entryTerm,proto3" json:"entry_term,omitempty"`
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	LeaderId      string                 `protobuf:"bytes,4,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	LeaderAddress string                 `protobuf:"bytes,5,opt,name=leader_address,json=leaderAddress,proto3" json:"leader_address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateMark) Reset() {
+	*x = StateMark{}
+	mi := &file_easel_v1_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateMark) ProtoMessage() {}
+
+func (x *StateMark) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateMark.ProtoReflect.Descriptor instead.
+func (*StateMark) Descriptor() ([]byte, []int) {
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StateMark) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *StateMark) GetEntryTerm() uint64 {
+	if x != nil {
+		return x.EntryTerm
+	}
+	return 0
+}
+
+func (x *StateMark) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *StateMark) GetLeaderId() string {
+	if x != nil {
+		return x.LeaderId
+	}
+	return ""
+}
+
+func (x *StateMark) GetLeaderAddress() string {
+	if x != nil {
+		return x.LeaderAddress
+	}
+	return ""
+}
+
 type StateReadIndexRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -393,7 +478,7 @@ type StateReadIndexRequest struct {
 
 func (x *StateReadIndexRequest) Reset() {
 	*x = StateReadIndexRequest{}
-	mi := &file_easel_v1_state_proto_msgTypes[6]
+	mi := &file_easel_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +490,7 @@ func (x *StateReadIndexRequest) String() string {
 func (*StateReadIndexRequest) ProtoMessage() {}
 
 func (x *StateReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[6]
+	mi := &file_easel_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,19 +503,20 @@ func (x *StateReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*StateReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 type StateReadIndexResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Mark          *StateMark             `protobuf:"bytes,2,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StateReadIndexResponse) Reset() {
 	*x = StateReadIndexResponse{}
-	mi := &file_easel_v1_state_proto_msgTypes[7]
+	mi := &file_easel_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +528,7 @@ func (x *StateReadIndexResponse) String() string {
 func (*StateReadIndexResponse) ProtoMessage() {}
 
 func (x *StateReadIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[7]
+	mi := &file_easel_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +541,7 @@ func (x *StateReadIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateReadIndexResponse.ProtoReflect.Descriptor instead.
 func (*StateReadIndexResponse) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StateReadIndexResponse) GetIndex() uint64 {
@@ -463,6 +549,13 @@ func (x *StateReadIndexResponse) GetIndex() uint64 {
 		return x.Index
 	}
 	return 0
+}
+
+func (x *StateReadIndexResponse) GetMark() *StateMark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
 }
 
 type StateAttendRequest struct {
@@ -476,7 +569,7 @@ type StateAttendRequest struct {
 
 func (x *StateAttendRequest) Reset() {
 	*x = StateAttendRequest{}
-	mi := &file_easel_v1_state_proto_msgTypes[8]
+	mi := &file_easel_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +581,7 @@ func (x *StateAttendRequest) String() string {
 func (*StateAttendRequest) ProtoMessage() {}
 
 func (x *StateAttendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[8]
+	mi := &file_easel_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +594,7 @@ func (x *StateAttendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateAttendRequest.ProtoReflect.Descriptor instead.
 func (*StateAttendRequest) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StateAttendRequest) GetId() string {
@@ -533,7 +626,7 @@ type StateAttendResponse struct {
 
 func (x *StateAttendResponse) Reset() {
 	*x = StateAttendResponse{}
-	mi := &file_easel_v1_state_proto_msgTypes[9]
+	mi := &file_easel_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +638,7 @@ func (x *StateAttendResponse) String() string {
 func (*StateAttendResponse) ProtoMessage() {}
 
 func (x *StateAttendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[9]
+	mi := &file_easel_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +651,7 @@ func (x *StateAttendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateAttendResponse.ProtoReflect.Descriptor instead.
 func (*StateAttendResponse) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 type StateRemoveRequest struct {
@@ -570,7 +663,7 @@ type StateRemoveRequest struct {
 
 func (x *StateRemoveRequest) Reset() {
 	*x = StateRemoveRequest{}
-	mi := &file_easel_v1_state_proto_msgTypes[10]
+	mi := &file_easel_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +675,7 @@ func (x *StateRemoveRequest) String() string {
 func (*StateRemoveRequest) ProtoMessage() {}
 
 func (x *StateRemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[10]
+	mi := &file_easel_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +688,7 @@ func (x *StateRemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRemoveRequest.ProtoReflect.Descriptor instead.
 func (*StateRemoveRequest) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StateRemoveRequest) GetName() string {
@@ -613,7 +706,7 @@ type StateRemoveResponse struct {
 
 func (x *StateRemoveResponse) Reset() {
 	*x = StateRemoveResponse{}
-	mi := &file_easel_v1_state_proto_msgTypes[11]
+	mi := &file_easel_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +718,7 @@ func (x *StateRemoveResponse) String() string {
 func (*StateRemoveResponse) ProtoMessage() {}
 
 func (x *StateRemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[11]
+	mi := &file_easel_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +731,7 @@ func (x *StateRemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRemoveResponse.ProtoReflect.Descriptor instead.
 func (*StateRemoveResponse) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 // StateNotLeading goes with a refusal of one that does not lead.
@@ -652,7 +745,7 @@ type StateNotLeading struct {
 
 func (x *StateNotLeading) Reset() {
 	*x = StateNotLeading{}
-	mi := &file_easel_v1_state_proto_msgTypes[12]
+	mi := &file_easel_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +757,7 @@ func (x *StateNotLeading) String() string {
 func (*StateNotLeading) ProtoMessage() {}
 
 func (x *StateNotLeading) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[12]
+	mi := &file_easel_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +770,7 @@ func (x *StateNotLeading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateNotLeading.ProtoReflect.Descriptor instead.
 func (*StateNotLeading) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StateNotLeading) GetName() string {
@@ -706,7 +799,7 @@ type StateDump struct {
 
 func (x *StateDump) Reset() {
 	*x = StateDump{}
-	mi := &file_easel_v1_state_proto_msgTypes[13]
+	mi := &file_easel_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +811,7 @@ func (x *StateDump) String() string {
 func (*StateDump) ProtoMessage() {}
 
 func (x *StateDump) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[13]
+	mi := &file_easel_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +824,7 @@ func (x *StateDump) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDump.ProtoReflect.Descriptor instead.
 func (*StateDump) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StateDump) GetFormat() uint32 {
@@ -766,7 +859,7 @@ type StateOutcome struct {
 
 func (x *StateOutcome) Reset() {
 	*x = StateOutcome{}
-	mi := &file_easel_v1_state_proto_msgTypes[14]
+	mi := &file_easel_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +871,7 @@ func (x *StateOutcome) String() string {
 func (*StateOutcome) ProtoMessage() {}
 
 func (x *StateOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[14]
+	mi := &file_easel_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +884,7 @@ func (x *StateOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateOutcome.ProtoReflect.Descriptor instead.
 func (*StateOutcome) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StateOutcome) GetId() []byte {
@@ -826,7 +919,7 @@ type StateRecord struct {
 
 func (x *StateRecord) Reset() {
 	*x = StateRecord{}
-	mi := &file_easel_v1_state_proto_msgTypes[15]
+	mi := &file_easel_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +931,7 @@ func (x *StateRecord) String() string {
 func (*StateRecord) ProtoMessage() {}
 
 func (x *StateRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_state_proto_msgTypes[15]
+	mi := &file_easel_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +944,7 @@ func (x *StateRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRecord.ProtoReflect.Descriptor instead.
 func (*StateRecord) Descriptor() ([]byte, []int) {
-	return file_easel_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_easel_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StateRecord) GetBucket() []byte {
@@ -901,13 +994,22 @@ const file_easel_v1_state_proto_rawDesc = "" +
 	"\x05value\x18\x03 \x01(\fR\x05value\x12\x16\n" +
 	"\x06delete\x18\x04 \x01(\bR\x06delete\"C\n" +
 	"\x12StateCommitRequest\x12-\n" +
-	"\x06commit\x18\x01 \x01(\v2\x15.easel.v1.StateCommitR\x06commit\"G\n" +
+	"\x06commit\x18\x01 \x01(\v2\x15.easel.v1.StateCommitR\x06commit\"p\n" +
 	"\x13StateCommitResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
-	"\bconflict\x18\x02 \x01(\bR\bconflict\"\x17\n" +
-	"\x15StateReadIndexRequest\".\n" +
+	"\bconflict\x18\x02 \x01(\bR\bconflict\x12'\n" +
+	"\x04mark\x18\x03 \x01(\v2\x13.easel.v1.StateMarkR\x04mark\"\x98\x01\n" +
+	"\tStateMark\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1d\n" +
+	"\n" +
+	"entry_term\x18\x02 \x01(\x04R\tentryTerm\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x1b\n" +
+	"\tleader_id\x18\x04 \x01(\tR\bleaderId\x12%\n" +
+	"\x0eleader_address\x18\x05 \x01(\tR\rleaderAddress\"\x17\n" +
+	"\x15StateReadIndexRequest\"W\n" +
 	"\x16StateReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"X\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12'\n" +
+	"\x04mark\x18\x02 \x01(\v2\x13.easel.v1.StateMarkR\x04mark\"X\n" +
 	"\x12StateAttendRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
@@ -949,7 +1051,7 @@ func file_easel_v1_state_proto_rawDescGZIP() []byte {
 	return file_easel_v1_state_proto_rawDescData
 }
 
-var file_easel_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_easel_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_easel_v1_state_proto_goTypes = []any{
 	(*StateCommit)(nil),            // 0: easel.v1.StateCommit
 	(*StateRead)(nil),              // 1: easel.v1.StateRead
@@ -957,36 +1059,39 @@ var file_easel_v1_state_proto_goTypes = []any{
 	(*StateWrite)(nil),             // 3: easel.v1.StateWrite
 	(*StateCommitRequest)(nil),     // 4: easel.v1.StateCommitRequest
 	(*StateCommitResponse)(nil),    // 5: easel.v1.StateCommitResponse
-	(*StateReadIndexRequest)(nil),  // 6: easel.v1.StateReadIndexRequest
-	(*StateReadIndexResponse)(nil), // 7: easel.v1.StateReadIndexResponse
-	(*StateAttendRequest)(nil),     // 8: easel.v1.StateAttendRequest
-	(*StateAttendResponse)(nil),    // 9: easel.v1.StateAttendResponse
-	(*StateRemoveRequest)(nil),     // 10: easel.v1.StateRemoveRequest
-	(*StateRemoveResponse)(nil),    // 11: easel.v1.StateRemoveResponse
-	(*StateNotLeading)(nil),        // 12: easel.v1.StateNotLeading
-	(*StateDump)(nil),              // 13: easel.v1.StateDump
-	(*StateOutcome)(nil),           // 14: easel.v1.StateOutcome
-	(*StateRecord)(nil),            // 15: easel.v1.StateRecord
+	(*StateMark)(nil),              // 6: easel.v1.StateMark
+	(*StateReadIndexRequest)(nil),  // 7: easel.v1.StateReadIndexRequest
+	(*StateReadIndexResponse)(nil), // 8: easel.v1.StateReadIndexResponse
+	(*StateAttendRequest)(nil),     // 9: easel.v1.StateAttendRequest
+	(*StateAttendResponse)(nil),    // 10: easel.v1.StateAttendResponse
+	(*StateRemoveRequest)(nil),     // 11: easel.v1.StateRemoveRequest
+	(*StateRemoveResponse)(nil),    // 12: easel.v1.StateRemoveResponse
+	(*StateNotLeading)(nil),        // 13: easel.v1.StateNotLeading
+	(*StateDump)(nil),              // 14: easel.v1.StateDump
+	(*StateOutcome)(nil),           // 15: easel.v1.StateOutcome
+	(*StateRecord)(nil),            // 16: easel.v1.StateRecord
 }
 var file_easel_v1_state_proto_depIdxs = []int32{
 	1,  // 0: easel.v1.StateCommit.reads:type_name -> easel.v1.StateRead
 	2,  // 1: easel.v1.StateCommit.scans:type_name -> easel.v1.StateScan
 	3,  // 2: easel.v1.StateCommit.writes:type_name -> easel.v1.StateWrite
 	0,  // 3: easel.v1.StateCommitRequest.commit:type_name -> easel.v1.StateCommit
-	14, // 4: easel.v1.StateDump.outcomes:type_name -> easel.v1.StateOutcome
-	4,  // 5: easel.v1.StateService.Commit:input_type -> easel.v1.StateCommitRequest
-	6,  // 6: easel.v1.StateService.ReadIndex:input_type -> easel.v1.StateReadIndexRequest
-	8,  // 7: easel.v1.StateService.Attend:input_type -> easel.v1.StateAttendRequest
-	10, // 8: easel.v1.StateService.Remove:input_type -> easel.v1.StateRemoveRequest
-	5,  // 9: easel.v1.StateService.Commit:output_type -> easel.v1.StateCommitResponse
-	7,  // 10: easel.v1.StateService.ReadIndex:output_type -> easel.v1.StateReadIndexResponse
-	9,  // 11: easel.v1.StateService.Attend:output_type -> easel.v1.StateAttendResponse
-	11, // 12: easel.v1.StateService.Remove:output_type -> easel.v1.StateRemoveResponse
-	9,  // [9:13] is the sub-list for method output_type
-	5,  // [5:9] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	6,  // 4: easel.v1.StateCommitResponse.mark:type_name -> easel.v1.StateMark
+	6,  // 5: easel.v1.StateReadIndexResponse.mark:type_name -> easel.v1.StateMark
+	15, // 6: easel.v1.StateDump.outcomes:type_name -> easel.v1.StateOutcome
+	4,  // 7: easel.v1.StateService.Commit:input_type -> easel.v1.StateCommitRequest
+	7,  // 8: easel.v1.StateService.ReadIndex:input_type -> easel.v1.StateReadIndexRequest
+	9,  // 9: easel.v1.StateService.Attend:input_type -> easel.v1.StateAttendRequest
+	11, // 10: easel.v1.StateService.Remove:input_type -> easel.v1.StateRemoveRequest
+	5,  // 11: easel.v1.StateService.Commit:output_type -> easel.v1.StateCommitResponse
+	8,  // 12: easel.v1.StateService.ReadIndex:output_type -> easel.v1.StateReadIndexResponse
+	10, // 13: easel.v1.StateService.Attend:output_type -> easel.v1.StateAttendResponse
+	12, // 14: easel.v1.StateService.Remove:output_type -> easel.v1.StateRemoveResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_easel_v1_state_proto_init() }
@@ -1000,7 +1105,7 @@ func file_easel_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_easel_v1_state_proto_rawDesc), len(file_easel_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
