@@ -19,6 +19,11 @@ const (
 )
 
 func (s source) String() string {
+	return [...]string{"unknown", "region", "network", "geoip", "neighbour", "measured"}[s]
+}
+
+// words is String for a person.
+func (s source) words() string {
 	return [...]string{
 		"not known", "guessed by the coordinator's region", "guessed by the coordinator's own round trip",
 		"guessed by the place of the address", "guessed by a measured node of its zone or region", "measured by the browser",

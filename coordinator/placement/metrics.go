@@ -12,6 +12,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	tries    prometheus.Histogram
 	refusals *prometheus.CounterVec
+	distance *prometheus.HistogramVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -27,8 +28,12 @@ func newMetrics(r prometheus.Registerer) metrics {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "easel_coordinator_placement_refusals_total", Help: "Nodes that did not take a session, by the code of their answer.",
 		}, []string{"code"}),
+		distance: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "easel_coordinator_placement_distance_ms", Help: "Round trip to the node of a new session in ms, by how it is known.",
+			Buckets: []float64{2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500},
+		}, []string{"source"}),
 	}
-	r.MustRegister(m.seconds, m.tries, m.refusals)
+	r.MustRegister(m.seconds, m.tries, m.refusals, m.distance)
 	return m
 }
 

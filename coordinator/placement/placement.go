@@ -270,6 +270,9 @@ func (a *attempt) reserve(ctx context.Context, c *Candidate) (directory.Session,
 		delete(a.asked, node.Name)
 		return directory.Session{}, false, a.refuse(c, errors.New("the session has ended already"))
 	case err == nil:
+		if created && c.Source != "" {
+			a.metrics.distance.WithLabelValues(c.Source).Observe(c.Distance)
+		}
 		return a.record(ctx, s, created)
 	case connect.CodeOf(err) == connect.CodeInvalidArgument:
 		return directory.Session{}, false, errors.Join(fmt.Errorf("%w: %s", ErrInvalid, message(err)), a.drop(ctx))

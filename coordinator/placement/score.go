@@ -30,7 +30,7 @@ func nearness(q *query, s *seat) float64 {
 }
 
 func whyNearness(q *query, s *seat) string {
-	return fmt.Sprintf("%.1f ms, %s", q.distance[s.index], q.sources[s.index])
+	return fmt.Sprintf("%.1f ms, %s", q.distance[s.index], q.sources[s.index].words())
 }
 
 func homeThere(q *query, s *seat) float64 {
