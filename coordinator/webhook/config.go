@@ -45,6 +45,9 @@ const (
 
 // Complete returns the hooks with their defaults, or says all that is wrong with them.
 func Complete(hooks []Hook) ([]Hook, error) {
+	if len(hooks) == 0 {
+		return nil, nil
+	}
 	if len(hooks) > maxHooks {
 		return nil, fmt.Errorf("%d webhooks: want at most %d", len(hooks), maxHooks)
 	}

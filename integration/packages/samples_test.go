@@ -36,13 +36,16 @@ func TestSamplesNameEveryFieldAndNoOther(t *testing.T) {
 				}
 			}
 			for _, f := range slices.Sorted(maps.Keys(have)) {
-				if !want[f] {
+				if !want[f] && !inTheFileAlone.MatchString(f) {
 					t.Errorf("packaging/%s.yaml names %s, which %s does not have", program, f, program)
 				}
 			}
 		})
 	}
 }
+
+// inTheFileAlone is what no flag can say; the daemon's own test compares it with the sample.
+var inTheFileAlone = regexp.MustCompile(`^(placement\.|webhooks$)`)
 
 func bin() string {
 	if dir := os.Getenv("EASEL_BIN"); dir != "" {
@@ -53,12 +56,12 @@ func bin() string {
 
 // uncomment brings back the fields that the sample has commented out: "# name: x", "# tls:", "#   cert: x".
 func uncomment(text string) string {
-	field := regexp.MustCompile(`^# ((?:  )?[a-z_]+:(?: \S+)?)$`)
+	field := regexp.MustCompile(`^((?:  )?)# ((?:  )?[a-z_]+:(?: \S+)?)$`)
 	var lines []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		if m := field.FindStringSubmatch(line); m != nil {
-			line = m[1]
+			line = m[1] + m[2]
 		}
 		lines = append(lines, line)
 	}

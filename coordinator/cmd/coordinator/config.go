@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"easel/coordinator/placement"
+	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
 	"easel/pkg/listen"
 	"easel/pkg/strictyaml"
@@ -21,7 +22,7 @@ import (
 // defaultConfig is read when no --config is given and it exists.
 const defaultConfig = "/etc/easel/coordinator.yaml"
 
-// Config is coordinator.yaml. Every field but those of placement is also a flag: cluster.bind is --cluster-bind.
+// Config is coordinator.yaml. Every field but those of placement and webhooks is also a flag: cluster.bind is --cluster-bind.
 type Config struct {
 	Name      string `yaml:"name"`
 	Listen    string `yaml:"listen"`
@@ -44,6 +45,7 @@ type Config struct {
 	} `yaml:"place"`
 	GeoIP     string           `yaml:"geoip"`
 	Placement placement.Config `yaml:"placement"`
+	Webhooks  []webhook.Hook   `yaml:"webhooks"`
 	Log       struct {
 		Level  string `yaml:"level"`
 		Format string `yaml:"format"`
@@ -137,6 +139,10 @@ func load(path string, override func(*Config)) (Config, error) {
 		c.PublicURL = c.scheme() + "://" + c.Listen
 	}
 	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	var err error
+	if c.Webhooks, err = webhook.Complete(c.Webhooks); err != nil {
+		return c, fmt.Errorf("configuration of %s: %w", path, err)
+	}
 	if err := c.validate(); err != nil {
 		return c, fmt.Errorf("configuration of %s: %w", path, err)
 	}

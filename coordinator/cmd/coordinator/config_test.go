@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"easel/coordinator/placement"
+	"easel/coordinator/webhook"
 	"easel/pkg/strictyaml"
 )
 
@@ -72,6 +73,9 @@ func TestFlagsWinOverTheFileAndCoverEveryField(t *testing.T) {
 				walk(v.Field(i))
 			}
 		case reflect.Slice:
+			if v.Type() == reflect.TypeFor[[]webhook.Hook]() {
+				return // in the file alone
+			}
 			fields++
 			if v.Len() != 2 {
 				t.Errorf("a list became %v", v.Interface())

@@ -11,16 +11,19 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"easel/coordinator/admin"
 	"easel/coordinator/api"
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
+	"easel/coordinator/events"
 	"easel/coordinator/placement"
 	"easel/coordinator/placement/geoip"
 	"easel/coordinator/portal"
 	"easel/coordinator/state"
+	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
 	"easel/pkg/telemetry"
@@ -31,6 +34,9 @@ const lockPatience = 2 * time.Second
 
 // sweepEvery is how often expired sign-ins are removed from the database.
 const sweepEvery = time.Hour
+
+// keptEvents is how many events are kept for the operator's eyes.
+const keptEvents = 1000
 
 func daemon(ctx context.Context, args []string, p process) error {
 	c := newCommand("run", p)
@@ -89,11 +95,16 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	router := placement.NewRouter(placement.RouterOptions{
 		Config: cfg.Placement, Members: members, Place: cfg.place(), Own: members.Coordinate,
 	})
-	handler, err := front(cfg, log, store, nodes, router, geo)
+	registry, seen := telemetry.Registry(telemetry.Version(version)), events.New(keptEvents)
+	hooks := webhook.New(webhook.Options{Name: cfg.Name, Nodes: members, State: db, Events: seen, Registry: registry, Log: log}, cfg.Webhooks)
+	handler, backend, err := front(cfg, log, store, nodes, router, geo, registry, seen)
 	if err != nil {
 		return err
 	}
-	servers, err := openDoors(cfg, log, handler, admin.Handler(store, nodes, log))
+	commands := http.NewServeMux()
+	commands.Handle("/do", admin.Handler(store, nodes, log))
+	commands.Handle("/api/", backend.Operator())
+	servers, err := openDoors(cfg, log, handler, commands)
 	if err != nil {
 		return err
 	}
@@ -105,6 +116,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		parts.Go(func() error { return s.Run(ctx) })
 	}
 	parts.Go(func() error { return nodes.Run(ctx) })
+	parts.Go(func() error { events.Watch(ctx, seen, members); return nil })
+	parts.Go(func() error { return hooks.Run(ctx) })
 	parts.Go(func() error { return sweep(ctx, store, log) })
 	parts.Go(func() error { return tellSystemd(ctx, log, store) })
 	err = parts.Wait()
@@ -120,26 +133,28 @@ func removeSocket(path string) error {
 }
 
 // front is everything that the network's address answers.
-func front(cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory, router *placement.Router, geo *geoip.Database) (http.Handler, error) {
+func front(
+	cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory, router *placement.Router, geo *geoip.Database,
+	registry *prometheus.Registry, seen *events.Log,
+) (http.Handler, *api.API, error) {
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
-		return nil, fmt.Errorf("public_url: %w", err)
+		return nil, nil, fmt.Errorf("public_url: %w", err)
 	}
 	guard := &auth.Guard{Store: store, Public: public}
-	registry := telemetry.Registry(telemetry.Version(version))
 	clients := placement.NewClients(geo, nil)
 	placer := placement.New(placement.Options{Router: router, Fleet: nodes, Index: nodes.Index, Log: log, Registry: registry})
 	backend := api.New(api.Config{
-		Guard: guard, Nodes: nodes, Placer: placer, Clients: clients, Log: log, Registry: registry, Version: telemetry.Version(version),
+		Guard: guard, Nodes: nodes, Placer: placer, Clients: clients, Events: seen, Log: log, Registry: registry, Version: telemetry.Version(version),
 	})
 	pages, err := portal.New(portal.Config{Guard: guard, Backend: backend, Nodes: nodes, Log: log})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mux := http.NewServeMux()
 	backend.Register(mux)
 	pages.Register(mux)
-	return api.Harden(backend.Count(mux), public, cfg.Listen, log), nil
+	return api.Harden(backend.Count(mux), public, cfg.Listen, log), backend, nil
 }
 
 // sweep removes expired sign-ins now and then, until ctx ends.
