@@ -178,7 +178,7 @@ func (w *world) openAs(t *testing.T, id string) (*browser.Page, error) {
 	}
 	now := time.Now()
 	token, err := signer.Sign(identity.Claims{
-		Audience: "session:" + id, Subject: "walker", Scope: "control", IssuedAt: now, Expires: now.Add(time.Minute), ID: rand.Text(),
+		Audience: "session:" + id, Subject: "walker", Scope: identity.ScopeView, IssuedAt: now, Expires: now.Add(time.Minute), ID: rand.Text(),
 	})
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-// Package admin is the operator's commands on a coordinator's accounts. They reach the running daemon
+// Package admin is the operator's commands on a coordinator's accounts and on the cluster's members. They reach the running daemon
 // through its unix socket, or work on the database themselves when no daemon has it open.
 package admin
 
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"easel/coordinator/auth"
+	"easel/coordinator/authority"
 	"easel/coordinator/state"
 	"easel/pkg/problem"
 	"easel/pkg/safesocket"
@@ -31,6 +32,10 @@ const (
 	ListTokens    = "token.list"
 	RevokeToken   = "token.revoke"
 	CreateLink    = "link.create"
+	CreateJoin    = "join.create"
+	ListMembers   = "member.list"
+	RemoveMember  = "member.remove"
+	RotateGossip  = "gossip.rotate"
 )
 
 // lockPatience is how long a command waits for another one to let go of the database.
@@ -41,27 +46,29 @@ const maxMessage = 1 << 20
 
 // Request is one command.
 type Request struct {
-	Op       string `json:"op"`
-	User     string `json:"user,omitempty"`
-	Role     string `json:"role,omitempty"`
-	Password string `json:"password,omitempty"`
-	Name     string `json:"name,omitempty"` // of a token
-	ID       string `json:"id,omitempty"`   // of a token
+	Op       string        `json:"op"`
+	User     string        `json:"user,omitempty"`
+	Role     string        `json:"role,omitempty"` // of an account or a member
+	Password string        `json:"password,omitempty"`
+	Name     string        `json:"name,omitempty"` // of a token or a member
+	ID       string        `json:"id,omitempty"`   // of a token
+	Life     time.Duration `json:"life,omitempty"` // of a join token
 }
 
 // LogValue keeps the password out of logs.
 func (r Request) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("op", r.Op), slog.String("user", r.User))
+	return slog.GroupValue(slog.String("op", r.Op), slog.String("user", r.User), slog.String("role", r.Role), slog.String("name", r.Name))
 }
 
 // Answer is what a command gave; which fields depends on the operation.
 type Answer struct {
-	User     string         `json:"user,omitempty"`
-	Accounts []auth.Account `json:"accounts,omitempty"`
-	Tokens   []auth.Token   `json:"tokens,omitempty"`
-	Secret   string         `json:"secret,omitempty"` // an API token, or the code of a one-time link
-	ID       string         `json:"id,omitempty"`
-	Ended    int            `json:"ended,omitempty"` // sessions that were ended with their account
+	User     string             `json:"user,omitempty"`
+	Accounts []auth.Account     `json:"accounts,omitempty"`
+	Tokens   []auth.Token       `json:"tokens,omitempty"`
+	Members  []authority.Member `json:"members,omitempty"`
+	Secret   string             `json:"secret,omitempty"` // an API token, a join token, or the code of a one-time link
+	ID       string             `json:"id,omitempty"`
+	Ended    int                `json:"ended,omitempty"` // sessions that were ended with their account
 }
 
 // Sessions ends what removed users have running.
@@ -69,9 +76,16 @@ type Sessions interface {
 	EndAll(ctx context.Context, user string) (int, error)
 }
 
-// Do carries out a command. sessions may be nil when no daemon runs: then a removed user's sessions live
-// until they expire.
-func Do(ctx context.Context, store *auth.Store, sessions Sessions, req Request) (Answer, error) {
+// Parts is what commands work on.
+type Parts struct {
+	Accounts *auth.Store
+	Cluster  *authority.Authority
+	Sessions Sessions // nil when no daemon runs: then a removed user's sessions live until they expire
+}
+
+// Do carries out a command.
+func (p Parts) Do(ctx context.Context, req Request) (Answer, error) {
+	store := p.Accounts
 	switch req.Op {
 	case AddAccount:
 		_, err := store.AddAccount(ctx, req.User, req.Role, req.Password)
@@ -82,7 +96,7 @@ func Do(ctx context.Context, store *auth.Store, sessions Sessions, req Request) 
 		}
 		return Answer{User: req.User}, store.SetPassword(ctx, req.User, req.Password, "")
 	case RemoveAccount:
-		return remove(ctx, store, sessions, req.User)
+		return remove(ctx, store, p.Sessions, req.User)
 	case ListAccounts:
 		all, err := store.Accounts()
 		return Answer{Accounts: all}, err
@@ -96,6 +110,16 @@ func Do(ctx context.Context, store *auth.Store, sessions Sessions, req Request) 
 		return Answer{ID: req.ID}, store.RevokeToken(ctx, req.ID)
 	case CreateLink:
 		return link(ctx, store, req.User)
+	case CreateJoin:
+		text, err := p.Cluster.NewToken(ctx, req.Role, req.Name, req.Life)
+		return Answer{Secret: text}, err
+	case ListMembers:
+		all, err := p.Cluster.Members()
+		return Answer{Members: all}, err
+	case RemoveMember:
+		return Answer{}, p.Cluster.Remove(ctx, req.Role, req.Name)
+	case RotateGossip:
+		return Answer{}, p.Cluster.Rotate(ctx)
 	}
 	return Answer{}, fmt.Errorf("operation %q: %w: this coordinator does not know it; are daemon and command of one version?", req.Op, auth.ErrInvalid)
 }
@@ -122,7 +146,7 @@ func remove(ctx context.Context, store *auth.Store, sessions Sessions, user stri
 
 // Handler serves commands. Whoever can connect may do everything: put it on a socket that only root, or
 // the daemon's own user, can open.
-func Handler(store *auth.Store, sessions Sessions, log *slog.Logger) http.Handler {
+func Handler(parts Parts, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /do", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 30*time.Second)
@@ -134,7 +158,7 @@ func Handler(store *auth.Store, sessions Sessions, log *slog.Logger) http.Handle
 			problem.Write(w, http.StatusBadRequest, "", "the command cannot be read: "+err.Error())
 			return
 		}
-		answer, err := Do(ctx, store, sessions, req)
+		answer, err := parts.Do(ctx, req)
 		log.Info("operator's command", "command", req, "failed", err != nil)
 		if err != nil {
 			problem.Write(w, http.StatusUnprocessableEntity, "Command failed", err.Error())
@@ -210,7 +234,7 @@ func Run(ctx context.Context, socket, database string, req Request) (Answer, err
 	}
 	store, err := auth.New(db, auth.Options{})
 	if err == nil {
-		answer, err = Do(ctx, store, nil, req)
+		answer, err = Parts{Accounts: store, Cluster: authority.New(db)}.Do(ctx, req)
 	}
 	return answer, errors.Join(err, db.Close())
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +27,7 @@ import (
 	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
-	"easel/pkg/identity"
+	"easel/pkg/identity/identitytest"
 	"easel/pkg/problem"
 	"easel/pkg/telemetry"
 )
@@ -47,13 +46,10 @@ type front struct {
 
 func start(t testing.TB, nodes ...string) *front {
 	t.Helper()
-	signer, err := identity.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := identitytest.New(t)
 	f := &front{t: t, tokens: map[string]string{}}
 	for _, name := range nodes {
-		f.nodes = append(f.nodes, nodetest.Start(t, name, signer.Public()))
+		f.nodes = append(f.nodes, nodetest.Start(t, name, c))
 	}
 	db, err := state.Open(filepath.Join(t.TempDir(), "coordinator.db"), 0)
 	if err != nil {
@@ -73,7 +69,7 @@ func start(t testing.TB, nodes ...string) *front {
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	d := directory.New(directory.Options{Name: "front", Members: f.nodes, Signer: signer, Index: directory.NewIndex(db), Log: log, LookEvery: -1})
+	d := directory.New(directory.Options{Members: f.nodes, Peers: f.nodes.Coordinator(), Signer: c.Signer(), Index: directory.NewIndex(db), Log: log, LookEvery: -1})
 	t.Cleanup(d.Close)
 	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: f.nodes, Every: -1})
 	registry := telemetry.Registry("test")

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"easel/coordinator/state"
@@ -29,33 +30,35 @@ var (
 // Authority works on one coordinator's state. Its methods are safe for concurrent use.
 type Authority struct {
 	store *state.Store
-	ca    *identity.Authority
 	now   func() time.Time
+
+	mu     sync.Mutex
+	loaded *identity.Authority // once it was read; it never changes
 }
+
+// New works on a store. Everything but Found fails with ErrNotFounded while no cluster is in it, as on a coordinator that has just
+// joined and has not heard the others yet.
+func New(store *state.Store) *Authority { return &Authority{store: store, now: time.Now} }
 
 // Found makes a cluster in the state, unless there is one, and registers its first coordinator. It can be repeated at any time.
-func Found(ctx context.Context, store *state.Store, name, url string) (*Authority, error) {
-	return found(ctx, store, name, url, time.Now)
-}
-
-func found(ctx context.Context, store *state.Store, name, url string, now func() time.Time) (*Authority, error) {
+func (a *Authority) Found(ctx context.Context, name, url string) error {
 	if err := errors.Join(identity.CheckName(identity.RoleCoordinator, name), identity.CheckAddress(url)); err != nil {
-		return nil, fmt.Errorf("found a cluster: %w: %w", ErrInvalid, err)
+		return fmt.Errorf("found a cluster: %w: %w", ErrInvalid, err)
 	}
-	ca, err := identity.NewAuthority(now())
+	ca, err := identity.NewAuthority(a.now())
 	if err != nil {
-		return nil, fmt.Errorf("found a cluster: %w", err)
+		return fmt.Errorf("found a cluster: %w", err)
 	}
 	key, err := ca.Key()
 	if err != nil {
-		return nil, fmt.Errorf("found a cluster: %w", err)
+		return fmt.Errorf("found a cluster: %w", err)
 	}
-	err = store.Update(ctx, func(tx state.Tx) error {
+	err = a.store.Update(ctx, func(tx state.Tx) error {
 		if tx.Get(bucketCluster, keyAuthority) == nil {
 			if err := put(tx, bucketCluster, keyAuthority, authorityRecord{Certificate: ca.Certificate(), Key: key}); err != nil {
 				return err
 			}
-			if err := put(tx, bucketCluster, keyGossip, gossipRecord{Keys: [][]byte{newGossipKey()}, Since: now()}); err != nil {
+			if err := put(tx, bucketCluster, keyGossip, gossipRecord{Keys: [][]byte{newGossipKey()}, Since: a.now()}); err != nil {
 				return err
 			}
 		}
@@ -65,41 +68,45 @@ func found(ctx context.Context, store *state.Store, name, url string, now func()
 			return err
 		}
 		if !known {
-			m.Joined = now()
+			m.Joined = a.now()
 		}
 		m.URL = url
-		return errors.Join(put(tx, bucketMembers, first, m), bump(tx, now()))
+		return errors.Join(put(tx, bucketMembers, first, m), bump(tx, a.now()))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("found a cluster: %w", err)
+		return fmt.Errorf("found a cluster: %w", err)
 	}
-	return open(store, now)
+	return nil
 }
 
-// Open returns the authority of the cluster in the state. It returns ErrNotFounded when there is none.
-func Open(store *state.Store) (*Authority, error) { return open(store, time.Now) }
-
-func open(store *state.Store, now func() time.Time) (*Authority, error) {
-	a := &Authority{store: store, now: now}
-	err := store.View(func(tx state.Tx) error {
+// ca is the cluster's certificate authority. It returns ErrNotFounded when there is none.
+func (a *Authority) ca() (*identity.Authority, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.loaded != nil {
+		return a.loaded, nil
+	}
+	err := a.store.View(func(tx state.Tx) error {
 		r, known, err := get[authorityRecord](tx, bucketCluster, keyAuthority)
-		if err != nil {
-			return err
+		if err == nil && !known {
+			err = ErrNotFounded
 		}
-		if !known {
-			return ErrNotFounded
+		if err == nil {
+			a.loaded, err = identity.ParseAuthority(r.Certificate, r.Key)
 		}
-		a.ca, err = identity.ParseAuthority(r.Certificate, r.Key)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return a, nil
+	return a.loaded, err
 }
 
 // Cluster is the cluster's ID.
-func (a *Authority) Cluster() string { return a.ca.Cluster() }
+func (a *Authority) Cluster() (string, error) {
+	ca, err := a.ca()
+	if err != nil {
+		return "", err
+	}
+	return ca.Cluster(), nil
+}
 
 // MakeMember issues this coordinator's own certificate and keeps it in dir.
 func (a *Authority) MakeMember(ctx context.Context, dir, name string) (*identity.Member, error) {
@@ -114,11 +121,16 @@ func (a *Authority) MakeMember(ctx context.Context, dir, name string) (*identity
 
 // Renew signs a certificate for a member that is known, with the key of a request.
 func (a *Authority) Renew(ctx context.Context, role, name string, csr []byte) ([]byte, error) {
-	if _, err := identity.RequestKey(csr); err != nil {
+	ca, err := a.ca()
+	if err != nil {
+		return nil, err
+	}
+	key, err := keyOf(csr)
+	if err != nil {
 		return nil, fmt.Errorf("renew the certificate of %s %s: %w: %w", role, name, ErrInvalid, err)
 	}
 	var issued time.Time
-	err := a.store.Update(ctx, func(tx state.Tx) error {
+	err = a.store.Update(ctx, func(tx state.Tx) error {
 		m, known, err := get[memberRecord](tx, bucketMembers, memberKey(role, name))
 		if err != nil {
 			return err
@@ -129,13 +141,13 @@ func (a *Authority) Renew(ctx context.Context, role, name string, csr []byte) ([
 		if issued, err = a.issueTime(tx, role, name); err != nil {
 			return err
 		}
-		m.Issued = issued
+		m.Issued, m.Key = issued, key
 		return put(tx, bucketMembers, memberKey(role, name), m)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("renew the certificate of %s %s: %w", role, name, err)
 	}
-	return a.ca.Issue(csr, role, name, issued)
+	return ca.Issue(csr, role, name, issued)
 }
 
 // issueTime is now, and not before the member's last removal, so that the certificate counts whatever the coordinators' clocks say.

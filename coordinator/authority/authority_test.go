@@ -16,8 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
 	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/api/easel/v1/easelv1connect"
 	"easel/pkg/identity"
 )
 
@@ -53,8 +57,9 @@ func openState(t *testing.T, path string) *state.Store {
 func newAuthority(t *testing.T, url string) (*Authority, *clock) {
 	t.Helper()
 	c := &clock{}
-	a, err := found(t.Context(), openState(t, filepath.Join(t.TempDir(), "c.db")), "c1", url, c.now)
-	if err != nil {
+	a := New(openState(t, filepath.Join(t.TempDir(), "c.db")))
+	a.now = c.now
+	if err := a.Found(t.Context(), "c1", url); err != nil {
 		t.Fatal(err)
 	}
 	return a, c
@@ -90,23 +95,30 @@ const somewhere = "https://127.0.0.1:8444"
 
 func TestFoundingIsRepeatedWithoutHarm(t *testing.T) {
 	store := openState(t, filepath.Join(t.TempDir(), "c.db"))
-	if _, err := Open(store); !errors.Is(err, ErrNotFounded) {
-		t.Fatalf("before: %v", err)
+	first := New(store)
+	for name, do := range map[string]func() error{
+		"token": func() error { _, err := first.NewToken(t.Context(), "node", "", time.Hour); return err },
+		"join":  func() error { _, err := first.Join(t.Context(), "x", "node", "n", nil); return err },
+		"renew": func() error { _, err := first.Renew(t.Context(), "node", "n", nil); return err },
+		"trust": func() error { _, err := first.Trust(); return err },
+	} {
+		if err := do(); !errors.Is(err, ErrNotFounded) {
+			t.Errorf("%s before the founding: %v", name, err)
+		}
 	}
-	first, err := Found(t.Context(), store, "c1", somewhere)
-	if err != nil {
+	if err := first.Found(t.Context(), "c1", somewhere); err != nil {
 		t.Fatal(err)
 	}
 	trust, err := first.Trust()
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := Found(t.Context(), store, "c1", somewhere) // the first was killed before it made its own certificate
-	if err != nil || second.Cluster() != first.Cluster() {
+	second := New(store) // the first was killed before it made its own certificate
+	if err := second.Found(t.Context(), "c1", somewhere); err != nil {
 		t.Fatalf("the second time: %v", err)
 	}
 	again, err := second.Trust()
-	if err != nil || again.GetVersion() != trust.GetVersion() || string(again.GetGossipKeys()[0]) != string(trust.GetGossipKeys()[0]) {
+	if err != nil || again.GetVersion() != trust.GetVersion() || !proto.Equal(again, trust) {
 		t.Errorf("the second time the trust is %v, %v", again, err)
 	}
 	if len(trust.GetGossipKeys()) != 1 || len(trust.GetGossipKeys()[0]) != 32 || len(trust.GetCoordinators()) != 1 {
@@ -117,7 +129,7 @@ func TestFoundingIsRepeatedWithoutHarm(t *testing.T) {
 		t.Fatalf("%v, %v", m, err)
 	}
 	for _, bad := range [][2]string{{"", somewhere}, {"a/b", somewhere}, {"c1", "http://127.0.0.1:1"}, {"c1", ""}} {
-		if _, err := Found(t.Context(), store, bad[0], bad[1]); !errors.Is(err, ErrInvalid) {
+		if err := second.Found(t.Context(), bad[0], bad[1]); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -200,6 +212,9 @@ func TestTokenUsedTwiceAtOnce(t *testing.T) {
 	name := "n" + string(rune('a'+winner))
 	if _, err := a.Join(t.Context(), secret, "node", name, requests[winner]); err != nil {
 		t.Errorf("the winner asks again: %v", err)
+	}
+	if _, err := a.Join(t.Context(), a.secret(t, "node", ""), "node", name, requests[winner]); err != nil {
+		t.Errorf("the winner asks again with another token: %v", err)
 	}
 	if _, err := a.Join(t.Context(), secret, "node", "other", requests[winner]); !errors.Is(err, ErrUsed) {
 		t.Errorf("the winner asks for another name: %v", err)
@@ -360,7 +375,7 @@ func (h *host) token(t *testing.T, role string) identity.JoinToken {
 func follow(t *testing.T, m *identity.Member) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = m.Follow(ctx, slog.New(slog.DiscardHandler)) })
+	wg.Go(func() { m.Follow(ctx, slog.New(slog.DiscardHandler), nil) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
 }
 
@@ -380,13 +395,21 @@ func TestNodeJoinsFollowsAndRenews(t *testing.T) {
 		t.Fatal(err)
 	}
 	follow(t, m)
+	client := easelv1connect.NewClusterServiceClient(m.HTTP("coordinator", "c1"), h.url)
+	ask := func(ctx context.Context, csr []byte) ([]byte, error) {
+		answer, err := client.Renew(ctx, connect.NewRequest(&easelv1.RenewRequest{Csr: csr}))
+		if err != nil {
+			return nil, err
+		}
+		return answer.Msg.GetCertificate(), nil
+	}
 	if err := h.Register(t.Context(), "c1", h.url, make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the node has the coordinator's token key", func() bool { return len(m.Trust().GetTokenKeys()) == 1 })
 	old := m.RenewAt()
 	eventually(t, "a second passes", func() bool { return time.Now().After(old.Add(1100*time.Millisecond - identity.CertificateLife*2/3)) })
-	if err := m.Renew(t.Context(), m.AskRenewal); err != nil || !m.RenewAt().After(old) {
+	if err := m.Renew(t.Context(), ask); err != nil || !m.RenewAt().After(old) {
 		t.Errorf("renewal: %v", err)
 	}
 	if members, err := h.Members(); err != nil || len(members) != 2 || members[1].Name != "n1" || members[1].Role != "node" {
@@ -396,7 +419,7 @@ func TestNodeJoinsFollowsAndRenews(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the coordinator refuses it", func() bool {
-		_, err := m.AskRenewal(t.Context(), request(t))
+		_, err := ask(t.Context(), request(t))
 		return err != nil
 	})
 }

@@ -29,9 +29,12 @@ func (a *Authority) Rotate(ctx context.Context) error {
 
 // rotate begins a rotation, or has another follow the one that is under way.
 func rotate(tx state.Tx, now time.Time) error {
-	g, _, err := get[gossipRecord](tx, bucketCluster, keyGossip)
+	g, founded, err := get[gossipRecord](tx, bucketCluster, keyGossip)
 	if err != nil {
 		return err
+	}
+	if !founded {
+		return ErrNotFounded
 	}
 	if g.Phase != phaseSteady {
 		g.Again = true
@@ -96,8 +99,8 @@ func mustRepeat(tx state.Tx) bool {
 
 // due tells whether a rotation can go on, or should begin.
 func (a *Authority) due(tx state.Tx, view []cluster.Member) (bool, error) {
-	g, _, err := get[gossipRecord](tx, bucketCluster, keyGossip)
-	if err != nil {
+	g, founded, err := get[gossipRecord](tx, bucketCluster, keyGossip)
+	if err != nil || !founded {
 		return false, err
 	}
 	age := a.now().Sub(g.Since)

@@ -38,7 +38,7 @@ func newGossiper(t *testing.T, m *identity.Member, join ...string) *gossiper {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = g.FollowTrust(ctx, m) })
+	wg.Go(func() { g.FollowTrust(ctx, m) })
 	var once sync.Once
 	stop := func() { once.Do(func() { cancel(); wg.Wait(); _ = g.Close() }) }
 	t.Cleanup(stop)

@@ -28,7 +28,8 @@ type authorityRecord struct {
 
 type memberRecord struct {
 	Joined   time.Time `json:"joined"`
-	Issued   time.Time `json:"issued"` // its last certificate
+	Issued   time.Time `json:"issued"`        // its last certificate
+	Key      []byte    `json:"key,omitempty"` // SHA-256 of the public key in that
 	URL      string    `json:"url,omitempty"`
 	TokenKey []byte    `json:"token_key,omitempty"` // of a coordinator: Ed25519
 }

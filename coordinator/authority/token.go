@@ -22,6 +22,10 @@ const (
 
 // NewToken makes a join token for one member of a role, by name unless name is "", and returns its text.
 func (a *Authority) NewToken(ctx context.Context, role, name string, life time.Duration) (string, error) {
+	ca, err := a.ca()
+	if err != nil {
+		return "", err
+	}
 	probe := name
 	if probe == "" {
 		probe = "any"
@@ -38,7 +42,7 @@ func (a *Authority) NewToken(ctx context.Context, role, name string, life time.D
 	}
 	addresses := trust.GetCoordinators()
 	token := identity.JoinToken{
-		Addresses: addresses[:min(len(addresses), identity.MaxAddresses)], Authority: sha256.Sum256(a.ca.Certificate()),
+		Addresses: addresses[:min(len(addresses), identity.MaxAddresses)], Authority: sha256.Sum256(ca.Certificate()),
 		Secret: identity.NewJoinSecret(), Role: role, Expires: a.now().Add(life).Truncate(time.Second),
 	}
 	text, err := token.Encode()
@@ -71,16 +75,15 @@ func (a *Authority) Join(ctx context.Context, secret, role, name string, csr []b
 }
 
 func (a *Authority) join(ctx context.Context, secret, role, name string, csr []byte) ([]byte, error) {
-	public, err := identity.RequestKey(csr)
-	if err = errors.Join(err, identity.CheckName(role, name)); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(public)
+	ca, err := a.ca()
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(der)
-	use := tokenUse{Name: name, Key: sum[:]}
+	key, err := keyOf(csr)
+	if err = errors.Join(err, identity.CheckName(role, name)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	use := tokenUse{Name: name, Key: key}
 	var issued time.Time
 	spend := func(tx state.Tx) error {
 		issued, err = a.spend(tx, tokenKey(secret), role, use)
@@ -95,7 +98,21 @@ func (a *Authority) join(ctx context.Context, secret, role, name string, csr []b
 	if err != nil {
 		return nil, err
 	}
-	return a.ca.Issue(csr, role, name, issued)
+	return ca.Issue(csr, role, name, issued)
+}
+
+// keyOf is what is kept of the key of a request.
+func keyOf(csr []byte) ([]byte, error) {
+	public, err := identity.RequestKey(csr)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(der)
+	return sum[:], nil
 }
 
 // spend marks a token as used and makes its user a member.
@@ -122,7 +139,7 @@ func (a *Authority) spend(tx state.Tx, key, role string, use tokenUse) (issued t
 	switch {
 	case token.Used != nil && !again, again && !living: // the latter was removed meanwhile
 		return issued, ErrUsed
-	case living && !again:
+	case living && !bytes.Equal(member.Key, use.Key): // with the same key it is that member, whose join was cut off
 		return issued, ErrTaken
 	}
 	if issued, err = a.issueTime(tx, role, use.Name); err != nil {
@@ -131,7 +148,7 @@ func (a *Authority) spend(tx state.Tx, key, role string, use tokenUse) (issued t
 	if !living {
 		member.Joined = now
 	}
-	member.Issued, token.Used = issued, &use
+	member.Issued, member.Key, token.Used = issued, use.Key, &use
 	return issued, errors.Join(
 		put(tx, bucketTokens, key, token), put(tx, bucketMembers, memberKey(role, use.Name), member),
 		a.welcomeBack(tx, role, use.Name))

@@ -16,9 +16,13 @@ import (
 
 // Trust is what members are to trust now.
 func (a *Authority) Trust() (*easelv1.Trust, error) {
+	ca, err := a.ca()
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's trust: %w", err)
+	}
 	var trust *easelv1.Trust
-	err := a.store.View(func(tx state.Tx) (err error) {
-		trust, err = a.read(tx)
+	err = a.store.View(func(tx state.Tx) (err error) {
+		trust, err = read(tx, ca)
 		return err
 	})
 	if err != nil {
@@ -27,12 +31,12 @@ func (a *Authority) Trust() (*easelv1.Trust, error) {
 	return trust, nil
 }
 
-func (a *Authority) read(tx state.Tx) (*easelv1.Trust, error) {
+func read(tx state.Tx, ca *identity.Authority) (*easelv1.Trust, error) {
 	version, err := trustVersion(tx)
 	if err != nil {
 		return nil, err
 	}
-	trust := &easelv1.Trust{ClusterId: a.ca.Cluster(), Version: version, Authorities: [][]byte{a.ca.Certificate()}}
+	trust := &easelv1.Trust{ClusterId: ca.Cluster(), Version: version, Authorities: [][]byte{ca.Certificate()}}
 	gossip, _, err := get[gossipRecord](tx, bucketCluster, keyGossip)
 	if err != nil {
 		return nil, err

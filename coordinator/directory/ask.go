@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
+	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -47,48 +47,52 @@ func askOnce[T any](ctx context.Context, client easelv1connect.NodeServiceClient
 }
 
 func (d *Directory) client(node cluster.Meta) (easelv1connect.NodeServiceClient, error) {
-	base := node.API
-	if base == "" {
-		base = node.URL
+	if err := identity.CheckAddress(node.API); err != nil {
+		return nil, fmt.Errorf("ask node %s: %w; set api.url in its noded.yaml", node.Name, err)
 	}
-	if err := secure(base); err != nil {
-		return nil, fmt.Errorf("ask node %s at %s: %w", node.Name, base, err)
-	}
-	return easelv1connect.NewNodeServiceClient(d.http, strings.TrimSuffix(base, "/"),
-		connect.WithReadMaxBytes(maxAnswer), connect.WithInterceptors(d.authorize(node.Name))), nil
+	return easelv1connect.NewNodeServiceClient(d.clients.of(node.Name), node.API, connect.WithReadMaxBytes(maxAnswer)), nil
 }
 
-// authorize signs a token for each request: it says who calls, and no other node takes it.
-func (d *Directory) authorize(node string) connect.UnaryInterceptorFunc {
-	return func(next connect.UnaryFunc) connect.UnaryFunc {
-		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-			now := time.Now()
-			token, err := d.Signer.Sign(identity.Claims{
-				Audience: identity.NodeAudience(node), Subject: "coordinator/" + d.Name, Scope: identity.ScopeControl,
-				IssuedAt: now, Expires: now.Add(tokenLifetime),
-			})
-			if err != nil {
-				return nil, err
+// Peers makes clients that reach one member of the cluster and nobody else.
+type Peers interface {
+	HTTP(role, name string) *http.Client
+}
+
+// maxClients bounds the clients that are kept; names come from the gossip.
+const maxClients = 10000
+
+// clients are the clients of nodes, by name: the connections of a node are its own, because who is at the other end is asked when
+// they are made.
+type clients struct {
+	peers Peers
+	mu    sync.Mutex
+	made  map[string]*http.Client
+}
+
+func newClients(peers Peers) *clients { return &clients{peers: peers, made: map[string]*http.Client{}} }
+
+func (c *clients) of(node string) *http.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.made[node] == nil {
+		for name, old := range c.made { // any: it is made again when it is needed
+			if len(c.made) < maxClients {
+				break
 			}
-			req.Header().Set("Authorization", "Bearer "+token)
-			return next(ctx, req)
+			old.CloseIdleConnections()
+			delete(c.made, name)
 		}
+		c.made[node] = c.peers.HTTP(identity.RoleNode, node)
 	}
+	return c.made[node]
 }
 
-// secure refuses to send a token over a network in the clear.
-func secure(base string) error {
-	u, err := url.Parse(base)
-	if err != nil {
-		return err
+func (c *clients) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, client := range c.made {
+		client.CloseIdleConnections()
 	}
-	if u.Scheme == "https" || u.Hostname() == "localhost" {
-		return nil
-	}
-	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return ErrInsecure
 }
 
 func joinURL(base, path string) string { return strings.TrimSuffix(base, "/") + path }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"regexp"
 	"sync"
 	"time"
@@ -34,7 +33,6 @@ const (
 var (
 	ErrNotFound    = errors.New("there is no such session")
 	ErrUnreachable = errors.New("a node that may have the session does not answer")
-	ErrInsecure    = errors.New("its address is plain HTTP on a network; give the node a certificate (tls in noded.yaml)")
 )
 
 var idPattern = regexp.MustCompile(`^s[a-z2-7]{16}$`)
@@ -48,7 +46,7 @@ type Members interface {
 // Directory asks nodes in the coordinator's name. Its methods are safe for concurrent use.
 type Directory struct {
 	Options
-	http *http.Client
+	clients *clients
 
 	mu   sync.Mutex
 	view sightings
@@ -56,9 +54,9 @@ type Directory struct {
 
 // Options is what a Directory is made of.
 type Options struct {
-	Name    string // the coordinator's
 	Members Members
-	Signer  *identity.Signer
+	Peers   Peers
+	Signer  *identity.Signer // of links
 	Index   *Index
 	Log     *slog.Logger
 	Now     func() time.Time // nil means time.Now
@@ -74,23 +72,13 @@ func New(o Options) *Directory {
 	if o.LookEvery == 0 {
 		o.LookEvery = 50 * time.Millisecond
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil // tokens go to nodes and to nobody else
-	transport.MaxIdleConns = 0
-	transport.MaxIdleConnsPerHost = 8
-	transport.ResponseHeaderTimeout = callTimeout
 	return &Directory{
-		Options: o, view: sightings{began: o.Now(), nodes: map[string]sighting{}},
-		http: &http.Client{
-			Transport:     transport,
-			Timeout:       callTimeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		Options: o, view: sightings{began: o.Now(), nodes: map[string]sighting{}}, clients: newClients(o.Peers),
 	}
 }
 
 // Close drops idle connections to nodes.
-func (d *Directory) Close() { d.http.CloseIdleConnections() }
+func (d *Directory) Close() { d.clients.close() }
 
 // NodeStatus is a node's own word beside what gossip says of it.
 type NodeStatus struct {

@@ -1,9 +1,9 @@
 package directory_test
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
@@ -23,6 +24,7 @@ import (
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
+	"easel/pkg/identity/identitytest"
 )
 
 var signer = func() *identity.Signer {
@@ -37,6 +39,7 @@ var signer = func() *identity.Signer {
 type view struct {
 	mu    sync.Mutex
 	nodes []cluster.Node
+	peer  *identity.Member
 }
 
 func (v *view) Nodes() []cluster.Node {
@@ -54,12 +57,16 @@ func (v *view) set(nodes ...cluster.Node) {
 	v.nodes = nodes
 }
 
+// Coordinator is a coordinator of the nodes' cluster.
+func (v *view) Coordinator() *identity.Member { return v.peer }
+
 func two(t *testing.T) (*directory.Directory, *nodetest.Node, *nodetest.Node, *view) {
 	t.Helper()
-	a, b := nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())
-	v := &view{}
+	c := identitytest.New(t)
+	a, b := nodetest.Start(t, "node-a", c), nodetest.Start(t, "node-b", c)
+	v := &view{peer: c.Member(identity.RoleCoordinator, "front")}
 	v.set(nodetest.Members{a, b}.Nodes()...)
-	return front(t, "front", v, store(t)), a, b, v
+	return front(t, v, store(t)), a, b, v
 }
 
 func store(t testing.TB) *state.Store {
@@ -72,9 +79,9 @@ func store(t testing.TB) *state.Store {
 	return s
 }
 
-func front(t *testing.T, name string, v directory.Members, s *state.Store, change ...func(*directory.Options)) *directory.Directory {
+func front(t *testing.T, v directory.Members, s *state.Store, change ...func(*directory.Options)) *directory.Directory {
 	t.Helper()
-	o := directory.Options{Name: name, Members: v, Signer: signer, Index: directory.NewIndex(s), Log: slog.New(slog.DiscardHandler), LookEvery: -1}
+	o := directory.Options{Members: v, Peers: v.(interface{ Coordinator() *identity.Member }).Coordinator(), Signer: signer, Index: directory.NewIndex(s), Log: slog.New(slog.DiscardHandler), LookEvery: -1}
 	for _, f := range change {
 		f(&o)
 	}
@@ -161,11 +168,12 @@ func TestRefusalIsNotRepeated(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	a, b := nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())
+	c := identitytest.New(t)
+	a, b := nodetest.Start(t, "node-a", c), nodetest.Start(t, "node-b", c)
 	shared, v := store(t), nodetest.Members{a, b}
-	d := front(t, "front", v, shared)
+	d := front(t, v, shared)
 	s := reserve(t, d, b, "ada", "1")
-	for _, d := range []*directory.Directory{d, front(t, "other", v, shared)} {
+	for _, d := range []*directory.Directory{d, front(t, v, shared)} {
 		got, err := d.Find(t.Context(), s.GetId())
 		if err != nil || got.GetUser() != "ada" || got.Node.Name != "node-b" {
 			t.Fatalf("got %v on %q, %v", got.Session, got.Node.Name, err)
@@ -218,43 +226,58 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-func TestNodeWithAnotherKeyRefuses(t *testing.T) {
-	other, err := identity.NewSigner(ed25519.NewKeyFromSeed(slices.Repeat([]byte{1}, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := nodetest.Start(t, "node-a", other.Public())
-	d := front(t, "front", nodetest.Members{n}, store(t))
-	_, _, err = d.Reserve(t.Context(), d.Nodes()[0].Meta, &easelv1.ReserveRequest{User: "ada", Key: "1"})
-	if connect.CodeOf(err) != connect.CodeUnauthenticated {
+// A coordinator and a node of two clusters do not find together, whoever of them is asked.
+func TestNodeOfAnotherClusterIsRefused(t *testing.T) {
+	d, a, _, _ := two(t)
+	stranger := nodetest.Start(t, "node-a", identitytest.New(t))
+	meta := nodetest.Members{stranger}.Nodes()[0].Meta
+	if _, _, err := d.Reserve(t.Context(), meta, &easelv1.ReserveRequest{User: "ada", Key: "1"}); !errors.Is(err, identity.ErrForeign) {
 		t.Errorf("got %v", err)
+	}
+	meta.API = a.API // a node that gossips another's address gets nothing that is meant for it
+	meta.Name = "node-c"
+	if _, _, err := d.Reserve(t.Context(), meta, &easelv1.ReserveRequest{User: "ada", Key: "1"}); !errors.Is(err, identity.ErrWrongPeer) {
+		t.Errorf("got %v", err)
+	}
+	if stranger.Calls("Reserve")+a.Calls("Reserve") != 0 {
+		t.Error("a request went to a node that it was not meant for")
 	}
 }
 
-func TestTokensStayOffPlainNetworks(t *testing.T) {
+func TestNodesAreAskedByTLSAlone(t *testing.T) {
 	d, _, _, _ := two(t)
 	for _, meta := range []cluster.Meta{
-		{Name: "n", URL: "http://192.0.2.1:8443"}, {Name: "n", URL: "https://n", API: "http://gpu1.example.org"},
+		{Name: "n", URL: "http://192.0.2.1:8443"}, {Name: "n", URL: "https://n", API: "http://gpu1.example.org:1"}, {Name: "n", API: "https://n/x"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		_, _, err := d.Reserve(ctx, meta, &easelv1.ReserveRequest{User: "ada", Key: "1"})
-		cancel()
-		if !errors.Is(err, directory.ErrInsecure) {
+		if _, _, err := d.Reserve(t.Context(), meta, &easelv1.ReserveRequest{User: "ada", Key: "1"}); err == nil || !strings.Contains(err.Error(), "api.url") {
 			t.Errorf("%+v: %v", meta, err)
 		}
 	}
 }
 
+// serveNode answers NodeService's requests in the name of node n.
+func serveNode(t *testing.T, c *identitytest.Cluster, handler http.Handler) cluster.Meta {
+	t.Helper()
+	m := c.Member(identity.RoleNode, "n")
+	server := httptest.NewUnstartedServer(handler)
+	l := tls.NewListener(m.Listen(server.Listener), m.ServerTLS())
+	server.Listener = l
+	server.Start()
+	t.Cleanup(server.Close)
+	return cluster.Meta{Name: "n", API: "https://" + l.Addr().String()}
+}
+
+func one(t *testing.T, c *identitytest.Cluster) *directory.Directory {
+	return front(t, &view{peer: c.Member(identity.RoleCoordinator, "front")}, store(t))
+}
+
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	stolen := make(chan string, 1)
-	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		stolen <- r.Header.Get("Authorization")
-	}))
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stolen <- r.URL.Path }))
 	defer thief.Close()
-	node := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
-	defer node.Close()
-	d, _, _, _ := two(t)
-	if _, _, err := d.Reserve(t.Context(), cluster.Meta{Name: "n", URL: node.URL}, &easelv1.ReserveRequest{User: "ada", Key: "1"}); err == nil {
+	c := identitytest.New(t)
+	meta := serveNode(t, c, http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	if _, _, err := one(t, c).Reserve(t.Context(), meta, &easelv1.ReserveRequest{User: "ada", Key: "1"}); err == nil {
 		t.Error("a redirect counted as an answer")
 	}
 	select {
@@ -265,14 +288,17 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 }
 
 func TestForeignSessionIDsAreRefused(t *testing.T) {
-	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(`{"session":{"id":"../../etc/passwd","user":"ada"}}`))
+	c := identitytest.New(t)
+	meta := serveNode(t, c, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answer, err := proto.Marshal(&easelv1.ReserveResponse{Session: &easelv1.Session{Id: "../../etc/passwd", User: "ada"}})
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/proto")
+		_, _ = w.Write(answer)
 	}))
-	defer node.Close()
-	d, _, _, _ := two(t)
-	if s, _, err := d.Reserve(t.Context(), cluster.Meta{Name: "n", URL: node.URL}, &easelv1.ReserveRequest{User: "ada"}); err == nil {
-		t.Errorf("took %v", s.Session)
+	if s, _, err := one(t, c).Reserve(t.Context(), meta, &easelv1.ReserveRequest{User: "ada"}); err == nil || !strings.Contains(err.Error(), "which is none") {
+		t.Errorf("took %v, %v", s.Session, err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"easel/coordinator/nodetest"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
+	"easel/pkg/identity"
+	"easel/pkg/identity/identitytest"
 )
 
 // world is two nodes, a coordinator and its clock.
@@ -22,8 +24,9 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, a: nodetest.Start(t, "node-a", signer.Public()), b: nodetest.Start(t, "node-b", signer.Public()), view: &view{}}
-	w.d = front(t, "front", w.view, store(t), func(o *directory.Options) { o.Now = w.now })
+	c := identitytest.New(t)
+	w := &world{t: t, a: nodetest.Start(t, "node-a", c), b: nodetest.Start(t, "node-b", c), view: &view{peer: c.Member(identity.RoleCoordinator, "front")}}
+	w.d = front(t, w.view, store(t), func(o *directory.Options) { o.Now = w.now })
 	w.see(w.a, w.b)
 	return w
 }
@@ -112,10 +115,10 @@ func TestSessionsOfARestartingNodeAreNotLost(t *testing.T) {
 func TestStartingCoordinatorDoesNotGiveSessionsUp(t *testing.T) {
 	w := newWorld(t)
 	shared := store(t)
-	first := front(t, "front", w.view, shared)
+	first := front(t, w.view, shared)
 	s := reserve(t, first, w.b, "ada", "1")
 	empty := &view{}
-	second := front(t, "second", empty, shared, func(o *directory.Options) { o.Now = w.now })
+	second := front(t, empty, shared, func(o *directory.Options) { o.Now = w.now })
 	if _, err := second.Find(t.Context(), s.GetId()); !errors.Is(err, directory.ErrUnreachable) {
 		t.Errorf("at the start: %v, want ErrUnreachable", err)
 	}

@@ -1,16 +1,15 @@
-// Package nodetest is a node for the coordinator's tests: NodeService over real HTTP, which checks real
-// tokens and keeps its sessions in memory.
+// Package nodetest is a node for the coordinator's tests: NodeService over real mutual TLS, whose sessions are kept in memory.
 package nodetest
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -25,16 +24,18 @@ import (
 	"easel/pkg/api/easel/v1/easelv1connect"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
+	"easel/pkg/identity/identitytest"
 )
 
 // Node is one fake node.
 type Node struct {
 	easelv1connect.UnimplementedNodeServiceHandler
 	Name string
-	URL  string
+	URL  string // for browsers; nothing answers there
+	API  string // NodeService
 
-	t        testing.TB
-	verifier *identity.Verifier
+	t       testing.TB
+	cluster *identitytest.Cluster
 
 	mu       sync.Mutex
 	sessions []*easelv1.Session
@@ -48,22 +49,34 @@ type Node struct {
 	order    *easelv1.DrainRequest
 }
 
-// Start runs a node that trusts a coordinator's key, until the test ends.
-func Start(t testing.TB, name string, key ed25519.PublicKey) *Node {
+// Start runs a node of a cluster, until the test ends.
+func Start(t testing.TB, name string, c *identitytest.Cluster) *Node {
 	t.Helper()
-	v, err := identity.NewVerifier(key)
+	n := StartAs(t, c.Member(identity.RoleNode, name))
+	n.cluster = c
+	return n
+}
+
+// StartAs runs the node that member is, until the test ends.
+func StartAs(t testing.TB, member *identity.Member) *Node {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	name := member.Name()
 	n := &Node{
-		Name: name, t: t, verifier: v, calls: map[string]int{},
+		Name: name, URL: "http://" + name + ".example", API: "https://" + l.Addr().String(), t: t, calls: map[string]int{},
 		capacity: cluster.Capacity{Name: name, Seq: 1, Total: 8, Images: []string{"easel/gimp"}, At: time.Now()},
 	}
-	mux := http.NewServeMux()
-	mux.Handle(easelv1connect.NewNodeServiceHandler(n, connect.WithInterceptors(connect.UnaryInterceptorFunc(n.intercept))))
-	server := httptest.NewServer(n.flaky(mux))
-	t.Cleanup(server.Close)
-	n.URL = server.URL
+	_, service := easelv1connect.NewNodeServiceHandler(n)
+	server := &http.Server{
+		Handler: n.flaky(member.Only(identity.RoleCoordinator, service)), TLSConfig: member.ServerTLS(), ReadHeaderTimeout: time.Second,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.ServeTLS(member.Listen(l), "", "") }) // ends with Close
+	t.Cleanup(func() { _ = server.Close(); wg.Wait() })
 	return n
 }
 
@@ -140,12 +153,20 @@ func (m Members) Nodes() []cluster.Node {
 	for _, n := range m {
 		n.mu.Lock()
 		all = append(all, cluster.Node{
-			Meta:     cluster.Meta{Role: cluster.RoleNode, Name: n.Name, URL: n.URL, Version: "test"},
+			Meta:     cluster.Meta{Role: cluster.RoleNode, Name: n.Name, URL: n.URL, API: n.API, Version: "test"},
 			Capacity: n.capacity, Seen: time.Now(),
 		})
 		n.mu.Unlock()
 	}
 	return all
+}
+
+// Coordinator is a coordinator of the nodes' cluster, nil when there are no nodes.
+func (m Members) Coordinator() *identity.Member {
+	if len(m) == 0 {
+		return nil
+	}
+	return m[0].cluster.Member(identity.RoleCoordinator, "front")
 }
 
 // Changed is closed: the view may change at any time.
@@ -168,17 +189,6 @@ func (n *Node) flaky(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-func (n *Node) intercept(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		token, _ := strings.CutPrefix(req.Header().Get("Authorization"), "Bearer ")
-		claims, err := n.verifier.Verify(token, identity.NodeAudience(n.Name), time.Now())
-		if err != nil || claims.Scope != identity.ScopeControl {
-			return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("no good token"))
-		}
-		return next(ctx, req)
-	}
 }
 
 // living counts; n.mu is held.

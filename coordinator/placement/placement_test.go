@@ -19,6 +19,7 @@ import (
 	"easel/coordinator/state"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
+	"easel/pkg/identity/identitytest"
 )
 
 var signer = func() *identity.Signer {
@@ -30,10 +31,10 @@ var signer = func() *identity.Signer {
 }()
 
 // placer is a coordinator's, over nodes that it sees as view tells.
-func placer(t testing.TB, view Members, shared *state.Store, every time.Duration) *Placer {
+func placer(t testing.TB, peers directory.Peers, view Members, shared *state.Store, every time.Duration) *Placer {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	d := directory.New(directory.Options{Name: "front", Members: view, Signer: signer, Index: directory.NewIndex(shared), Log: log, LookEvery: every})
+	d := directory.New(directory.Options{Members: view, Peers: peers, Signer: signer, Index: directory.NewIndex(shared), Log: log, LookEvery: every})
 	t.Cleanup(d.Close)
 	router := NewRouter(RouterOptions{Config: Defaults(), Members: view, Every: every})
 	return New(Options{Router: router, Fleet: d, Index: d.Index, Log: log, Registry: prometheus.NewRegistry()})
@@ -52,10 +53,11 @@ func store(t testing.TB) *state.Store {
 func fleet(t *testing.T, names ...string) (*Placer, nodetest.Members) {
 	t.Helper()
 	var members nodetest.Members
+	c := identitytest.New(t)
 	for _, name := range names {
-		members = append(members, nodetest.Start(t, name, signer.Public()))
+		members = append(members, nodetest.Start(t, name, c))
 	}
-	return placer(t, members, store(t), -1), members
+	return placer(t, members.Coordinator(), members, store(t), -1), members
 }
 
 func TestSimultaneousRequestsGetOneSession(t *testing.T) {

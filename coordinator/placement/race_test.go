@@ -16,21 +16,23 @@ import (
 	"easel/coordinator/nodetest"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
+	"easel/pkg/identity/identitytest"
 )
 
 // A crowd comes at once to two coordinators whose views are old: every slot is taken once, and who gets none
 // was told by the nodes.
 func TestHerdNeverDoubleBooks(t *testing.T) {
 	const users, nodes, slots = 200, 10, 5
+	c := identitytest.New(t)
 	var members nodetest.Members
 	for i := range nodes {
-		n := nodetest.Start(t, fmt.Sprint("node-", i), signer.Public())
+		n := nodetest.Start(t, fmt.Sprint("node-", i), c)
 		n.Tell(func(c *cluster.Capacity) { c.Total = slots })
 		n.Enforce()
 		members = append(members, n)
 	}
 	stale, shared := static(members.Nodes()), store(t)
-	placers := []*Placer{placer(t, stale, shared, time.Hour), placer(t, stale, shared, time.Hour)}
+	placers := []*Placer{placer(t, members.Coordinator(), stale, shared, time.Hour), placer(t, members.Coordinator(), stale, shared, time.Hour)}
 	var wg sync.WaitGroup
 	var made, none atomic.Int32
 	for i := range users {
@@ -59,14 +61,15 @@ func TestHerdNeverDoubleBooks(t *testing.T) {
 }
 
 func TestTwoCoordinatorsAtOnceMakeOneSession(t *testing.T) {
+	c := identitytest.New(t)
 	var members nodetest.Members
 	for i := range 4 {
-		n := nodetest.Start(t, fmt.Sprint("node-", i), signer.Public())
+		n := nodetest.Start(t, fmt.Sprint("node-", i), c)
 		n.Slow(time.Duration(5*i) * time.Millisecond)
 		members = append(members, n)
 	}
 	shared := store(t)
-	placers := []*Placer{placer(t, members, shared, -1), placer(t, members, shared, -1), placer(t, members, shared, -1)}
+	placers := []*Placer{placer(t, members.Coordinator(), members, shared, -1), placer(t, members.Coordinator(), members, shared, -1), placer(t, members.Coordinator(), members, shared, -1)}
 	for round := range 20 {
 		req := Request{User: "ada", Key: fmt.Sprint("key-", round)}
 		ids := placeAtOnce(t, placers, req)
@@ -154,9 +157,10 @@ func TestKilledCoordinatorLeavesOneSession(t *testing.T) {
 	for steps := 1; steps <= 3; steps++ {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("step=%d/done=%v", steps, late), func(t *testing.T) {
-				members := nodetest.Members{nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())}
+				c := identitytest.New(t)
+				members := nodetest.Members{nodetest.Start(t, "node-a", c), nodetest.Start(t, "node-b", c)}
 				shared := store(t)
-				first, second := placer(t, members, shared, -1), placer(t, members, shared, -1)
+				first, second := placer(t, members.Coordinator(), members, shared, -1), placer(t, members.Coordinator(), members, shared, -1)
 				m := &mortal{Fleet: first.Fleet, Index: first.Index, late: late}
 				m.steps.Store(int32(steps))
 				first.Fleet, first.Index = m, m
@@ -257,9 +261,10 @@ func (c *changing) lose(node string) {
 }
 
 func TestLostSessionIsPlacedElsewhere(t *testing.T) {
-	members := nodetest.Members{nodetest.Start(t, "node-a", signer.Public()), nodetest.Start(t, "node-b", signer.Public())}
+	c := identitytest.New(t)
+	members := nodetest.Members{nodetest.Start(t, "node-a", c), nodetest.Start(t, "node-b", c)}
 	view, ahead := &changing{Members: members}, atomic.Int64{}
-	p := placer(t, view, store(t), -1)
+	p := placer(t, members.Coordinator(), view, store(t), -1)
 	d := p.Fleet.(*directory.Directory)
 	d.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	req := Request{User: "ada", Key: "default"}

@@ -17,6 +17,7 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
 	"easel/coordinator/state"
+	"easel/pkg/identity/identitytest"
 )
 
 // town is several coordinators' way to each other, within this process.
@@ -126,15 +127,16 @@ func three(t *testing.T) []*state.Store {
 }
 
 func TestThreeCoordinatorsOfOneStateMakeOneSession(t *testing.T) {
+	c := identitytest.New(t)
 	var members nodetest.Members
 	for i := range 4 {
-		n := nodetest.Start(t, fmt.Sprint("node-", i), signer.Public())
+		n := nodetest.Start(t, fmt.Sprint("node-", i), c)
 		n.Slow(time.Duration(3*i) * time.Millisecond)
 		members = append(members, n)
 	}
 	var placers []*Placer
 	for _, s := range three(t) {
-		placers = append(placers, placer(t, members, s, -1))
+		placers = append(placers, placer(t, members.Coordinator(), members, s, -1))
 	}
 	for round := range 10 {
 		req := Request{User: "ada", Key: fmt.Sprint("key-", round)}

@@ -63,7 +63,7 @@ func TestLostSessionLeadsToANewOne(t *testing.T) {
 		t.Fatal("a session was made beside one that lives")
 	}
 
-	other := nodetest.Start(t, "node-b", s.key)
+	other := nodetest.Start(t, "node-b", s.cluster)
 	s.view.ahead.Store(int64(2 * time.Minute))
 	s.view.Members = nodetest.Members{other}
 	ada.get(open)

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"io"
 	"log/slog"
@@ -26,7 +25,7 @@ import (
 	"easel/coordinator/state"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
-	"easel/pkg/identity"
+	"easel/pkg/identity/identitytest"
 	"easel/pkg/telemetry"
 )
 
@@ -39,7 +38,8 @@ type site struct {
 	store *auth.Store
 	node  *nodetest.Node
 	view  view
-	key   ed25519.PublicKey // that nodes trust
+
+	cluster *identitytest.Cluster
 }
 
 // view is the gossip's, which may lose the node, and the clock beside it.
@@ -60,11 +60,8 @@ func (v *view) now() time.Time { return time.Now().Add(time.Duration(v.ahead.Loa
 
 func start(t *testing.T) *site {
 	t.Helper()
-	signer, err := identity.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t, node: nodetest.Start(t, "node-a", signer.Public()), key: signer.Public()}
+	c := identitytest.New(t)
+	s := &site{t: t, node: nodetest.Start(t, "node-a", c), cluster: c}
 	db, err := state.Open(filepath.Join(t.TempDir(), "coordinator.db"), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +79,9 @@ func start(t *testing.T) *site {
 	log := slog.New(slog.DiscardHandler)
 	nodes, registry := &s.view, telemetry.Registry("test")
 	s.view.Members = nodetest.Members{s.node}
-	d := directory.New(directory.Options{Name: "front", Members: nodes, Signer: signer, Index: directory.NewIndex(db), Log: log, LookEvery: -1, Now: s.view.now})
+	d := directory.New(directory.Options{
+		Members: nodes, Peers: nodes.Coordinator(), Signer: c.Signer(), Index: directory.NewIndex(db), Log: log, LookEvery: -1, Now: s.view.now,
+	})
 	t.Cleanup(d.Close)
 	router := placement.NewRouter(placement.RouterOptions{Config: placement.Defaults(), Members: nodes, Every: -1})
 	var nowhere *geoip.Database

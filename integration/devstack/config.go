@@ -7,30 +7,15 @@ import (
 	"path/filepath"
 
 	"go.yaml.in/yaml/v3"
-
-	"easel/pkg/cluster"
-	"easel/pkg/identity"
 )
 
-// writeConfigs makes the keys that both daemons share and their two YAML files.
+// writeConfigs makes the daemons' two YAML files.
 func (s *Stack) writeConfigs(context.Context) error {
-	signing, err := identity.LoadOrCreateKey(filepath.Join(s.state("coordinator"), "signing.key"))
-	if err != nil {
-		return err
-	}
-	signer, err := identity.NewSigner(signing)
-	if err != nil {
-		return err
-	}
-	gossipKey := filepath.Join(s.etc(), "cluster.key")
-	if _, err := cluster.LoadOrCreateKeyFile(gossipKey); err != nil {
-		return err
-	}
-	noded := s.nodedConfig(gossipKey, identity.PublicKeyString(signer.Public()))
+	noded := s.nodedConfig()
 	if s.NodeConfig != nil {
 		s.NodeConfig(noded)
 	}
-	coordinator := s.coordinatorConfig(gossipKey)
+	coordinator := s.coordinatorConfig()
 	if s.CoordinatorConfig != nil {
 		s.CoordinatorConfig(coordinator)
 	}
@@ -40,20 +25,20 @@ func (s *Stack) writeConfigs(context.Context) error {
 	return writeYAML(s.CoordinatorConfigPath(), coordinator)
 }
 
-func (s *Stack) nodedConfig(gossipKey, publicKey string) map[string]any {
+func (s *Stack) nodedConfig() map[string]any {
 	return map[string]any{
-		"name":             "node1",
-		"listen":           s.NodeAddr,
-		"public_url":       s.NodeURL(),
-		"portal_url":       s.CoordinatorURL(),
-		"state_dir":        s.state("noded"),
-		"run_dir":          filepath.Join(s.RunDir, "noded"),
-		"cgroup":           s.Cgroup,
-		"containerd":       map[string]any{"address": s.ContainerdAddress(), "namespace": Namespace},
-		"image":            ImageRef,
-		"streamer":         filepath.Join(s.BinDir, "streamer"),
-		"coordinator_keys": []string{publicKey},
-		"cluster":          map[string]any{"bind": s.gossip[0], "join": []string{s.gossip[1]}, "key_file": gossipKey},
+		"name":       nodeName,
+		"listen":     s.NodeAddr,
+		"public_url": s.NodeURL(),
+		"portal_url": s.CoordinatorURL(),
+		"state_dir":  s.state("noded"),
+		"run_dir":    filepath.Join(s.RunDir, "noded"),
+		"cgroup":     s.Cgroup,
+		"containerd": map[string]any{"address": s.ContainerdAddress(), "namespace": Namespace},
+		"image":      ImageRef,
+		"streamer":   filepath.Join(s.BinDir, "streamer"),
+		"api":        map[string]any{"listen": s.api[0]},
+		"cluster":    map[string]any{"bind": s.gossip[0], "join": []string{s.gossip[1]}},
 		"media": map[string]any{
 			"addresses": []string{"127.0.0.1"},
 			"ports":     fmt.Sprintf("%d-%d", s.MediaPorts[0], s.MediaPorts[1]),
@@ -68,14 +53,15 @@ func (s *Stack) nodedConfig(gossipKey, publicKey string) map[string]any {
 	}
 }
 
-func (s *Stack) coordinatorConfig(gossipKey string) map[string]any {
+func (s *Stack) coordinatorConfig() map[string]any {
 	return map[string]any{
 		"name":       "coordinator1",
 		"listen":     s.CoordinatorAddr,
 		"public_url": s.CoordinatorURL(),
 		"state_dir":  s.state("coordinator"),
 		"run_dir":    filepath.Join(s.RunDir, "coordinator"),
-		"cluster":    map[string]any{"bind": s.gossip[1], "join": []string{s.gossip[0]}, "key_file": gossipKey},
+		"api":        map[string]any{"listen": s.api[1]},
+		"cluster":    map[string]any{"bind": s.gossip[1], "join": []string{s.gossip[0]}},
 		"log":        map[string]any{"level": s.LogLevel, "format": "text"},
 	}
 }

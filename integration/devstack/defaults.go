@@ -43,7 +43,7 @@ func (s *Stack) setDefaults() (err error) {
 }
 
 func (s *Stack) choosePorts() error {
-	for _, addr := range []*string{&s.CoordinatorAddr, &s.NodeAddr, &s.RelayAddr, &s.gossip[0], &s.gossip[1]} {
+	for _, addr := range []*string{&s.CoordinatorAddr, &s.NodeAddr, &s.RelayAddr, &s.gossip[0], &s.gossip[1], &s.api[0], &s.api[1]} {
 		if *addr != "" {
 			continue
 		}

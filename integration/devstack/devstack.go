@@ -77,6 +77,7 @@ type Stack struct {
 	Containerd, Noded, Coordinator *Process
 
 	gossip [2]string // addresses of noded and coordinator
+	api    [2]string // likewise, of what members call
 	lock   *lock     // on containerd's root
 	dirs   *lock     // on Dir
 	rec    record
@@ -115,7 +116,9 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 		{"containerd", s.startContainerd},
 		{"configuration", s.writeConfigs},
 		{"session image", s.importImage},
+		{"cluster", s.foundCluster},
 		{"coordinator", func(ctx context.Context) error { return s.Coordinator.Start(ctx, s.Env["coordinator"]...) }},
+		{"node joins", s.joinNode},
 		{"noded", func(ctx context.Context) error { return s.Noded.Start(ctx, s.Env["noded"]...) }},
 		{"node known to coordinator", s.awaitNode},
 	}

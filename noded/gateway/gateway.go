@@ -52,13 +52,12 @@ type Verifier interface {
 
 // Options is what a Gateway is made of.
 type Options struct {
-	Name      string // the node's, the audience of coordinators' tokens
 	PublicURL string // where browsers reach the node
 	PortalURL string // where they sign in; "" when there is none
 	Viewer    fs.FS  // index.html and assets/
 	ViewerCSP string // the page's Content-Security-Policy
 	Sessions  Sessions
-	Verifier  Verifier // nil when no coordinator is known: nobody gets in
+	Verifier  Verifier
 	Memory    *Memory
 	Pool      Pool         // nil: the node keeps no warm sessions
 	Relay     Relay        // nil: viewers go direct, or by VNC
@@ -109,10 +108,12 @@ func New(o Options) (*Gateway, error) {
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
 
-// Admin is the handler of the daemon's own unix socket: NodeService without a token, for who may open the socket.
-func (g *Gateway) Admin() http.Handler {
+// NodeService is the handler of the addresses that let in none but who may command the node: the daemon's own unix socket, and
+// the coordinators' address.
+func (g *Gateway) NodeService() http.Handler {
+	path, service := easelv1connect.NewNodeServiceHandler(&nodeService{sessions: g.Sessions, pool: g.Pool}, connectLimits()...)
 	mux := http.NewServeMux()
-	mux.Handle(easelv1connect.NewNodeServiceHandler(&nodeService{sessions: g.Sessions, pool: g.Pool}, connectLimits()...))
+	mux.Handle(path, limited(longPoll, service))
 	return mux
 }
 
@@ -141,8 +142,6 @@ func (g *Gateway) routes() http.Handler {
 	t.add("GET", "/readyz", quick, onlyLoopback(g.readyz))
 	t.add("GET", "/metrics", quick, onlyLoopback(g.Metrics.ServeHTTP))
 	t.add("GET", "/{$}", quick, g.home)
-	path, service := easelv1connect.NewNodeServiceHandler(&nodeService{sessions: g.Sessions, pool: g.Pool}, connectLimits()...)
-	t.add("POST", path+"{method}", longPoll, g.coordinator(service).ServeHTTP)
 	return g.guard(t.handler())
 }
 

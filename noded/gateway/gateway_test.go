@@ -19,7 +19,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"easel/noded/session"
+	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/identity"
+	"easel/pkg/identity/identitytest"
 	"easel/pkg/problem"
 )
 
@@ -66,7 +68,7 @@ func newNode(t *testing.T, change func(*Options)) *node {
 	n.all[ended] = session.Session{Record: session.Record{ID: ended, User: "ann", State: session.Failed, Reason: "out of paint"}}
 	n.server = httptest.NewUnstartedServer(nil)
 	o := Options{
-		Name: "n1", PublicURL: "http://node.example:8443", PortalURL: "http://portal.example",
+		PublicURL: "http://node.example:8443", PortalURL: "http://portal.example",
 		Viewer: fstest.MapFS{
 			"index.html": {Data: []byte("<!doctype html><title>viewer</title>")}, "assets/a-1.js": {Data: []byte("1")}, "favicon.svg": {Data: []byte("<svg/>")},
 			"assets/secret.key": {Data: []byte("x")},
@@ -316,7 +318,7 @@ func TestMalformedSignInsAreRefused(t *testing.T) {
 		status   int
 	}{
 		"another session's": {living, tokenBody(n.token(identity.SessionAudience(ended), identity.ScopeView, 0)), 401},
-		"the node's":        {living, tokenBody(n.token(identity.NodeAudience("n1"), identity.ScopeControl, 0)), 401},
+		"the node's":        {living, tokenBody(n.token("node:n1", identity.ScopeView, 0)), 401},
 		"expired":           {living, tokenBody(n.token(identity.SessionAudience(living), identity.ScopeView, 2*time.Minute)), 401},
 		"not yet":           {living, tokenBody(n.token(identity.SessionAudience(living), identity.ScopeView, -time.Minute)), 401},
 		"cut short":         {living, tokenBody(good[:len(good)-2]), 401},
@@ -347,7 +349,12 @@ func TestMalformedSignInsAreRefused(t *testing.T) {
 }
 
 func TestNodeWithoutCoordinatorLetsNobodyIn(t *testing.T) {
-	n := newNode(t, func(o *Options) { o.Verifier = nil })
+	c := identitytest.New(t)
+	n := newNode(t, func(o *Options) { o.Verifier = c.Member(identity.RoleNode, "n1") })
+	want(t, n.auth(living, tokenBody(n.token(identity.SessionAudience(living), identity.ScopeView, 0))), 401)
+	n.signer = c.Signer() // a coordinator registers while the node runs
+	want(t, n.auth(living, tokenBody(n.token(identity.SessionAudience(living), identity.ScopeView, 0))), 204)
+	c.Change(func(trust *easelv1.Trust) { trust.TokenKeys = nil }) // and is removed
 	want(t, n.auth(living, tokenBody(n.token(identity.SessionAudience(living), identity.ScopeView, 0))), 401)
 }
 

@@ -3,14 +3,11 @@ package gateway
 import (
 	"context"
 	"errors"
-	"net/http"
-	"strings"
 
 	"connectrpc.com/connect"
 
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/api/easel/v1/easelv1connect"
-	"easel/pkg/identity"
 
 	"easel/noded/session"
 )
@@ -27,28 +24,6 @@ const maxMessage = 64 << 10
 
 func connectLimits() []connect.HandlerOption {
 	return []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage)}
-}
-
-// coordinator lets through who holds a token for this node's control.
-func (g *Gateway) coordinator(next http.Handler) http.Handler {
-	refuse := connect.NewErrorWriter(connectLimits()...)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		err := errors.New("a bearer token for this node is needed")
-		if ok {
-			var claims identity.Claims
-			claims, err = g.verify(token, identity.NodeAudience(g.Name))
-			if err == nil && claims.Scope != identity.ScopeControl {
-				err = errors.New("the token does not allow control of the node")
-			}
-		}
-		if err != nil {
-			g.Log.Info("a call of NodeService was refused", "from", r.RemoteAddr, "error", err)
-			_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, err)) // the caller may be gone
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func (n *nodeService) Reserve(ctx context.Context, req *connect.Request[easelv1.ReserveRequest]) (*connect.Response[easelv1.ReserveResponse], error) {

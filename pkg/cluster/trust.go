@@ -12,9 +12,20 @@ type Trust interface {
 	Changed() <-chan struct{}
 }
 
+// Coordinators are the addresses for members of the coordinators that are there.
+func (c *Cluster) Coordinators() []string {
+	var all []string
+	for _, m := range c.Members() {
+		if m.Meta.Role == RoleCoordinator && m.Meta.API != "" {
+			all = append(all, m.Meta.API)
+		}
+	}
+	return all
+}
+
 // FollowTrust gives the gossip the keys of each new trust, asks Config.Admit about everybody again, and then tells the others which
 // version this member has applied, until ctx ends.
-func (c *Cluster) FollowTrust(ctx context.Context, trust Trust) error {
+func (c *Cluster) FollowTrust(ctx context.Context, trust Trust) {
 	for ctx.Err() == nil {
 		changed := trust.Changed()
 		now := trust.Trust()
@@ -30,5 +41,4 @@ func (c *Cluster) FollowTrust(ctx context.Context, trust Trust) error {
 		case <-ctx.Done():
 		}
 	}
-	return nil
 }

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/sync/errgroup"
 
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/api/easel/v1/easelv1connect"
@@ -24,24 +25,42 @@ const (
 
 var errNoCoordinator = errors.New("the cluster's trust names no coordinator's address")
 
-// Follow keeps the member's trust and certificate as its coordinators have them, until ctx ends.
-func (m *Member) Follow(ctx context.Context, log *slog.Logger) error {
-	var parts errgroup.Group
-	parts.Go(func() error { m.watch(ctx, log); return nil })
-	parts.Go(func() error { m.KeepRenewed(ctx, log, m.AskRenewal); return nil })
-	return parts.Wait()
+// Follow keeps the member's trust and certificate as its coordinators have them, until ctx ends. heard tells where coordinators are
+// said to be beside the addresses in the trust, for the case that all of those have moved; whoever is there has to prove what it
+// is. It may be nil.
+func (m *Member) Follow(ctx context.Context, log *slog.Logger, heard func() []string) {
+	if heard == nil {
+		heard = func() []string { return nil }
+	}
+	var parts sync.WaitGroup
+	parts.Go(func() { m.watch(ctx, log, heard) })
+	parts.Go(func() {
+		m.KeepRenewed(ctx, log, func(ctx context.Context, csr []byte) ([]byte, error) { return m.askRenewal(ctx, csr, heard) })
+	})
+	parts.Wait()
+}
+
+// coordinators are the addresses to ask: those of the trust, then those that were only heard of.
+func (m *Member) coordinators(heard func() []string) []string {
+	all := slices.Clone(m.Trust().GetCoordinators())
+	for _, address := range heard() {
+		if CheckAddress(address) == nil && !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	return all
 }
 
 // watch asks the coordinators in turn, one question each: one that is cut off from the others would keep its member in the dark
 // no longer than that.
-func (m *Member) watch(ctx context.Context, log *slog.Logger) {
+func (m *Member) watch(ctx context.Context, log *slog.Logger, heard func() []string) {
 	client := m.HTTP(RoleCoordinator, "")
 	defer client.CloseIdleConnections()
 	backoff, quiet := retryFirst, false
 	for turn := rand.IntN(MaxAddresses); ctx.Err() == nil; turn++ {
 		have := m.Trust()
 		err := errNoCoordinator
-		if all := have.GetCoordinators(); len(all) > 0 {
+		if all := m.coordinators(heard); len(all) > 0 {
 			c := easelv1connect.NewClusterServiceClient(client, all[turn%len(all)], connect.WithReadMaxBytes(maxMessage))
 			var answer *connect.Response[easelv1.WatchTrustResponse]
 			if answer, err = withTimeout(ctx, watchTimeout, c.WatchTrust, &easelv1.WatchTrustRequest{Have: have.GetVersion()}); err == nil {
@@ -64,12 +83,12 @@ func (m *Member) watch(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// AskRenewal has a coordinator certify the key of a request for this member; see Renew.
-func (m *Member) AskRenewal(ctx context.Context, csr []byte) ([]byte, error) {
+// askRenewal has a coordinator certify the key of a request for this member; see Renew.
+func (m *Member) askRenewal(ctx context.Context, csr []byte, heard func() []string) ([]byte, error) {
 	client := m.HTTP(RoleCoordinator, "")
 	defer client.CloseIdleConnections()
 	err := errNoCoordinator
-	for _, address := range m.Trust().GetCoordinators() {
+	for _, address := range m.coordinators(heard) {
 		c := easelv1connect.NewClusterServiceClient(client, address, connect.WithReadMaxBytes(maxMessage))
 		answer, askErr := withTimeout(ctx, renewTimeout, c.Renew, &easelv1.RenewRequest{Csr: csr})
 		if askErr == nil {

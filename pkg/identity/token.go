@@ -1,5 +1,6 @@
 // Package identity signs and verifies the short-lived Ed25519 tokens by which a coordinator lets a
-// browser into one session, and itself into a node, so that a node needs nothing but a public key.
+// browser into one session, so that a node needs nothing but a public key; and it keeps the identities
+// by which the members of a cluster know one another: certificates, the trust, join tokens.
 package identity
 
 import (
@@ -17,8 +18,7 @@ import (
 
 // Scopes that a token may carry.
 const (
-	ScopeView    = "view"    // look at, and work in, one session
-	ScopeControl = "control" // call a node's NodeService
+	ScopeView = "view" // look at, and work in, one session
 )
 
 const (
@@ -44,9 +44,9 @@ var (
 
 // Claims is what a token says. Times have a resolution of one second.
 type Claims struct {
-	Audience string // "session:ID" or "node:NAME"
-	Subject  string // the user's account name, or the coordinator's name
-	Scope    string // ScopeView or ScopeControl
+	Audience string // "session:ID"
+	Subject  string // the user's account name
+	Scope    string // ScopeView
 	IssuedAt time.Time
 	Expires  time.Time
 	ID       string // unique, so that a verifier can accept a token once; Sign makes one when empty
@@ -54,9 +54,6 @@ type Claims struct {
 
 // SessionAudience is the audience of a token for one session.
 func SessionAudience(sessionID string) string { return "session:" + sessionID }
-
-// NodeAudience is the audience of a token for one node's NodeService.
-func NodeAudience(name string) string { return "node:" + name }
 
 // payload is the wire form of Claims; times are seconds since the Unix epoch.
 type payload struct {
@@ -213,7 +210,7 @@ func (p payload) check() error {
 		return errors.New("no audience")
 	case p.Subject == "":
 		return errors.New("no subject")
-	case p.Scope != ScopeView && p.Scope != ScopeControl:
+	case p.Scope != ScopeView:
 		return fmt.Errorf("unknown scope %q", p.Scope)
 	case p.ID == "":
 		return errors.New("no ID")

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -39,7 +40,9 @@ type Server struct {
 	Listener net.Listener
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain HTTP
-	Log      *slog.Logger
+	// Protocols serve connections that agreed on another protocol than HTTP (ALPN), until they return.
+	Protocols map[string]func(*http.Server, *tls.Conn, http.Handler)
+	Log       *slog.Logger
 	// MaxHeader bounds a request's header, in bytes.
 	MaxHeader int
 	// ReadTimeout and WriteTimeout bound a whole request and its answer; 0 does not.
@@ -78,6 +81,11 @@ func (s *Server) http(ctx context.Context) *http.Server {
 		Handler: s.Handler, TLSConfig: s.TLS, MaxHeaderBytes: s.MaxHeader,
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: s.ReadTimeout, WriteTimeout: s.WriteTimeout, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	if len(s.Protocols) > 0 {
+		h.TLSNextProto, h.Protocols = maps.Clone(s.Protocols), new(http.Protocols) // the former alone would turn HTTP/2 off
+		h.Protocols.SetHTTP1(true)
+		h.Protocols.SetHTTP2(true)
 	}
 	if s.EndRequests {
 		h.BaseContext = func(net.Listener) context.Context { return ctx }

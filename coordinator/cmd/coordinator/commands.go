@@ -20,7 +20,6 @@ import (
 
 	"easel/coordinator/admin"
 	"easel/coordinator/auth"
-	"easel/pkg/identity"
 )
 
 // commandTimeout bounds an operator's command.
@@ -227,30 +226,6 @@ func signinLink(ctx context.Context, args []string, p process) error {
 	}
 	fmt.Fprintf(p.stderr, "This link signs in as %s, once, within %d minutes:\n", answer.User, int(auth.LinkLifetime.Minutes()))
 	fmt.Fprintln(p.stdout, cfg.PublicURL+"/signin?once="+answer.Secret)
-	return nil
-}
-
-func printKey(args []string, p process) error {
-	c := newCommand("key", p)
-	cfg, err := c.noArguments(args)
-	if err != nil {
-		return err
-	}
-	if err := makeDir(cfg.StateDir); err != nil {
-		return err
-	}
-	key, err := identity.LoadOrCreateKey(cfg.signingKey())
-	if err != nil {
-		return err
-	}
-	if err := ownLikeItsFolder(cfg.signingKey()); err != nil {
-		return err
-	}
-	signer, err := identity.NewSigner(key)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(p.stdout, identity.PublicKeyString(signer.Public()))
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"easel/coordinator/placement"
 	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
+	"easel/pkg/identity"
 	"easel/pkg/listen"
 	"easel/pkg/strictyaml"
 	"easel/pkg/telemetry"
@@ -33,10 +34,13 @@ type Config struct {
 	} `yaml:"tls"`
 	StateDir string `yaml:"state_dir"`
 	RunDir   string `yaml:"run_dir"`
-	Cluster  struct {
-		Bind    string   `yaml:"bind"`
-		Join    []string `yaml:"join"`
-		KeyFile string   `yaml:"key_file"`
+	API      struct {
+		Listen string `yaml:"listen"`
+		URL    string `yaml:"url"`
+	} `yaml:"api"`
+	Cluster struct {
+		Bind string   `yaml:"bind"`
+		Join []string `yaml:"join"`
 	} `yaml:"cluster"`
 	Place struct {
 		Region      string `yaml:"region"`
@@ -60,8 +64,8 @@ func defaults() Config {
 	c.StateDir, c.RunDir = "/var/lib/easel/coordinator", "/run/easel/coordinator"
 	c.Cluster.Bind = "127.0.0.1:7947"
 	c.Cluster.Join = []string{"127.0.0.1:7946"}
-	c.Cluster.KeyFile = "/etc/easel/cluster.key"
 	c.Placement = placement.Defaults()
+	c.API.Listen = "127.0.0.1:8444"
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
 }
@@ -88,7 +92,8 @@ func (c *Config) flags(set *flag.FlagSet) (apply func(to *Config)) {
 		return map[string]*string{
 			"name": &c.Name, "listen": &c.Listen, "public-url": &c.PublicURL, "tls-cert": &c.TLS.Cert, "tls-key": &c.TLS.Key,
 			"state-dir": &c.StateDir, "run-dir": &c.RunDir, "cluster-bind": &c.Cluster.Bind,
-			"cluster-key-file": &c.Cluster.KeyFile, "place-region": &c.Place.Region, "place-zone": &c.Place.Zone, "place-coordinates": &c.Place.Coordinates,
+			"api-listen": &c.API.Listen, "api-url": &c.API.URL,
+			"place-region": &c.Place.Region, "place-zone": &c.Place.Zone, "place-coordinates": &c.Place.Coordinates,
 			"geoip": &c.GeoIP, "log-level": &c.Log.Level, "log-format": &c.Log.Format,
 		}
 	}
@@ -111,7 +116,7 @@ func (c *Config) flags(set *flag.FlagSet) (apply func(to *Config)) {
 }
 
 func fieldName(flag string) string {
-	for _, group := range []string{"tls", "cluster", "place", "log"} {
+	for _, group := range []string{"tls", "api", "cluster", "place", "log"} {
 		if rest, ok := strings.CutPrefix(flag, group+"-"); ok {
 			return group + "." + strings.ReplaceAll(rest, "-", "_")
 		}
@@ -135,10 +140,7 @@ func load(path string, override func(*Config)) (Config, error) {
 		path = "the defaults and flags"
 	}
 	override(&c)
-	if c.PublicURL == "" {
-		c.PublicURL = c.scheme() + "://" + c.Listen
-	}
-	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	c.complete()
 	var err error
 	if c.Webhooks, err = webhook.Complete(c.Webhooks); err != nil {
 		return c, fmt.Errorf("configuration of %s: %w", path, err)
@@ -147,6 +149,17 @@ func load(path string, override func(*Config)) (Config, error) {
 		return c, fmt.Errorf("configuration of %s: %w", path, err)
 	}
 	return c, nil
+}
+
+// complete fills in what follows from other fields.
+func (c *Config) complete() {
+	if c.PublicURL == "" {
+		c.PublicURL = c.scheme() + "://" + c.Listen
+	}
+	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	if c.API.URL == "" {
+		c.API.URL = "https://" + c.API.Listen
+	}
 }
 
 func (c *Config) scheme() string {
@@ -168,13 +181,14 @@ func (c *Config) validate() error {
 		bad("name", "%q: want 1 to 64 letters, digits, '.', '_' and '-'", c.Name)
 	}
 	c.validateListen(bad)
+	c.validateAPI(bad)
 	if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		bad("public_url", "%q: want scheme, host and port alone, such as https://easel.example.org", c.PublicURL)
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		bad("tls", "cert and key must both be set, or neither")
 	}
-	for field, path := range map[string]string{"state_dir": c.StateDir, "run_dir": c.RunDir, "cluster.key_file": c.Cluster.KeyFile} {
+	for field, path := range map[string]string{"state_dir": c.StateDir, "run_dir": c.RunDir} {
 		if !filepath.IsAbs(path) {
 			bad(field, "%q: want an absolute path", path)
 		}
@@ -219,6 +233,19 @@ func (c *Config) place() cluster.Place {
 	return p
 }
 
+func (c *Config) validateAPI(bad func(field, format string, args ...any)) {
+	addr, err := listen.ParseAddress(c.API.Listen, "127.0.0.1:8444", true)
+	if err != nil {
+		bad("api.listen", "%v", err)
+	} else if addr.IsUnspecified() && c.API.URL == "https://"+c.API.Listen {
+		bad("api.url", "must be set, as api.listen names no single address: the URL at which members reach this coordinator")
+	}
+	if err := identity.CheckAddress(c.API.URL); err != nil {
+		bad("api.url", "%v", err)
+	}
+}
+
+func (c *Config) identityDir() string { return filepath.Join(c.StateDir, "identity") }
 func (c *Config) adminSocket() string { return filepath.Join(c.RunDir, "coordinator.sock") }
 func (c *Config) database() string    { return filepath.Join(c.StateDir, "coordinator.db") }
 func (c *Config) signingKey() string  { return filepath.Join(c.StateDir, "signing.key") }

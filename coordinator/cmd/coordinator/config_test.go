@@ -32,7 +32,10 @@ func TestConfigRefuses(t *testing.T) {
 		"odd strategy":      {"placement: {strategy: best}\n", "spread or pack"},
 		"relative database": {"geoip: city.mmdb\n", "geoip"},
 		"odd level":         {"log: {level: loud}\n", "log"},
-		"relative key file": {"cluster: {key_file: k}\n", "key_file"},
+		"a key file of old": {"cluster: {key_file: /k}\n", "key_file"},
+		"plain API":         {"api: {url: \"http://10.0.0.1:8444\"}\n", "api.url"},
+		"API without URL":   {"api: {listen: \"0.0.0.0:8444\"}\n", "api.url"},
+		"odd API":           {"api: {listen: x}\n", "api.listen"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "c.yaml")
@@ -95,7 +98,7 @@ func TestFlagsWinOverTheFileAndCoverEveryField(t *testing.T) {
 
 func TestDefaultsAreValid(t *testing.T) {
 	c := defaults()
-	c.PublicURL = "http://" + c.Listen
+	c.complete()
 	if err := c.validate(); err != nil {
 		t.Error(err)
 	}
@@ -107,7 +110,10 @@ func FuzzConfig(f *testing.F) {
 	f.Add("public_url: http://[::1\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c := defaults()
-		if strictyaml.Decode(strings.NewReader(text), "fuzz", &c) != nil || c.validate() != nil {
+		if strictyaml.Decode(strings.NewReader(text), "fuzz", &c) != nil {
+			return
+		}
+		if c.complete(); c.validate() != nil {
 			return
 		}
 		if !filepath.IsAbs(c.StateDir) || c.Name == "" {
@@ -125,7 +131,7 @@ func TestSampleIsReadAndComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := defaults()
-	want.PublicURL = "http://" + want.Listen
+	want.complete()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the sample gives\n%+v, the defaults are\n%+v", got, want)
 	}

@@ -45,8 +45,8 @@ func newPlace(t *testing.T) *place {
 	t.Helper()
 	dir := t.TempDir()
 	p := &place{t: t, dir: dir, file: filepath.Join(dir, "coordinator.yaml")}
-	text := fmt.Sprintf("name: front\nlisten: %s\nstate_dir: %s/state\nrun_dir: %s/run\ncluster:\n  bind: %s\n  join: []\n  key_file: %s/cluster.key\nlog: {level: debug}\n",
-		freeAddr(t), dir, dir, freeAddr(t), dir)
+	text := fmt.Sprintf("name: front\nlisten: %s\nstate_dir: %s/state\nrun_dir: %s/run\ncluster:\n  bind: %s\n  join: []\napi: {listen: %s}\nlog: {level: debug}\n",
+		freeAddr(t), dir, dir, freeAddr(t), freeAddr(t))
 	if err := os.WriteFile(p.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -58,9 +58,24 @@ func newPlace(t *testing.T) *place {
 	return p
 }
 
+// member has a node join the cluster of a running coordinator.
+func (p *place) member(name string) *identity.Member {
+	p.t.Helper()
+	token, err := identity.ParseJoinToken(p.mustRun("", "token", "--role", "node", "--name", name))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	m, err := identity.Join(p.t.Context(), p.t.TempDir(), identity.RoleNode, name, token)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return m
+}
+
 // daemon runs the coordinator until the returned function is called, or the test ends.
 func (p *place) daemon() (log *lockedBuffer, stop func()) {
 	p.t.Helper()
+	p.mustRun("", "init")
 	ctx, cancel := context.WithCancel(context.Background())
 	log = &lockedBuffer{}
 	var wg sync.WaitGroup
@@ -123,16 +138,13 @@ func (p *place) mustRun(stdin string, args ...string) string {
 
 func TestWholeCoordinatorWithANodeFromGossip(t *testing.T) {
 	p := newPlace(t)
-	key, err := identity.ParsePublicKey(p.mustRun("", "key")) // before the daemon's first start, as an installer does
-	if err != nil {
-		t.Fatal(err)
-	}
 	log, stop := p.daemon()
 	p.await("/readyz", http.StatusServiceUnavailable)
-	node := nodetest.Start(t, "node-a", key)
+	identityOfA := p.member("node-a")
+	node := nodetest.StartAs(t, identityOfA)
 	member, err := cluster.Start(t.Context(), cluster.Config{
 		Name: "node-a", Role: cluster.RoleNode, Bind: "127.0.0.1:0", Join: []string{p.cfg.Cluster.Bind},
-		KeyFile: p.cfg.Cluster.KeyFile, Meta: cluster.Meta{URL: node.URL}, Heartbeat: 200 * time.Millisecond,
+		Keys: identityOfA.Trust().GetGossipKeys(), Meta: cluster.Meta{URL: node.URL, API: node.API}, Heartbeat: 200 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +269,19 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"signin-link", "--user", "nobody"}, "", exitFailed, "no such account"},
 		{[]string{"run", "extra"}, "", exitUsage, "extra"},
 		{[]string{"run", "--listen", "0.0.0.0:0"}, "", exitFailed, "loopback"},
-		{[]string{"key", "--help"}, "", exitDone, ""},
+		{[]string{"run"}, "", exitFailed, "coordinator init"},
+		{[]string{"init", "--help"}, "", exitDone, ""},
+		{[]string{"token"}, "", exitUsage, "--role"},
+		{[]string{"token", "--role", "king"}, "", exitUsage, "--role"},
+		{[]string{"token", "--role", "node"}, "", exitFailed, "coordinator init"},
+		{[]string{"join"}, "", exitFailed, "no join token"},
+		{[]string{"join"}, "easel-join-1.e30", exitFailed, "no join token"},
+		{[]string{"join", "easel-join-1.secret"}, "", exitUsage, "stdin"},
+		{[]string{"member"}, "", exitUsage, "member"},
+		{[]string{"member", "remove"}, "", exitUsage, "one name"},
+		{[]string{"member", "remove", "n1"}, "", exitFailed, "no such member"},
+		{[]string{"gossip"}, "", exitUsage, "gossip"},
+		{[]string{"gossip", "rotate"}, "", exitFailed, "coordinator init"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
@@ -283,9 +307,93 @@ func TestFreeCommands(t *testing.T) {
 			t.Errorf("%v: exit %d, %d bytes", args, code, out.Len())
 		}
 	}
-	first, second := p.mustRun("", "key"), p.mustRun("", "key")
+	first, second := p.mustRun("", "init"), p.mustRun("", "init")
 	if first != second {
-		t.Error("the key changes from one call to the next")
+		t.Errorf("init makes another cluster the second time: %s then %s", first, second)
+	}
+	p.daemon()
+	if again := p.mustRun("", "init"); !strings.Contains(again, "it runs") {
+		t.Errorf("init beside the daemon: %s", again)
+	}
+}
+
+// Killed after the cluster was founded and before the coordinator had its certificate, init ends what was begun.
+func TestInitIsRepeatedAfterAKill(t *testing.T) {
+	p := newPlace(t)
+	first := p.mustRun("", "init")
+	if err := os.RemoveAll(p.cfg.identityDir()); err != nil {
+		t.Fatal(err)
+	}
+	if second := p.mustRun("", "init"); second != first {
+		t.Errorf("%q then %q", first, second)
+	}
+	if err := os.Remove(p.cfg.database()); err != nil { // somebody lost the state
+		t.Fatal(err)
+	}
+	p.mustRun("", "member", "list")
+}
+
+func TestMembersAreListedAndRemoved(t *testing.T) {
+	p := newPlace(t)
+	log, _ := p.daemon()
+	m := p.member("n1")
+	if list := p.mustRun("", "member", "list"); !strings.Contains(list, "n1") || !strings.Contains(list, "front") || !strings.Contains(list, p.cfg.API.URL) {
+		t.Errorf("list %q", list)
+	}
+	taken := p.mustRun("", "token", "--role", "node")
+	token, err := identity.ParseJoinToken(taken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := identity.Join(t.Context(), t.TempDir(), identity.RoleNode, "n1", token); err == nil || !strings.Contains(err.Error(), "member remove") {
+		t.Errorf("the name of a living member: %v", err)
+	}
+	p.mustRun("", "member", "remove", "n1")
+	if list := p.mustRun("", "member", "list"); strings.Contains(list, "n1") {
+		t.Errorf("list %q", list)
+	}
+	resp, err := m.HTTP(identity.RoleCoordinator, "").Get(p.cfg.API.URL)
+	if err == nil {
+		resp.Body.Close()
+		t.Errorf("the removed node is answered: %d", resp.StatusCode)
+	}
+	if code, _, stderr := p.command("", "member", "remove", "front", "--role", "coordinator"); code != exitFailed || !strings.Contains(stderr, "last coordinator") {
+		t.Errorf("the last coordinator: %d %q", code, stderr)
+	}
+	p.mustRun("", "gossip", "rotate")
+	if strings.Contains(log.String(), token.Secret) || strings.Contains(log.String(), strings.TrimSpace(taken)) {
+		t.Error("the log holds a join token")
+	}
+}
+
+func TestFurtherCoordinatorJoins(t *testing.T) {
+	p := newPlace(t)
+	p.daemon()
+	token := p.mustRun("", "token", "--role", "coordinator")
+	q := newPlace(t)
+	if err := os.WriteFile(q.file+".token", []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(q.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(q.file, bytes.Replace(text, []byte("name: front"), []byte("name: back"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said := q.mustRun("", "join", "--token-file", q.file+".token"); !strings.Contains(said, "coordinator back of cluster") {
+		t.Errorf("said %q", said)
+	}
+	if code, _, stderr := q.command(token, "join"); code != exitFailed || !strings.Contains(stderr, "used already") {
+		t.Errorf("again: %d %q", code, stderr)
+	}
+	other := newPlace(t)
+	other.mustRun("", "init")
+	if err := os.RemoveAll(other.cfg.identityDir()); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := other.command(token, "join"); code != exitFailed || !strings.Contains(stderr, "move it away") {
+		t.Errorf("a coordinator with a cluster of its own: %d %q", code, stderr)
 	}
 }
 
@@ -300,6 +408,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 
 func TestFailureToListenEndsTheDaemon(t *testing.T) {
 	p := newPlace(t)
+	p.mustRun("", "init")
 	l, err := net.Listen("tcp", p.cfg.Listen)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"easel/coordinator/admin"
 	"easel/coordinator/api"
 	"easel/coordinator/auth"
+	"easel/coordinator/authority"
 	"easel/coordinator/directory"
 	"easel/coordinator/events"
 	"easel/coordinator/placement"
@@ -25,7 +26,6 @@ import (
 	"easel/coordinator/state"
 	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
-	"easel/pkg/identity"
 	"easel/pkg/telemetry"
 )
 
@@ -60,11 +60,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 			return err
 		}
 	}
-	key, err := identity.LoadOrCreateKey(cfg.signingKey())
+	member, err := loadMember(cfg)
 	if err != nil {
 		return err
 	}
-	signer, err := identity.NewSigner(key)
+	signer, err := loadSigner(cfg)
 	if err != nil {
 		return err
 	}
@@ -77,15 +77,22 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	belongs := authority.New(db)
+	if err := belongs.Tell(member); err != nil {
+		return err
+	}
 	members, err := cluster.Start(ctx, cluster.Config{
-		Name: cfg.Name, Role: cluster.RoleCoordinator, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join, KeyFile: cfg.Cluster.KeyFile,
-		Meta: cluster.Meta{URL: cfg.PublicURL, Place: cfg.place(), Version: telemetry.Version(version)}, Log: log,
+		Name: cfg.Name, Role: cluster.RoleCoordinator, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join,
+		Keys: member.Trust().GetGossipKeys(), Admit: func(m cluster.Meta) error { return member.Admits(m.Role, m.Name) }, Log: log,
+		Meta: cluster.Meta{
+			URL: cfg.PublicURL, API: cfg.API.URL, Place: cfg.place(), Trust: member.Trust().GetVersion(), Version: telemetry.Version(version),
+		},
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, members.Close()) }()
-	nodes := directory.New(directory.Options{Name: cfg.Name, Members: members, Signer: signer, Index: directory.NewIndex(db), Log: log})
+	nodes := directory.New(directory.Options{Members: members, Peers: member, Signer: signer, Index: directory.NewIndex(db), Log: log})
 	defer nodes.Close()
 	geo, err := geoip.Open(cfg.GeoIP, log)
 	if err != nil {
@@ -102,19 +109,24 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		return err
 	}
 	commands := http.NewServeMux()
-	commands.Handle("/do", admin.Handler(store, nodes, log))
+	commands.Handle("/do", admin.Handler(admin.Parts{Accounts: store, Cluster: belongs, Sessions: nodes}, log))
 	commands.Handle("/api/", backend.Operator())
-	servers, err := openDoors(cfg, log, handler, commands)
+	forMembers := http.NewServeMux()
+	belongs.Handle(forMembers, member, log)
+	servers, err := openDoors(cfg, log, member, doors{browsers: handler, members: forMembers, operators: commands})
 	if err != nil {
 		return err
 	}
 	// The socket's file goes before the database's lock, so never a later daemon's.
 	defer func() { err = errors.Join(err, removeSocket(cfg.adminSocket())) }()
-	log.Info("coordinator runs", "url", cfg.PublicURL, "listen", cfg.Listen, "key", identity.PublicKeyString(signer.Public()))
+	log.Info("coordinator runs", "url", cfg.PublicURL, "listen", cfg.Listen, "api", cfg.API.URL, "cluster", member.Cluster())
 	parts, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
 		parts.Go(func() error { return s.Run(ctx) })
 	}
+	parts.Go(func() error { return belongs.Run(ctx, member, members, log) })
+	parts.Go(func() error { return belongs.KeepRegistered(ctx, cfg.Name, cfg.API.URL, signer.Public(), log) })
+	parts.Go(func() error { members.FollowTrust(ctx, member); return nil })
 	parts.Go(func() error { return nodes.Run(ctx) })
 	parts.Go(func() error { events.Watch(ctx, seen, members); return nil })
 	parts.Go(func() error { return hooks.Run(ctx) })

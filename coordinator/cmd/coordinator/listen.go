@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"easel/coordinator/admin"
+	"easel/pkg/identity"
 	"easel/pkg/listen"
 )
 
@@ -23,24 +24,49 @@ const (
 	writeTimeout   = 60 * time.Second
 )
 
-// openDoors opens the daemon's two doors: the network's, and the operator's socket.
-func openDoors(cfg Config, log *slog.Logger, front, commands http.Handler) ([]*listen.Server, error) {
+// doors is what answers behind each of the daemon's listeners.
+type doors struct {
+	browsers, members, operators http.Handler
+}
+
+// openDoors opens the daemon's three doors: the browsers', the cluster's, and the operator's socket.
+func openDoors(cfg Config, log *slog.Logger, member *identity.Member, d doors) (open []*listen.Server, err error) {
 	secure, err := listen.TLSConfig(cfg.TLS.Cert, cfg.TLS.Key, 0, log)
 	if err != nil {
 		return nil, err
 	}
-	network, err := net.Listen("tcp", cfg.Listen)
+	defer func() {
+		if err != nil {
+			for _, s := range open {
+				err = errors.Join(err, s.Listener.Close()) // it served nobody yet
+			}
+		}
+	}()
+	browsers, err := listenOn("listen", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for browsers: %w; does another program use this address?", err)
+		return open, err
 	}
+	open = append(open, door(browsers, d.browsers, secure, log))
+	members, err := listenOn("api.listen", cfg.API.Listen)
+	if err != nil {
+		return open, err
+	}
+	inside := door(member.Listen(members), d.members, member.JoinTLS(), log)
+	inside.EndRequests = true // members wait long for news
+	open = append(open, inside)
 	socket, err := admin.Listen(cfg.adminSocket())
 	if err != nil {
-		return nil, errors.Join(err, network.Close())
+		return open, err
 	}
-	return []*listen.Server{
-		door(netutil.LimitListener(network, maxConnections), front, secure, log),
-		door(socket, commands, nil, log),
-	}, nil
+	return append(open, door(socket, d.operators, nil, log)), nil
+}
+
+func listenOn(field, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listen on %s: %w; does another program use this address?", field, addr, err)
+	}
+	return netutil.LimitListener(l, maxConnections), nil
 }
 
 func door(l net.Listener, handler http.Handler, secure *tls.Config, log *slog.Logger) *listen.Server {

@@ -57,6 +57,7 @@ func writeCertificate(t *testing.T, certFile, keyFile string, serial int64, writ
 
 func TestTLSFollowsARenewedCertificate(t *testing.T) {
 	p := newPlace(t)
+	p.mustRun("", "init")
 	p.cfg.TLS.Cert, p.cfg.TLS.Key = filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem")
 	p.cfg.PublicURL = "https://" + p.cfg.Listen
 	first := writeCertificate(t, p.cfg.TLS.Cert, p.cfg.TLS.Key, 1, time.Now().Add(-time.Minute))
@@ -117,6 +118,7 @@ func TestTLSFollowsARenewedCertificate(t *testing.T) {
 
 func TestBrokenCertificateEndsTheStart(t *testing.T) {
 	p := newPlace(t)
+	p.mustRun("", "init")
 	p.cfg.TLS.Cert, p.cfg.TLS.Key = filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem")
 	if err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "tls.cert") {
 		t.Errorf("without the file: %v", err)

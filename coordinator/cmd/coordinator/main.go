@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"easel/coordinator/api"
@@ -29,6 +30,14 @@ const (
 const usage = `usage: coordinator COMMAND [flags]
 
   run                                be the coordinator daemon
+  init                               found a cluster, with this coordinator as its first
+  join [--token-file FILE]           become a further coordinator, by a token on stdin from "coordinator token --role coordinator"
+  token --role node|coordinator [--name NAME] [--ttl 1h]
+                                     print a join token, which lets one member into the cluster, once
+  member list [--json]               who belongs to the cluster
+  member remove NAME [--role node|coordinator]
+                                     put a member out of the cluster at once
+  gossip rotate                      replace the key that encrypts gossip
   user add NAME [--role user|admin] [--no-password]
                                      make an account; the password is read from the terminal or from stdin
   user passwd NAME                   set a password; ends the account's other sign-ins
@@ -39,7 +48,6 @@ const usage = `usage: coordinator COMMAND [flags]
   token list [--user NAME] [--json]
   token revoke ID
   signin-link [--user NAME]          print a link that signs a browser in, once; without --user as an administrator
-  key                                print the public key for coordinator_keys in noded.yaml
   openapi                            print the API's OpenAPI document
   version
 
@@ -85,12 +93,27 @@ func dispatch(ctx context.Context, args []string, p process) error {
 		return wrongUse("a command is missing")
 	}
 	name, rest := args[0], args[1:]
-	if (name == "user" || name == "token") && len(rest) > 0 {
-		name, rest = name+" "+rest[0], rest[1:]
+	switch name {
+	case "user", "token", "member", "gossip":
+		if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") { // "token --role node" is a command of its own
+			name, rest = name+" "+rest[0], rest[1:]
+		}
 	}
 	switch name {
 	case "run":
 		return daemon(ctx, rest, p)
+	case "init":
+		return initCluster(ctx, rest, p)
+	case "join":
+		return joinCluster(ctx, rest, p)
+	case "token":
+		return joinToken(ctx, rest, p)
+	case "member list":
+		return memberList(ctx, rest, p)
+	case "member remove":
+		return memberRemove(ctx, rest, p)
+	case "gossip rotate":
+		return gossipRotate(ctx, rest, p)
 	case "user add":
 		return userAdd(ctx, rest, p)
 	case "user passwd":
@@ -107,8 +130,6 @@ func dispatch(ctx context.Context, args []string, p process) error {
 		return tokenRevoke(ctx, rest, p)
 	case "signin-link":
 		return signinLink(ctx, rest, p)
-	case "key":
-		return printKey(rest, p)
 	case "openapi":
 		_, err := p.stdout.Write(api.OpenAPI())
 		return err

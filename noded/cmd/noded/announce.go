@@ -11,6 +11,7 @@ import (
 	"easel/noded/pool"
 	"easel/noded/session"
 	"easel/pkg/cluster"
+	"easel/pkg/identity"
 	"easel/pkg/telemetry"
 )
 
@@ -19,21 +20,22 @@ import (
 const announceEvery = 10 * time.Second
 
 // announce joins the cluster and keeps it told of the node's room.
-func announce(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, warm *pool.Pool) error {
-	if cfg.gossip() == "" {
-		log.Warn("cluster.key_file is not set: no coordinator will find this node by itself")
-		return nil
-	}
+func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, manager *session.Manager, warm *pool.Pool) error {
 	c, err := cluster.Start(ctx, cluster.Config{
-		Name: cfg.Name, Role: cluster.RoleNode, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join, KeyFile: cfg.Cluster.KeyFile,
-		Meta: cluster.Meta{URL: cfg.PublicURL, Place: cfg.place(), Version: telemetry.Version(version), Relay: cfg.relayAddress()}, Log: log,
+		Name: cfg.Name, Role: cluster.RoleNode, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join,
+		Keys: member.Trust().GetGossipKeys(), Admit: func(m cluster.Meta) error { return member.Admits(m.Role, m.Name) }, Log: log,
+		Meta: cluster.Meta{
+			URL: cfg.PublicURL, API: cfg.API.URL, Place: cfg.place(), Relay: cfg.relayAddress(), Trust: member.Trust().GetVersion(),
+			Version: telemetry.Version(version),
+		},
 	})
 	if err != nil {
 		return err
 	}
 	var watching sync.WaitGroup
-	defer watching.Wait()
 	watching.Go(func() { watchIsolation(ctx, c, manager.SetIsolated, log) })
+	watching.Go(func() { c.FollowTrust(ctx, member) })
+	watching.Go(func() { member.Follow(ctx, log, c.Coordinators) })
 	meter := &cpuMeter{stat: "/proc/stat"}
 	ticker := time.NewTicker(announceEvery)
 	defer ticker.Stop()
@@ -46,6 +48,7 @@ func announce(ctx context.Context, cfg Config, log *slog.Logger, manager *sessio
 		case <-changed:
 		case <-ticker.C:
 		case <-ctx.Done():
+			watching.Wait()
 			return c.Close()
 		}
 	}

@@ -40,13 +40,15 @@ type Config struct {
 		Address   string `yaml:"address"`
 		Namespace string `yaml:"namespace"`
 	} `yaml:"containerd"`
-	Image           string   `yaml:"image"`
-	Streamer        string   `yaml:"streamer"`
-	CoordinatorKeys []string `yaml:"coordinator_keys"`
-	Cluster         struct {
-		Bind    string   `yaml:"bind"`
-		Join    []string `yaml:"join"`
-		KeyFile string   `yaml:"key_file"`
+	Image    string `yaml:"image"`
+	Streamer string `yaml:"streamer"`
+	API      struct {
+		Listen string `yaml:"listen"`
+		URL    string `yaml:"url"`
+	} `yaml:"api"`
+	Cluster struct {
+		Bind string   `yaml:"bind"`
+		Join []string `yaml:"join"`
 	} `yaml:"cluster"`
 	Media struct {
 		Addresses []string  `yaml:"addresses"`
@@ -99,7 +101,8 @@ func defaults() Config {
 	c.Containerd.Address, c.Containerd.Namespace = "/run/easel/containerd/containerd.sock", "easel"
 	c.Image = "easel.local/gimp:trixie"
 	c.Streamer = beside("streamer")
-	c.Cluster.Bind = "127.0.0.1:7946"
+	c.API.Listen = "127.0.0.1:8445"
+	c.Cluster.Bind, c.Cluster.Join = "127.0.0.1:7946", []string{"127.0.0.1:7947"}
 	c.Media.Addresses = []string{"127.0.0.1"}
 	c.Media.Ports = PortRange{50000, 50999}
 	c.Relay.Listen = []string{"127.0.0.1:3478"}
@@ -162,6 +165,9 @@ func load(path string, override func(*Config) error) (Config, error) {
 	if c.Relay.Public == "" {
 		c.Relay.Public = relayHost(c.PublicURL)
 	}
+	if c.API.URL == "" {
+		c.API.URL = "https://" + c.API.Listen
+	}
 	if err := c.validate(); err != nil {
 		if path == "" {
 			path = "the flags"
@@ -211,11 +217,6 @@ func (c *Config) validate() error {
 	if c.Image == "" {
 		bad("image", "must name the session image, such as easel.local/gimp:trixie")
 	}
-	for i, key := range c.CoordinatorKeys {
-		if _, err := identity.ParsePublicKey(key); err != nil {
-			bad(fmt.Sprintf("coordinator_keys[%d]", i), "%v", err)
-		}
-	}
 	c.validateRelay(bad)
 	if _, err := cluster.ParsePlace(c.Place.Region, c.Place.Zone, c.Place.Coordinates); err != nil {
 		bad("place", "%v", err)
@@ -253,11 +254,18 @@ func (c *Config) validateNetwork(bad func(field, format string, args ...any)) {
 			bad("media.addresses", "%q: want one of this host's IP addresses", a)
 		}
 	}
-	if c.Cluster.KeyFile != "" && !filepath.IsAbs(c.Cluster.KeyFile) {
-		bad("cluster.key_file", "%q: want an absolute path", c.Cluster.KeyFile)
+	c.validateAPI(bad)
+}
+
+func (c *Config) validateAPI(bad func(field, format string, args ...any)) {
+	addr, err := listen.ParseAddress(c.API.Listen, "127.0.0.1:8445", true)
+	if err != nil {
+		bad("api.listen", "%v", err)
+	} else if addr.IsUnspecified() && c.API.URL == "https://"+c.API.Listen {
+		bad("api.url", "must be set, as api.listen names no single address: the URL at which coordinators reach this node")
 	}
-	if c.Cluster.KeyFile == "" && len(c.Cluster.Join) > 0 {
-		bad("cluster.key_file", "must be set to join a cluster: it holds the key that members share")
+	if err := identity.CheckAddress(c.API.URL); err != nil {
+		bad("api.url", "%v", err)
 	}
 }
 
@@ -329,4 +337,5 @@ func (c *Config) place() cluster.Place {
 	return p
 }
 
+func (c *Config) identityDir() string { return filepath.Join(c.StateDir, "identity") }
 func (c *Config) adminSocket() string { return filepath.Join(c.RunDir, "noded.sock") }

@@ -60,7 +60,6 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 		"portal URL":         {"portal_url: portal\n", "portal_url"},
 		"relative state":     {"state_dir: var\n", "state_dir"},
 		"long run dir":       {"run_dir: /" + strings.Repeat("r", 90) + "\n", "would not fit a socket's address"},
-		"key":                {"coordinator_keys: [abc]\n", "coordinator_keys[0]"},
 		"wildcard media":     {"media: {addresses: [0.0.0.0]}\n", "media.addresses"},
 		"no media":           {"media: {addresses: []}\n", "media.addresses"},
 		"ports":              {"media: {ports: 9-3}\n", `ports "9-3": want first-last`},
@@ -72,8 +71,9 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 		"name":               {"name: a b\n", "name: "},
 		"log":                {"log: {level: loud}\n", "use debug, info, warn or error"},
 		"cgroup":             {"cgroup: /../x\n", "cgroup"},
-		"cluster key":        {"cluster: {join: [\"127.0.0.1:1\"]}\n", "cluster.key_file: must be set"},
-		"relative key file":  {"cluster: {key_file: k}\n", "cluster.key_file"},
+		"plain API":          {"api: {url: \"http://10.0.0.1:8445\"}\n", "api.url"},
+		"API without a name": {"api: {listen: \"0.0.0.0:8445\"}\n", "api.url: must be set"},
+		"API listen":         {"api: {listen: x}\n", "api.listen"},
 		"no image":           {"image: \"\"\n", "image: must name"},
 		"namespace":          {"containerd: {namespace: \"\"}\n", "containerd.namespace"},
 		"negative processes": {"sessions: {pids: -1}\n", "sessions.pids"},
@@ -92,7 +92,7 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 // TestEveryFieldIsAFlag: what the file sets, a flag sets too.
 func TestEveryFieldIsAFlag(t *testing.T) {
 	c := newCommand("run", true)
-	values := map[string]string{"listen": "127.0.0.1:9", "sessions.memory": "1GiB", "media.ports": "5-900", "sessions.max": "2", "sessions.grace": "9s", "cluster.join": "127.0.0.1:1, 127.0.0.1:2", "cluster.key_file": "/k", "sessions.cpus": "1.5", "sessions.uid_base": "100000", "sessions.pids": "99"}
+	values := map[string]string{"listen": "127.0.0.1:9", "sessions.memory": "1GiB", "media.ports": "5-900", "sessions.max": "2", "sessions.grace": "9s", "cluster.join": "127.0.0.1:1, 127.0.0.1:2", "api.listen": "127.0.0.1:7", "sessions.cpus": "1.5", "sessions.uid_base": "100000", "sessions.pids": "99"}
 	args := []string{"--config", write(t, "sessions: {max: 5}\n")}
 	for path, value := range values {
 		args = append(args, "--"+flagName(path)+"="+value)
@@ -104,7 +104,7 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Listen != "127.0.0.1:9" || cfg.Sessions.Memory != 1<<30 || cfg.Media.Ports != (PortRange{5, 900}) || cfg.Sessions.Max != 2 || cfg.Sessions.Grace != 9*time.Second || len(cfg.Cluster.Join) != 2 || cfg.Sessions.CPUs != 1.5 || cfg.Sessions.UIDBase != 100000 || cfg.Sessions.PIDs != 99 {
+	if cfg.Listen != "127.0.0.1:9" || cfg.Sessions.Memory != 1<<30 || cfg.Media.Ports != (PortRange{5, 900}) || cfg.Sessions.Max != 2 || cfg.Sessions.Grace != 9*time.Second || len(cfg.Cluster.Join) != 2 || cfg.Sessions.CPUs != 1.5 || cfg.Sessions.UIDBase != 100000 || cfg.Sessions.PIDs != 99 || cfg.API.URL != "https://127.0.0.1:7" {
 		t.Fatalf("%+v", cfg)
 	}
 	d := defaults()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +62,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("open %s/noded.db: %w; does another noded use it?", cfg.StateDir, err)
 	}
 	defer db.Close()
+	member, err := loadMember(cfg)
+	if err != nil {
+		return err
+	}
 	points, err := armed(log)
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	options, err := gatewayOptions(cfg, log, db, manager)
+	options, err := gatewayOptions(cfg, log, db, manager, member)
 	if err != nil {
 		return err
 	}
@@ -103,7 +106,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, cfg, log, manager, gate, turn, warm)
+	return runAll(ctx, cfg, log, member, manager, gate, turn, warm)
 }
 
 func makeDirs(cfg Config) error {
@@ -158,7 +161,7 @@ func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime,
 	}), nil
 }
 
-func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session.Manager) (gateway.Options, error) {
+func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session.Manager, member *identity.Member) (gateway.Options, error) {
 	memory, err := gateway.NewMemory(db)
 	if err != nil {
 		return gateway.Options{}, err
@@ -168,8 +171,8 @@ func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session
 		return gateway.Options{}, err
 	}
 	o := gateway.Options{
-		Name: cfg.Name, PublicURL: cfg.PublicURL, PortalURL: cfg.PortalURL, Viewer: page, ViewerCSP: viewer.ContentSecurityPolicy,
-		Sessions: manager, Memory: memory, Log: log,
+		PublicURL: cfg.PublicURL, PortalURL: cfg.PortalURL, Viewer: page, ViewerCSP: viewer.ContentSecurityPolicy,
+		Sessions: manager, Memory: memory, Verifier: member, Log: log,
 		Ready: func() error {
 			if !manager.Settled() {
 				return errors.New("it is still taking up the sessions of before")
@@ -177,34 +180,12 @@ func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session
 			return nil
 		},
 	}
-	if o.Verifier, err = verifier(cfg); err != nil {
-		return o, err
-	}
-	if o.Verifier == nil {
-		log.Warn("coordinator_keys is empty: nobody can sign in to a session; \"coordinator key\" prints the key")
-	}
 	return o, nil
 }
 
-// verifier is nil when no coordinator's key is configured.
-func verifier(cfg Config) (gateway.Verifier, error) {
-	if len(cfg.CoordinatorKeys) == 0 {
-		return nil, nil
-	}
-	var keys []ed25519.PublicKey
-	for _, text := range cfg.CoordinatorKeys {
-		key, err := identity.ParsePublicKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("coordinator_keys: %w", err)
-		}
-		keys = append(keys, key)
-	}
-	return identity.NewVerifier(keys...)
-}
-
 // runAll runs the daemon's parts until ctx ends or one of them fails; each is waited for.
-func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.Manager, gate *gateway.Gateway, turn *relay.Relay, warm *pool.Pool) error {
-	servers, err := openDoors(cfg, log, gate)
+func runAll(ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, manager *session.Manager, gate *gateway.Gateway, turn *relay.Relay, warm *pool.Pool) error {
+	servers, err := openDoors(cfg, log, member, gate, gate.NodeService())
 	if err != nil {
 		return err
 	}
@@ -217,9 +198,9 @@ func runAll(ctx context.Context, cfg Config, log *slog.Logger, manager *session.
 		group.Go(func() error { return turn.Run(ctx) })
 	}
 	group.Go(func() error { return warm.Run(ctx) })
-	group.Go(func() error { return announce(ctx, cfg, log, manager, warm) })
+	group.Go(func() error { return announce(ctx, cfg, log, member, manager, warm) })
 	group.Go(func() error { return tellSystemd(ctx, log, manager) })
-	log.Info("noded runs", "version", telemetry.Version(version), "listen", cfg.Listen, "url", cfg.PublicURL)
+	log.Info("noded runs", "version", telemetry.Version(version), "listen", cfg.Listen, "url", cfg.PublicURL, "api", cfg.API.URL)
 	err = group.Wait()
 	log.Info("noded ends; its sessions run on")
 	return err

@@ -27,7 +27,7 @@ func examine(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	ok, err := doctor.Run(ctx, doctor.Options{
 		Containerd: cfg.Containerd.Address, Streamer: cfg.Streamer,
-		Listen: []string{cfg.Listen}, Gossip: cfg.gossip(),
+		Listen: []string{cfg.Listen, cfg.API.Listen}, Gossip: cfg.Cluster.Bind,
 		MediaAddresses: cfg.Media.Addresses, MediaPorts: [2]int{int(cfg.Media.Ports.First), int(cfg.Media.Ports.Last)},
 		StateDir: cfg.StateDir, AdminSocket: cfg.adminSocket(), SessionMemory: int64(cfg.Sessions.Memory), JSON: *asJSON,
 		Daemon: func(ctx context.Context) ([]string, error) { return shortcomings(ctx, cfg.adminSocket()) },
@@ -52,12 +52,4 @@ func shortcomings(ctx context.Context, socket string) ([]string, error) {
 		notes = append(notes, resp.Msg.FullReason)
 	}
 	return notes, nil
-}
-
-// gossip is the address that the cluster's gossip listens on; "" when the node joins no cluster.
-func (c *Config) gossip() string {
-	if c.Cluster.KeyFile == "" {
-		return ""
-	}
-	return c.Cluster.Bind
 }

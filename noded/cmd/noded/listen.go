@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,7 +11,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
-	"easel/noded/gateway"
+	"easel/pkg/identity"
 	"easel/pkg/listen"
 	"easel/pkg/safesocket"
 )
@@ -22,25 +23,42 @@ const (
 	certificateLook = 10 * time.Second
 )
 
-// openDoors opens the daemon's two doors: the network's, and root's own socket.
-func openDoors(cfg Config, log *slog.Logger, gate *gateway.Gateway) ([]*listen.Server, error) {
+// openDoors opens the daemon's three doors: the browsers', the coordinators', and root's own socket.
+func openDoors(cfg Config, log *slog.Logger, member *identity.Member, pages, service http.Handler) (doors []*listen.Server, err error) {
 	secure, err := listen.TLSConfig(cfg.TLS.Cert, cfg.TLS.Key, certificateLook, log)
 	if err != nil {
 		return nil, err
 	}
-	network, err := net.Listen("tcp", cfg.Listen)
+	defer func() {
+		if err != nil {
+			for _, d := range doors {
+				err = errors.Join(err, d.Listener.Close()) // it served nobody yet
+			}
+		}
+	}()
+	browsers, err := listenOn("listen", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w; does another program use it?", cfg.Listen, err)
+		return doors, err
 	}
+	doors = append(doors, door(browsers, pages, secure, log))
+	coordinators, err := listenOn("api.listen", cfg.API.Listen)
+	if err != nil {
+		return doors, err
+	}
+	doors = append(doors, door(member.Listen(coordinators), member.Only(identity.RoleCoordinator, service), member.ServerTLS(), log))
 	admin, err := safesocket.Listen(safesocket.Stream, cfg.adminSocket(), 0o600, 0, 0)
 	if err != nil {
-		_ = network.Close() // it served nobody yet
-		return nil, err
+		return doors, err
 	}
-	return []*listen.Server{
-		door(netutil.LimitListener(network, maxConnections), gate, secure, log),
-		door(admin, gate.Admin(), nil, log),
-	}, nil
+	return append(doors, door(admin, service, nil, log)), nil
+}
+
+func listenOn(field, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listen on %s: %w; does another program use it?", field, addr, err)
+	}
+	return netutil.LimitListener(l, maxConnections), nil
 }
 
 // door bounds no whole request, because some wait long for news; those end with the daemon.

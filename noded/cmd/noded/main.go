@@ -29,6 +29,7 @@ const (
 const usage = `usage: noded COMMAND [flags]
 
   run                                   be the node daemon
+  join [--token-file FILE]              become a member of a cluster, by a token on stdin from "coordinator token --role node"
   status                                what the daemon has room for
   drain [--deadline 30m] [--reason WHY] [--wait] [--until-boot]
                                         take no new sessions, and end those that there are at the deadline
@@ -78,6 +79,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	switch name {
 	case "run":
 		return daemon(ctx, rest, stderr)
+	case "join":
+		return join(ctx, rest, os.Stdin, stdout, stderr)
 	case "status":
 		return status(ctx, rest, stdout, stderr)
 	case "drain":
