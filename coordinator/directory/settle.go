@@ -17,6 +17,10 @@ const (
 	sweepTime  = 30 * time.Second
 	// unsettled is how long what the index and a node say apart may be a placement under way.
 	unsettled = 90 * time.Second
+	// lost sessions are told of for forgetLost. Should one come back all the same, it is taken in as any that
+	// the index lacks.
+	forgetEvery = time.Hour
+	forgetLost  = 7 * 24 * time.Hour
 )
 
 // Run keeps watch over the nodes until ctx ends. On the leading coordinator it also settles what the index and
@@ -24,10 +28,14 @@ const (
 func (d *Directory) Run(ctx context.Context) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	swept := map[string]sweep{}
+	swept, forgot := map[string]sweep{}, time.Time{}
 	for {
 		nodes := d.due(swept)
 		if d.Index.Leader() {
+			if now := d.Now(); now.Sub(forgot) >= forgetEvery {
+				forgot = now
+				d.Forget(ctx)
+			}
 			for _, node := range d.Settle(ctx, nodes) {
 				delete(swept, node)
 			}
@@ -39,6 +47,25 @@ func (d *Directory) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// Forget drops from the index what nodes that are long gone had.
+func (d *Directory) Forget(ctx context.Context) {
+	known, err := d.Index.census()
+	old := d.Now().Add(-forgetLost).UnixMilli()
+	for node, owners := range known.owners {
+		if _, _, lost := d.whereabouts(node); lost == "" {
+			continue
+		}
+		for id, o := range owners {
+			if o.At < old {
+				err = errors.Join(err, d.Index.Free(ctx, id, true))
+			}
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		d.Log.Warn("sessions of nodes that are gone stay in the index", "error", err)
 	}
 }
 

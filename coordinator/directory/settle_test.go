@@ -236,6 +236,22 @@ func TestIndexForgetsWhatHasEnded(t *testing.T) {
 	}
 }
 
+func TestLongLostSessionsAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	lost, stays := reserve(t, w.d, w.b, "ada", "1"), reserve(t, w.d, w.a, "ada", "2")
+	w.see(w.a)
+	for _, after := range []time.Duration{time.Hour, 8 * 24 * time.Hour} {
+		w.pass(after)
+		w.see(w.a)
+		w.d.Forget(t.Context())
+		_, err := w.d.Find(t.Context(), lost.GetId())
+		if old := after > 24*time.Hour; errors.Is(err, directory.ErrNotFound) != old {
+			t.Errorf("after %v: %v", after, err)
+		}
+		w.find(stays.GetId())
+	}
+}
+
 func TestAbandonedIntentsAreSwept(t *testing.T) {
 	w := newWorld(t)
 	intent := directory.Placement{Intent: "i", Node: "node-a", At: w.now().UnixMilli()}

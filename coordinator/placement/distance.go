@@ -101,11 +101,11 @@ func (q *query) calibrate(v *view) {
 		line = min(line, p.ms-q.distance[p.seat])
 	}
 	line = max(line, 0)
+	q.survey(v)
 	for i := range v.seats {
 		s := &v.seats[i]
-		best, found := q.beside(v, s)
-		if found {
-			q.distance[i], q.sources[i] = best, byNeighbour
+		if ms := q.beside(s); ms > 0 {
+			q.distance[i], q.sources[i] = ms, byNeighbour
 		} else {
 			q.distance[i] += line
 		}
@@ -115,25 +115,27 @@ func (q *query) calibrate(v *view) {
 	}
 }
 
-// beside guesses a node's distance by a measured one of its zone or region.
-func (q *query) beside(v *view, s *seat) (best float32, found bool) {
-	if s.region == anything {
-		return 0, false
-	}
-	best = math.MaxFloat32
+// survey notes the nearest measured node of each zone and region.
+func (q *query) survey(v *view) {
+	q.areas = append(q.areas[:0], make([]float32, len(v.names))...)
 	for _, p := range q.pings {
-		other := &v.seats[p.seat]
-		switch {
-		case other.region != s.region:
-			continue
-		case other.zone == s.zone && s.zone != anything:
-			best = min(best, p.ms+sameZoneMS)
-		default:
-			best = min(best, p.ms+sameRegionMS)
+		for _, area := range []int32{v.seats[p.seat].region, v.seats[p.seat].zone} {
+			if area != anything && (q.areas[area] == 0 || p.ms < q.areas[area]) {
+				q.areas[area] = p.ms
+			}
 		}
-		found = true
 	}
-	return best, found
+}
+
+// beside guesses a node's distance by a measured one of its zone or region; 0 means that there is none.
+func (q *query) beside(s *seat) float32 {
+	if s.zone != anything && q.areas[s.zone] > 0 {
+		return q.areas[s.zone] + sameZoneMS
+	}
+	if s.region != anything && q.areas[s.region] > 0 {
+		return q.areas[s.region] + sameRegionMS
+	}
+	return 0
 }
 
 // where is the place of who asks, when it is known.

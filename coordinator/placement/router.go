@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// rebuildEvery spaces the views of a busy gossip; renewAfter is when a view is made anew though nothing
-	// was heard, because silence is news too.
+	// rebuildEvery spaces the views of a busy gossip, and rebuildShare keeps the making of large ones to a part
+	// of the time; renewAfter is when a view is made anew though nothing was heard, because silence is news too.
 	rebuildEvery = 50 * time.Millisecond
+	rebuildShare = 20
 	renewAfter   = time.Second
 	// maxCandidates bounds what a decision keeps.
 	maxCandidates = 8
@@ -58,6 +59,7 @@ type prepared struct {
 	*view
 	here    origin
 	changed <-chan struct{}
+	keep    time.Duration // how long it serves though something changed
 }
 
 // RouterOptions is what a Router is made of.
@@ -102,16 +104,20 @@ func (r *Router) view() *prepared {
 	if p = r.current.Load(); p != nil && r.fresh(p) {
 		return p
 	}
+	began := r.now()
 	p = &prepared{changed: r.members.Changed()}
-	p.view = newView(r.members.Nodes(), r.ledgers, r.now())
+	p.view = newView(r.members.Nodes(), r.ledgers, began)
 	p.here = newOrigin(p.view, r.place, r.own)
+	if r.every > 0 {
+		p.keep = max(r.every, rebuildShare*r.now().Sub(began))
+	}
 	r.current.Store(p)
 	return p
 }
 
 func (r *Router) fresh(p *prepared) bool {
 	age := r.now().Sub(p.made)
-	if age < r.every {
+	if age < p.keep {
 		return true
 	}
 	select {
@@ -202,6 +208,7 @@ type query struct {
 	pings        []ping
 	distance     []float32 // ms, by seat
 	sources      []source
+	areas        []float32 // ms to the nearest measured node, by a zone's or region's number; 0 when there is none
 }
 
 type ping struct {

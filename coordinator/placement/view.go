@@ -89,7 +89,7 @@ func newView(nodes []cluster.Node, ledgers map[string]*ledger, now time.Time) *v
 func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
 	c := &n.Capacity
 	s := seat{
-		index: index, region: v.number(n.Meta.Place.Region), zone: v.number(n.Meta.Place.Zone),
+		index: index, region: v.number(n.Meta.Place.Region), zone: v.zone(n.Meta.Place),
 		total: int32(c.Total), used: int32(c.Used), cpus: int32(c.Load.CPUs), busy: min(max(c.Load.CPU, 0), 1),
 		draining: c.Draining, suspect: n.Suspect, full: c.Full != "", mark: mark(n.Meta.Name), ledger: l, node: n,
 	}
@@ -119,6 +119,14 @@ func (v *view) number(text string) int32 {
 		v.names[text] = n
 	}
 	return n
+}
+
+// zone numbers a zone within its region: two regions may have one of the same name.
+func (v *view) zone(p cluster.Place) int32 {
+	if p.Zone == "" {
+		return anything
+	}
+	return v.number(p.Region + "\x00" + p.Zone)
 }
 
 // find is number for what somebody asks for: a text that no node knows has a number that none has.
