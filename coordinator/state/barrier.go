@@ -29,6 +29,7 @@ func (r *replica) barrier(ctx context.Context) error {
 		if err := r.bounds.Wait(ctx); err != nil {
 			return 0, err
 		}
+		r.asks.Add(1)
 		return r.readIndex(ctx)
 	})
 	if err == nil {
@@ -38,6 +39,14 @@ func (r *replica) barrier(ctx context.Context) error {
 		err = r.unavailable(err)
 	}
 	return err
+}
+
+// Barriers is how often this coordinator asked who leads how far the state is.
+func (s *Store) Barriers() uint64 {
+	if r := s.replica.Load(); r != nil {
+		return r.asks.Load()
+	}
+	return 0
 }
 
 // readIndex asks the leader, whoever leads, how far one must be to have seen all of before.

@@ -28,7 +28,9 @@ func (s *Store) register(to prometheus.Registerer) {
 		}
 		return 0
 	}, 0)
-	to.MustRegister(s.latency)
+	to.MustRegister(s.latency, prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "easel_state_barriers_total", Help: "How often the leader was asked how far the state is; many barriers share one.",
+	}, func() float64 { return float64(s.Barriers()) }))
 }
 
 func newLatency() prometheus.Histogram {

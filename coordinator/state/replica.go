@@ -49,6 +49,7 @@ type replica struct {
 	leadTerm    atomic.Uint64 // the last term in which this one led and knew all of before
 	barriers    flights
 	bounds      *rate.Limiter // of barriers
+	asks        atomic.Uint64 // barriers that the leader was asked for
 	membership  sync.Mutex    // held to change who belongs
 	attended    attendance
 
@@ -268,6 +269,15 @@ func (r *replica) await(ctx context.Context, ask func() raft.Future) error {
 	}
 }
 
+func (r *replica) handOver() {
+	if r.raft.State() != raft.Leader || r.voters() < 2 {
+		return
+	}
+	if err := r.raft.LeadershipTransfer().Error(); err != nil {
+		r.log.Warn("could not hand the lead to another coordinator; they will elect one", "error", err)
+	}
+}
+
 // close hands the lead over, so that the others need no election, and ends. What raft was asked before comes to its end, which
 // raft itself would forget.
 func (r *replica) close() error {
@@ -275,16 +285,13 @@ func (r *replica) close() error {
 	r.closed = true
 	r.closing.Unlock()
 	r.stop()
-	if r.raft.State() == raft.Leader && r.voters() > 1 {
-		if err := r.raft.LeadershipTransfer().Error(); err != nil {
-			r.log.Warn("could not hand the lead to another coordinator; they will elect one", "error", err)
-		}
-	}
+	r.handOver()
 	close(r.machine.closed)
 	r.loops.Wait()
 	r.asked.Wait()
 	err := errors.Join(r.raft.Shutdown().Error(), r.carrier.Close())
 	r.carrier.CloseStreams()
 	<-r.carrier.ended
+	r.cfg.Network.Client().CloseIdleConnections()
 	return errors.Join(err, r.files.logs.keepCommitted(), r.files.close())
 }

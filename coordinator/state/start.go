@@ -34,6 +34,8 @@ type Config struct {
 	Seeds    func() []string // host:port of coordinators to ask who leads
 	Log      *slog.Logger
 	Registry prometheus.Registerer // nil: no metrics
+	// Heartbeat is how long the others wait for a word of the leader before they elect another; 0 means one second.
+	Heartbeat time.Duration
 
 	timing timing
 }
@@ -43,6 +45,9 @@ type Config struct {
 func Start(cfg Config) (*Store, error) {
 	if cfg.timing == (timing{}) {
 		cfg.timing = usualTiming
+		if h := cfg.Heartbeat; h > 0 {
+			cfg.timing.heartbeat, cfg.timing.lease, cfg.timing.attend = h, h/2, h
+		}
 	}
 	s, err := open(cfg)
 	if err != nil {
@@ -111,6 +116,15 @@ func (s *Store) grow() error {
 	s.alone.endInTurn(errGrown)
 	s.cfg.Log.Info("this coordinator is the first of several")
 	return nil
+}
+
+// Resign hands the lead to another coordinator and ends the connections that raft was given, so that the server which waits for
+// them can end too. Changes still go through, by the other coordinators.
+func (s *Store) Resign() {
+	if r := s.replica.Load(); r != nil {
+		r.handOver()
+		r.stream.endHanded()
+	}
 }
 
 // ServeRaft takes a connection that another coordinator opened for raft, and returns when it is closed.

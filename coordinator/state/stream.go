@@ -20,8 +20,9 @@ type stream struct {
 	ctx     context.Context // ends with the replica
 	stop    context.CancelFunc
 
-	mu   sync.Mutex
-	open map[*streamConn]bool
+	mu    sync.Mutex
+	open  map[*streamConn]bool
+	ended bool // no more are taken
 }
 
 // address is one for others to dial, which the listener may not know.
@@ -55,8 +56,15 @@ func (c *streamConn) Close() error {
 func (s *stream) serve(conn net.Conn) {
 	c := &streamConn{Conn: conn, stream: s, closed: make(chan struct{})}
 	s.mu.Lock()
-	s.open[c] = true
+	ended := s.ended
+	if !ended {
+		s.open[c] = true
+	}
 	s.mu.Unlock()
+	if ended {
+		_ = conn.Close()
+		return
+	}
 	select {
 	case s.conns <- c:
 		<-c.closed
@@ -75,10 +83,17 @@ func (s *stream) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is raft's. It ends the connections that were handed over.
+// Close is raft's.
 func (s *stream) Close() error {
 	s.stop()
+	s.endHanded()
+	return nil
+}
+
+// endHanded ends the connections that were handed over, and takes no more.
+func (s *stream) endHanded() {
 	s.mu.Lock()
+	s.ended = true
 	open := make([]*streamConn, 0, len(s.open))
 	for c := range s.open {
 		open = append(open, c)
@@ -87,7 +102,6 @@ func (s *stream) Close() error {
 	for _, c := range open {
 		_ = c.Close()
 	}
-	return nil
 }
 
 // Addr is raft's.
