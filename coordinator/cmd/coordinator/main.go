@@ -38,6 +38,14 @@ const usage = `usage: coordinator COMMAND [flags]
   member remove NAME [--role node|coordinator]
                                      put a member out of the cluster at once
   gossip rotate                      replace the key that encrypts gossip
+  top [--once] [--json]              the cluster at a glance, until Ctrl-C
+  nodes [--json]                     nodes with room, warm sessions, load and state
+  sessions [--user NAME] [--node NAME] [--ended] [--json]
+                                     everybody's sessions
+  drain NODE [--deadline 30m] [--reason WHY]
+                                     have a node take no new sessions, and end its own at the deadline
+  cordon NODE [--reason WHY]         have a node take no new sessions
+  uncordon NODE                      have it take sessions again, after a drain too
   user add NAME [--role user|admin] [--no-password]
                                      make an account; the password is read from the terminal or from stdin
   user passwd NAME                   set a password; ends the account's other sign-ins
@@ -114,6 +122,14 @@ func dispatch(ctx context.Context, args []string, p process) error {
 		return memberRemove(ctx, rest, p)
 	case "gossip rotate":
 		return gossipRotate(ctx, rest, p)
+	case "top":
+		return top(ctx, rest, p)
+	case "nodes":
+		return listNodes(ctx, rest, p)
+	case "sessions":
+		return listSessions(ctx, rest, p)
+	case "drain", "cordon", "uncordon":
+		return setDuty(ctx, name, rest, p)
 	case "user add":
 		return userAdd(ctx, rest, p)
 	case "user passwd":
