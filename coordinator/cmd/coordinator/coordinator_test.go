@@ -175,6 +175,19 @@ func TestWholeCoordinatorWithANodeFromGossip(t *testing.T) {
 	if status != http.StatusCreated || first["node"] != "node-a" || !strings.HasPrefix(fmt.Sprint(first["url"]), node.URL+"/s/") {
 		t.Fatalf("%d %v", status, first)
 	}
+	if out := p.mustRun("", "sessions", "--node", "node-a"); !strings.Contains(out, fmt.Sprint(first["id"])) || !strings.Contains(out, "ada") {
+		t.Errorf("sessions: %s", out)
+	}
+	if out := p.mustRun("", "nodes"); !strings.Contains(out, "node-a") || !strings.Contains(out, "/2") {
+		t.Errorf("nodes: %s", out)
+	}
+	if out := p.mustRun("", "drain", "node-a", "--deadline", "10m", "--reason", "a new kernel"); !strings.Contains(out, "its 1 end by") || node.Order().GetReason() != "a new kernel" {
+		t.Errorf("drain: %s; the node was told %v", out, node.Order())
+	}
+	p.mustRun("", "uncordon", "node-a")
+	if out := p.mustRun("", "top", "--once"); !strings.Contains(out, "drained by the operator: a new kernel") {
+		t.Errorf("top: %s", out)
+	}
 
 	stop()
 	if _, err := os.Stat(p.cfg.adminSocket()); err == nil {
