@@ -13,6 +13,7 @@ bin/bench --json out/bench/session.json ${BENCH_FLAGS-} || status=$?
 echo
 echo "Go benchmarks:"
 mapfile -t packages < <(git -c safe.directory='*' grep -lE '^func Benchmark' -- '*_test.go' ':!integration' | xargs -rn1 dirname | sort -u | sed 's|^|./|')
+packages+=(./integration/relaybench) # the relay beside coturn
 go test -run '^$' -bench . -benchmem -count "${BENCH_COUNT:-5}" "${packages[@]}" | tee out/bench/go.txt || status=$?
 echo
 bin/tools/benchstat out/bench/go.txt || status=$?

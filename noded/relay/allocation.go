@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"easel/pkg/mmsg"
 )
 
 // allocation is a client's socket towards its session's streamer, to which it is connected. To pion it is a
@@ -21,11 +23,12 @@ type allocation struct {
 	account *account
 	session string
 	client  netip.AddrPort
-	to      *sockaddr // the client, for a carrier by UDP
+	to      *mmsg.Sockaddr // the client, for a carrier by UDP
 	peer    netip.AddrPort
 	conn    *net.UDPConn
 	raw     syscall.RawConn
 	channel atomic.Uint32 // that is bound to the peer; 0 none
+	used    atomic.Int64  // when something crossed it last, Unix nanoseconds
 	closed  sync.Once
 
 	// Of the carrier's goroutine: what waits to be sent to the peer.
@@ -41,20 +44,22 @@ type allocation struct {
 // box is what one read and what comes of it need. It is held only while there is something in it, so that
 // a thousand idle allocations hold none.
 type box struct {
-	*inbox
-	*outbox
+	*mmsg.Inbox
+	*mmsg.Outbox
+	next    int // the first packet that was not taken out
 	vectors []unix.Iovec
 	stream  []byte
 }
 
 var boxes = sync.Pool{New: func() any {
-	return &box{inbox: newInbox(), outbox: newOutbox(), vectors: make([]unix.Iovec, 0, batchSize)}
+	return &box{Inbox: mmsg.NewInbox(), Outbox: mmsg.NewOutbox(), vectors: make([]unix.Iovec, 0, mmsg.Batch)}
 }}
 
 // newAllocation opens a socket on a port of the range, or the one asked for, for who sent the request.
 func (r *Relay) newAllocation(s *server, wanted int) (*allocation, error) {
 	a := &allocation{relay: r, server: s, session: s.request.session, client: s.request.from, peer: s.request.peer}
 	a.try = a.receive
+	a.used.Store(time.Now().UnixNano())
 	if err := a.open(wanted); err != nil {
 		return nil, err
 	}
@@ -85,7 +90,7 @@ func (a *allocation) open(wanted int) (err error) {
 		return fmt.Errorf("open a port of relay.ports (%d-%d) on %s: %w", r.First, r.Last, r.Media, err)
 	}
 	if a.raw, err = a.conn.SyscallConn(); err == nil {
-		err = enlarge(a.conn, allocationBytes)
+		err = mmsg.Enlarge(a.conn, allocationBytes)
 	}
 	if err != nil {
 		_ = a.conn.Close()
@@ -104,22 +109,22 @@ func (a *allocation) isAt(relayed net.Addr) bool {
 
 // queue keeps a packet for the peer until flush; it must stay as it is until then.
 func (a *allocation) queue(data []byte) (first bool) {
-	a.out = append(a.out, vector(data))
+	a.out = append(a.out, mmsg.Vector(data))
 	a.size += len(data)
 	return len(a.out) == 1
 }
 
 // flush sends to the peer what was queued.
-func (a *allocation) flush(o *outbox) {
+func (a *allocation) flush(o *mmsg.Outbox) {
 	packets := a.afford(a.out, a.size)
-	a.relay.metrics.up.count(packets, o.send(a.raw, packets, nil))
+	a.relay.metrics.up.count(packets, o.Send(a.raw, packets, nil))
 	clear(a.out)
 	a.out, a.size = a.out[:0], 0
 }
 
 // afford is as many of the packets, size bytes in all, as the bandwidth allows.
 func (a *allocation) afford(packets []unix.Iovec, size int) []unix.Iovec {
-	given := a.relay.ledger.take(a.account, size)
+	given := a.relay.ledger.take(a, size)
 	if given >= size {
 		return packets
 	}
@@ -139,7 +144,7 @@ const tooManyErrors = 100
 func (a *allocation) ReadFrom(p []byte) (int, net.Addr, error) {
 	for failures := 0; failures < tooManyErrors; {
 		if packet := a.box.pop(); packet != nil {
-			one := a.afford([]unix.Iovec{vector(packet)}, len(packet))
+			one := a.afford([]unix.Iovec{mmsg.Vector(packet)}, len(packet))
 			a.relay.metrics.down.count(one, len(one))
 			if len(one) == 1 {
 				return copy(p, packet), net.UDPAddrFromAddrPort(a.peer), nil
@@ -157,7 +162,7 @@ func (a *allocation) ReadFrom(p []byte) (int, net.Addr, error) {
 		failures = 0
 		if a.channel.Load() != 0 {
 			a.server.carrier.deliver(a, a.box)
-			a.box.n = 0
+			a.box.next = a.box.Len()
 		}
 	}
 	return 0, nil, fmt.Errorf("read from the peer of an allocation: %w", a.errno)
@@ -166,7 +171,8 @@ func (a *allocation) ReadFrom(p []byte) (int, net.Addr, error) {
 // receive is one try to read; false waits for more to come.
 func (a *allocation) receive(fd uintptr) bool {
 	a.box = boxes.Get().(*box)
-	if a.errno = a.box.receive(fd); a.errno == unix.EAGAIN {
+	a.box.next = 0
+	if a.errno = a.box.Receive(fd); a.errno == unix.EAGAIN {
 		a.putBox()
 		return false
 	}
@@ -175,9 +181,9 @@ func (a *allocation) receive(fd uintptr) bool {
 
 // pop takes the next packet out; nil when there is none.
 func (b *box) pop() []byte {
-	for b != nil && b.next < b.n {
+	for b != nil && b.next < b.Len() {
 		b.next++
-		if p := b.packet(b.next - 1); p != nil {
+		if p := b.Packet(b.next - 1); p != nil {
 			return p
 		}
 	}
@@ -199,7 +205,7 @@ func (a *allocation) WriteTo(p []byte, to net.Addr) (int, error) {
 		a.relay.metrics.refused(refusedPeer, 1)
 		return 0, errNotThePeer
 	}
-	packets := a.afford([]unix.Iovec{vector(p)}, len(p))
+	packets := a.afford([]unix.Iovec{mmsg.Vector(p)}, len(p))
 	if len(packets) == 1 {
 		if _, err := a.conn.Write(p); err == nil { // else it is lost, as on any way
 			a.relay.metrics.up.count(packets, 1)

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"github.com/pion/stun/v3"
+
+	"easel/pkg/mmsg"
 )
 
 // What a client sends is ChannelData (RFC 8656, 12.4), which is nearly all of it and read here, or STUN,
@@ -64,7 +66,7 @@ func frameLength(p []byte) (int, error) {
 	default:
 		return 0, errNoFrame
 	}
-	if length > maxPacket {
+	if length > mmsg.MaxPacket {
 		return 0, errNoFrame
 	}
 	return length, nil

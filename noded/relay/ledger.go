@@ -60,11 +60,40 @@ func (l *ledger) room(session string) bool {
 
 func (l *ledger) roomLocked(session string) bool {
 	a := l.accounts[session]
-	return l.total < l.relay.Allocations && (a == nil || len(a.open) < l.relay.SessionAllocations)
+	return l.total < l.relay.Allocations && (a == nil || len(a.open) < l.relay.SessionAllocations || idlest(a) != nil)
 }
 
-// enter puts an allocation into its session's account, and has the session watched from its first.
+// abandoned is how long nothing has crossed an allocation that may be taken from its client: ICE checks a way
+// that is in use every few seconds.
+const abandoned = 30 * time.Second
+
+// idlest is the allocation of a session that makes room for another, nil when there is none or no need.
+func (l *ledger) idlest(session string) *allocation {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if own := l.accounts[session]; own != nil && len(own.open) >= l.relay.SessionAllocations {
+		return idlest(own)
+	}
+	return nil
+}
+
+func idlest(own *account) (found *allocation) {
+	least := time.Now().Add(-abandoned).UnixNano()
+	for a := range own.open {
+		if used := a.used.Load(); used < least {
+			least, found = used, a
+		}
+	}
+	return found
+}
+
+// enter puts an allocation into its session's account, and has the session watched from its first. A page
+// that was closed does not always give its allocations back; where the session has all that it may, one that
+// nothing crosses any more makes room.
 func (l *ledger) enter(a *allocation) error {
+	if idle := l.idlest(a.session); idle != nil {
+		_ = idle.Close()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx == nil {
@@ -149,8 +178,9 @@ func (l *ledger) closeAll(which func(*account) bool) {
 	}
 }
 
-// take gives as many bytes as a session may relay now.
-func (l *ledger) take(own *account, bytes int) int {
+// take gives as many bytes as an allocation may relay now.
+func (l *ledger) take(a *allocation, bytes int) int {
 	now := time.Now()
-	return l.bucket.take(own.bucket.take(bytes, now), now)
+	a.used.Store(now.UnixNano())
+	return l.bucket.take(a.account.bucket.take(bytes, now), now)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"easel/pkg/mmsg"
 )
 
 // listener is one UDP socket of the relay. To pion it is a net.PacketConn that brings STUN alone: what comes
@@ -19,10 +21,11 @@ type listener struct {
 	done   chan struct{}
 
 	// Of pion's goroutine that reads.
-	in    *inbox
-	out   *outbox
-	stun  [batchSize]bool // which of the packets in the inbox are pion's
-	busy  []*allocation   // that have packets to send
+	in    *mmsg.Inbox
+	out   *mmsg.Outbox
+	next  int              // the first packet that was not looked at
+	stun  [mmsg.Batch]bool // which of the packets in the inbox are pion's
+	busy  []*allocation    // that have packets to send
 	errno unix.Errno
 	try   func(fd uintptr) bool
 }
@@ -33,7 +36,7 @@ func newListener(r *Relay, conn *net.UDPConn) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve the relay on %s: %w", conn.LocalAddr(), err)
 	}
-	l := &listener{conn: conn, raw: raw, v6: addrPort(conn.LocalAddr()).Addr().Is6(), in: newInbox(), out: newOutbox(), done: make(chan struct{})}
+	l := &listener{conn: conn, raw: raw, v6: addrPort(conn.LocalAddr()).Addr().Is6(), in: mmsg.NewInbox(), out: mmsg.NewOutbox(), done: make(chan struct{})}
 	l.try = l.receive
 	l.server = newServer(r, l)
 	return l, l.server.begin()
@@ -45,12 +48,12 @@ func (l *listener) wait() { <-l.done }
 // ReadFrom relays until there is something for pion.
 func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 	for failures := 0; failures < tooManyErrors; {
-		for l.in.next < l.in.n {
-			i := l.in.next
-			l.in.next++
+		for l.next < l.in.Len() {
+			i := l.next
+			l.next++
 			if l.stun[i] {
-				n := copy(p, l.in.packet(i))
-				from := l.in.sender(i)
+				n := copy(p, l.in.Packet(i))
+				from := l.in.Sender(i)
 				l.server.request = request{from: from, message: p[:n]}
 				return n, net.UDPAddrFromAddrPort(from), nil
 			}
@@ -71,7 +74,7 @@ func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 func (l *listener) receive(fd uintptr) bool {
-	l.errno = l.in.receive(fd)
+	l.next, l.errno = 0, l.in.Receive(fd)
 	return l.errno != unix.EAGAIN
 }
 
@@ -79,8 +82,8 @@ func (l *listener) receive(fd uintptr) bool {
 func (l *listener) sort() {
 	s, m := l.server, l.server.relay.metrics
 	s.mu.RLock()
-	for i := range l.in.n {
-		p := l.in.packet(i)
+	for i := range l.in.Len() {
+		p := l.in.Packet(i)
 		l.stun[i] = isSTUN(p)
 		if l.stun[i] {
 			continue
@@ -90,7 +93,7 @@ func (l *listener) sort() {
 			m.refused(refusedGarbage, 1)
 			continue
 		}
-		a := s.flows[l.in.sender(i)]
+		a := s.flows[l.in.Sender(i)]
 		if a == nil || a.channel.Load() != uint32(number) {
 			m.refused(refusedChannel, 1)
 			continue
@@ -112,20 +115,20 @@ func (l *listener) sort() {
 func (l *listener) deliver(a *allocation, b *box) {
 	number, size := uint16(a.channel.Load()), 0
 	b.vectors = b.vectors[:0]
-	for i := range b.n {
-		if b.packet(i) == nil {
+	for i := range b.Len() {
+		if b.Packet(i) == nil {
 			continue
 		}
-		p := b.withHeadroom(i)
+		p := b.WithHeadroom(i)
 		putChannelHeader(p, number)
-		b.vectors = append(b.vectors, vector(p))
+		b.vectors = append(b.vectors, mmsg.Vector(p))
 		size += len(p)
 	}
 	packets := a.afford(b.vectors, size)
 	if a.to == nil {
-		a.to = newSockaddr(a.client, l.v6)
+		a.to = mmsg.NewSockaddr(a.client, l.v6)
 	}
-	a.relay.metrics.down.count(packets, b.send(l.raw, packets, a.to))
+	a.relay.metrics.down.count(packets, b.Send(l.raw, packets, a.to))
 }
 
 func (l *listener) attached(int) {}

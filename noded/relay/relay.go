@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"easel/noded/session"
+	"easel/pkg/mmsg"
 )
 
 // Sessions is what the relay asks of the node's sessions.
@@ -134,7 +135,7 @@ func listenShared(address string) (*net.UDPConn, error) {
 		return nil, err
 	}
 	conn := c.(*net.UDPConn)
-	if err := enlarge(conn, socketBytes); err != nil {
+	if err := mmsg.Enlarge(conn, socketBytes); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}

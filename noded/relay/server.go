@@ -12,6 +12,7 @@ import (
 	"github.com/pion/turn/v4"
 
 	"easel/noded/session"
+	"easel/pkg/mmsg"
 	"easel/pkg/pionlog"
 )
 
@@ -55,7 +56,7 @@ func newServer(r *Relay, c carrier) *server {
 func (s *server) begin() (err error) {
 	s.turn, err = turn.NewServer(turn.ServerConfig{
 		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: s.carrier, RelayAddressGenerator: s, PermissionHandler: s.permits}},
-		LoggerFactory:     pionlog.Factory{Log: s.relay.Log}, Realm: Realm, InboundMTU: slotSize,
+		LoggerFactory:     pionlog.Factory{Log: s.relay.Log}, Realm: Realm, InboundMTU: mmsg.MaxPacket + 1,
 		AuthHandler: s.authenticates, QuotaHandler: s.hasRoom,
 		EventHandler: turn.EventHandler{
 			OnAuth: func(_, _ net.Addr, _, _, _ string, _ string, verdict bool) {
@@ -63,8 +64,8 @@ func (s *server) begin() (err error) {
 					s.relay.metrics.refused(refusedCredential, 1)
 				}
 			},
-			OnChannelCreated: func(src, _ net.Addr, _, _, _ string, relayed, _ net.Addr, number uint16) {
-				if a := s.flow(addrPort(src)); a != nil && a.isAt(relayed) {
+			OnChannelCreated: func(src, _ net.Addr, _, _, _ string, relayed, peer net.Addr, number uint16) {
+				if a := s.flow(addrPort(src)); a != nil && a.isAt(relayed) && addrPort(peer) == a.peer {
 					a.channel.Store(uint32(number))
 				}
 			},
@@ -134,11 +135,14 @@ func (s *server) hasRoom(string, string, net.Addr) bool {
 }
 
 // permits admits the session's own streamer. A permission names an address alone, a channel a port too.
+// Clients that think in RTP, such as coturn's, bind the port of RTCP as well, the next one: that is granted,
+// and carries nothing, because the allocation's socket is connected to the streamer.
 func (s *server) permits(_ net.Addr, ip net.IP) bool {
 	peer, _ := netip.AddrFromSlice(ip)
-	ok := peer.Unmap() == s.request.peer.Addr()
+	own := s.request.peer
+	ok := peer.Unmap() == own.Addr()
 	if bound, isBind := boundPeer(s.request.message); isBind {
-		ok = ok && bound == s.request.peer
+		ok = ok && bound.Addr() == own.Addr() && (bound.Port() == own.Port() || bound.Port() == own.Port()+1)
 	}
 	if !ok {
 		s.relay.metrics.refused(refusedPeer, 1)

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"easel/pkg/mmsg"
 )
 
 // Bounds of a connection by TCP or TLS.
@@ -69,7 +71,7 @@ func (r *Relay) serve(ctx context.Context, conn net.Conn, secure *tls.Config, kn
 		}
 		conn = t
 	}
-	s := &stream{conn: conn, known: known, client: addrPort(conn.RemoteAddr()), since: time.Now(), out: newOutbox(), done: make(chan struct{})}
+	s := &stream{conn: conn, known: known, client: addrPort(conn.RemoteAddr()), since: time.Now(), out: mmsg.NewOutbox(), done: make(chan struct{})}
 	s.server = newServer(r, s)
 	if err := s.server.begin(); err != nil {
 		r.Log.Error("a connection to the relay cannot be served", "error", err)
@@ -89,7 +91,7 @@ type stream struct {
 	// Of pion's goroutine that reads.
 	in         [streamBytes]byte
 	start, end int // what was read and not looked at
-	out        *outbox
+	out        *mmsg.Outbox
 	begun      time.Time // since when a message is incomplete
 
 	writing sync.Mutex
@@ -140,7 +142,7 @@ func (s *stream) message() (stun []byte, err error) {
 			m.refused(refusedChannel, 1)
 		default:
 			a.queue(data)
-			if len(a.out) == batchSize {
+			if len(a.out) == mmsg.Batch {
 				a.flush(s.out)
 			}
 		}
@@ -206,10 +208,10 @@ func (s *stream) attached(n int) {
 func (s *stream) deliver(a *allocation, b *box) {
 	number, size := uint16(a.channel.Load()), 0
 	b.vectors = b.vectors[:0]
-	for i := range b.n {
-		if p := b.packet(i); p != nil {
-			b.vectors = append(b.vectors, vector(b.withHeadroom(i)))
-			size += len(p) + headroom
+	for i := range b.Len() {
+		if p := b.Packet(i); p != nil {
+			b.vectors = append(b.vectors, mmsg.Vector(b.WithHeadroom(i)))
+			size += len(p) + mmsg.Headroom
 		}
 	}
 	packets := a.afford(b.vectors, size)

@@ -1,4 +1,6 @@
-package relay
+// Package mmsg reads and sends many UDP packets a system call. The net package does one a call, and of a relay's
+// time more than half would go into those calls.
+package mmsg
 
 import (
 	"encoding/binary"
@@ -10,13 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sizes of what is read and sent at once. A packet that fills its slot was cut off and is dropped: media
-// packets stay below 1500 bytes.
+// Sizes of what is read and sent at once. Media packets stay below 1500 bytes.
 const (
-	batchSize = 64
+	Batch     = 64 // packets
 	slotSize  = 2048
-	headroom  = channelHeader // before each packet that is read, for the header it leaves with
-	maxPacket = slotSize - headroom
+	Headroom  = 4 // free bytes before each packet that is read, for a header that it leaves with
+	MaxPacket = slotSize - Headroom
 	// UDP_SEGMENT: the kernel cuts one buffer into packets of one size. Its bounds are Linux's oldest.
 	maxSegments     = 64
 	maxSegmented    = 64000
@@ -31,22 +32,21 @@ type mmsghdr struct {
 	length uint32
 }
 
-// inbox is room for one recvmmsg: the net package reads one packet a system call, which is where half of a
-// relay's time would go.
-type inbox struct {
-	headers [batchSize]mmsghdr
-	vectors [batchSize]unix.Iovec
-	senders [batchSize]unix.RawSockaddrInet6 // the larger of the two families
-	slots   [batchSize][slotSize]byte
+// Inbox is room for one recvmmsg. It belongs to one goroutine.
+type Inbox struct {
+	headers [Batch]mmsghdr
+	vectors [Batch]unix.Iovec
+	senders [Batch]unix.RawSockaddrInet6 // the larger of the two families
+	slots   [Batch][slotSize]byte
 	n       int // packets read
-	next    int // the first of them that was not taken out
 }
 
-func newInbox() *inbox {
-	b := &inbox{}
+// NewInbox makes an empty one.
+func NewInbox() *Inbox {
+	b := &Inbox{}
 	for i := range b.headers {
-		b.vectors[i].Base = &b.slots[i][headroom]
-		b.vectors[i].SetLen(maxPacket)
+		b.vectors[i].Base = &b.slots[i][Headroom]
+		b.vectors[i].SetLen(MaxPacket)
 		h := &b.headers[i].header
 		h.Iov = &b.vectors[i]
 		h.SetIovlen(1)
@@ -55,14 +55,14 @@ func newInbox() *inbox {
 	return b
 }
 
-// receive reads what has come to a socket, without waiting.
-func (b *inbox) receive(fd uintptr) unix.Errno {
-	b.n, b.next = 0, 0
+// Receive reads what has come to a socket, without waiting.
+func (b *Inbox) Receive(fd uintptr) unix.Errno {
+	b.n = 0
 	for i := range b.headers {
 		b.headers[i].header.Namelen = sizeofSockaddr6
 	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers)), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers)), Batch, unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			b.n = int(n)
 		}
@@ -72,19 +72,22 @@ func (b *inbox) receive(fd uintptr) unix.Errno {
 	}
 }
 
-// packet is the i-th packet; nil when it did not fit.
-func (b *inbox) packet(i int) []byte {
+// Packet is the i-th packet; nil when it did not fit.
+func (b *Inbox) Packet(i int) []byte {
 	if b.headers[i].header.Flags&unix.MSG_TRUNC != 0 {
 		return nil
 	}
-	return b.slots[i][headroom : headroom+b.headers[i].length]
+	return b.slots[i][Headroom : Headroom+b.headers[i].length]
 }
 
-// withHeadroom is the i-th packet with the headroom before it.
-func (b *inbox) withHeadroom(i int) []byte { return b.slots[i][:headroom+b.headers[i].length] }
+// Len is how many packets were read.
+func (b *Inbox) Len() int { return b.n }
 
-// sender is where the i-th packet came from.
-func (b *inbox) sender(i int) netip.AddrPort {
+// WithHeadroom is the i-th packet with the Headroom before it.
+func (b *Inbox) WithHeadroom(i int) []byte { return b.slots[i][:Headroom+b.headers[i].length] }
+
+// Sender is where the i-th packet came from.
+func (b *Inbox) Sender(i int) netip.AddrPort {
 	a := &b.senders[i]
 	port := swap16(a.Port)
 	if a.Family == unix.AF_INET {
@@ -94,35 +97,36 @@ func (b *inbox) sender(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), port)
 }
 
-// outbox sends many packets to one address at once. It belongs to one goroutine.
-type outbox struct {
-	headers  [batchSize]mmsghdr
-	controls [batchSize][segmentControl]byte
-	plain    bool // the kernel or the device cannot segment
+// Outbox sends many packets to one address at once. It belongs to one goroutine.
+type Outbox struct {
+	headers  [Batch]mmsghdr
+	controls [Batch][segmentControl]byte
+	Plain    bool // no segmentation: the kernel or the device cannot, or nobody wants it
 
 	// Of the call that is under way; the function is made once, because one made for each call is garbage.
 	packets []unix.Iovec
-	to      *sockaddr
+	to      *Sockaddr
 	sent    int
 	do      func(fd uintptr)
 }
 
-func newOutbox() *outbox {
-	o := &outbox{}
+// NewOutbox makes one.
+func NewOutbox() *Outbox {
+	o := &Outbox{}
 	o.do = func(fd uintptr) { o.sent = o.sendOn(fd, o.packets, o.to) }
 	return o
 }
 
-// send sends packets to an address, or to whom the socket is connected when that is nil, and returns how
+// Send sends packets to an address, or to whom the socket is connected when that is nil, and returns how
 // many it handed to the kernel. What would have to wait is dropped, as a full router drops it.
-func (o *outbox) send(socket syscall.RawConn, packets []unix.Iovec, to *sockaddr) int {
+func (o *Outbox) Send(socket syscall.RawConn, packets []unix.Iovec, to *Sockaddr) int {
 	o.packets, o.to, o.sent = packets, to, 0
 	_ = socket.Control(o.do) // a closed socket sends nothing
 	o.packets, o.to = nil, nil
 	return o.sent
 }
 
-func (o *outbox) sendOn(fd uintptr, packets []unix.Iovec, to *sockaddr) int {
+func (o *Outbox) sendOn(fd uintptr, packets []unix.Iovec, to *Sockaddr) int {
 	sent := 0
 	for len(packets) > 0 {
 		n := o.fill(packets, to)
@@ -133,7 +137,7 @@ func (o *outbox) sendOn(fd uintptr, packets []unix.Iovec, to *sockaddr) int {
 		case errno == unix.EAGAIN || errno == unix.ENOBUFS || errno == unix.EBADF:
 			return sent
 		case errno != 0 && o.headers[0].header.Controllen > 0 && (errno == unix.EINVAL || errno == unix.EIO || errno == unix.EMSGSIZE):
-			o.plain = true
+			o.Plain = true
 			continue
 		case errno != 0: // this one cannot be sent; a refusal of an earlier one may also be told here
 			packets = packets[o.headers[0].header.Iovlen:]
@@ -149,10 +153,10 @@ func (o *outbox) sendOn(fd uintptr, packets []unix.Iovec, to *sockaddr) int {
 
 // fill makes headers of packets: each covers packets of one size, of which the last may be shorter. It
 // returns how many headers it made.
-func (o *outbox) fill(packets []unix.Iovec, to *sockaddr) (headers int) {
-	for used := 0; headers < batchSize && used < len(packets); headers++ {
+func (o *Outbox) fill(packets []unix.Iovec, to *Sockaddr) (headers int) {
+	for used := 0; headers < Batch && used < len(packets); headers++ {
 		run := 1
-		if !o.plain {
+		if !o.Plain {
 			run = segments(packets[used:])
 		}
 		h := &o.headers[headers].header
@@ -193,15 +197,15 @@ func segments(packets []unix.Iovec) int {
 	return len(packets)
 }
 
-// sockaddr is an address as the kernel takes it.
-type sockaddr struct {
+// Sockaddr is an address as the kernel takes it.
+type Sockaddr struct {
 	raw    unix.RawSockaddrInet6
 	length uint32
 }
 
-// newSockaddr is the address for a socket of the family of local.
-func newSockaddr(a netip.AddrPort, v6 bool) *sockaddr {
-	s := &sockaddr{}
+// NewSockaddr is an address for a socket that speaks IPv6, or one that does not.
+func NewSockaddr(a netip.AddrPort, v6 bool) *Sockaddr {
+	s := &Sockaddr{}
 	port := swap16(a.Port())
 	if !v6 {
 		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&s.raw))
@@ -217,14 +221,15 @@ func newSockaddr(a netip.AddrPort, v6 bool) *sockaddr {
 // swap16 is between the host's order and the network's, either way.
 func swap16(v uint16) uint16 { return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&v))[:]) }
 
-func vector(b []byte) unix.Iovec {
+// Vector is a packet to send; it must stay as it is until it was sent.
+func Vector(b []byte) unix.Iovec {
 	v := unix.Iovec{Base: unsafe.SliceData(b)}
 	v.SetLen(len(b))
 	return v
 }
 
-// enlarge gives a socket large buffers, beyond what an ordinary process may have where we may.
-func enlarge(conn *net.UDPConn, bytes int) error {
+// Enlarge gives a socket large buffers, beyond what an ordinary process may have where we may.
+func Enlarge(conn *net.UDPConn, bytes int) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
