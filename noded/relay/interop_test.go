@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/pem"
 	"net"
 	"os"
@@ -34,15 +33,13 @@ func TestCoturnsClient(t *testing.T) {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificates[0].Certificate[0]}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x509.ParseCertificate(secure.Certificates[0].Certificate[0]); err != nil {
-		t.Fatal(err)
-	}
 	plain, tls := port(w.streams[0].Addr()), port(w.streams[1].Addr())
 	for name, arguments := range map[string][]string{
 		"UDP": {"-p", plain}, "TCP": {"-p", plain, "-t"}, "TLS": {"-p", tls, "-t", "-S", "-E", ca},
 		"UDP by indications": {"-p", plain, "-s"}, "TCP by indications": {"-p", plain, "-t", "-s"}, "large packets": {"-p", plain, "-l", "1300"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits much
 			out := w.uclient(t, arguments...)
 			const want = clients * messages
 			lost := regexp.MustCompile(`Total lost packets (\d+)`).FindStringSubmatch(out)

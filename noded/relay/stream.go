@@ -71,7 +71,7 @@ func (r *Relay) serve(ctx context.Context, conn net.Conn, secure *tls.Config, kn
 		}
 		conn = t
 	}
-	s := &stream{conn: conn, known: known, client: addrPort(conn.RemoteAddr()), since: time.Now(), out: mmsg.NewOutbox(), done: make(chan struct{})}
+	s := &stream{conn: conn, secure: secure != nil, known: known, client: addrPort(conn.RemoteAddr()), since: time.Now(), out: mmsg.NewOutbox(), done: make(chan struct{})}
 	s.server = newServer(r, s)
 	if err := s.server.begin(); err != nil {
 		r.Log.Error("a connection to the relay cannot be served", "error", err)
@@ -85,6 +85,7 @@ type stream struct {
 	server *server
 	conn   net.Conn
 	client netip.AddrPort
+	secure bool
 	known  func()
 	done   chan struct{}
 
@@ -216,23 +217,25 @@ func (s *stream) deliver(a *allocation, b *box) {
 	}
 	packets := a.afford(b.vectors, size)
 	b.stream = b.stream[:0]
-	for _, p := range packets {
+	for i, p := range packets {
 		frame := bytesOf(p)
 		putChannelHeader(frame, number)
 		b.stream = append(b.stream, frame...)
 		for len(b.stream)%4 != 0 {
 			b.stream = append(b.stream, 0)
 		}
+		// Over TLS each has a record of its own: some clients, such as coturn's, take one for the other.
+		if s.secure || i == len(packets)-1 {
+			if s.write(b.stream) != nil {
+				return
+			}
+			b.stream = b.stream[:0]
+		}
 	}
-	if s.write(b.stream) == nil {
-		a.relay.metrics.down.count(packets, len(packets))
-	}
+	a.relay.metrics.down.count(packets, len(packets))
 }
 
 func (s *stream) write(p []byte) error {
-	if len(p) == 0 {
-		return nil
-	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	_ = s.conn.SetWriteDeadline(time.Now().Add(writePatience))
