@@ -170,23 +170,24 @@ func start(b testing.TB, cmd *exec.Cmd) {
 	})
 }
 
-// cpu is the processor time that a process has taken.
-func cpu(b testing.TB, pid int) time.Duration {
+// cpu is the processor time that a process's threads have taken.
+func cpu(b testing.TB, pid int) (total time.Duration) {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
-	if err == nil {
-		var total time.Duration
-		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-		for _, task := range tasks {
-			if text, err = os.ReadFile(task); err != nil {
-				continue // the thread has ended
-			}
-			ns, _, _ := strings.Cut(string(text), " ")
-			n, _ := strconv.ParseInt(ns, 10, 64)
-			total += time.Duration(n)
-		}
-		return total
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(tasks) == 0 {
+		b.Fatalf("this kernel does not tell what process %d takes: %v", pid, err)
 	}
-	b.Fatal(err)
-	return 0
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		ns, _, _ := strings.Cut(string(text), " ")
+		n, err := strconv.ParseInt(ns, 10, 64)
+		if err != nil {
+			b.Fatalf("%s: %v", task, err)
+		}
+		total += time.Duration(n)
+	}
+	return total
 }
