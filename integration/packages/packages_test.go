@@ -63,8 +63,9 @@ func TestPackagesInstallRunVerifyAndPurgeWithoutLeftovers(t *testing.T) {
 
 	t.Run("files, users and modes", func(t *testing.T) { checkFiles(t, root) })
 	t.Run("binaries find their libraries and run", func(t *testing.T) { checkBinaries(t, root) })
+	t.Run("root founds a cluster that the daemon's user can read", func(t *testing.T) { checkInit(t, root) })
 	t.Run("units are well formed", func(t *testing.T) { checkUnits(t, root) })
-	t.Run("installing again keeps the configuration and the key", func(t *testing.T) {
+	t.Run("installing again keeps the configuration", func(t *testing.T) {
 		config := filepath.Join(root, "etc/easel/noded.yaml")
 		text, err := os.ReadFile(config)
 		if err != nil {
@@ -74,13 +75,9 @@ func TestPackagesInstallRunVerifyAndPurgeWithoutLeftovers(t *testing.T) {
 		if err := os.WriteFile(config, changed, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		key := read(t, root, "etc/easel/cluster.key")
 		install()
 		if got := read(t, root, "etc/easel/noded.yaml"); got != string(changed) {
 			t.Error("the operator's configuration was overwritten")
-		}
-		if got := read(t, root, "etc/easel/cluster.key"); got != key {
-			t.Error("the cluster's key was replaced")
 		}
 	})
 	t.Run("removal keeps data, purge leaves nothing", func(t *testing.T) {
@@ -157,7 +154,6 @@ func checkFiles(t *testing.T, root string) {
 		"/etc/easel/noded.yaml":                             "-rw-r----- 0:0",
 		"/etc/easel/containerd.toml":                        "-rw-r--r-- 0:0",
 		"/etc/easel/coordinator.yaml":                       "-rw-r----- 0:" + gid,
-		"/etc/easel/cluster.key":                            "-rw-r----- 0:" + gid,
 		"/var/lib/easel/noded":                              "drwx------ 0:0",
 		"/var/lib/easel/containerd":                         "drwx--x--x 0:0",
 		"/var/lib/easel/coordinator":                        "drwx------ " + uid + ":" + gid,
@@ -193,9 +189,6 @@ func checkFiles(t *testing.T, root string) {
 			t.Errorf("%s is setuid or setgid: %s", path, got)
 		}
 	}
-	if key := read(t, root, "etc/easel/cluster.key"); len(strings.TrimSpace(key)) != 44 {
-		t.Errorf("cluster.key holds %q, want 32 bytes in base64", key)
-	}
 }
 
 func checkBinaries(t *testing.T, root string) {
@@ -210,6 +203,21 @@ func checkBinaries(t *testing.T, root string) {
 		out := command(t, "chroot", append([]string{root}, run...)...)
 		if strings.TrimSpace(out) == "" {
 			t.Errorf("%v says nothing", run)
+		}
+	}
+}
+
+// checkInit does what the operator does first, as root: the daemon, which is another user, must be able to go on from there.
+func checkInit(t *testing.T, root string) {
+	uid, gid := coordinatorIDs(t, root)
+	command(t, "chroot", root, "/usr/sbin/coordinator", "init")
+	if token := command(t, "chroot", root, "/usr/sbin/coordinator", "token", "--role", "node"); !strings.Contains(token, "easel-join-1.") {
+		t.Errorf("token says %q", token)
+	}
+	found := tree(t, root)
+	for path, mode := range map[string]string{"identity": "drwx------ ", "identity/member.pem": "-rw------- ", "identity/trust.json": "-rw------- ", "coordinator.db": "-rw------- ", "signing.key": "-rw------- "} {
+		if got, want := found["/var/lib/easel/coordinator/"+path], mode+uid+":"+gid; got != want {
+			t.Errorf("%s is %q, want %q", path, got, want)
 		}
 	}
 }

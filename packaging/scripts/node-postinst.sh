@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs again without harm. Starts nothing on a first installation: the node needs its coordinator's key first.
+# Runs again without harm. Starts nothing on a first installation: the node has to join a cluster first.
 set -e
 
 [ "$1" = configure ] || exit 0
@@ -17,5 +17,5 @@ if [ -d /run/systemd/system ]; then
 	fi
 fi
 if [ -z "$2" ]; then
-	echo "easel-node: put the coordinator's key (coordinator key) into /etc/easel/noded.yaml, then: noded doctor; systemctl enable --now easel-containerd easel-noded; noded image build"
+	echo "easel-node: look through /etc/easel/noded.yaml, then: noded doctor; systemctl enable --now easel-containerd; noded image build; noded join, with a token on stdin from 'coordinator token --role node'; systemctl enable --now easel-noded"
 fi

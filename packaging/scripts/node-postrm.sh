@@ -13,9 +13,6 @@ else
 	rm -rf --one-file-system /var/lib/easel/noded /run/easel/noded
 fi
 rm -rf --one-file-system /var/lib/easel/containerd /run/easel/containerd /var/cache/easel
-if [ ! -e /usr/lib/easel/coordinator ]; then
-	rm -f /etc/easel/cluster.key
-fi
 for dir in /var/lib/easel /run/easel /etc/easel; do
 	rmdir "$dir" 2>/dev/null || true
 done

@@ -1,8 +1,8 @@
 // Package cluster joins nodes and coordinators by gossip, so that every coordinator has a recent view of
 // which nodes there are and how much room each has, without a server that could be down.
 //
-// The view is a hint: a node decides for itself what it takes. Members share one secret key; whoever
-// holds it is trusted to speak for any node, so the key is kept as the nodes' own secrets are.
+// The view is a hint: a node decides for itself what it takes. Members share secret keys, which come with
+// the cluster's trust; whoever holds them is trusted to speak for any node, so they are replaced when a member is removed.
 package cluster
 
 import (
@@ -49,14 +49,13 @@ var inboxDepth = map[string]int{RoleNode: 512, RoleCoordinator: 8192}
 
 // Config is what Start needs.
 type Config struct {
-	Name    string   // unique among members of one role; the host's name is a good one
-	Role    string   // RoleNode or RoleCoordinator
-	Bind    string   // host:port for TCP and UDP; port 0 takes a free one
-	Join    []string // host:port of other members; joining is retried for ever
-	Keys    [][]byte // secrets of 32 bytes each that decrypt gossip; the first encrypts, see SetKeys
-	KeyFile string   // where Keys is empty: a file with one, see LoadOrCreateKeyFile
-	Meta    Meta     // what others learn of this member; Name and Role are filled in
-	Log     *slog.Logger
+	Name string   // unique among members of one role; the host's name is a good one
+	Role string   // RoleNode or RoleCoordinator
+	Bind string   // host:port for TCP and UDP; port 0 takes a free one
+	Join []string // host:port of other members; joining is retried for ever
+	Keys [][]byte // secrets of 32 bytes each that decrypt gossip; the first encrypts, see SetKeys
+	Meta Meta     // what others learn of this member; Name and Role are filled in
+	Log  *slog.Logger
 
 	// Admit says why another member is refused; nil takes it. It must be quick and not call the Cluster. See Readmit.
 	Admit func(Meta) error
@@ -140,13 +139,6 @@ func (cfg *Config) complete() error {
 	}
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = defaultHeartbeat
-	}
-	if len(cfg.Keys) == 0 && cfg.KeyFile != "" {
-		key, err := LoadOrCreateKeyFile(cfg.KeyFile)
-		if err != nil {
-			return err
-		}
-		cfg.Keys = [][]byte{key}
 	}
 	if err := checkKeys(cfg.Keys); err != nil {
 		return err

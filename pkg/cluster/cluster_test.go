@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -349,24 +346,13 @@ func TestBroadcastsFitOnePacket(t *testing.T) {
 }
 
 func TestStartRefuses(t *testing.T) {
-	dir := t.TempDir()
 	taken := start(t, newKey(), RoleCoordinator, "first")
-	badKey := filepath.Join(dir, "bad.key")
-	if err := os.WriteFile(badKey, []byte("short"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	openKey := filepath.Join(dir, "open.key")
-	if err := os.WriteFile(openKey, []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	tests := map[string]struct {
 		change func(*Config)
 		want   string
 	}{
 		"no key":        {func(c *Config) { c.Keys = nil }, "no gossip key"},
 		"half a key":    {func(c *Config) { c.Keys = [][]byte{newKey(), newKey()[:16]} }, "key 2 of 2 has 16 bytes"},
-		"short key":     {func(c *Config) { c.Keys, c.KeyFile = nil, badKey }, "32 bytes"},
-		"open key":      {func(c *Config) { c.Keys, c.KeyFile = nil, openKey }, "mode 0644"},
 		"no name":       {func(c *Config) { c.Name = "" }, "name"},
 		"odd name":      {func(c *Config) { c.Name = "a/b" }, "name"},
 		"odd role":      {func(c *Config) { c.Role = "boss" }, "role"},
@@ -402,30 +388,6 @@ func TestMemberlistLinesKeepTheirLevel(t *testing.T) {
 	l.Print("[WARN] memberlist: Refuting a suspect message")
 	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `level=WARN msg="Refuting a suspect message"`) {
 		t.Errorf("logged %q", got)
-	}
-}
-
-func TestKeyFileIsMadeOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cluster.key")
-	keys := make([][]byte, 8)
-	var wg sync.WaitGroup
-	for i := range keys {
-		wg.Go(func() {
-			key, err := LoadOrCreateKeyFile(path)
-			if err != nil {
-				t.Error(err)
-			}
-			keys[i] = key
-		})
-	}
-	wg.Wait()
-	for _, k := range keys {
-		if !bytes.Equal(k, keys[0]) {
-			t.Fatal("two daemons that started at once have two keys")
-		}
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
-		t.Errorf("key file: %v, %v, want mode 0600", info.Mode(), err)
 	}
 }
 

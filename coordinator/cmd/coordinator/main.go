@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"easel/coordinator/api"
+	"easel/coordinator/authority"
 	"easel/pkg/telemetry"
 )
 
@@ -25,6 +26,7 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitLonely = 3 // it belongs to no cluster yet; the unit does not restart it
 )
 
 const usage = `usage: coordinator COMMAND [flags]
@@ -93,6 +95,9 @@ func run(ctx context.Context, args []string, p process) int {
 		return exitUsage
 	}
 	fmt.Fprintf(p.stderr, "coordinator: %v\n", err)
+	if errors.Is(err, authority.ErrNotFounded) {
+		return exitLonely
+	}
 	return exitFailed
 }
 

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"easel/noded/session"
+	"easel/pkg/identity"
 	"easel/pkg/telemetry"
 )
 
@@ -24,6 +25,7 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitLonely = 3 // it belongs to no cluster yet; the unit does not restart it
 )
 
 const usage = `usage: noded COMMAND [flags]
@@ -68,6 +70,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailed // the findings said it all
 	}
 	fmt.Fprintf(stderr, "noded: %v\n", err)
+	if errors.Is(err, identity.ErrNotJoined) {
+		return exitLonely
+	}
 	return exitFailed
 }
 
