@@ -211,22 +211,6 @@ func TestKeyFileRefused(t *testing.T) {
 	}
 }
 
-func TestPublicKeyString(t *testing.T) {
-	s := testSigner(t, 'a')
-	got, err := ParsePublicKey(" " + PublicKeyString(s.Public()) + "\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !got.Equal(s.Public()) {
-		t.Error("a public key changed on its way through a string")
-	}
-	for _, bad := range []string{"", "!!!", "AAAA", PublicKeyString(s.Public()) + "AAAA"} {
-		if _, err := ParsePublicKey(bad); err == nil {
-			t.Errorf("ParsePublicKey(%q) accepted it", bad)
-		}
-	}
-}
-
 func FuzzVerify(f *testing.F) {
 	s := testSigner(f, 'a')
 	v := testVerifier(f, s)

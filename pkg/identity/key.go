@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 const (
@@ -57,7 +55,7 @@ func loadKey(path string) (ed25519.PrivateKey, error) {
 	}
 	block, rest := pem.Decode(raw)
 	if block == nil || block.Type != pemType || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, fmt.Errorf("%s does not hold one PEM block %q; restore it from a backup, or remove it and give nodes the new key", path, pemType)
+		return nil, fmt.Errorf("%s does not hold one PEM block %q; restore it from a backup, or remove it: the next start makes another", path, pemType)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -94,21 +92,4 @@ func createKey(path string) error {
 		return err
 	}
 	return nil
-}
-
-// PublicKeyString is the form of a public key that configuration files hold: standard base64.
-func PublicKeyString(key ed25519.PublicKey) string {
-	return base64.StdEncoding.EncodeToString(key)
-}
-
-// ParsePublicKey reads what PublicKeyString writes.
-func ParsePublicKey(s string) (ed25519.PublicKey, error) {
-	raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(s))
-	if err != nil {
-		return nil, fmt.Errorf("parse public key: %w; `coordinator key` prints one", err)
-	}
-	if len(raw) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("parse public key: it has %d bytes, want %d; `coordinator key` prints one", len(raw), ed25519.PublicKeySize)
-	}
-	return ed25519.PublicKey(raw), nil
 }

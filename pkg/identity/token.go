@@ -115,7 +115,7 @@ type Verifier struct {
 // NewVerifier returns a Verifier that trusts the given keys, of which there must be at least one.
 func NewVerifier(keys ...ed25519.PublicKey) (*Verifier, error) {
 	if len(keys) == 0 {
-		return nil, errors.New("verify tokens: no public key is configured; `coordinator key` prints one")
+		return nil, errors.New("verify tokens: no public key is given")
 	}
 	for _, k := range keys {
 		if len(k) != ed25519.PublicKeySize {
