@@ -15,38 +15,52 @@ import (
 )
 
 // BenchmarkClaim is warm claims through one coordinator over HTTP: who asks is found out, a node is chosen, the
-// intent is written to disk, the node is asked and gives a warm session, and that is written too. Client,
-// coordinator and simulated nodes share the machine.
+// intent is written to disk, the node is asked over mutual TLS and gives a warm session, and that is written too.
+// Client, coordinator and simulated nodes share the machine. The clients ask one after the other, or together as
+// many times a second as the rate says, whether answers come or not.
 func BenchmarkClaim(b *testing.B) {
-	for _, clients := range []int{1, 16, 64} {
-		b.Run(fmt.Sprint("clients=", clients), func(b *testing.B) {
-			var names []string
-			for i := range 20 {
-				names = append(names, fmt.Sprint("node-", i))
-			}
-			f := start(b, names...)
-			for _, n := range f.nodes {
-				n.Tell(func(c *cluster.Capacity) {
-					c.Total, c.Used = 100_000, 50_000
-					c.Warm = []cluster.Warm{{Image: "easel/gimp", Class: "none", Kind: "ready", Count: 50_000}}
-				})
-			}
-			claim(b, f, clients)
+	for _, bench := range []struct{ clients, rate int }{{1, 0}, {16, 0}, {64, 0}, {64, 400}} {
+		b.Run(fmt.Sprintf("clients=%d/rate=%d", bench.clients, bench.rate), func(b *testing.B) {
+			f := crowd(b, 20)
+			claim(b, f, bench.clients, bench.rate)
 		})
 	}
 }
 
-func claim(b *testing.B, f *front, clients int) {
+// crowd is a coordinator whose nodes have room and warm sessions enough.
+func crowd(b *testing.B, nodes int) *front {
+	b.Helper()
+	var names []string
+	for i := range nodes {
+		names = append(names, fmt.Sprint("node-", i))
+	}
+	f := start(b, names...)
+	for _, n := range f.nodes {
+		n.Tell(func(c *cluster.Capacity) {
+			c.Total, c.Used = 100_000, 50_000
+			c.Warm = []cluster.Warm{{Image: "easel/gimp", Class: "none", Kind: "ready", Count: 50_000}}
+		})
+	}
+	f.do("GET", "/api/v1/sessions?all=true", "root", "") // opens the connections, as a coordinator's watch over its nodes does
+	return f
+}
+
+func claim(b *testing.B, f *front, clients, rate int) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	defer client.CloseIdleConnections()
 	took := make([]time.Duration, b.N)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	b.ResetTimer()
+	start := time.Now()
 	for range clients {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
 				began := time.Now()
+				if rate > 0 { // counted from when it was due, so that a stall shows in all that it holds up
+					began = start.Add(time.Duration(i) * time.Second / time.Duration(rate))
+					time.Sleep(time.Until(began))
+				}
 				if err := f.post(client, fmt.Sprintf(`{"key":"k%d","image":"easel/gimp"}`, i)); err != nil {
 					b.Error(err)
 					return
