@@ -1,0 +1,208 @@
+package warmth
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/cluster"
+)
+
+// Fleet is the nodes, and the way to tell one how many warm sessions to keep.
+type Fleet interface {
+	Nodes() []cluster.Node
+	SetPool(ctx context.Context, node cluster.Meta, req *easelv1.SetPoolRequest) error
+}
+
+// Keeper tells the nodes their parts, on the coordinator that leads.
+type Keeper struct {
+	Book   *Book
+	Fleet  Fleet
+	Leads  func() bool // whether this coordinator does what one must do for all
+	Log    *slog.Logger
+	Wanted *prometheus.GaugeVec // by kind
+
+	told map[string]told // by node
+}
+
+type told struct {
+	want string // in words, to compare
+	at   time.Time
+}
+
+// How often.
+const (
+	every      = 30 * time.Second
+	again      = 5 * time.Minute // an unchanged wish is told again: the node may have been reinstalled
+	pruneEvery = 6 * time.Hour
+	lastWrite  = 3 * time.Second // what the end of the daemon may take
+)
+
+// NewWanted registers the gauge of a Keeper.
+func NewWanted(r prometheus.Registerer) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "easel_warm_wanted", Help: "Warm sessions that policies want in the whole cluster, by kind; told by the coordinator that leads.",
+	}, []string{"kind"})
+	r.MustRegister(g)
+	return g
+}
+
+// Run keeps what arrives, and tells nodes, until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	k.told = map[string]told{}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	var pruned time.Time
+	for {
+		now := time.Now()
+		if err := k.Book.Write(ctx, now); err != nil && ctx.Err() == nil {
+			k.Log.Warn("what was asked for is kept in memory for now", "error", err)
+		}
+		if k.Leads() {
+			if err := k.step(ctx, now); err != nil && ctx.Err() == nil {
+				k.Log.Warn("nodes keep the warm sessions that they were told of before", "error", err)
+			}
+			if now.Sub(pruned) > pruneEvery {
+				pruned = now
+				if err := k.Book.Prune(ctx, now); err != nil && ctx.Err() == nil {
+					k.Log.Warn("old arrivals stay in the state", "error", err)
+				}
+			}
+		} else {
+			clear(k.told) // another one tells them: what it said is not known here
+		}
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+			defer cancel()
+			if err := k.Book.Write(last, time.Now()); err != nil {
+				k.Log.Warn("some of what was asked for is forgotten", "error", err)
+			}
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// step tells every node whose part has changed, or was told long ago.
+func (k *Keeper) step(ctx context.Context, now time.Time) error {
+	nodes := slices.DeleteFunc(slices.Clone(k.Fleet.Nodes()), func(n cluster.Node) bool { return n.Meta.Role != cluster.RoleNode })
+	requests, err := k.plan(nodes, now)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, n := range nodes {
+		seen[n.Meta.Name] = true
+		req := requests[n.Meta.Name]
+		want := req.String()
+		if last := k.told[n.Meta.Name]; last.want == want && now.Sub(last.at) < again || n.Suspect {
+			continue
+		}
+		if err := k.Fleet.SetPool(ctx, n.Meta, req); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			k.Log.Info("a node was not told its warm sessions", "node", n.Meta.Name, "error", err)
+			continue
+		}
+		k.told[n.Meta.Name] = told{want, now}
+	}
+	for name := range k.told {
+		if !seen[name] {
+			delete(k.told, name)
+		}
+	}
+	return nil
+}
+
+// plan is what each node is to be told. Without any policy that is to follow its own configuration.
+func (k *Keeper) plan(nodes []cluster.Node, now time.Time) (map[string]*easelv1.SetPoolRequest, error) {
+	policies, err := k.Book.Policies()
+	if err != nil {
+		return nil, err
+	}
+	requests := map[string]*easelv1.SetPoolRequest{}
+	for _, n := range nodes {
+		requests[n.Meta.Name] = &easelv1.SetPoolRequest{Own: len(policies) == 0}
+	}
+	var total Want
+	for _, p := range policies {
+		h, err := k.Book.history(p.Image, p.Class)
+		if err != nil {
+			return nil, err
+		}
+		want := p.Wants(h, now)
+		total.Ready, total.Desktop = total.Ready+want.Ready, total.Desktop+want.Desktop
+		fit, regions := places(nodes, p.Image, p.Class), h.regions()
+		for _, kind := range []struct {
+			name string
+			n    int
+		}{{"desktop", want.Desktop}, {"ready", want.Ready}} {
+			parts := divide(kind.n, fit, regions)
+			for i := range fit {
+				n := parts[fit[i].name]
+				fit[i].room -= n // the other kind takes what is left
+				if n == 0 {
+					continue
+				}
+				req := requests[fit[i].name]
+				req.Pools = append(req.Pools, &easelv1.Pool{Image: p.Image, Class: className(p.Class), Kind: kind.name, Want: uint32(n)})
+			}
+		}
+	}
+	k.Wanted.WithLabelValues("ready").Set(float64(total.Ready))
+	k.Wanted.WithLabelValues("desktop").Set(float64(total.Desktop))
+	return requests, nil
+}
+
+// Wants is how many warm sessions the policy wants at a time, by what was asked for before.
+func (p Policy) Wants(h history, now time.Time) Want {
+	if p.Mode != Forecast {
+		return p.scheduled(now)
+	}
+	zone, err := p.location()
+	if err != nil {
+		zone = time.UTC
+	}
+	miss := p.Miss
+	if miss == 0 {
+		miss = usualMiss
+	}
+	s := h.series(now)
+	n := max(s.forecast(now, zone, miss), p.Min)
+	if p.Max > 0 {
+		n = min(n, p.Max)
+	}
+	ready := int(math.Round(float64(n) * h.readyShare()))
+	return Want{Ready: ready, Desktop: n - ready}
+}
+
+// Standing is a policy and what it wants now.
+type Standing struct {
+	Policy
+	Now Want `json:"now"`
+}
+
+// Standings returns every policy with what it wants now.
+func (b *Book) Standings(now time.Time) ([]Standing, error) {
+	policies, err := b.Policies()
+	if err != nil {
+		return nil, err
+	}
+	var all []Standing
+	for _, p := range policies {
+		h, err := b.history(p.Image, p.Class)
+		if err != nil {
+			return nil, fmt.Errorf("policy of %q: %w", p.Image, err)
+		}
+		all = append(all, Standing{p, p.Wants(h, now)})
+	}
+	return all, nil
+}
