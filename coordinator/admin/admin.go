@@ -18,6 +18,7 @@ import (
 	"easel/coordinator/auth"
 	"easel/coordinator/authority"
 	"easel/coordinator/state"
+	"easel/coordinator/warmth"
 	"easel/pkg/problem"
 	"easel/pkg/safesocket"
 )
@@ -36,6 +37,9 @@ const (
 	ListMembers   = "member.list"
 	RemoveMember  = "member.remove"
 	RotateGossip  = "gossip.rotate"
+	ListPools     = "pool.list"
+	SetPool       = "pool.set"
+	ClearPool     = "pool.clear"
 )
 
 // lockPatience is how long a command waits for another one to let go of the database.
@@ -46,13 +50,14 @@ const maxMessage = 1 << 20
 
 // Request is one command.
 type Request struct {
-	Op       string        `json:"op"`
-	User     string        `json:"user,omitempty"`
-	Role     string        `json:"role,omitempty"` // of an account or a member
-	Password string        `json:"password,omitempty"`
-	Name     string        `json:"name,omitempty"` // of a token or a member
-	ID       string        `json:"id,omitempty"`   // of a token
-	Life     time.Duration `json:"life,omitempty"` // of a join token
+	Op       string         `json:"op"`
+	User     string         `json:"user,omitempty"`
+	Role     string         `json:"role,omitempty"` // of an account or a member
+	Password string         `json:"password,omitempty"`
+	Name     string         `json:"name,omitempty"` // of a token or a member
+	ID       string         `json:"id,omitempty"`   // of a token
+	Life     time.Duration  `json:"life,omitempty"` // of a join token
+	Pool     *warmth.Policy `json:"pool,omitempty"`
 }
 
 // LogValue keeps the password out of logs.
@@ -66,6 +71,7 @@ type Answer struct {
 	Accounts []auth.Account     `json:"accounts,omitempty"`
 	Tokens   []auth.Token       `json:"tokens,omitempty"`
 	Members  []authority.Member `json:"members,omitempty"`
+	Pools    []warmth.Standing  `json:"pools,omitempty"`
 	Secret   string             `json:"secret,omitempty"` // an API token, a join token, or the code of a one-time link
 	ID       string             `json:"id,omitempty"`
 	Ended    int                `json:"ended,omitempty"` // sessions that were ended with their account
@@ -80,6 +86,7 @@ type Sessions interface {
 type Parts struct {
 	Accounts *auth.Store
 	Cluster  *authority.Authority
+	Warmth   *warmth.Book
 	Sessions Sessions // nil when no daemon runs: then a removed user's sessions live until they expire
 }
 
@@ -120,8 +127,33 @@ func (p Parts) Do(ctx context.Context, req Request) (Answer, error) {
 		return Answer{}, p.Cluster.Remove(ctx, req.Role, req.Name)
 	case RotateGossip:
 		return Answer{}, p.Cluster.Rotate(ctx)
+	case ListPools, SetPool, ClearPool:
+		return p.pools(ctx, req)
 	}
 	return Answer{}, fmt.Errorf("operation %q: %w: this coordinator does not know it; are daemon and command of one version?", req.Op, auth.ErrInvalid)
+}
+
+// pools changes the policies of warm sessions as the command says, and returns all of them.
+func (p Parts) pools(ctx context.Context, req Request) (Answer, error) {
+	if req.Pool == nil && req.Op != ListPools {
+		return Answer{}, fmt.Errorf("operation %q: %w: it names no policy", req.Op, warmth.ErrInvalid)
+	}
+	switch req.Op {
+	case SetPool:
+		if err := p.Warmth.SetPolicy(ctx, *req.Pool); err != nil {
+			return Answer{}, err
+		}
+	case ClearPool:
+		was, err := p.Warmth.ClearPolicy(ctx, req.Pool.Image, req.Pool.Class)
+		if err != nil {
+			return Answer{}, err
+		}
+		if !was {
+			return Answer{}, errors.New("there is no policy for that image and class; \"coordinator pool list\" shows what there is")
+		}
+	}
+	all, err := p.Warmth.Standings(time.Now())
+	return Answer{Pools: all}, err
 }
 
 func link(ctx context.Context, store *auth.Store, user string) (Answer, error) {
@@ -234,7 +266,7 @@ func Run(ctx context.Context, socket, database string, req Request) (Answer, err
 	}
 	store, err := auth.New(db, auth.Options{})
 	if err == nil {
-		answer, err = Parts{Accounts: store, Cluster: authority.New(db)}.Do(ctx, req)
+		answer, err = Parts{Accounts: store, Cluster: authority.New(db), Warmth: warmth.NewBook(db)}.Do(ctx, req)
 	}
 	return answer, errors.Join(err, db.Close())
 }

@@ -22,6 +22,7 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/events"
 	"easel/coordinator/placement"
+	"easel/coordinator/warmth"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
 	"easel/pkg/telemetry"
@@ -60,6 +61,11 @@ type Placer interface {
 	Explain(req placement.Request) ([]placement.Explanation, error)
 }
 
+// Arrivals counts the sessions that begin, for who foresees the next.
+type Arrivals interface {
+	Arrived(a warmth.Arrival, at time.Time)
+}
+
 // Config is what New needs.
 type Config struct {
 	Guard    *auth.Guard
@@ -67,6 +73,7 @@ type Config struct {
 	Placer   Placer
 	Clients  *placement.Clients
 	Events   *events.Log // nil for one of its own
+	Arrivals Arrivals    // nil when nobody learns from them
 	Log      *slog.Logger
 	Registry *prometheus.Registry
 	Version  string

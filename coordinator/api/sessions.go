@@ -13,6 +13,7 @@ import (
 	"easel/coordinator/directory"
 	"easel/coordinator/events"
 	"easel/coordinator/placement"
+	"easel/coordinator/warmth"
 	easelv1 "easel/pkg/api/easel/v1"
 )
 
@@ -33,6 +34,7 @@ type Session struct {
 	Times            []StateTime `json:"times"`
 	WindowMS         int64       `json:"window_ms,omitempty"`
 	Warm             bool        `json:"warm"`
+	Warmth           string      `json:"warmth,omitempty"` // what it began from: cold, desktop or ready
 	Viewers          uint32      `json:"viewers"`
 	Path             string      `json:"path,omitempty"`
 	Expires          *time.Time  `json:"expires,omitempty"`
@@ -60,7 +62,7 @@ func Describe(s directory.Session) Session {
 	out := Session{
 		ID: s.GetId(), User: s.GetUser(), Key: s.GetKey(), State: stateName(s.GetState()), Reason: s.GetReason(),
 		Node: s.Node.Name, Image: s.GetImage(), Class: s.GetClass(), Created: s.GetCreated().AsTime(),
-		Times: []StateTime{}, WindowMS: s.GetWindowMs(), Warm: s.GetWarm(), Viewers: s.GetViewers(), Path: s.GetPath(),
+		Times: []StateTime{}, WindowMS: s.GetWindowMs(), Warm: s.GetWarm(), Warmth: s.GetWarmth(), Viewers: s.GetViewers(), Path: s.GetPath(),
 		Expires: timeOrNil(s.GetExpires()), Notice: s.GetNotice(), NoticeUntil: timeOrNil(s.GetNoticeUntil()), Degraded: append([]string{}, s.GetDegraded()...),
 		GIMPRestarts: s.GetGimpRestarts(), StreamerRestarts: s.GetStreamerRestarts(),
 	}
@@ -135,7 +137,10 @@ func (a *API) CreateSession(ctx context.Context, who auth.Who, req placement.Req
 		return directory.Session{}, false, err
 	}
 	if created {
-		a.Log.Info("session made", "user", who.Name, "session", s.GetId(), "node", s.Node.Name)
+		a.Log.Info("session made", "user", who.Name, "session", s.GetId(), "node", s.Node.Name, "warmth", s.GetWarmth())
+		if a.Arrivals != nil {
+			a.Arrivals.Arrived(warmth.Arrival{Image: req.Image, Class: req.Class, Region: s.Node.Place.Region, Warmth: s.GetWarmth()}, time.Now())
+		}
 	}
 	return s, created, nil
 }

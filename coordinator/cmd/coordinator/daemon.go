@@ -24,6 +24,7 @@ import (
 	"easel/coordinator/placement/geoip"
 	"easel/coordinator/portal"
 	"easel/coordinator/state"
+	"easel/coordinator/warmth"
 	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
 	"easel/pkg/telemetry"
@@ -104,12 +105,14 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	})
 	registry, seen := telemetry.Registry(telemetry.Version(version)), events.New(keptEvents)
 	hooks := webhook.New(webhook.Options{Name: cfg.Name, Nodes: members, State: db, Events: seen, Registry: registry, Log: log}, cfg.Webhooks)
-	handler, backend, err := front(cfg, log, store, nodes, router, geo, registry, seen)
+	book := warmth.NewBook(db)
+	warm := &warmth.Keeper{Book: book, Fleet: nodes, Leads: db.Leader, Log: log, Wanted: warmth.NewWanted(registry)}
+	handler, backend, err := front(cfg, log, store, nodes, router, geo, registry, seen, book)
 	if err != nil {
 		return err
 	}
 	commands := http.NewServeMux()
-	commands.Handle("/do", admin.Handler(admin.Parts{Accounts: store, Cluster: belongs, Sessions: nodes}, log))
+	commands.Handle("/do", admin.Handler(admin.Parts{Accounts: store, Cluster: belongs, Warmth: book, Sessions: nodes}, log))
 	commands.Handle("/api/", backend.Operator())
 	forMembers := http.NewServeMux()
 	belongs.Handle(forMembers, member, log)
@@ -130,6 +133,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	parts.Go(func() error { return nodes.Run(ctx) })
 	parts.Go(func() error { events.Watch(ctx, seen, members); return nil })
 	parts.Go(func() error { return hooks.Run(ctx) })
+	parts.Go(func() error { return warm.Run(ctx) })
 	parts.Go(func() error { return sweep(ctx, store, log) })
 	parts.Go(func() error { return tellSystemd(ctx, log, store) })
 	err = parts.Wait()
@@ -147,7 +151,7 @@ func removeSocket(path string) error {
 // front is everything that the network's address answers.
 func front(
 	cfg Config, log *slog.Logger, store *auth.Store, nodes *directory.Directory, router *placement.Router, geo *geoip.Database,
-	registry *prometheus.Registry, seen *events.Log,
+	registry *prometheus.Registry, seen *events.Log, book *warmth.Book,
 ) (http.Handler, *api.API, error) {
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
@@ -157,7 +161,7 @@ func front(
 	clients := placement.NewClients(geo, nil)
 	placer := placement.New(placement.Options{Router: router, Fleet: nodes, Index: nodes.Index, Log: log, Registry: registry})
 	backend := api.New(api.Config{
-		Guard: guard, Nodes: nodes, Placer: placer, Clients: clients, Events: seen, Log: log, Registry: registry, Version: telemetry.Version(version),
+		Guard: guard, Nodes: nodes, Placer: placer, Clients: clients, Events: seen, Arrivals: book, Log: log, Registry: registry, Version: telemetry.Version(version),
 	})
 	pages, err := portal.New(portal.Config{Guard: guard, Backend: backend, Nodes: nodes, Log: log})
 	if err != nil {

@@ -48,6 +48,12 @@ const usage = `usage: coordinator COMMAND [flags]
                                      have a node take no new sessions, and end its own at the deadline
   cordon NODE [--reason WHY]         have a node take no new sessions
   uncordon NODE                      have it take sessions again, after a drain too
+  pool list [--json]                 policies of warm sessions, and what they want now
+  pool set --mode fixed|schedule|forecast [--ready N] [--desktop N] [--window "mon-fri 08:30-18:00 desktop=6"]… [--zone ZONE]
+           [--miss RISK] [--min N] [--max N] [--image REF] [--class CLASS]
+                                     how many warm sessions the nodes keep together
+  pool clear [--image REF] [--class CLASS]
+                                     remove a policy; without any each node keeps what its own configuration says
   user add NAME [--role user|admin] [--no-password]
                                      make an account; the password is read from the terminal or from stdin
   user passwd NAME                   set a password; ends the account's other sign-ins
@@ -107,7 +113,7 @@ func dispatch(ctx context.Context, args []string, p process) error {
 	}
 	name, rest := args[0], args[1:]
 	switch name {
-	case "user", "token", "member", "gossip":
+	case "user", "token", "member", "gossip", "pool":
 		if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") { // "token --role node" is a command of its own
 			name, rest = name+" "+rest[0], rest[1:]
 		}
@@ -127,6 +133,12 @@ func dispatch(ctx context.Context, args []string, p process) error {
 		return memberRemove(ctx, rest, p)
 	case "gossip rotate":
 		return gossipRotate(ctx, rest, p)
+	case "pool list":
+		return poolList(ctx, rest, p)
+	case "pool set":
+		return poolSet(ctx, rest, p)
+	case "pool clear":
+		return poolClear(ctx, rest, p)
 	case "top":
 		return top(ctx, rest, p)
 	case "nodes":
