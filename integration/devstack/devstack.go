@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -317,12 +318,15 @@ func portsFree(addresses ...string) error {
 	return nil
 }
 
-// freePort is a TCP port of 127.0.0.1 that nobody listens on now.
+// freePort is a TCP port of 127.0.0.1 that nobody listens on now, below the kernel's own range, from which an outgoing connection
+// could take it before the daemon does.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	var l net.Listener
+	err := errors.New("none was tried")
+	for range 100 {
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("find a free port: %w", err)
 }
