@@ -64,7 +64,7 @@ func Explain(err error) (p problem.Problem, retryAfter int) {
 		}
 	case errors.Is(err, state.ErrUnavailable):
 		p.Status, retryAfter = http.StatusServiceUnavailable, 2
-	case errors.Is(err, directory.ErrUnreachable):
+	case errors.Is(err, directory.ErrUnreachable), errors.Is(err, directory.ErrMoved):
 		p.Status, retryAfter = http.StatusServiceUnavailable, 2
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		p.Status, p.Detail, retryAfter = http.StatusGatewayTimeout, "the nodes did not answer in time; try again", 2

@@ -34,7 +34,9 @@ type Placement struct {
 	Intent  string `json:"intent"`
 	Node    string `json:"node"`
 	Session string `json:"session,omitempty"` // "" until the node has answered
-	At      int64  `json:"at"`                // of the intent, ms since the Unix epoch
+	Image   string `json:"image,omitempty"`   // as it was asked for, for who asks again when the node is lost
+	Class   string `json:"class,omitempty"`
+	At      int64  `json:"at"` // of the intent, ms since the Unix epoch
 }
 
 // Owner is whose a session is and where it runs.
@@ -42,7 +44,9 @@ type Owner struct {
 	User  string `json:"user"`
 	Key   string `json:"key"`
 	Node  string `json:"node"`
-	At    int64  `json:"at"`              // as the placement's
+	Image string `json:"image,omitempty"` // this and the following as the placement's
+	Class string `json:"class,omitempty"`
+	At    int64  `json:"at"`
 	Ended string `json:"ended,omitempty"` // why it must end once its node is back; "" while it may live
 }
 
@@ -156,13 +160,17 @@ func place(tx state.Tx, user, key string, p Placement) {
 	if p.Session == "" {
 		return
 	}
-	tx.Put(sessionsBucket, p.Session, encode(Owner{User: user, Key: key, Node: p.Node, At: p.At}))
+	tx.Put(sessionsBucket, p.Session, encode(ownerOf(user, key, p)))
 	homes := decode[[]string](tx.Get(homesBucket, user))
 	if len(homes) > 0 && homes[len(homes)-1] == p.Node {
 		return
 	}
 	homes = append(slices.DeleteFunc(homes, func(n string) bool { return n == p.Node }), p.Node)
 	tx.Put(homesBucket, user, encode(homes[max(0, len(homes)-maxHomes):]))
+}
+
+func ownerOf(user, key string, p Placement) Owner {
+	return Owner{User: user, Key: key, Node: p.Node, Image: p.Image, Class: p.Class, At: p.At}
 }
 
 // name is the key of a user's key in the index.

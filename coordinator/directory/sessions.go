@@ -60,7 +60,7 @@ func (d *Directory) Placed(ctx context.Context, user, key string, p Placement) (
 	meta, known, lost := d.whereabouts(p.Node)
 	switch {
 	case lost != "":
-		return lostSession(p.Session, Owner{User: user, Key: key, Node: p.Node, At: p.At}, lost), nil
+		return lostSession(p.Session, ownerOf(user, key, p), lost), nil
 	case !known:
 		return Session{}, fmt.Errorf("session of %s: %w: %s", user, ErrUnreachable, p.Node)
 	case p.Session == "":
@@ -71,7 +71,7 @@ func (d *Directory) Placed(ctx context.Context, user, key string, p Placement) (
 
 func lostSession(id string, o Owner, why string) Session {
 	return Session{
-		Session: &easelv1.Session{Id: id, User: o.User, Key: o.Key, Created: timestamppb.New(time.UnixMilli(o.At))},
+		Session: &easelv1.Session{Id: id, User: o.User, Key: o.Key, Image: o.Image, Class: o.Class, Created: timestamppb.New(time.UnixMilli(o.At))},
 		Node:    cluster.Meta{Name: o.Node}, Lost: why,
 	}
 }
@@ -88,7 +88,7 @@ func (d *Directory) Find(ctx context.Context, id string) (Session, error) {
 	if !found || owner.Ended != "" {
 		return Session{}, fmt.Errorf("session %q: %w", id, ErrNotFound)
 	}
-	return d.Placed(ctx, owner.User, owner.Key, Placement{Node: owner.Node, Session: id, At: owner.At})
+	return d.Placed(ctx, owner.User, owner.Key, Placement{Node: owner.Node, Session: id, Image: owner.Image, Class: owner.Class, At: owner.At})
 }
 
 func (d *Directory) get(ctx context.Context, node cluster.Meta, id string) (Session, error) {
@@ -148,7 +148,7 @@ func (d *Directory) List(ctx context.Context, user string, ended bool) (Listing,
 func lostOf(node string, placed []Placed, why string) (all []Session) {
 	for _, p := range placed {
 		if p.Node == node && p.Session != "" {
-			all = append(all, lostSession(p.Session, Owner{User: p.User, Key: p.Key, Node: node, At: p.At}, why))
+			all = append(all, lostSession(p.Session, ownerOf(p.User, p.Key, p.Placement), why))
 		}
 	}
 	return all

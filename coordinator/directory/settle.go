@@ -173,7 +173,9 @@ func (d *Directory) settleSession(ctx context.Context, s Session) error {
 	if err != nil {
 		return err
 	}
-	mine := Placement{Intent: s.GetIntent(), Node: s.Node.Name, Session: s.GetId(), At: s.GetCreated().AsTime().UnixMilli()}
+	mine := Placement{
+		Intent: s.GetIntent(), Node: s.Node.Name, Session: s.GetId(), Image: s.GetImage(), Class: s.GetClass(), At: s.GetCreated().AsTime().UnixMilli(),
+	}
 	if mine.Intent == "" {
 		mine.Intent = s.GetId() // an operator's: no coordinator asked for it
 	}

@@ -236,7 +236,9 @@ func (a *attempt) claim(ctx context.Context, c *Candidate) (directory.Session, b
 	if a.placed.Node == c.Node.Meta.Name && a.placed.Session == "" && !a.spent {
 		return a.reserve(ctx, c)
 	}
-	intent := directory.Placement{Intent: rand.Text(), Node: c.Node.Meta.Name, At: a.Now().UnixMilli()}
+	intent := directory.Placement{
+		Intent: rand.Text(), Node: c.Node.Meta.Name, Image: a.req.Image, Class: a.req.Class, At: a.Now().UnixMilli(),
+	}
 	if err := a.Index.Swap(ctx, a.req.User, a.req.Key, a.placed, intent); err != nil {
 		return directory.Session{}, false, indexError(err)
 	}

@@ -181,7 +181,7 @@ func (p *Portal) again(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err == nil && api.Describe(s).State == lost {
-		s, err = p.create(r, who, api.SessionRequest{Key: s.GetKey(), Class: s.GetClass()})
+		s, err = p.create(r, who, api.SessionRequest{Key: s.GetKey(), Image: s.GetImage(), Class: s.GetClass()})
 		if err != nil {
 			return err
 		}
