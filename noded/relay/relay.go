@@ -7,6 +7,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -47,6 +48,9 @@ type Options struct {
 	Allocations, SessionAllocations int
 	Bandwidth, SessionBandwidth     int64 // bytes a second, both directions together
 
+	// Patience is how long a connection may be without an allocation, and in the middle of a handshake or message; 0 is ten seconds.
+	Patience time.Duration
+
 	Secret   []byte
 	Sessions Sessions
 	Registry prometheus.Registerer
@@ -77,6 +81,7 @@ type ICEServer struct {
 // New opens the sockets: one for UDP a core, so that as many readers share the work, and one for TCP.
 func New(o Options) (*Relay, error) {
 	r := &Relay{Options: o, generation: rand.Text(), strangers: newStrangers(maxStrangers, maxStrangersEach)}
+	r.Patience = cmp.Or(r.Patience, strangerPatience)
 	r.ledger = newLedger(r)
 	if err := r.open(); err != nil {
 		r.close()

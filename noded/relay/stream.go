@@ -16,7 +16,7 @@ import (
 
 // Bounds of a connection by TCP or TLS.
 const (
-	// strangerPatience is how long one may be without an allocation, and in the middle of a handshake or message.
+	// strangerPatience is the default of Options.Patience.
 	strangerPatience = 10 * time.Second
 	// writePatience is how long a client may take no more before it is hung up on.
 	writePatience = 10 * time.Second
@@ -62,7 +62,7 @@ func (r *Relay) serve(ctx context.Context, conn net.Conn, secure *tls.Config, kn
 	defer conn.Close()
 	if secure != nil {
 		t := tls.Server(conn, secure)
-		ctx, cancel := context.WithTimeout(ctx, strangerPatience)
+		ctx, cancel := context.WithTimeout(ctx, r.Patience)
 		err := t.HandshakeContext(ctx)
 		cancel()
 		if err != nil {
@@ -182,11 +182,12 @@ func (s *stream) limit() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var until time.Time
+	patience := s.server.relay.Patience
 	if s.open == 0 {
-		until = s.since.Add(strangerPatience)
+		until = s.since.Add(patience)
 	}
-	if !s.begun.IsZero() && (until.IsZero() || s.begun.Add(strangerPatience).Before(until)) {
-		until = s.begun.Add(strangerPatience)
+	if !s.begun.IsZero() && (until.IsZero() || s.begun.Add(patience).Before(until)) {
+		until = s.begun.Add(patience)
 	}
 	_ = s.conn.SetReadDeadline(until)
 }
@@ -198,7 +199,7 @@ func (s *stream) attached(n int) {
 	s.open += n
 	if s.open == 0 {
 		s.since = time.Now()
-		_ = s.conn.SetReadDeadline(s.since.Add(strangerPatience))
+		_ = s.conn.SetReadDeadline(s.since.Add(s.server.relay.Patience))
 		return
 	}
 	s.known()
