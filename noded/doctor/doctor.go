@@ -41,6 +41,8 @@ type Options struct {
 	// Listen are TCP addresses that noded listens on, Gossip the address of its gossip (TCP and UDP).
 	Listen []string
 	Gossip string
+	// Relay are addresses of its relay, by TCP and UDP.
+	Relay []string
 	// MediaAddresses and MediaPorts are where streams send from: first and last UDP port.
 	MediaAddresses []string
 	MediaPorts     [2]int

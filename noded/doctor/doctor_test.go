@@ -94,7 +94,7 @@ func goodHost() *fakeHost {
 func options(h *fakeHost) Options {
 	return Options{
 		Daemon:     func(context.Context) ([]string, error) { return h.notes, h.notesErr },
-		Containerd: "/run/c.sock", Streamer: "/usr/lib/easel/streamer", Listen: []string{"127.0.0.1:8443"}, Gossip: "127.0.0.1:7946",
+		Containerd: "/run/c.sock", Streamer: "/usr/lib/easel/streamer", Listen: []string{"127.0.0.1:8443"}, Gossip: "127.0.0.1:7946", Relay: []string{"127.0.0.1:3478"},
 		MediaAddresses: []string{"127.0.0.1"}, MediaPorts: [2]int{50000, 50003}, StateDir: "/state", SessionMemory: 1 << 30, Host: h,
 	}
 }

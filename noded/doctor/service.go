@@ -37,6 +37,9 @@ func checkPorts(_ context.Context, h Host, o Options) Result {
 	for _, a := range o.Listen {
 		want = append(want, endpoint{"tcp", a})
 	}
+	for _, a := range o.Relay {
+		want = append(want, endpoint{"tcp", a}, endpoint{"udp", a})
+	}
 	if o.Gossip != "" {
 		want = append(want, endpoint{"tcp", o.Gossip}, endpoint{"udp", o.Gossip})
 	}
@@ -56,7 +59,7 @@ func checkPorts(_ context.Context, h Host, o Options) Result {
 	return Result{
 		Status: Fail, Found: "cannot listen on " + strings.Join(taken, ", "),
 		Means: "noded cannot start",
-		Mend:  "end what listens there (ss -tulpn shows it), or change listen and cluster.bind in noded.yaml",
+		Mend:  "end what listens there (ss -tulpn shows it), or change listen, api.listen, relay.listen and cluster.bind in noded.yaml",
 	}
 }
 

@@ -2,6 +2,7 @@ package mmsg
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -14,6 +15,9 @@ func pair(t *testing.T, address string) (from, to *net.UDPConn) {
 	t.Helper()
 	for _, c := range []**net.UDPConn{&from, &to} {
 		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(address)})
+		if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT) {
+			t.Skipf("this host has no %s", address)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

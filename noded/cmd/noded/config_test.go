@@ -48,6 +48,32 @@ listen: 192.0.2.1:8443
 	}
 }
 
+func TestRelayIsReachedByTheNodesName(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "127.0.0.1:3478",
+		"public_url: https://n.example:8443\nrelay: {listen: [\"192.0.2.1:3479\"]}\n":                          "n.example:3479",
+		"public_url: https://[2001:db8::1]\nrelay: {listen: [\"[2001:db8::1]:3478\"]}\n":                       "[2001:db8::1]:3478",
+		"relay: {public: t.example, tls_listen: [\"127.0.0.1:5349\"], listen: []}\ntls: {cert: /c, key: /k}\n": "t.example:5349",
+		"relay: {listen: []}\n": "",
+	} {
+		c, err := load(write(t, text), keep)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if got := c.relayAddress(); got != want {
+			t.Errorf("%q: the relay is at %q, want %q", text, got, want)
+		}
+	}
+	c, err := load(write(t, "media: {addresses: [\"2001:db8::1\", 192.0.2.1]}\n"), keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.relayedAddress().String(); got != "192.0.2.1" {
+		t.Errorf("allocations are at %s, want the IPv4 address", got)
+	}
+}
+
 func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 	for name, tc := range map[string]struct{ text, says string }{
 		"misspelt":           {"sessions:\n  maxx: 3\n", `noded.yaml:2: unknown field "maxx" in sessions; did you mean "max"?`},
@@ -64,6 +90,14 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 		"no media":           {"media: {addresses: []}\n", "media.addresses"},
 		"ports":              {"media: {ports: 9-3}\n", `ports "9-3": want first-last`},
 		"too few ports":      {"media: {ports: 50000-50001}\n", "fewer than sessions.max"},
+		"relay everywhere":   {"relay: {listen: [\"0.0.0.0:3478\"]}\n", "answers must come from the address that was asked"},
+		"relay name":         {"relay: {listen: [\"localhost:3478\"]}\n", "relay.listen"},
+		"relay without TLS":  {"relay: {tls_listen: [\"127.0.0.1:5349\"]}\n", "needs tls.cert"},
+		"relay public":       {"relay: {public: \"n.example:3478\"}\n", "relay.public"},
+		"relay ports":        {"relay: {ports: 50900-52999}\n", "overlaps with media.ports"},
+		"relay allocations":  {"relay: {allocations: 5000}\n", "relay.allocations"},
+		"relay of a session": {"relay: {session_allocations: 0}\n", "relay.session_allocations"},
+		"relay bandwidth":    {"relay: {bandwidth: 1KiB}\n", "relay.bandwidth"},
 		"size":               {"sessions: {memory: lots}\n", `size "lots"`},
 		"little memory":      {"sessions: {memory: 1MiB}\n", "at least 256MiB"},
 		"uid base":           {"sessions: {uid_base: 1000}\n", "sessions.uid_base"},

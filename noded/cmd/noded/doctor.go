@@ -27,7 +27,7 @@ func examine(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	ok, err := doctor.Run(ctx, doctor.Options{
 		Containerd: cfg.Containerd.Address, Streamer: cfg.Streamer,
-		Listen: []string{cfg.Listen, cfg.API.Listen}, Gossip: cfg.Cluster.Bind,
+		Listen: append([]string{cfg.Listen, cfg.API.Listen}, cfg.Relay.TLSListen...), Relay: cfg.Relay.Listen, Gossip: cfg.Cluster.Bind,
 		MediaAddresses: cfg.Media.Addresses, MediaPorts: [2]int{int(cfg.Media.Ports.First), int(cfg.Media.Ports.Last)},
 		StateDir: cfg.StateDir, AdminSocket: cfg.adminSocket(), SessionMemory: int64(cfg.Sessions.Memory), JSON: *asJSON,
 		Daemon: func(ctx context.Context) ([]string, error) { return shortcomings(ctx, cfg.adminSocket()) },
