@@ -19,6 +19,7 @@ import (
 	"easel/coordinator/authority"
 	"easel/coordinator/state"
 	"easel/coordinator/warmth"
+	"easel/pkg/identity"
 	"easel/pkg/problem"
 	"easel/pkg/safesocket"
 )
@@ -72,9 +73,11 @@ type Answer struct {
 	Tokens   []auth.Token       `json:"tokens,omitempty"`
 	Members  []authority.Member `json:"members,omitempty"`
 	Pools    []warmth.Standing  `json:"pools,omitempty"`
-	Secret   string             `json:"secret,omitempty"` // an API token, a join token, or the code of a one-time link
-	ID       string             `json:"id,omitempty"`
-	Ended    int                `json:"ended,omitempty"` // sessions that were ended with their account
+	// Coordinators are those that share the state.
+	Coordinators []state.Member `json:"coordinators,omitempty"`
+	Secret       string         `json:"secret,omitempty"` // an API token, a join token, or the code of a one-time link
+	ID           string         `json:"id,omitempty"`
+	Ended        int            `json:"ended,omitempty"` // sessions that were ended with their account
 }
 
 // Sessions ends what removed users have running.
@@ -87,6 +90,7 @@ type Parts struct {
 	Accounts *auth.Store
 	Cluster  *authority.Authority
 	Warmth   *warmth.Book
+	State    *state.Store
 	Sessions Sessions // nil when no daemon runs: then a removed user's sessions live until they expire
 }
 
@@ -122,9 +126,9 @@ func (p Parts) Do(ctx context.Context, req Request) (Answer, error) {
 		return Answer{Secret: text}, err
 	case ListMembers:
 		all, err := p.Cluster.Members()
-		return Answer{Members: all}, err
+		return Answer{Members: all, Coordinators: p.State.Members()}, err
 	case RemoveMember:
-		return Answer{}, p.Cluster.Remove(ctx, req.Role, req.Name)
+		return Answer{}, p.removeMember(ctx, req)
 	case RotateGossip:
 		return Answer{}, p.Cluster.Rotate(ctx)
 	case ListPools, SetPool, ClearPool:
@@ -154,6 +158,18 @@ func (p Parts) pools(ctx context.Context, req Request) (Answer, error) {
 	}
 	all, err := p.Warmth.Standings(time.Now())
 	return Answer{Pools: all}, err
+}
+
+// removeMember takes a coordinator out of the state too. Repeated, it ends what failed half-way.
+func (p Parts) removeMember(ctx context.Context, req Request) error {
+	err := p.Cluster.Remove(ctx, req.Role, req.Name)
+	if req.Role != identity.RoleCoordinator || (err != nil && !errors.Is(err, authority.ErrNoMember)) {
+		return err
+	}
+	if left := p.State.Remove(ctx, req.Name); left != nil {
+		return fmt.Errorf("coordinator %q is removed from the cluster, but counts among those that share the state: %w; repeat the command", req.Name, left)
+	}
+	return err
 }
 
 func link(ctx context.Context, store *auth.Store, user string) (Answer, error) {
@@ -266,7 +282,7 @@ func Run(ctx context.Context, socket, database string, req Request) (Answer, err
 	}
 	store, err := auth.New(db, auth.Options{})
 	if err == nil {
-		answer, err = Parts{Accounts: store, Cluster: authority.New(db), Warmth: warmth.NewBook(db)}.Do(ctx, req)
+		answer, err = Parts{Accounts: store, Cluster: authority.New(db), Warmth: warmth.NewBook(db), State: db}.Do(ctx, req)
 	}
 	return answer, errors.Join(err, db.Close())
 }

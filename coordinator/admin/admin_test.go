@@ -50,7 +50,7 @@ func daemon(t *testing.T) (socket, database string, sessions *ender, log *bytes.
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: Handler(Parts{Accounts: store, Cluster: authority.New(db), Sessions: sessions}, slog.New(slog.NewTextHandler(log, nil))), ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: Handler(Parts{Accounts: store, Cluster: authority.New(db), State: db, Sessions: sessions}, slog.New(slog.NewTextHandler(log, nil))), ReadHeaderTimeout: time.Second}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

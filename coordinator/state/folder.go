@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,15 +35,36 @@ func Follow(path, name string) error {
 	if there, err := exists(filepath.Join(dir, fileID)); there || err != nil {
 		return err
 	}
-	if there, err := exists(path); err != nil {
-		return err
-	} else if there {
-		return fmt.Errorf("join other coordinators: %s is there, so this one has a state of its own; join with an empty state_dir", path)
+	if err := CheckUnused(path); err != nil {
+		return fmt.Errorf("join other coordinators: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("join other coordinators: %w", err)
 	}
 	if err := makeRaftDir(dir, newID(name)); err != nil {
 		return fmt.Errorf("join other coordinators: %w", err)
 	}
 	return syncDir(filepath.Dir(dir))
+}
+
+// CheckUnused refuses a database that holds a state, which a coordinator that joins others would leave behind.
+func CheckUnused(path string) error {
+	if there, err := exists(path); err != nil || !there {
+		return err
+	}
+	db, err := openDatabase(path, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		return err
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			if key, _ := b.Cursor().First(); key != nil && string(name) != bucketMeta {
+				return fmt.Errorf("%s holds a state of this coordinator's own (%q): join with an empty state_dir", path, name)
+			}
+			return nil
+		})
+	})
+	return errors.Join(err, db.Close())
 }
 
 func makeRaftDir(dir string, id raft.ServerID) error {

@@ -25,7 +25,9 @@ const (
 
 // Member is one coordinator.
 type Member struct {
-	Name, Address, Standing string
+	Name     string `json:"name"`
+	Address  string `json:"address"`
+	Standing string `json:"standing"`
 }
 
 // Members returns the coordinators that share the state, as this one knows them; of one that is alone, itself.

@@ -57,8 +57,12 @@ func initCluster(ctx context.Context, args []string, p process) (err error) {
 		return err
 	}
 	db, openErr := state.Open(cfg.database(), lockPatience)
-	if errors.Is(openErr, state.ErrLocked) && m != nil {
-		fmt.Fprintf(p.stdout, "This is coordinator %s of cluster %s already, and it runs.\n", m.Name(), m.Cluster())
+	if m != nil && (errors.Is(openErr, state.ErrLocked) || errors.Is(openErr, state.ErrReplicated)) {
+		what := "it runs"
+		if errors.Is(openErr, state.ErrReplicated) {
+			what = "it is one of several"
+		}
+		fmt.Fprintf(p.stdout, "This is coordinator %s of cluster %s already, and %s.\n", m.Name(), m.Cluster(), what)
 		return nil
 	}
 	if openErr != nil {
@@ -131,6 +135,9 @@ func joinCluster(ctx context.Context, args []string, p process) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := state.Follow(cfg.database(), cfg.Name); err != nil {
+		return err
+	}
 	fmt.Fprintf(p.stdout, "This is coordinator %s of cluster %s. Start or restart it now.\n", m.Name(), m.Cluster())
 	return nil
 }
@@ -164,7 +171,10 @@ func notFounded(cfg Config) error {
 	case err == nil:
 		err = fmt.Errorf("the state in %s is of cluster %s; move it away to join another one", cfg.StateDir, cluster)
 	}
-	return errors.Join(err, db.Close())
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	return state.CheckUnused(cfg.database())
 }
 
 // readToken reads a join token from a file or stdin, where a terminal does not show it.
@@ -239,11 +249,25 @@ func memberList(ctx context.Context, args []string, p process) error {
 		return printJSON(p.stdout, answer.Members)
 	}
 	table := tabwriter.NewWriter(p.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "ROLE\tNAME\tJOINED\tCERTIFICATE OF\tADDRESS")
+	fmt.Fprintln(table, "ROLE\tNAME\tJOINED\tCERTIFICATE OF\tADDRESS\tSTATE")
 	for _, m := range answer.Members {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", m.Role, m.Name, m.Joined.Format(time.DateOnly), m.Renewed.Format(time.DateTime), m.URL)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			m.Role, m.Name, m.Joined.Format(time.DateOnly), m.Renewed.Format(time.DateTime), m.URL, standing(answer, m))
 	}
 	return table.Flush()
+}
+
+// standing is what a coordinator is among those that share the state.
+func standing(answer admin.Answer, m authority.Member) string {
+	if m.Role != identity.RoleCoordinator {
+		return "-"
+	}
+	for _, c := range answer.Coordinators {
+		if c.Name == m.Name || c.Standing == state.Alone {
+			return c.Standing
+		}
+	}
+	return "not there yet"
 }
 
 func memberRemove(ctx context.Context, args []string, p process) error {

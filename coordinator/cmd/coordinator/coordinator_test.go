@@ -80,6 +80,12 @@ func (p *place) member(name string) *identity.Member {
 func (p *place) daemon() (log *lockedBuffer, stop func()) {
 	p.t.Helper()
 	p.mustRun("", "init")
+	return p.run()
+}
+
+// run is daemon for a coordinator that has joined.
+func (p *place) run() (log *lockedBuffer, stop func()) {
+	p.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	log = &lockedBuffer{}
 	var wg sync.WaitGroup

@@ -23,7 +23,6 @@ import (
 	"easel/coordinator/placement"
 	"easel/coordinator/placement/geoip"
 	"easel/coordinator/portal"
-	"easel/coordinator/state"
 	"easel/coordinator/warmth"
 	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
@@ -69,9 +68,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := state.Open(cfg.database(), lockPatience)
+	registry := telemetry.Registry(telemetry.Version(version))
+	db, err := openState(cfg, member, registry, log)
 	if err != nil {
-		return fmt.Errorf("%w; does another coordinator run?", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	store, err := auth.New(db, auth.Options{})
@@ -103,7 +103,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	router := placement.NewRouter(placement.RouterOptions{
 		Config: cfg.Placement, Members: members, Place: cfg.place(), Own: members.Coordinate,
 	})
-	registry, seen := telemetry.Registry(telemetry.Version(version)), events.New(keptEvents)
+	seen := events.New(keptEvents)
 	hooks := webhook.New(webhook.Options{Name: cfg.Name, Nodes: members, State: db, Events: seen, Registry: registry, Log: log}, cfg.Webhooks)
 	book := warmth.NewBook(db)
 	warm := &warmth.Keeper{Book: book, Fleet: nodes, Leads: db.Leader, Log: log, Wanted: warmth.NewWanted(registry)}
@@ -112,11 +112,13 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		return err
 	}
 	commands := http.NewServeMux()
-	commands.Handle("/do", admin.Handler(admin.Parts{Accounts: store, Cluster: belongs, Warmth: book, Sessions: nodes}, log))
+	commands.Handle("/do", admin.Handler(admin.Parts{Accounts: store, Cluster: belongs, State: db, Warmth: book, Sessions: nodes}, log))
 	commands.Handle("/api/", backend.Operator())
 	forMembers := http.NewServeMux()
 	belongs.Handle(forMembers, member, log)
-	servers, err := openDoors(cfg, log, member, doors{browsers: handler, members: forMembers, operators: commands})
+	servers, err := openDoors(cfg, log, member, doors{
+		browsers: handler, members: forMembers, raft: db.Handle(forMembers, member), operators: commands,
+	})
 	if err != nil {
 		return err
 	}
@@ -127,6 +129,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	for _, s := range servers {
 		parts.Go(func() error { return s.Run(ctx) })
 	}
+	parts.Go(func() error { <-ctx.Done(); db.Resign(); return nil })
 	parts.Go(func() error { return belongs.Run(ctx, member, members, log) })
 	parts.Go(func() error { return belongs.KeepRegistered(ctx, cfg.Name, cfg.API.URL, signer.Public(), log) })
 	parts.Go(func() error { members.FollowTrust(ctx, member); return nil })

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -27,6 +29,7 @@ const (
 // doors is what answers behind each of the daemon's listeners.
 type doors struct {
 	browsers, members, operators http.Handler
+	raft                         map[string]func(*http.Server, *tls.Conn, http.Handler) // beside members
 }
 
 // openDoors opens the daemon's three doors: the browsers', the cluster's, and the operator's socket.
@@ -51,8 +54,8 @@ func openDoors(cfg Config, log *slog.Logger, member *identity.Member, d doors) (
 	if err != nil {
 		return open, err
 	}
-	inside := door(member.Listen(members), d.members, member.JoinTLS(), log)
-	inside.EndRequests = true // members wait long for news
+	inside := door(member.Listen(members), d.members, member.JoinTLS(slices.Collect(maps.Keys(d.raft))...), log)
+	inside.EndRequests, inside.Protocols = true, d.raft // members wait long for news
 	open = append(open, inside)
 	socket, err := admin.Listen(cfg.adminSocket())
 	if err != nil {
