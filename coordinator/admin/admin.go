@@ -109,13 +109,13 @@ func (p Parts) Do(ctx context.Context, req Request) (Answer, error) {
 	case RemoveAccount:
 		return remove(ctx, store, p.Sessions, req.User)
 	case ListAccounts:
-		all, err := store.Accounts()
+		all, err := store.Accounts(ctx)
 		return Answer{Accounts: all}, err
 	case CreateToken:
 		secret, token, err := store.NewToken(ctx, req.User, req.Name)
 		return Answer{User: req.User, Secret: secret, ID: token.ID}, err
 	case ListTokens:
-		all, err := store.Tokens(req.User)
+		all, err := store.Tokens(ctx, req.User)
 		return Answer{Tokens: all}, err
 	case RevokeToken:
 		return Answer{ID: req.ID}, store.RevokeToken(ctx, req.ID)
@@ -125,6 +125,7 @@ func (p Parts) Do(ctx context.Context, req Request) (Answer, error) {
 		text, err := p.Cluster.NewToken(ctx, req.Role, req.Name, req.Life)
 		return Answer{Secret: text}, err
 	case ListMembers:
+		p.catchUp(ctx)
 		all, err := p.Cluster.Members()
 		return Answer{Members: all, Coordinators: p.State.Members()}, err
 	case RemoveMember:
@@ -158,6 +159,13 @@ func (p Parts) pools(ctx context.Context, req Request) (Answer, error) {
 	}
 	all, err := p.Warmth.Standings(time.Now())
 	return Answer{Pools: all}, err
+}
+
+// catchUp has what is listed be as of now, if the coordinators can agree; else it is as this one knows it.
+func (p Parts) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	_ = p.State.Barrier(ctx)
 }
 
 // removeMember takes a coordinator out of the state too. Repeated, it ends what failed half-way.

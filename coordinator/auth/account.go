@@ -75,8 +75,11 @@ func checkAccount(name, role string) error {
 	return nil
 }
 
-// Accounts returns every account, sorted by name.
-func (s *Store) Accounts() ([]Account, error) {
+// Accounts returns every account, sorted by name: as of now, or when the coordinators cannot agree, as this one knows them.
+func (s *Store) Accounts(ctx context.Context) ([]Account, error) {
+	if err := s.catchUp(ctx); err != nil && !errors.Is(err, state.ErrUnavailable) {
+		return nil, err
+	}
 	var all []Account
 	err := s.db.View(func(tx state.Tx) error {
 		all = nil

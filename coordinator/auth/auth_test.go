@@ -350,7 +350,7 @@ func TestTokens(t *testing.T) {
 	if _, err := s.Browser(t.Context(), token); !errors.Is(err, ErrBadToken) {
 		t.Errorf("an API token works as a cookie: %v", err)
 	}
-	list := must[[]Token](t)(s.Tokens("ada"))
+	list := must[[]Token](t)(s.Tokens(t.Context(), "ada"))
 	if len(list) != 1 || list[0] != info {
 		t.Errorf("listed %+v, want %+v", list, info)
 	}
@@ -403,7 +403,7 @@ func TestLinksWorkOnce(t *testing.T) {
 	if _, again, err := s.FirstLink(t.Context()); err != nil || again.Name != FirstAdmin {
 		t.Errorf("a second FirstLink: %+v, %v", again, err)
 	}
-	if all := must[[]Account](t)(s.Accounts()); len(all) != 1 {
+	if all := must[[]Account](t)(s.Accounts(t.Context())); len(all) != 1 {
 		t.Errorf("two first links made %d accounts", len(all))
 	}
 }
@@ -481,7 +481,7 @@ func TestDatabaseOfTheFirstFormat(t *testing.T) {
 		{Name: "linkonly", Role: RoleUser, Created: written},
 		{Name: "root", Role: RoleAdmin, Created: written, HasPassword: true},
 	}
-	if got := must[[]Account](t)(s.Accounts()); !slices.Equal(got, want) {
+	if got := must[[]Account](t)(s.Accounts(t.Context())); !slices.Equal(got, want) {
 		t.Errorf("accounts %+v, want %+v", got, want)
 	}
 	for _, name := range []string{"ada", "root"} {
@@ -495,7 +495,7 @@ func TestDatabaseOfTheFirstFormat(t *testing.T) {
 	if a, err := s.Bearer(t.Context(), "easel_dLE5MYD1QVuj0lDEkZubiWj-9UBQClpn-YqCUQ3g4jU"); err != nil || a.Name != "ada" {
 		t.Errorf("the API token: %+v, %v", a, err)
 	}
-	if list := must[[]Token](t)(s.Tokens("ada")); len(list) != 1 || list[0].ID != "i2zqq5wvs7" || list[0].Name != "laptop" {
+	if list := must[[]Token](t)(s.Tokens(t.Context(), "ada")); len(list) != 1 || list[0].ID != "i2zqq5wvs7" || list[0].Name != "laptop" {
 		t.Errorf("API tokens %+v", list)
 	}
 	if a, err := s.UseLink(t.Context(), "wh08clubyH8ToIEE0vvQMRN06g-3hA1Q4emIj6tkeJA"); err != nil || a.Name != "linkonly" {

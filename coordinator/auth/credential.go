@@ -113,8 +113,11 @@ func (s *Store) Bearer(ctx context.Context, token string) (Account, error) {
 	return s.bearer(ctx, bucketTokens, token)
 }
 
-// Tokens returns the API tokens of a user, or of everybody for "".
-func (s *Store) Tokens(user string) ([]Token, error) {
+// Tokens returns the API tokens of a user, or of everybody for ""; see Accounts.
+func (s *Store) Tokens(ctx context.Context, user string) ([]Token, error) {
+	if err := s.catchUp(ctx); err != nil && !errors.Is(err, state.ErrUnavailable) {
+		return nil, err
+	}
 	var all []Token
 	err := s.db.View(func(tx state.Tx) error {
 		all = nil

@@ -81,7 +81,7 @@ func TestLinkWorksOnceThroughAllCoordinators(t *testing.T) {
 			t.Errorf("the link worked %d times", got)
 		}
 	}
-	if all := must[[]Account](t)(stores[1].Accounts()); len(all) != 1 {
+	if all := must[[]Account](t)(stores[1].Accounts(t.Context())); len(all) != 1 {
 		t.Errorf("first links made %d accounts", len(all))
 	}
 }

@@ -36,7 +36,7 @@ func (p *Portal) showAdmin(w http.ResponseWriter, r *http.Request, status int, w
 	if err != nil {
 		return err
 	}
-	accounts, err := p.Guard.Store.Accounts()
+	accounts, err := p.Guard.Store.Accounts(r.Context())
 	if err != nil {
 		return err
 	}
