@@ -71,7 +71,7 @@ func StartAs(t testing.TB, member *identity.Member) *Node {
 	}
 	_, service := easelv1connect.NewNodeServiceHandler(n)
 	server := &http.Server{
-		Handler: n.flaky(member.Only(identity.RoleCoordinator, service)), TLSConfig: member.ServerTLS(), ReadHeaderTimeout: time.Second,
+		Handler: n.flaky(member.Only(identity.RoleCoordinator, service)), TLSConfig: member.ServerTLS(), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	var wg sync.WaitGroup
@@ -222,15 +222,15 @@ func (n *Node) Reserve(ctx context.Context, req *connect.Request[easelv1.Reserve
 	if refuse != nil {
 		return nil, refuse
 	}
-	if late := req.Msg.GetNotAfter(); late != nil && time.Now().After(late.AsTime()) {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the reservation came too late"))
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range n.sessions {
 		if intent := req.Msg.GetIntent(); intent != "" && s.GetIntent() == intent {
 			return connect.NewResponse(&easelv1.ReserveResponse{Session: clone(s)}), nil
 		}
+	}
+	if late := req.Msg.GetNotAfter(); late != nil && time.Now().After(late.AsTime()) {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the reservation came too late"))
 	}
 	if n.enforce && n.living("", "") >= n.capacity.Total {
 		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d of %d sessions", n.capacity.Total, n.capacity.Total))

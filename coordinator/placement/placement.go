@@ -31,8 +31,9 @@ const (
 	firstPause = 150 * time.Millisecond
 	// maxMoves bounds how often one request starts anew because another coordinator was quicker.
 	maxMoves = 8
-	// reserveTimeout is a node's time to answer: the next candidate is asked then.
-	reserveTimeout = 3 * time.Second
+	// reserveTimeout is a node's time to answer: the next candidate is asked then. What it makes all the same ends
+	// when it is settled with.
+	reserveTimeout = 5 * time.Second
 	// reserveWithin is how long a node may take a request after it was made. It is as long as tokens are good,
 	// because clocks differ.
 	reserveWithin = time.Minute
@@ -173,11 +174,15 @@ type attempt struct {
 }
 
 // resume asks the node of an intent that somebody wrote and did not, or not yet, bring to its end. The node
-// gives the same session for it.
+// gives the same session for it, if it made one; it makes none when the intent is old, and can be asked anew.
 func (a *attempt) resume(ctx context.Context) (directory.Session, bool, error) {
 	if c, ok := a.Router.Node(a.placed.Node); ok {
-		if s, created, err := a.reserve(ctx, &c); err == nil || final(err) {
+		s, created, err := a.reserve(ctx, &c)
+		if err == nil || final(err) {
 			return s, created, err
+		}
+		if a.Now().UnixMilli() > a.placed.At+reserveWithin.Milliseconds() {
+			a.asked, a.refused = map[string]bool{}, nil
 		}
 	}
 	return a.make(ctx)

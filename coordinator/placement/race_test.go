@@ -33,6 +33,11 @@ func TestHerdNeverDoubleBooks(t *testing.T) {
 	}
 	stale, shared := static(members.Nodes()), store(t)
 	placers := []*Placer{placer(t, members.Coordinator(), stale, shared, time.Hour), placer(t, members.Coordinator(), stale, shared, time.Hour)}
+	for _, p := range placers { // which opens the connections, as Run does
+		if _, err := p.Fleet.(*directory.Directory).List(t.Context(), "", false); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var wg sync.WaitGroup
 	var made, none atomic.Int32
 	for i := range users {
@@ -225,6 +230,19 @@ func TestIntentOfAnEndedSessionIsUsedUp(t *testing.T) {
 	s, created, err := p.Place(t.Context(), Request{User: "ada", Key: "1"})
 	if err != nil || !created || s.GetId() == old.GetId() || members[0].Living() != 1 {
 		t.Errorf("got %s, created %v, %v; %d live", s.GetId(), created, err, members[0].Living())
+	}
+}
+
+// A coordinator died with an intent that its node never heard of, and a minute later the node must not take it.
+func TestOldIntentIsReplaced(t *testing.T) {
+	p, members := fleet(t, "node-a")
+	old := directory.Placement{Intent: "i1", Node: "node-a", At: time.Now().Add(-2 * reserveWithin).UnixMilli()}
+	if err := p.Index.Swap(t.Context(), "ada", "1", directory.Placement{}, old); err != nil {
+		t.Fatal(err)
+	}
+	s, created, err := p.Place(t.Context(), Request{User: "ada", Key: "1"})
+	if err != nil || !created || s.GetIntent() == "i1" || members[0].Living() != 1 {
+		t.Errorf("created %v with intent %q, %v", created, s.GetIntent(), err)
 	}
 }
 
