@@ -128,11 +128,14 @@ func (a *API) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// readyz answers 200 when a session could be made here: the database works and a node is known.
+// readyz answers 200 when a session could be made here: the database works, the coordinators can agree and a node is known.
 func (a *API) readyz(w http.ResponseWriter, _ *http.Request) error {
 	if err := a.Guard.Store.Ping(); err != nil {
 		a.Log.Error("not ready", "error", err)
 		return &statusError{http.StatusServiceUnavailable, "the account database cannot be read"}
+	}
+	if err := a.Guard.Store.Ready(); err != nil {
+		return &statusError{http.StatusServiceUnavailable, err.Error()}
 	}
 	if len(a.Nodes.Nodes()) == 0 {
 		return &statusError{http.StatusServiceUnavailable, "no node is known yet"}

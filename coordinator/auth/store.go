@@ -78,6 +78,9 @@ func (s *Store) Ping() error {
 	return s.db.View(func(state.Tx) error { return nil })
 }
 
+// Ready tells whether sign-ins can be made here.
+func (s *Store) Ready() error { return s.db.Ready() }
+
 // catchUpPatience bounds the wait for the other coordinators when something is not known here.
 const catchUpPatience = 3 * time.Second
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,6 +50,20 @@ func (s *Store) Members() []Member {
 		all = append(all, m)
 	}
 	return all
+}
+
+// Ready is nil when changes can be made through this coordinator; else it says what keeps them.
+func (s *Store) Ready() error {
+	r := s.replica.Load()
+	if r == nil {
+		return nil
+	}
+	_, leader := r.raft.LeaderWithID()
+	known := slices.ContainsFunc(r.servers(), func(s raft.Server) bool { return s.ID == r.id })
+	if leader == "" || !known || r.machine.health() != nil {
+		return r.unavailable(errors.New("the leader has not counted it in yet"))
+	}
+	return nil
 }
 
 // Remove takes a coordinator out of those that share the state, for good; it has no way back but to join with an empty folder.

@@ -179,6 +179,7 @@ func TestWithoutAMajority(t *testing.T) {
 		if got := count(t, m.Store, "n"); got != 1 {
 			t.Errorf("%s reads %d", m.name, got)
 		}
+		c.until("unreadiness", func() bool { return errors.Is(m.Ready(), ErrUnavailable) })
 		ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
 		err := add(ctx, m.Store, "n")
 		cancel()
@@ -189,6 +190,9 @@ func TestWithoutAMajority(t *testing.T) {
 	c.isolate()
 	if got := latest(t, all[1].Store, "n"); got < 1 {
 		t.Errorf("afterwards there are %d", got)
+	}
+	for _, m := range all {
+		c.until("readiness", func() bool { return m.Ready() == nil })
 	}
 }
 
