@@ -48,8 +48,9 @@ type Directory struct {
 	Options
 	clients *clients
 
-	mu   sync.Mutex
-	view sightings
+	mu      sync.Mutex
+	view    sightings
+	doubted map[string]bool // nodes to settle with soon
 }
 
 // Options is what a Directory is made of.
@@ -73,7 +74,7 @@ func New(o Options) *Directory {
 		o.LookEvery = 50 * time.Millisecond
 	}
 	return &Directory{
-		Options: o, view: sightings{began: o.Now(), nodes: map[string]sighting{}}, clients: newClients(o.Peers),
+		Options: o, view: sightings{began: o.Now(), nodes: map[string]sighting{}}, doubted: map[string]bool{}, clients: newClients(o.Peers),
 	}
 }
 

@@ -81,17 +81,31 @@ func (d *Directory) due(swept map[string]sweep) (nodes []cluster.Meta) {
 	defer d.mu.Unlock()
 	d.look()
 	now := d.Now()
+	old := sweepEvery
+	for _, last := range swept {
+		if now.Sub(last.at) >= sweepEvery {
+			old = sweepEvery / 2 // together, because every sweep reads the whole index
+		}
+	}
 	for name, s := range d.view.nodes {
 		if s.look != d.view.looks {
 			delete(swept, name)
 			continue
 		}
-		if last := swept[name]; last.arrivals != s.arrivals || now.Sub(last.at) >= sweepEvery {
+		if last := swept[name]; last.arrivals != s.arrivals || now.Sub(last.at) >= old || d.doubted[name] {
 			swept[name] = sweep{s.arrivals, now}
 			nodes = append(nodes, s.meta)
 		}
 	}
+	clear(d.doubted)
 	return nodes
+}
+
+// Doubt has the node called name settled with soon: it may have made a session that it could not tell of.
+func (d *Directory) Doubt(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.doubted[name] = true
 }
 
 // errUnderWay means that a session is placed at this moment, and can be settled when that is done.

@@ -45,6 +45,8 @@ type Fleet interface {
 	Placed(ctx context.Context, user, key string, p directory.Placement) (directory.Session, error)
 	Reserve(ctx context.Context, node cluster.Meta, req *easelv1.ReserveRequest) (directory.Session, bool, error)
 	Stop(ctx context.Context, s directory.Session, reason string) (directory.Session, error)
+	// Doubt says that a node may have made a session that nobody knows of.
+	Doubt(node string)
 }
 
 // Index is where placements are written down, for all coordinators; see directory.Index.
@@ -168,6 +170,7 @@ type attempt struct {
 	placed  directory.Placement // as the index has it
 	asked   map[string]bool     // nodes
 	refused []string            // "node: reason"
+	silent  []string            // nodes that did not answer
 	tries   int
 	doubts  int  // tries of doubtful nodes
 	spent   bool // the intent in placed gives no session any more
@@ -290,6 +293,9 @@ func (a *attempt) reserve(ctx context.Context, c *Candidate) (directory.Session,
 func (a *attempt) refuse(c *Candidate, err error) error {
 	node := c.Node.Meta.Name
 	a.spent = a.spent || !unreachable(err)
+	if unreachable(err) {
+		a.silent = append(a.silent, node)
+	}
 	if code := connect.CodeOf(err); unreachable(err) || code == connect.CodeResourceExhausted || code == connect.CodeUnavailable {
 		c.Refused(message(err)) // whoever asks; other refusals are about this request
 	}
@@ -307,6 +313,9 @@ func (a *attempt) record(ctx context.Context, s directory.Session, created bool)
 	err := a.Index.Swap(ctx, a.req.User, a.req.Key, a.placed, after)
 	if err == nil {
 		a.metrics.tries.Observe(float64(a.tries))
+		for _, node := range a.silent {
+			a.Fleet.Doubt(node)
+		}
 		return s, created, nil
 	}
 	if now, _, getErr := a.Index.Get(a.req.User, a.req.Key); getErr == nil && now.Session == s.GetId() {

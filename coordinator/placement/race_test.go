@@ -259,6 +259,44 @@ func TestRefusedRequestLeavesNoIntent(t *testing.T) {
 	}
 }
 
+// deaf is a way to the nodes by which one node's answers get lost.
+type deaf struct {
+	Fleet
+	to string
+}
+
+func (d deaf) Reserve(ctx context.Context, node cluster.Meta, req *easelv1.ReserveRequest) (directory.Session, bool, error) {
+	s, created, err := d.Fleet.Reserve(ctx, node, req)
+	if node.Name == d.to {
+		return directory.Session{}, false, connect.NewError(connect.CodeUnavailable, errors.New("connection reset"))
+	}
+	return s, created, err
+}
+
+func TestSessionWhoseNodeCouldNotTellEndsSoon(t *testing.T) {
+	p, members := fleet(t, "node-a", "node-b")
+	members[0].Tell(func(c *cluster.Capacity) { c.Total = 100 })
+	members[1].Tell(func(c *cluster.Capacity) { c.Used = 4 })
+	d := p.Fleet.(*directory.Directory)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var watch sync.WaitGroup
+	watch.Go(func() { _ = d.Run(ctx) })
+	p.Fleet = deaf{d, "node-a"}
+	s, _, err := p.Place(ctx, Request{User: "ada", Key: "1"})
+	if err != nil || s.Node.Name != "node-b" || members[0].Calls("Reserve") != 1 {
+		t.Fatalf("placed on %q, %v", s.Node.Name, err)
+	}
+	for members[0].Living() > 0 && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if members[0].Living() != 0 || members[1].Living() != 1 {
+		t.Errorf("%d and %d sessions live", members[0].Living(), members[1].Living())
+	}
+	cancel()
+	watch.Wait()
+}
+
 // changing is a view that a test changes.
 type changing struct {
 	nodetest.Members
