@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,18 @@ import (
 	"easel/noded/stream/contract"
 	easelv1 "easel/pkg/api/easel/v1"
 )
+
+// TestPortalMayMove: portal_url is taken up by a reload, in the page's policy too.
+func TestPortalMayMove(t *testing.T) {
+	n := newNode(t, nil)
+	n.gate.SetPortal("http://elsewhere.example")
+	if at := n.ask("GET", "/", "").Header.Get("Location"); at != "http://elsewhere.example" {
+		t.Errorf("the node's bare address leads to %q", at)
+	}
+	if policy := n.ask("GET", "/s/"+living, "").Header.Get("Content-Security-Policy"); !strings.Contains(policy, "http://elsewhere.example") {
+		t.Errorf("the page's policy is %q", policy)
+	}
+}
 
 // TestDrainIsPassedOnAndShown: NodeService.Drain reaches the sessions, and a session's status tells its viewer.
 func TestDrainIsPassedOnAndShown(t *testing.T) {

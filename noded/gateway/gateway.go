@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,6 +80,7 @@ type Gateway struct {
 	index    []byte
 	requests *prometheus.CounterVec
 	handler  http.Handler
+	portalAt atomic.Pointer[string]
 }
 
 // New checks the options and lays out the routes.
@@ -100,10 +102,16 @@ func New(o Options) (*Gateway, error) {
 		sign: newLimiter(signRate, signBurst), pings: newLimiter(pingRate, pingBurst), vnc: newGate(maxVNC), asked: newGate(maxRequests), index: index,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_http_requests_total", Help: "Requests, by route and class of answer."}, []string{"route", "code"}),
 	}
+	g.SetPortal(o.PortalURL)
 	o.Registry.MustRegister(g.requests)
 	g.handler = g.routes()
 	return g, nil
 }
+
+// SetPortal changes where browsers sign in.
+func (g *Gateway) SetPortal(url string) { g.portalAt.Store(&url) }
+
+func (g *Gateway) portal() string { return *g.portalAt.Load() }
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
@@ -147,11 +155,11 @@ func (g *Gateway) routes() http.Handler {
 
 // home sends who opens the node's bare address to where sessions are made.
 func (g *Gateway) home(w http.ResponseWriter, r *http.Request) {
-	if g.PortalURL == "" {
+	if g.portal() == "" {
 		problem.Write(w, http.StatusNotFound, "Nothing here", "this is a node: open a session from the portal")
 		return
 	}
-	http.Redirect(w, r, g.PortalURL, http.StatusSeeOther)
+	http.Redirect(w, r, g.portal(), http.StatusSeeOther)
 }
 
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) { plain(w, "ok\n") }
@@ -174,7 +182,7 @@ func plain(w http.ResponseWriter, text string) {
 func (g *Gateway) sessionOf(w http.ResponseWriter, id string) (session.Session, bool) {
 	s, err := g.Sessions.Get(id)
 	if errors.Is(err, session.ErrNotFound) {
-		linkPortal(w, g.PortalURL)
+		linkPortal(w, g.portal())
 		problem.Write(w, http.StatusNotFound, "No such session", "this node knows no session "+id+": it may have ended long ago, or live on another node")
 		return s, false
 	}

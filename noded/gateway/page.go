@@ -29,10 +29,11 @@ func (g *Gateway) page(w http.ResponseWriter, r *http.Request) {
 
 // viewerPolicy lets the page ask besides whether the portal is there: it goes there when this node does not answer.
 func (g *Gateway) viewerPolicy() string {
-	if g.PortalURL == "" {
+	portal := g.portal()
+	if portal == "" {
 		return g.ViewerCSP
 	}
-	return strings.Replace(g.ViewerCSP, "connect-src 'self'", "connect-src 'self' "+strings.TrimSuffix(g.PortalURL, "/"), 1)
+	return strings.Replace(g.ViewerCSP, "connect-src 'self'", "connect-src 'self' "+strings.TrimSuffix(portal, "/"), 1)
 }
 
 // asset serves a file that the page names; its name changes with its content, so it may be kept for ever.

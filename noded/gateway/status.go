@@ -73,7 +73,7 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 		GIMP: gimpDocument{State: gimp.State, Restarts: gimp.Restarts, WindowMS: s.WindowMS},
 	}
 	if s.State.Ended() {
-		document.Portal = g.PortalURL
+		document.Portal = g.portal()
 	}
 	if !s.Expires.IsZero() {
 		document.Expires = &s.Expires
@@ -109,16 +109,16 @@ func (g *Gateway) gone(w http.ResponseWriter, s session.Session) {
 	if s.Reason != "" {
 		detail += ": " + s.Reason
 	}
-	linkPortal(w, g.PortalURL)
+	linkPortal(w, g.portal())
 	problem.Write(w, http.StatusGone, "Session ended", detail)
 }
 
 // portalFor is where a browser gets a fresh way into a session; "" when the node knows no portal.
 func (g *Gateway) portalFor(id string) string {
-	if g.PortalURL == "" {
+	if g.portal() == "" {
 		return ""
 	}
-	return strings.TrimSuffix(g.PortalURL, "/") + "/sessions/" + id + "/open"
+	return strings.TrimSuffix(g.portal(), "/") + "/sessions/" + id + "/open"
 }
 
 func linkPortal(w http.ResponseWriter, url string) {

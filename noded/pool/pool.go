@@ -183,7 +183,10 @@ func (p *Pool) mustWait(warm []session.Warm) time.Duration {
 	if starting, err := p.Sessions.Starting(); err != nil || starting {
 		return busyPause
 	}
-	if part, measured := p.Busy(); !measured || part > p.CPU {
+	p.mu.Lock()
+	most := p.CPU
+	p.mu.Unlock()
+	if part, measured := p.Busy(); !measured || part > most {
 		return busyPause
 	}
 	return 0
@@ -206,6 +209,8 @@ func (p *Pool) begin(ctx context.Context, row *row) (time.Duration, error) {
 
 // age is MaxAge, a tenth more or less: sessions that were begun together are not replaced together.
 func (p *Pool) age() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return time.Duration(float64(p.MaxAge) * (0.9 + 0.2*rand.Float64()))
 }
 

@@ -303,6 +303,37 @@ func TestHeldPoolIsEmptyWhateverIsWished(t *testing.T) {
 	})
 }
 
+// TestOwnWishesChangeWhileItRuns, and stand below what a coordinator has told.
+func TestOwnWishesChangeWhileItRuns(t *testing.T) {
+	run(t, nil, func(f *fakeSessions, p *Pool) {
+		time.Sleep(time.Minute)
+		configure := func(ready int) {
+			t.Helper()
+			if err := p.Configure([]Wish{{Kind: session.WarmReady, Want: ready}}, 4*time.Hour, 0.7); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		configure(3)
+		want(t, f, 3, 0)
+		if err := p.Set([]Wish{{Kind: session.WarmDesktop, Want: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		want(t, f, 0, 1)
+		configure(2)
+		want(t, f, 0, 1)
+		if err := p.SetOwn(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		want(t, f, 2, 0)
+		if err := p.Configure([]Wish{{Kind: "lukewarm"}}, 4*time.Hour, 0.7); err == nil {
+			t.Error("a wish that makes no sense was taken")
+		}
+	})
+}
+
 func TestWishesOutliveTheDaemon(t *testing.T) {
 	db := openDB(t)
 	open := func() *Pool {

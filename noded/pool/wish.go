@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -65,7 +66,30 @@ func (p *Pool) SetOwn() error {
 	if err := forgetWishes(p.DB); err != nil {
 		return fmt.Errorf("forget what warm sessions were wished for: %w", err)
 	}
-	p.take(p.Own)
+	p.mu.Lock()
+	own := p.Own
+	p.mu.Unlock()
+	p.take(own)
+	return nil
+}
+
+// Configure changes what the node's own configuration says. What a coordinator has told stands above its wishes.
+func (p *Pool) Configure(own []Wish, maxAge time.Duration, cpu float64) error {
+	for _, w := range own {
+		if err := w.check(); err != nil {
+			return err
+		}
+	}
+	_, told, err := readWishes(p.DB)
+	if err != nil {
+		return fmt.Errorf("read what warm sessions were wished for: %w", err)
+	}
+	p.mu.Lock()
+	p.Own, p.MaxAge, p.CPU = own, maxAge, cpu
+	p.mu.Unlock()
+	if !told {
+		p.take(own)
+	}
 	return nil
 }
 

@@ -10,9 +10,8 @@ const burst = time.Second / 2
 
 // bucket bounds bytes a second. It is asked once for many packets, so a lock costs nothing.
 type bucket struct {
-	rate float64 // bytes a second
-
 	mu     sync.Mutex
+	rate   float64 // bytes a second
 	tokens float64
 	filled time.Time
 }
@@ -21,6 +20,13 @@ func newBucket(rate int64, now time.Time) *bucket {
 	b := &bucket{rate: float64(rate), filled: now}
 	b.tokens = b.rate * burst.Seconds()
 	return b
+}
+
+// setRate changes the bound; what may pass now stays.
+func (b *bucket) setRate(rate int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rate = float64(rate)
 }
 
 // take gives as many of the bytes as may pass now.

@@ -51,6 +51,17 @@ func (l *ledger) count() int {
 	return l.total
 }
 
+// configure changes the quotas. Allocations that are open stay, though they be more than may be now.
+func (l *ledger) configure(q Quotas) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.relay.Quotas = q
+	l.bucket.setRate(q.Bandwidth)
+	for _, a := range l.accounts {
+		a.bucket.setRate(q.SessionBandwidth)
+	}
+}
+
 // room tells whether a session may open one more allocation.
 func (l *ledger) room(session string) bool {
 	l.mu.Lock()

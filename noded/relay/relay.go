@@ -45,8 +45,7 @@ type Options struct {
 	Media       netip.Addr // where streamers listen, and allocations' sockets are bound
 	First, Last uint16     // those sockets' ports
 
-	Allocations, SessionAllocations int
-	Bandwidth, SessionBandwidth     int64 // bytes a second, both directions together
+	Quotas // may be changed by Configure
 
 	// Patience is how long a connection may be without an allocation, and in the middle of a handshake or message; 0 is ten seconds.
 	Patience time.Duration
@@ -77,6 +76,15 @@ type ICEServer struct {
 	Username   string   `json:"username"`
 	Credential string   `json:"credential"`
 }
+
+// Quotas bound how much of the node the relay takes.
+type Quotas struct {
+	Allocations, SessionAllocations int
+	Bandwidth, SessionBandwidth     int64 // bytes a second, both directions together
+}
+
+// Configure changes the quotas of a relay that runs.
+func (r *Relay) Configure(q Quotas) { r.ledger.configure(q) }
 
 // New opens the sockets: one for UDP a core, so that as many readers share the work, and one for TCP.
 func New(o Options) (*Relay, error) {

@@ -80,7 +80,7 @@ func start(t *testing.T, change func(*Options)) *world {
 	o := Options{
 		Listen: []string{"127.0.0.1:0"}, Public: "127.0.0.1",
 		Media: netip.MustParseAddr("127.0.0.1"), First: 20000, Last: 29999,
-		Allocations: 100, SessionAllocations: 10, Bandwidth: 1 << 30, SessionBandwidth: 1 << 30,
+		Quotas: Quotas{Allocations: 100, SessionAllocations: 10, Bandwidth: 1 << 30, SessionBandwidth: 1 << 30},
 		Secret: []byte(strings.Repeat("k", secretSize)), Sessions: w.sessions,
 		Registry: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
@@ -368,6 +368,29 @@ func TestQuotas(t *testing.T) {
 	}
 	eventually(t, "an allocation is given back", func() bool { return w.ledger.count() == 2 })
 	allocate(t, w.known(t, "udp", theirs))
+}
+
+// TestQuotasChangeWhileItRuns: what is open stays, and the next one meets the new bound.
+func TestQuotasChangeWhileItRuns(t *testing.T) {
+	w := start(t, func(o *Options) { o.SessionAllocations = 1 })
+	kept := allocate(t, w.known(t, "udp", mine))
+	if _, err := w.known(t, "udp", mine).Allocate(); err == nil {
+		t.Fatal("a session has more allocations than it may")
+	}
+	w.Configure(Quotas{Allocations: 100, SessionAllocations: 2, Bandwidth: 1 << 30, SessionBandwidth: 1 << 30})
+	allocate(t, w.known(t, "udp", mine))
+	w.Configure(Quotas{Allocations: 1, SessionAllocations: 1, Bandwidth: 1 << 30, SessionBandwidth: 1 << 30})
+	if _, err := w.known(t, "udp", theirs).Allocate(); err == nil {
+		t.Error("the relay has more allocations than it may")
+	}
+	echoes(t, kept, w.streamer[mine].LocalAddr(), "what is open stays")
+	w.Configure(Quotas{Allocations: 1, SessionAllocations: 1, Bandwidth: 1 << 30, SessionBandwidth: 1000})
+	for range 100 {
+		if _, err := kept.WriteTo([]byte(strings.Repeat("x", 1000)), w.streamer[mine].LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "packets beyond the new share are dropped", func() bool { return w.refusals(refusedBandwidth) > 50 })
 }
 
 func TestBandwidth(t *testing.T) {

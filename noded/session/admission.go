@@ -29,16 +29,16 @@ func (m *Manager) room(holding []Record) *Refusal {
 	if r := m.closed(); r != nil {
 		return r
 	}
-	if len(holding) >= m.admission.Max {
-		return &Refusal{"full", fmt.Sprintf("this node has its %d sessions already: end one, or raise sessions.max", m.admission.Max)}
+	if len(holding) >= m.settings().admission.Max {
+		return &Refusal{"full", fmt.Sprintf("this node has its %d sessions already: end one, or raise sessions.max", m.settings().admission.Max)}
 	}
 	if r := m.memoryFor(holding); r != nil {
 		return r
 	}
 	if free, err := m.host.DiskFree(); err != nil {
 		return &Refusal{"disk", fmt.Sprintf("this node cannot tell its free disk space: %v", err)}
-	} else if free < m.admission.DiskFloor {
-		return &Refusal{"disk", fmt.Sprintf("this node has %d MiB of disk left and keeps %d: free some in its state directory", free>>20, m.admission.DiskFloor>>20)}
+	} else if free < m.settings().admission.DiskFloor {
+		return &Refusal{"disk", fmt.Sprintf("this node has %d MiB of disk left and keeps %d: free some in its state directory", free>>20, m.settings().admission.DiskFloor>>20)}
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func (m *Manager) memoryFor(holding []Record) *Refusal {
 	if err != nil {
 		return &Refusal{"memory", fmt.Sprintf("this node cannot tell its free memory: %v", err)}
 	}
-	need := m.admission.Limits.Memory
+	need := m.settings().admission.Limits.Memory
 	for _, r := range holding {
 		used := int64(0)
 		if u, err := m.containers.Usage(m.places.of(r.ID).Cgroup); err == nil {
@@ -96,10 +96,10 @@ func (m *Manager) memoryFor(holding []Record) *Refusal {
 // imageFor resolves the image that a request names.
 func (m *Manager) imageFor(ctx context.Context, ref string) (name, digest string, err error) {
 	if ref == "" {
-		ref = m.image
+		ref = m.settings().Image
 	}
 	if !imagePattern.MatchString(ref) {
-		return "", "", fmt.Errorf("image %q: %w: want a reference such as %s", words(ref, 100), ErrInvalid, m.image)
+		return "", "", fmt.Errorf("image %q: %w: want a reference such as %s", words(ref, 100), ErrInvalid, m.settings().Image)
 	}
 	digest, ok, err := m.containers.Image(ctx, ref)
 	if err != nil {
@@ -126,7 +126,7 @@ func overlaps(a, b uint64) bool { return a < b+uidsPerSession && b < a+uidsPerSe
 // freePort is a UDP port that no session holds and nobody else listens on. Ports are taken in turn, so a
 // viewer of an ended session does not meet the next one.
 func (m *Manager) freePort(holding []Record, last uint16) (uint16, bool) {
-	a := m.admission
+	a := m.settings().admission
 	count := int(a.PortLast) - int(a.PortFirst) + 1
 	start := 0
 	if last >= a.PortFirst && last <= a.PortLast {

@@ -48,9 +48,8 @@ type Options struct {
 type Manager struct {
 	parts
 	name, version string
-	image         string
 	places        places
-	admission     Admission
+	inForce       atomic.Pointer[settings]
 	host          Host
 	boot          string
 	duty          duty
@@ -69,13 +68,14 @@ type Manager struct {
 // New returns a manager that does nothing until Run.
 func New(o Options) *Manager {
 	m := &Manager{
-		name: o.Name, version: o.Version, places: places{o.RunDir, o.Cgroup}, image: o.Image, admission: o.Admission, host: o.Host, boot: o.Boot,
+		name: o.Name, version: o.Version, places: places{o.RunDir, o.Cgroup}, host: o.Host, boot: o.Boot,
 		keepers: map[string]*keeper{},
 	}
+	m.inForce.Store(o.settings())
 	m.parts = parts{
 		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, streamers: o.Streamers,
-		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts, logLevel: o.LogLevel,
-		grace: o.Grace, startLimit: o.StartTimeout, changed: m.bell.ring,
+		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts,
+		changed: m.bell.ring,
 	}
 	order, err := m.store.Order(o.Boot)
 	if err != nil {
@@ -128,6 +128,8 @@ func (m *Manager) keepIt(id string) {
 	ctx := m.ctx
 	living, end := context.WithCancelCause(ctx)
 	k := &keeper{parts: m.parts, id: id, paths: m.places.of(id), began: time.Now(), end: end, claimed: make(chan struct{}, 1)}
+	now := m.settings()
+	k.grace, k.startLimit, k.logLevel = now.Grace, now.StartTimeout, now.LogLevel
 	k.log = m.log.With("session", id)
 	m.keepers[id] = k
 	m.owned.Go(func() {
@@ -289,7 +291,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	held := holding(all)
-	s := Status{Name: m.name, Version: m.version, Capacity: m.admission.Max, Draining: m.duty.refusal() != nil}
+	s := Status{Name: m.name, Version: m.version, Capacity: m.settings().admission.Max, Draining: m.duty.refusal() != nil}
 	s.Order, s.Isolated, _ = m.duty.get()
 	if s.Isolated {
 		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
@@ -304,13 +306,13 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusPatience)
 	defer cancel()
-	switch _, ok, err := m.containers.Image(ctx, m.image); {
+	switch _, ok, err := m.containers.Image(ctx, m.settings().Image); {
 	case err != nil:
 		s.Degraded = append(s.Degraded, fmt.Sprintf("containerd does not answer: %v", err))
 	case !ok:
-		s.Degraded = append(s.Degraded, fmt.Sprintf("image %s is not here: make it with \"noded image build\"", m.image))
+		s.Degraded = append(s.Degraded, fmt.Sprintf("image %s is not here: make it with \"noded image build\"", m.settings().Image))
 	default:
-		s.Images = append(s.Images, m.image)
+		s.Images = append(s.Images, m.settings().Image)
 	}
 	return s, nil
 }

@@ -106,7 +106,8 @@ type WorkerSpec struct {
 	ID       string
 	UID, GID uint32
 	Cgroup   string
-	IPCPID   int    // whose IPC namespace it joins
+	IPCPID   int // whose IPC namespace it joins
+	CPUs     float64
 	Config   []byte // goes to its standard input
 	LogPath  string
 }

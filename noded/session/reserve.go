@@ -123,7 +123,7 @@ func (m *Manager) admit(ctx context.Context, q Request, blank Record) (Record, b
 	defer m.reserving.Unlock()
 	for attempt := 1; ; attempt++ {
 		r, created, err := m.admitOnce(ctx, q, blank)
-		if errors.Is(err, errTaken) && attempt <= m.admission.Max {
+		if errors.Is(err, errTaken) && attempt <= m.settings().admission.Max {
 			continue // with fewer warm ones to give way
 		}
 		return r, created, err
@@ -197,7 +197,7 @@ func (m *Manager) record(q Request, blank Record, leaving []Record) (r Record, c
 // allot gives a new session its id, uid range and port.
 func (m *Manager) allot(all []Record, r Record) (Record, error) {
 	held := holding(all)
-	uids, ok := m.admission.freeUIDs(held)
+	uids, ok := m.settings().admission.freeUIDs(held)
 	if !ok {
 		return Record{}, &Refusal{"full", "this node has no uid range left: end a session, or lower sessions.uid_base"}
 	}
@@ -207,10 +207,10 @@ func (m *Manager) allot(all []Record, r Record) (Record, error) {
 	}
 	port, ok := m.freePort(held, last)
 	if !ok {
-		return Record{}, &Refusal{"ports", fmt.Sprintf("every UDP port from %d to %d of this node is taken: widen media.ports", m.admission.PortFirst, m.admission.PortLast)}
+		return Record{}, &Refusal{"ports", fmt.Sprintf("every UDP port from %d to %d of this node is taken: widen media.ports", m.settings().admission.PortFirst, m.settings().admission.PortLast)}
 	}
 	r.ID, r.Class, r.Wanted, r.Created = newID(), classNone, WantRunning, time.Now()
-	r.UIDBase, r.UDPPort, r.Limits = uids, port, m.admission.Limits
+	r.UIDBase, r.UDPPort, r.Limits = uids, port, m.settings().admission.Limits
 	if r.pooled() {
 		r.Warmed = r.Created
 	}

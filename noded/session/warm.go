@@ -120,7 +120,7 @@ func (m *Manager) kindsFor(all []Record, user string) ([]Warmth, error) {
 func (m *Manager) fitting(all []Record, q Request, kinds []Warmth) (Record, bool) {
 	image, now := q.Image, time.Now()
 	if image == "" {
-		image = m.image
+		image = m.settings().Image
 	}
 	for _, kind := range kinds {
 		for _, r := range all {
@@ -261,7 +261,7 @@ func (m *Manager) Retire(ctx context.Context, id, reason string) error {
 // ImageDigest is what the image that a reference names is now, "" for the node's default; "" when the node has none by that name.
 func (m *Manager) ImageDigest(ctx context.Context, ref string) (string, error) {
 	if ref == "" {
-		ref = m.image
+		ref = m.settings().Image
 	}
 	digest, _, err := m.containers.Image(ctx, ref)
 	if err != nil {
@@ -271,4 +271,4 @@ func (m *Manager) ImageDigest(ctx context.Context, ref string) (string, error) {
 }
 
 // DefaultImage is the reference of the image of sessions that name none.
-func (m *Manager) DefaultImage() string { return m.image }
+func (m *Manager) DefaultImage() string { return m.settings().Image }

@@ -299,7 +299,7 @@ func BenchmarkClaim(b *testing.B) {
 	})
 	record := func(i int) Record {
 		return Record{
-			ID: newID(), User: "u", Key: fmt.Sprint(i), Image: m.image, Class: "none", Wanted: WantRunning, State: Connected, Created: time.Now(),
+			ID: newID(), User: "u", Key: fmt.Sprint(i), Image: m.settings().Image, Class: "none", Wanted: WantRunning, State: Connected, Created: time.Now(),
 			Steps: map[string]Phase{"dirs": Done, "home": Done, "container": Done, "task": Done, "streamer": Done},
 			Times: []StateTime{{Reserved, time.Now()}, {Starting, time.Now()}, {Ready, time.Now()}, {Connected, time.Now()}},
 		}

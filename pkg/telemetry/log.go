@@ -11,18 +11,34 @@ import (
 
 // Logger returns a logger that writes to w. level is debug, info, warn or error; format is text or json.
 func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
-	var threshold slog.Level
-	if err := threshold.UnmarshalText([]byte(level)); err != nil || strings.ContainsAny(level, "+-") {
-		return nil, fmt.Errorf("log level %q: use debug, info, warn or error", level)
+	log, _, err := AdjustableLogger(w, level, format)
+	return log, err
+}
+
+// AdjustableLogger is Logger, with what changes its level while it is used.
+func AdjustableLogger(w io.Writer, level, format string) (*slog.Logger, *slog.LevelVar, error) {
+	threshold := new(slog.LevelVar)
+	if err := SetLevel(threshold, level); err != nil {
+		return nil, nil, err
 	}
 	options := &slog.HandlerOptions{Level: threshold}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
+		return slog.New(slog.NewTextHandler(w, options)), threshold, nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		return slog.New(slog.NewJSONHandler(w, options)), threshold, nil
 	}
-	return nil, fmt.Errorf("log format %q: use text or json", format)
+	return nil, nil, fmt.Errorf("log format %q: use text or json", format)
+}
+
+// SetLevel sets a threshold to debug, info, warn or error.
+func SetLevel(threshold *slog.LevelVar, level string) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil || strings.ContainsAny(level, "+-") {
+		return fmt.Errorf("log level %q: use debug, info, warn or error", level)
+	}
+	threshold.Set(l)
+	return nil
 }
 
 // redacted stands for a secret wherever one would be printed.

@@ -90,7 +90,10 @@ func (p *place) run() (log *lockedBuffer, stop func()) {
 	log = &lockedBuffer{}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := serve(ctx, p.cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
+		level := new(slog.LevelVar)
+		level.Set(slog.LevelDebug)
+		again := func() (Config, error) { return load(p.file, func(*Config) {}) }
+		if err := serve(ctx, p.cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})), reading{level: level, again: again}); err != nil {
 			p.t.Errorf("the daemon failed: %v", err)
 		}
 	})
@@ -423,7 +426,7 @@ func TestFurtherCoordinatorJoins(t *testing.T) {
 func TestSecondDaemonIsRefused(t *testing.T) {
 	p := newPlace(t)
 	p.daemon()
-	err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler))
+	err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler), reading{})
 	if err == nil || !strings.Contains(err.Error(), "another coordinator") {
 		t.Errorf("got %v", err)
 	}
@@ -437,7 +440,7 @@ func TestFailureToListenEndsTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another program") {
+	if err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler), reading{}); err == nil || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +28,7 @@ import (
 	"easel/coordinator/warmth"
 	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
+	"easel/pkg/reload"
 	"easel/pkg/telemetry"
 )
 
@@ -42,19 +45,22 @@ func daemon(ctx context.Context, args []string, p process) error {
 	c := newCommand("run", p)
 	shown := defaults()
 	c.apply = shown.flags(c.set)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	cfg, err := c.noArguments(args)
 	if err != nil {
 		return err
 	}
-	log, err := telemetry.Logger(p.stderr, cfg.Log.Level, cfg.Log.Format)
+	log, level, err := telemetry.AdjustableLogger(p.stderr, cfg.Log.Level, cfg.Log.Format)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, cfg, log)
+	return serve(ctx, cfg, log, reading{level: level, again: c.load, hangups: hangups})
 }
 
 // serve is the daemon: it owns everything that it starts and returns when ctx ends or a part fails.
-func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
+func serve(ctx context.Context, cfg Config, log *slog.Logger, reading reading) (err error) {
 	for _, dir := range []string{cfg.StateDir, cfg.RunDir} {
 		if err := makeDir(dir); err != nil {
 			return err
@@ -114,6 +120,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	commands := http.NewServeMux()
 	commands.Handle("/do", admin.Handler(admin.Parts{Accounts: store, Cluster: belongs, State: db, Warmth: book, Sessions: nodes}, log))
 	commands.Handle("/api/", backend.Operator())
+	reloader := reload.New(cfg, reloads, reading.again, running{level: reading.level, router: router, hooks: hooks}.apply, log)
+	commands.Handle(reload.Path, reloader.Handler())
 	forMembers := http.NewServeMux()
 	belongs.Handle(forMembers, member, log)
 	servers, err := openDoors(cfg, log, member, doors{
@@ -137,6 +145,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	parts.Go(func() error { events.Watch(ctx, seen, members); return nil })
 	parts.Go(func() error { return hooks.Run(ctx) })
 	parts.Go(func() error { return warm.Run(ctx) })
+	parts.Go(func() error { reloader.OnSignal(ctx, reading.hangups); return nil })
 	parts.Go(func() error { return sweep(ctx, store, log) })
 	parts.Go(func() error { return tellSystemd(ctx, log, store) })
 	err = parts.Wait()

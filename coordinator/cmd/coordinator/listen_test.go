@@ -64,7 +64,7 @@ func TestTLSFollowsARenewedCertificate(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := serve(ctx, p.cfg, slog.New(slog.DiscardHandler)); err != nil {
+		if err := serve(ctx, p.cfg, slog.New(slog.DiscardHandler), reading{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -120,7 +120,7 @@ func TestBrokenCertificateEndsTheStart(t *testing.T) {
 	p := newPlace(t)
 	p.mustRun("", "init")
 	p.cfg.TLS.Cert, p.cfg.TLS.Key = filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem")
-	if err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "tls.cert") {
+	if err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler), reading{}); err == nil || !strings.Contains(err.Error(), "tls.cert") {
 		t.Errorf("without the file: %v", err)
 	}
 	for _, file := range []string{p.cfg.TLS.Cert, p.cfg.TLS.Key} {
@@ -128,7 +128,7 @@ func TestBrokenCertificateEndsTheStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "tls.key") {
+	if err := serve(t.Context(), p.cfg, slog.New(slog.DiscardHandler), reading{}); err == nil || !strings.Contains(err.Error(), "tls.key") {
 		t.Errorf("with broken files: %v", err)
 	}
 }

@@ -54,6 +54,7 @@ const usage = `usage: coordinator COMMAND [flags]
                                      how many warm sessions the nodes keep together
   pool clear [--image REF] [--class CLASS]
                                      remove a policy; without any each node keeps what its own configuration says
+  reload [--json]                    have the daemon read its configuration anew; tells what that changed
   user add NAME [--role user|admin] [--no-password]
                                      make an account; the password is read from the terminal or from stdin
   user passwd NAME                   set a password; ends the account's other sign-ins
@@ -139,6 +140,8 @@ func dispatch(ctx context.Context, args []string, p process) error {
 		return poolSet(ctx, rest, p)
 	case "pool clear":
 		return poolClear(ctx, rest, p)
+	case "reload":
+		return askReload(ctx, rest, p)
 	case "top":
 		return top(ctx, rest, p)
 	case "nodes":

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/pkg/reload"
 	"easel/pkg/strictyaml"
 )
 
@@ -21,6 +22,13 @@ func write(t *testing.T, text string) string {
 }
 
 func keep(*Config) error { return nil }
+
+// TestReloadTableNamesEveryField: a new field must say whether a running daemon takes it up.
+func TestReloadTableNamesEveryField(t *testing.T) {
+	if err := reload.Check[Config](reloads); err != nil {
+		t.Error(err)
+	}
+}
 
 func TestDefaultsAreValid(t *testing.T) {
 	c, err := load(write(t, ""), keep)

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -16,12 +19,12 @@ import (
 
 	"easel/noded/gateway"
 	"easel/noded/pool"
-	"easel/noded/relay"
 	"easel/noded/runtime"
 	"easel/noded/session"
 	"easel/noded/volume"
 	"easel/pkg/failpoint"
 	"easel/pkg/identity"
+	"easel/pkg/reload"
 	"easel/pkg/telemetry"
 	"easel/pkg/viewer"
 )
@@ -38,22 +41,25 @@ func daemon(ctx context.Context, args []string, stderr io.Writer) error {
 	if _, err := c.arguments(args, 0, 0, "no arguments"); err != nil {
 		return c.help(err, stderr)
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	cfg, err := c.load()
 	if err != nil {
 		return err
 	}
-	log, err := telemetry.Logger(stderr, cfg.Log.Level, cfg.Log.Format)
+	log, level, err := telemetry.AdjustableLogger(stderr, cfg.Log.Level, cfg.Log.Format)
 	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("noded makes containers and mounts, which needs root: run it as root")
 	}
-	return serve(ctx, cfg, log)
+	return serve(ctx, cfg, log, level, reading{again: c.load, hangups: hangups})
 }
 
 // serve wires the parts together and runs them.
-func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelVar, reading reading) error {
 	if err := makeDirs(cfg); err != nil {
 		return err
 	}
@@ -106,7 +112,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, cfg, log, member, manager, gate, turn, warm)
+	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm}
+	reloader := reload.New(cfg, reloads, reading.again, parts.apply, log)
+	return runAll(ctx, cfg, log, member, parts, reloader, reading.hangups)
 }
 
 func makeDirs(cfg Config) error {
@@ -147,10 +155,7 @@ func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime,
 	if err != nil {
 		return nil, err
 	}
-	parts := &outside{
-		Runtime: rt, streamer: cfg.Streamer, device: runtime.DeviceOf(cfg.StateDir),
-		limits: runtime.Limits{Memory: streamerMemory, CPUs: cfg.Sessions.CPUs, PIDs: streamerPIDs},
-	}
+	parts := &outside{Runtime: rt, streamer: cfg.Streamer, device: runtime.DeviceOf(cfg.StateDir)}
 	return session.New(session.Options{
 		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image, Boot: boot,
 		Admission: cfg.admission(), Grace: cfg.Sessions.Grace, StartTimeout: cfg.Sessions.StartTimeout,
@@ -184,22 +189,28 @@ func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session
 }
 
 // runAll runs the daemon's parts until ctx ends or one of them fails; each is waited for.
-func runAll(ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, manager *session.Manager, gate *gateway.Gateway, turn *relay.Relay, warm *pool.Pool) error {
-	servers, err := openDoors(cfg, log, member, gate, gate.NodeService())
+func runAll(
+	ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, parts running, reloader *reload.Reloader[Config], hangups <-chan os.Signal,
+) error {
+	operator := http.NewServeMux()
+	operator.Handle("/", parts.gate.NodeService())
+	operator.Handle(reload.Path, reloader.Handler())
+	servers, err := openDoors(cfg, log, member, behind{browsers: parts.gate, coordinators: parts.gate.NodeService(), operator: operator})
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return manager.Run(ctx) })
+	group.Go(func() error { return parts.manager.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx) })
 	}
-	if turn != nil {
-		group.Go(func() error { return turn.Run(ctx) })
+	if parts.relay != nil {
+		group.Go(func() error { return parts.relay.Run(ctx) })
 	}
-	group.Go(func() error { return warm.Run(ctx) })
-	group.Go(func() error { return announce(ctx, cfg, log, member, manager, warm) })
-	group.Go(func() error { return tellSystemd(ctx, log, manager) })
+	group.Go(func() error { return parts.pool.Run(ctx) })
+	group.Go(func() error { return announce(ctx, cfg, log, member, parts.manager, parts.pool) })
+	group.Go(func() error { reloader.OnSignal(ctx, hangups); return nil })
+	group.Go(func() error { return tellSystemd(ctx, log, parts.manager) })
 	log.Info("noded runs", "version", telemetry.Version(version), "listen", cfg.Listen, "url", cfg.PublicURL, "api", cfg.API.URL)
 	err = group.Wait()
 	log.Info("noded ends; its sessions run on")

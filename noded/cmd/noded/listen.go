@@ -23,34 +23,39 @@ const (
 	certificateLook = 10 * time.Second
 )
 
+// behind is what answers behind each of the daemon's listeners.
+type behind struct {
+	browsers, coordinators, operator http.Handler
+}
+
 // openDoors opens the daemon's three doors: the browsers', the coordinators', and root's own socket.
-func openDoors(cfg Config, log *slog.Logger, member *identity.Member, pages, service http.Handler) (doors []*listen.Server, err error) {
+func openDoors(cfg Config, log *slog.Logger, member *identity.Member, answers behind) (open []*listen.Server, err error) {
 	secure, err := listen.TLSConfig(cfg.TLS.Cert, cfg.TLS.Key, certificateLook, log)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			for _, d := range doors {
+			for _, d := range open {
 				err = errors.Join(err, d.Listener.Close()) // it served nobody yet
 			}
 		}
 	}()
 	browsers, err := listenOn("listen", cfg.Listen)
 	if err != nil {
-		return doors, err
+		return open, err
 	}
-	doors = append(doors, door(browsers, pages, secure, log))
+	open = append(open, door(browsers, answers.browsers, secure, log))
 	coordinators, err := listenOn("api.listen", cfg.API.Listen)
 	if err != nil {
-		return doors, err
+		return open, err
 	}
-	doors = append(doors, door(member.Listen(coordinators), member.Only(identity.RoleCoordinator, service), member.ServerTLS(), log))
+	open = append(open, door(member.Listen(coordinators), member.Only(identity.RoleCoordinator, answers.coordinators), member.ServerTLS(), log))
 	admin, err := safesocket.Listen(safesocket.Stream, cfg.adminSocket(), 0o600, 0, 0)
 	if err != nil {
-		return doors, err
+		return open, err
 	}
-	return append(doors, door(admin, service, nil, log)), nil
+	return append(open, door(admin, answers.operator, nil, log)), nil
 }
 
 func listenOn(field, addr string) (net.Listener, error) {

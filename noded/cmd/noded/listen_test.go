@@ -21,7 +21,7 @@ import (
 func TestUnreadableCertificateEndsTheStart(t *testing.T) {
 	var cfg Config
 	cfg.TLS.Cert, cfg.TLS.Key = "/nonexistent/c.pem", "/nonexistent/k.pem"
-	if _, err := openDoors(cfg, slog.New(slog.DiscardHandler), nil, nil, nil); err == nil || !strings.Contains(err.Error(), "tls.cert") {
+	if _, err := openDoors(cfg, slog.New(slog.DiscardHandler), nil, behind{}); err == nil || !strings.Contains(err.Error(), "tls.cert") {
 		t.Fatalf("error %v", err)
 	}
 }
@@ -39,7 +39,7 @@ func doors(t *testing.T, member *identity.Member) Config {
 	says := func(what string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, what) })
 	}
-	servers, err := openDoors(cfg, slog.New(slog.DiscardHandler), member, says("pages"), says("service"))
+	servers, err := openDoors(cfg, slog.New(slog.DiscardHandler), member, behind{browsers: says("pages"), coordinators: says("service"), operator: says("service")})
 	if err != nil {
 		t.Fatal(err)
 	}

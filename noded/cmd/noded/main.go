@@ -37,6 +37,7 @@ const usage = `usage: noded COMMAND [flags]
                                         take no new sessions, and end those that there are at the deadline
   cordon [--reason WHY]                 take no new sessions; those that there are go on
   uncordon                              take sessions again, after a drain too
+  reload                                have the daemon read its configuration anew; tells what that changed
   session create --user U [--key K]     make a session
   session list [--user U] [--all]       living sessions; --all: also ended ones
   session inspect ID                    everything about one session
@@ -88,6 +89,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return join(ctx, rest, os.Stdin, stdout, stderr)
 	case "status":
 		return status(ctx, rest, stdout, stderr)
+	case "reload":
+		return askReload(ctx, rest, stdout, stderr)
 	case "drain":
 		return drain(ctx, rest, stdout, stderr)
 	case "cordon", "uncordon":

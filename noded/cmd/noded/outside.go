@@ -12,8 +12,7 @@ import (
 type outside struct {
 	*runtime.Runtime
 	streamer string
-	limits   runtime.Limits // of a streamer
-	device   string         // whose I/O a container's limits are for
+	device   string // whose I/O a container's limits are for
 }
 
 // Bounds of a session's disk traffic, in bytes a second: a home on an ordinary SSD leaves room for others.
@@ -86,7 +85,7 @@ func (o *outside) Usage(cgroup string) (session.Usage, error) {
 func (o *outside) StartWorker(ctx context.Context, s session.WorkerSpec) (session.Worker, error) {
 	w, err := o.Runtime.StartWorker(ctx, runtime.WorkerSpec{
 		ID: s.ID, Path: o.streamer, UID: s.UID, GID: s.GID, Cgroup: s.Cgroup, IPCPID: s.IPCPID,
-		Config: s.Config, LogPath: s.LogPath, Limits: o.limits,
+		Config: s.Config, LogPath: s.LogPath, Limits: runtime.Limits{Memory: streamerMemory, CPUs: s.CPUs, PIDs: streamerPIDs},
 	})
 	return session.Worker(w), err
 }

@@ -34,10 +34,16 @@ func newRelay(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session.Manag
 	return relay.New(relay.Options{
 		Listen: c.Listen, TLSListen: c.TLSListen, TLS: secure, Public: c.Public,
 		Media: cfg.relayedAddress(), First: c.Ports.First, Last: c.Ports.Last,
-		Allocations: c.Allocations, SessionAllocations: c.SessionAllocations,
-		Bandwidth: int64(c.Bandwidth), SessionBandwidth: int64(c.SessionBandwidth),
+		Quotas: cfg.quotas(),
 		Secret: secret, Sessions: manager, Registry: registry, Log: log,
 	})
+}
+
+func (c *Config) quotas() relay.Quotas {
+	return relay.Quotas{
+		Allocations: c.Relay.Allocations, SessionAllocations: c.Relay.SessionAllocations,
+		Bandwidth: int64(c.Relay.Bandwidth), SessionBandwidth: int64(c.Relay.SessionBandwidth),
+	}
 }
 
 // relays tells whether the node has a relay.

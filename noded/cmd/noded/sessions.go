@@ -22,17 +22,21 @@ const (
 	stopTimeout = 90 * time.Second
 )
 
-// node is a client of the daemon's own socket.
-func node(socket string) easelv1connect.NodeServiceClient {
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+// socketClient reaches the daemon by its own socket.
+func socketClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", socket)
 		if err != nil {
 			return nil, fmt.Errorf("the daemon does not answer on %s (is it running, with this configuration, and are you root?): %w", socket, errors.Unwrap(err))
 		}
 		return conn, nil
-	}}
-	return easelv1connect.NewNodeServiceClient(&http.Client{Transport: transport}, "http://noded")
+	}}}
+}
+
+// node is a client of the daemon's own socket.
+func node(socket string) easelv1connect.NodeServiceClient {
+	return easelv1connect.NewNodeServiceClient(socketClient(socket), "http://noded")
 }
 
 // explain drops the RPC's own words, which say nothing to an operator.
