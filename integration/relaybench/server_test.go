@@ -86,7 +86,7 @@ func serve(ports string) error {
 	}
 	r, err := relay.New(relay.Options{
 		Listen: []string{"127.0.0.1:0"}, Public: "127.0.0.1", Media: netip.MustParseAddr("127.0.0.1"), First: 21000, Last: 22999,
-		Allocations: 1000, SessionAllocations: 10, Bandwidth: 1 << 40, SessionBandwidth: 1 << 40,
+		Quotas: relay.Quotas{Allocations: 1000, SessionAllocations: 10, Bandwidth: 1 << 40, SessionBandwidth: 1 << 40},
 		Secret: bytes.Repeat([]byte("s"), 32), Sessions: sessions, Registry: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
