@@ -94,12 +94,12 @@ func (r *Reloader[C]) reload() (Report, error) {
 	}
 	report := Report{Applied: []string{}, Restart: []string{}}
 	for _, path := range Changed(r.current, next) {
-		if r.fields[path] == Live {
+		if r.fields[path] {
 			report.Applied = append(report.Applied, path)
 		}
 	}
 	for _, path := range Changed(r.started, next) {
-		if r.fields[path] == Restart {
+		if !r.fields[path] {
 			report.Restart = append(report.Restart, path)
 		}
 	}
