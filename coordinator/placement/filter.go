@@ -68,18 +68,26 @@ func whyHealth(_ *query, s *seat) string {
 	return "it takes no new sessions: it is draining or cordoned"
 }
 
-// hasRoom counts what this coordinator has reserved since the node's last record, and remembers a refusal as long. A node that is full of warm
+// hasRoom counts what this coordinator has reserved since the node's last record, and remembers a refusal as long, for some seconds. A node that is full of warm
 // sessions has room for who takes one.
 func hasRoom(q *query, s *seat) bool {
-	if s.ledger.refused.Load() != nil {
+	if q.refused(s) != nil {
 		return false
 	}
 	return s.free(q) > 0 && !s.full || s.warmFor(q) > 0
 }
 
+// refused returns the node's refusal of a moment ago.
+func (q *query) refused(s *seat) *refusal {
+	if r := s.ledger.refused.Load(); r != nil && q.now.Sub(r.at) < refusalCounts {
+		return r
+	}
+	return nil
+}
+
 func whyRoom(q *query, s *seat) string {
-	if why := s.ledger.refused.Load(); why != nil {
-		return "it refused a moment ago: " + *why
+	if r := q.refused(s); r != nil {
+		return "it refused a moment ago: " + r.why
 	}
 	if s.full && s.node.Capacity.Full != "" {
 		return s.node.Capacity.Full

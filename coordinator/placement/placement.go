@@ -297,7 +297,7 @@ func (a *attempt) refuse(c *Candidate, err error) error {
 		a.silent = append(a.silent, node)
 	}
 	if code := connect.CodeOf(err); unreachable(err) || code == connect.CodeResourceExhausted || code == connect.CodeUnavailable {
-		c.Refused(message(err)) // whoever asks; other refusals are about this request
+		c.Refused(message(err), a.Now()) // whoever asks; other refusals are about this request
 	}
 	a.metrics.refused(err)
 	a.Log.Info("node did not take a session", "node", node, "user", a.req.User, "error", err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"easel/pkg/cluster"
 )
@@ -126,6 +127,7 @@ func TestRoute(t *testing.T) {
 		{"policy of a role", Request{User: "ada", Role: "user"}, []cluster.Node{node("a", 10, 0, region("us")), node("b", 10, 5, region("eu")), node("c", 10, 0)}, "b", []func(*Config){policy(Policy{Roles: []string{"user"}, Regions: []string{"eu"}})}},
 		{"the first policy that names one", Request{User: "ada", Role: "user"}, []cluster.Node{node("a", 10, 0, region("us")), node("b", 10, 5, region("eu"))}, "a", []func(*Config){policy(Policy{Users: []string{"ada"}, Regions: []string{"us"}}), policy(Policy{Regions: []string{"eu"}})}},
 		{"policy of others", Request{User: "ada", Role: "user"}, []cluster.Node{node("a", 10, 0, region("us"))}, "a", []func(*Config){policy(Policy{Users: []string{"bob"}, Regions: []string{"eu"}})}},
+		{"class allowed that is the default", Request{User: "ada"}, []cluster.Node{node("a", 10, 0)}, "a", []func(*Config){policy(Policy{Classes: []string{"none"}})}},
 		{"class not allowed", Request{User: "ada", Class: "gpu"}, []cluster.Node{node("a", 10, 0)}, "", []func(*Config){policy(Policy{Classes: []string{"none"}})}},
 	}
 	for _, tt := range tests {
@@ -138,7 +140,7 @@ func TestRoute(t *testing.T) {
 }
 
 func TestEveryFilterSaysWhy(t *testing.T) {
-	eu := policy(Policy{Regions: []string{"eu"}, Classes: []string{"", "none", "gpu"}})
+	eu := policy(Policy{Regions: []string{"eu"}, Classes: []string{"none", "gpu"}})
 	for _, tt := range []struct {
 		filter string
 		req    Request
@@ -147,7 +149,7 @@ func TestEveryFilterSaysWhy(t *testing.T) {
 	}{
 		{"policy", Request{User: "ada"}, node("a", 1, 0, region("us")), "it is in us, and ada may be in eu alone"},
 		{"policy", Request{User: "ada"}, node("a", 1, 0), "it tells no region"},
-		{"policy", Request{User: "ada", Class: "h100"}, node("a", 1, 0, region("eu")), `ada may have the classes , none, gpu, not "h100"`},
+		{"policy", Request{User: "ada", Class: "h100"}, node("a", 1, 0, region("eu")), `ada may have the classes none, gpu, not "h100"`},
 		{"image", Request{Image: "krita"}, node("a", 1, 0, region("eu")), "it does not have the image krita"},
 		{"class", Request{Class: "gpu"}, node("a", 1, 0, region("eu"), class("none", 1, 0)), `it has no sessions of class "gpu", only none`},
 		{"health", Request{}, node("a", 1, 0, region("eu"), draining), "draining"},
@@ -261,6 +263,29 @@ func TestReservationsCountUntilTheNextRecord(t *testing.T) {
 	r.current.Store(nil)
 	if got := free(); got != "a1 b1" {
 		t.Errorf("after the next record: %s", got)
+	}
+}
+
+// An idle node sends no records, and must not be passed over for ever because of one hiccup.
+func TestRefusalCountsForSomeSeconds(t *testing.T) {
+	now := time.Now()
+	nodes := []cluster.Node{node("a", 8, 0), node("b", 8, 4)}
+	cfg := Defaults()
+	r := NewRouter(RouterOptions{Config: cfg, Members: static(nodes), Now: func() time.Time { return now }})
+	best := r.Route(&Request{}, 1)[0]
+	best.Refused("8 of 8 sessions", now)
+	if got := order(r, Request{}); got != "b a" {
+		t.Errorf("after a's refusal: %s", got)
+	}
+	now = now.Add(refusalCounts)
+	if got := order(r, Request{}); got != "a b" {
+		t.Errorf("some seconds later: %s", got)
+	}
+	best.Refused("8 of 8 sessions", now)
+	nodes[0].Capacity.Seq++
+	r.current.Store(nil)
+	if got := order(r, Request{}); got != "a b" {
+		t.Errorf("after a's next record: %s", got)
 	}
 }
 

@@ -52,11 +52,19 @@ const anything int32 = -1
 
 // ledger is what this coordinator has reserved on a node since the node's last record. It outlives views.
 type ledger struct {
-	seq     uint64                 // of the record
-	pending atomic.Int32           // asked, not answered
-	granted atomic.Int32           // since the record
-	refused atomic.Pointer[string] // why it refused since the record, nil when it did not
+	seq     uint64                  // of the record
+	pending atomic.Int32            // asked, not answered
+	granted atomic.Int32            // since the record
+	refused atomic.Pointer[refusal] // since the record, nil for none
 }
+
+// refusal is a node's last one. It counts for a while only: a node with nothing new to tell sends no record.
+type refusal struct {
+	why string
+	at  time.Time
+}
+
+const refusalCounts = 5 * time.Second
 
 func (l *ledger) held() int32 { return l.pending.Load() + l.granted.Load() }
 

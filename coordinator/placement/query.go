@@ -1,0 +1,127 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// query is a request in a view's numbers, with room to work in.
+type query struct {
+	*Request
+	now          time.Time
+	policy       *Policy
+	barred       bool    // the policy does not allow the class
+	regions      []int32 // that the policy allows, nil for all
+	image, class int32
+	mark         uint64
+	pack         bool
+	weights      []float64 // of scores
+	homes        []int32
+	pings        []ping
+	distance     []float32 // ms, by seat
+	sources      []source
+	areas        []float32 // ms to the nearest measured node, by a zone's or region's number; 0 when there is none
+}
+
+type ping struct {
+	seat int32
+	ms   float32
+}
+
+// defaultClass is what a node takes no class for.
+const defaultClass = "none"
+
+// ask makes a query of a request; it goes back to r.queries.
+func (r *Router) ask(p *prepared, req *Request) *query {
+	q, cfg := r.queries.Get().(*query), r.config.Load()
+	q.Request, q.now, q.policy, q.pack = req, r.now(), cfg.policyOf(req.User, req.Role), cfg.Strategy == Pack
+	q.weights = q.weights[:0]
+	for i := range scores {
+		q.weights = append(q.weights, scores[i].weight(&cfg.Weights))
+	}
+	q.image, q.class = p.find(req.Image), p.find(req.Class)
+	q.mark = mark(req.User + "\x00" + req.Key)
+	q.barred, q.regions = false, nil
+	if q.policy != nil {
+		q.barred = len(q.policy.Classes) > 0 && !slices.Contains(q.policy.Classes, cmp.Or(req.Class, defaultClass))
+		for _, region := range q.policy.Regions {
+			q.regions = append(q.regions, p.find(region))
+		}
+	}
+	q.homes, q.pings = q.homes[:0], q.pings[:0]
+	for _, name := range req.Homes {
+		if i, ok := p.byName[name]; ok {
+			q.homes = append(q.homes, i)
+		}
+	}
+	for name, ms := range req.Pings {
+		if i, ok := p.byName[name]; ok {
+			q.pings = append(q.pings, ping{i, float32(ms)})
+		}
+	}
+	q.distance = slices.Grow(q.distance[:0], len(p.seats))[:len(p.seats)]
+	q.sources = slices.Grow(q.sources[:0], len(p.seats))[:len(p.seats)]
+	q.locate(p.view, &p.here)
+	return q
+}
+
+type verdict uint8
+
+const (
+	no verdict = iota
+	perhaps
+	yes
+)
+
+func (q *query) judge(s *seat) verdict {
+	v := yes
+	for i := range filters {
+		if f := &filters[i]; !f.passes(q, s) {
+			if !f.passing {
+				return no
+			}
+			v = perhaps
+		}
+	}
+	return v
+}
+
+func (q *query) total(s *seat) float64 {
+	sum := 0.0
+	for i := range scores {
+		if w := q.weights[i]; w > 0 {
+			sum += w * scores[i].value(q, s)
+		}
+	}
+	return sum
+}
+
+func (q *query) candidate(s *seat, score float64) Candidate {
+	return Candidate{
+		Node: s.node, Score: score, Distance: float64(q.distance[s.index]), Source: q.sources[s.index].String(), ledger: s.ledger,
+	}
+}
+
+// top keeps the best of what it is offered, best first.
+type top struct {
+	most, n int
+	entries [maxCandidates]entry
+}
+
+type entry struct {
+	seat  int32
+	score float64
+}
+
+func (t *top) offer(seat int32, score float64) {
+	if t.n == t.most && (t.n == 0 || score <= t.entries[t.n-1].score) {
+		return
+	}
+	t.n = min(t.n+1, t.most)
+	at := t.n - 1
+	for ; at > 0 && t.entries[at-1].score < score; at-- {
+		t.entries[at] = t.entries[at-1]
+	}
+	t.entries[at] = entry{seat, score}
+}
