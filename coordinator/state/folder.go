@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -109,6 +110,9 @@ func found(cfg Config, db *bbolt.DB) error {
 	if err := makeRaftDir(fresh, id); err != nil {
 		return err
 	}
+	if err := db.Update(newFounding); err != nil {
+		return err
+	}
 	if err := firstSnapshot(cfg, db, fresh, id); err != nil {
 		return err
 	}
@@ -116,6 +120,37 @@ func found(cfg Config, db *bbolt.DB) error {
 		return err
 	}
 	return syncDir(filepath.Dir(dir))
+}
+
+// A founding is random and part of the state. Logs of two foundings must never meet: their entries are numbered alike.
+const (
+	bucketOwn     = ownPrefix + "raft"
+	keyFounding   = "founding"
+	foundingBytes = 16
+)
+
+func newFounding(tx *bbolt.Tx) error {
+	id := make([]byte, foundingBytes)
+	if _, err := rand.Read(id); err != nil {
+		return err
+	}
+	return store(tx, bucketOwn, keyFounding, id)
+}
+
+// foundingOf is of the state in the database; zeroes when it has none yet.
+func foundingOf(db *bbolt.DB) []byte {
+	id := make([]byte, foundingBytes)
+	_ = db.View(func(tx *bbolt.Tx) error { // closed: nobody asks any more
+		copy(id, lookup(tx, bucketOwn, keyFounding))
+		return nil
+	})
+	return id
+}
+
+// sameFounding tells whether two states may meet.
+func sameFounding(a, b []byte) bool {
+	none := make([]byte, foundingBytes)
+	return bytes.Equal(a, b) || bytes.Equal(a, none) || bytes.Equal(b, none)
 }
 
 func firstSnapshot(cfg Config, db *bbolt.DB, dir string, id raft.ServerID) error {

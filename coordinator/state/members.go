@@ -188,7 +188,9 @@ func (r *replica) attendOnce() error {
 			return nil
 		}
 	}
-	req := &easelv1.StateAttendRequest{Id: string(r.id), Address: r.cfg.Address, Applied: r.machine.index()}
+	req := &easelv1.StateAttendRequest{
+		Id: string(r.id), Address: r.cfg.Address, Applied: r.machine.index(), Founding: foundingOf(r.machine.db),
+	}
 	if r.leads() {
 		return r.welcome(req)
 	}
@@ -237,11 +239,16 @@ func leaderIn(err error) *easelv1.StateNotLeading {
 	return nil
 }
 
+var errOtherFounding = fmt.Errorf("%w: it has the state of another founding: empty its state_dir and join it again", ErrInvalid)
+
 // welcome makes who attends a member, at the address that it says, and gives votes that are due. The leader does it.
 func (r *replica) welcome(req *easelv1.StateAttendRequest) error {
 	id, addr := raft.ServerID(req.GetId()), raft.ServerAddress(req.GetAddress())
 	if !strings.Contains(string(id), "#") || addr == "" {
 		return fmt.Errorf("%w: a coordinator that attends as %q at %q", ErrInvalid, id, addr)
+	}
+	if len(req.GetFounding()) != foundingBytes || !sameFounding(req.GetFounding(), foundingOf(r.machine.db)) {
+		return errOtherFounding
 	}
 	r.membership.Lock()
 	defer r.membership.Unlock()

@@ -124,6 +124,18 @@ func (r *replica) advice(err error) string {
 // replay makes the database anew from the latest snapshot and the entries that were surely committed. What was committed besides,
 // raft hands over when a leader says so.
 func replay(m *machine, f *raftFiles) error {
+	last, err := f.logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	committed, err := f.logs.committed()
+	if err != nil {
+		return err
+	}
+	return replayTo(m, f, min(committed, last))
+}
+
+func replayTo(m *machine, f *raftFiles, to uint64) error {
 	taken, err := f.snapshots.List()
 	if err != nil {
 		return fmt.Errorf("list the snapshots of the state: %w", err)
@@ -139,15 +151,7 @@ func replay(m *machine, f *raftFiles) error {
 		}
 		begun = taken[0].Index
 	}
-	last, err := f.logs.LastIndex()
-	if err != nil {
-		return err
-	}
-	committed, err := f.logs.committed()
-	if err != nil {
-		return err
-	}
-	return carryOutAll(m, f.logs, begun+1, min(committed, last))
+	return carryOutAll(m, f.logs, begun+1, to)
 }
 
 func carryOutAll(m *machine, logs raft.LogStore, from, to uint64) error {
@@ -173,7 +177,7 @@ func carryOutAll(m *machine, logs raft.LogStore, from, to uint64) error {
 
 func (r *replica) start() error {
 	logger := raftLogger(r.log)
-	r.stream = newStream(r.cfg.Network, r.cfg.Address)
+	r.stream = newStream(r.cfg, func() []byte { return foundingOf(r.machine.db) })
 	r.carrier = newCarrier(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: r.stream, MaxPool: 3, Timeout: 10 * time.Second, Logger: logger,
 	}))

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -74,6 +75,9 @@ func (s *service) ReadIndex(ctx context.Context, _ *connect.Request[easelv1.Stat
 func (s *service) Attend(ctx context.Context, req *connect.Request[easelv1.StateAttendRequest]) (*connect.Response[easelv1.StateAttendResponse], error) {
 	if name := nameOf(raft.ServerID(req.Msg.GetId())); name != s.store.cfg.Network.Peer(ctx) {
 		return nil, connect.NewError(connect.CodePermissionDenied, errors.New("a coordinator attends for itself alone"))
+	}
+	if s.store.replica.Load() == nil && !bytes.Equal(req.Msg.GetFounding(), make([]byte, foundingBytes)) {
+		return nil, refuse(errOtherFounding)
 	}
 	if err := s.store.grow(); err != nil {
 		return nil, refuse(err)

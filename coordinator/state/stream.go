@@ -2,6 +2,9 @@ package state
 
 import (
 	"context"
+	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -14,11 +17,14 @@ const Protocol = "easel-raft"
 
 // stream is raft's way to the other coordinators: connections that the cluster's listener hands over, and those that it opens.
 type stream struct {
-	network Network
-	addr    address
-	conns   chan net.Conn
-	ctx     context.Context // ends with the replica
-	stop    context.CancelFunc
+	network  Network
+	addr     address
+	log      *slog.Logger
+	founding func() []byte // each end says its own first
+	conns    chan net.Conn
+	ctx      context.Context // ends with the replica
+	stop     context.CancelFunc
+	refused  sync.Once
 
 	mu    sync.Mutex
 	open  map[*streamConn]bool
@@ -31,9 +37,12 @@ type address string
 func (a address) Network() string { return "tcp" }
 func (a address) String() string  { return string(a) }
 
-func newStream(network Network, addr string) *stream {
+func newStream(cfg Config, founding func() []byte) *stream {
 	ctx, stop := context.WithCancel(context.Background())
-	return &stream{network: network, addr: address(addr), conns: make(chan net.Conn), ctx: ctx, stop: stop, open: map[*streamConn]bool{}}
+	return &stream{
+		network: cfg.Network, addr: address(cfg.Address), log: cfg.Log, founding: founding,
+		conns: make(chan net.Conn), ctx: ctx, stop: stop, open: map[*streamConn]bool{},
+	}
 }
 
 // streamConn tells who handed it over when raft is done with it.
@@ -61,8 +70,8 @@ func (s *stream) serve(conn net.Conn) {
 		s.open[c] = true
 	}
 	s.mu.Unlock()
-	if ended {
-		_ = conn.Close()
+	if ended || !s.greeted(conn) {
+		_ = c.Close()
 		return
 	}
 	select {
@@ -71,6 +80,26 @@ func (s *stream) serve(conn net.Conn) {
 	case <-s.ctx.Done():
 		_ = c.Close()
 	}
+}
+
+// helloPatience bounds the wait for who opened a connection to say what state it has.
+const helloPatience = 10 * time.Second
+
+// greeted tells whether the other end may speak with this one.
+func (s *stream) greeted(conn net.Conn) bool {
+	theirs := make([]byte, foundingBytes)
+	_ = conn.SetReadDeadline(time.Now().Add(helloPatience)) // a connection without deadlines is closed by its server
+	if _, err := io.ReadFull(conn, theirs); err != nil {
+		return false
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	if sameFounding(theirs, s.founding()) {
+		return true
+	}
+	s.refused.Do(func() {
+		s.log.Error("a coordinator with the state of another founding is refused; empty its state_dir and join it again", "from", conn.RemoteAddr())
+	})
+	return false
 }
 
 // Accept is raft's.
@@ -111,5 +140,12 @@ func (s *stream) Addr() net.Addr { return s.addr }
 func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
-	return s.network.Dial(ctx, string(to))
+	conn, err := s.network.Dial(ctx, string(to))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(s.founding()); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }

@@ -39,6 +39,7 @@ const usage = `usage: coordinator COMMAND [flags]
   member list [--json]               who belongs to the cluster
   member remove NAME [--role node|coordinator]
                                      put a member out of the cluster at once
+  recover                            on one of several, stopped, when most of the others are lost for good: go on alone with what it has
   gossip rotate                      replace the key that encrypts gossip
   top [--once] [--json]              the cluster at a glance, until Ctrl-C
   nodes [--json]                     nodes with room, warm sessions, load and state
@@ -132,6 +133,8 @@ func dispatch(ctx context.Context, args []string, p process) error {
 		return memberList(ctx, rest, p)
 	case "member remove":
 		return memberRemove(ctx, rest, p)
+	case "recover":
+		return recoverState(ctx, rest, p)
 	case "gossip rotate":
 		return gossipRotate(ctx, rest, p)
 	case "pool list":

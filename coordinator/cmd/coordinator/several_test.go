@@ -113,6 +113,32 @@ func TestThreeCoordinatorsAnswerForEachOther(t *testing.T) {
 	}
 }
 
+func TestRecoverGoesOnAlone(t *testing.T) {
+	a, b := newPlaceOf(t, "a"), (*place)(nil)
+	_, stopA := a.daemon()
+	b = newPlaceOf(t, "b", a.cfg.Cluster.Bind)
+	b.join(a)
+	_, stopB := b.run()
+	b.standing(1)
+	b.mustRun("", "user", "add", "--no-password", "bob")
+	if code, _, stderr := b.command("", "recover"); code == exitDone || !strings.Contains(stderr, "stop this coordinator first") {
+		t.Errorf("while it runs: %s", stderr)
+	}
+	stopA()
+	stopB()
+	if said := b.mustRun("", "recover"); !strings.Contains(said, "alone now") {
+		t.Errorf("said %q", said)
+	}
+	_, _ = b.run()
+	if list := b.mustRun("", "user", "list"); !strings.Contains(list, "bob") {
+		t.Errorf("accounts:\n%s", list)
+	}
+	b.mustRun("", "member", "remove", "--role", "coordinator", "a")
+	if list := b.mustRun("", "member", "list"); !strings.Contains(list, "alone") || strings.Contains(list, a.cfg.API.URL) {
+		t.Errorf("members:\n%s", list)
+	}
+}
+
 func TestJoinWithAStateOfItsOwnIsRefused(t *testing.T) {
 	a := newPlaceOf(t, "a")
 	a.daemon()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,4 +52,22 @@ func hostPort(text string) (string, error) {
 		return "", err
 	}
 	return u.Host, nil
+}
+
+// recoverState is "coordinator recover": one of several goes on alone.
+func recoverState(_ context.Context, args []string, p process) (err error) {
+	cfg, err := newCommand("recover", p).noArguments(args)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ownTree(cfg.StateDir)) }()
+	kept, err := state.Recover(cfg.database(), cfg.Name, lockPatience)
+	if errors.Is(err, state.ErrLocked) {
+		err = fmt.Errorf("%w: stop this coordinator first", err)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "This coordinator is alone now, with the state as it had it; what it kept before is in %s.\nStart it, remove the lost ones (coordinator member remove NAME --role coordinator), and let new ones join.\n", kept)
+	return nil
 }

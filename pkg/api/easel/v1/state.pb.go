@@ -560,9 +560,10 @@ func (x *StateReadIndexResponse) GetMark() *StateMark {
 
 type StateAttendRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`            // NAME#INCARNATION: one that lost its state is another server to raft
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`  // host:port of the caller's cluster address
-	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"` // index up to which its state is
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`             // NAME#INCARNATION: one that lost its state is another server to raft
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`   // host:port of the caller's cluster address
+	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`  // index up to which its state is
+	Founding      []byte                 `protobuf:"bytes,4,opt,name=founding,proto3" json:"founding,omitempty"` // of its state, empty when it has none yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -616,6 +617,13 @@ func (x *StateAttendRequest) GetApplied() uint64 {
 		return x.Applied
 	}
 	return 0
+}
+
+func (x *StateAttendRequest) GetFounding() []byte {
+	if x != nil {
+		return x.Founding
+	}
+	return nil
 }
 
 type StateAttendResponse struct {
@@ -1009,11 +1017,12 @@ const file_easel_v1_state_proto_rawDesc = "" +
 	"\x15StateReadIndexRequest\"W\n" +
 	"\x16StateReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12'\n" +
-	"\x04mark\x18\x02 \x01(\v2\x13.easel.v1.StateMarkR\x04mark\"X\n" +
+	"\x04mark\x18\x02 \x01(\v2\x13.easel.v1.StateMarkR\x04mark\"t\n" +
 	"\x12StateAttendRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
-	"\aapplied\x18\x03 \x01(\x04R\aapplied\"\x15\n" +
+	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x1a\n" +
+	"\bfounding\x18\x04 \x01(\fR\bfounding\"\x15\n" +
 	"\x13StateAttendResponse\"(\n" +
 	"\x12StateRemoveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
