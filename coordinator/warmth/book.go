@@ -17,6 +17,8 @@ import (
 const (
 	bucketPolicies = "warmth-policies"
 	bucketArrivals = "warmth-arrivals"
+	bucketTold     = "warmth-told" // whether nodes were ever told anything
+	keyEver        = "ever"
 )
 
 // maxPolicies bounds what nodes are told, and what is remembered.
@@ -53,6 +55,18 @@ func (b *Book) Policies() ([]Policy, error) {
 	return all, nil
 }
 
+// everSet tells whether there ever was a policy: before, nodes need not be told that there is none.
+func (b *Book) everSet() (ever bool, err error) {
+	err = b.store.View(func(tx state.Tx) error {
+		ever = tx.Get(bucketTold, keyEver) != nil
+		return nil
+	})
+	return ever, err
+}
+
+// Changed returns a channel that is closed at the next change of the state, the book's or another's.
+func (b *Book) Changed() <-chan struct{} { return b.store.Changed() }
+
 // SetPolicy makes p the policy of its image and class.
 func (b *Book) SetPolicy(ctx context.Context, p Policy) error {
 	if err := p.Check(); err != nil {
@@ -71,6 +85,7 @@ func (b *Book) SetPolicy(ctx context.Context, p Policy) error {
 			return fmt.Errorf("%w: there are %d policies already", ErrInvalid, n)
 		}
 		tx.Put(bucketPolicies, keyOf(p.Image, p.Class), value)
+		tx.Put(bucketTold, keyEver, []byte("1"))
 		return nil
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"reflect"
 	"slices"
 	"time"
 
@@ -39,7 +40,9 @@ type told struct {
 // How often.
 const (
 	every      = 30 * time.Second
-	again      = 5 * time.Minute // an unchanged wish is told again: the node may have been reinstalled
+	soon       = 3 * time.Second // when a node was not reached
+	glance     = 500 * time.Millisecond
+	again      = 30 * time.Minute // an unchanged wish is told again: the node may have been installed anew
 	pruneEvery = 6 * time.Hour
 	lastWrite  = 3 * time.Second // what the end of the daemon may take
 )
@@ -56,17 +59,20 @@ func NewWanted(r prometheus.Registerer) *prometheus.GaugeVec {
 // Run keeps what arrives, and tells nodes, until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
 	k.told = map[string]told{}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	var pruned time.Time
 	for {
 		now := time.Now()
 		if err := k.Book.Write(ctx, now); err != nil && ctx.Err() == nil {
 			k.Log.Warn("what was asked for is kept in memory for now", "error", err)
 		}
+		pause := every
 		if k.Leads() {
-			if err := k.step(ctx, now); err != nil && ctx.Err() == nil {
+			all, err := k.step(ctx, now)
+			if err != nil && ctx.Err() == nil {
 				k.Log.Warn("nodes keep the warm sessions that they were told of before", "error", err)
+			}
+			if !all {
+				pause = soon
 			}
 			if now.Sub(pruned) > pruneEvery {
 				pruned = now
@@ -77,26 +83,50 @@ func (k *Keeper) Run(ctx context.Context) error {
 		} else {
 			clear(k.told) // another one tells them: what it said is not known here
 		}
-		select {
-		case <-ctx.Done():
+		if !k.rest(ctx, pause) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 			defer cancel()
 			if err := k.Book.Write(last, time.Now()); err != nil {
 				k.Log.Warn("some of what was asked for is forgotten", "error", err)
 			}
 			return nil
-		case <-ticker.C:
 		}
 	}
 }
 
-// step tells every node whose part has changed, or was told long ago.
-func (k *Keeper) step(ctx context.Context, now time.Time) error {
+// rest waits for pause, or until policies change; it returns false when ctx has ended.
+func (k *Keeper) rest(ctx context.Context, pause time.Duration) bool {
+	before, err := k.Book.Policies()
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		changed := k.Book.Changed()
+		if now, e := k.Book.Policies(); err == nil && e == nil && !reflect.DeepEqual(before, now) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-changed:
+		}
+		select { // the state changes often, and mostly for others
+		case <-ctx.Done():
+			return false
+		case <-time.After(glance):
+		}
+	}
+}
+
+// step tells every node whose part has changed, or was told long ago. It returns false when one was not reached.
+func (k *Keeper) step(ctx context.Context, now time.Time) (all bool, err error) {
 	nodes := slices.DeleteFunc(slices.Clone(k.Fleet.Nodes()), func(n cluster.Node) bool { return n.Meta.Role != cluster.RoleNode })
 	requests, err := k.plan(nodes, now)
-	if err != nil {
-		return err
+	if err != nil || requests == nil {
+		return err == nil, err
 	}
+	all = true
 	seen := map[string]bool{}
 	for _, n := range nodes {
 		seen[n.Meta.Name] = true
@@ -107,9 +137,10 @@ func (k *Keeper) step(ctx context.Context, now time.Time) error {
 		}
 		if err := k.Fleet.SetPool(ctx, n.Meta, req); err != nil {
 			if ctx.Err() != nil {
-				return err
+				return false, err
 			}
 			k.Log.Info("a node was not told its warm sessions", "node", n.Meta.Name, "error", err)
+			all = false
 			continue
 		}
 		k.told[n.Meta.Name] = told{want, now}
@@ -119,14 +150,19 @@ func (k *Keeper) step(ctx context.Context, now time.Time) error {
 			delete(k.told, name)
 		}
 	}
-	return nil
+	return all, nil
 }
 
-// plan is what each node is to be told. Without any policy that is to follow its own configuration.
+// plan is what each node is to be told. Without any policy that is to follow its own configuration, and nothing where there never was one.
 func (k *Keeper) plan(nodes []cluster.Node, now time.Time) (map[string]*easelv1.SetPoolRequest, error) {
 	policies, err := k.Book.Policies()
 	if err != nil {
 		return nil, err
+	}
+	if len(policies) == 0 {
+		if ever, err := k.Book.everSet(); err != nil || !ever {
+			return nil, err
+		}
 	}
 	requests := map[string]*easelv1.SetPoolRequest{}
 	for _, n := range nodes {

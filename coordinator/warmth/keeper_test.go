@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,24 +65,22 @@ func TestNodesAreToldTheirPartsOnceAndWhenTheyChange(t *testing.T) {
 	step := func(at time.Time, calls int) {
 		t.Helper()
 		f.calls = 0
-		if err := k.step(t.Context(), at); err != nil {
-			t.Fatal(err)
+		all, err := k.step(t.Context(), at)
+		if err != nil || all != (f.deaf == "" || calls == 0) {
+			t.Fatal(all, err)
 		}
 		if f.calls != calls {
 			t.Fatalf("%d nodes were told, want %d", f.calls, calls)
 		}
 	}
-	step(now, 2)
-	if !f.told["a"].GetOwn() {
-		t.Fatalf("without a policy a node was told %v", f.told["a"])
-	}
-	f.deaf = ""
-	step(now, 1) // the one that did not hear
-	step(now, 0)
+	step(now, 0) // there never was a policy
 	if err := k.Book.SetPolicy(t.Context(), Policy{Mode: Fixed, Ready: 1, Desktop: 4}); err != nil {
 		t.Fatal(err)
 	}
 	step(now, 2)
+	f.deaf = ""
+	step(now, 1) // the one that did not hear
+	step(now, 0)
 	total := map[string]uint32{}
 	for _, req := range f.told {
 		if req.GetOwn() {
@@ -110,6 +109,46 @@ func TestNodesAreToldTheirPartsOnceAndWhenTheyChange(t *testing.T) {
 	step(now.Add(again), 0)
 	f.nodes = append(f.nodes, node("b", "us", 8, 0))
 	step(now.Add(again), 1)
+}
+
+// TestChangedPolicyIsToldAtOnce: and what is told follows who leads.
+func TestChangedPolicyIsToldAtOnce(t *testing.T) {
+	f := &fleet{nodes: []cluster.Node{node("a", "eu", 8, 0)}, told: map[string]*easelv1.SetPoolRequest{}}
+	k := newKeeper(t, f)
+	var leads atomic.Bool
+	k.Leads = leads.Load
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- k.Run(ctx) }()
+	told := func(want uint32) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			f.mu.Lock()
+			pools := f.told["a"].GetPools()
+			f.mu.Unlock()
+			if len(pools) == 1 && pools[0].GetWant() == want {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the node was told %v, want %d", pools, want)
+			}
+		}
+	}
+	leads.Store(true)
+	for want := range uint32(2) {
+		if err := k.Book.SetPolicy(t.Context(), Policy{Mode: Fixed, Desktop: int(want) + 1}); err != nil {
+			t.Fatal(err)
+		}
+		told(want + 1)
+	}
+	k.Book.Arrived(Arrival{}, time.Now())
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if len(k.Book.news) != 0 {
+		t.Error("what had arrived was not written at the end")
+	}
 }
 
 func TestWhatWasAskedForOutlivesTheCoordinator(t *testing.T) {
