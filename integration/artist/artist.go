@@ -36,6 +36,19 @@ func SignIn(ctx context.Context, stack *devstack.Stack, c *browser.Chromium) (*A
 	if err != nil {
 		return nil, err
 	}
+	return signIn(stack, c, link)
+}
+
+// SignInNew makes an account, for whom no node has a home yet, and signs in as it. A browser is signed in as one at a time.
+func SignInNew(ctx context.Context, stack *devstack.Stack, c *browser.Chromium, user string) (*Artist, error) {
+	link, err := stack.SigninURLFor(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	return signIn(stack, c, link)
+}
+
+func signIn(stack *devstack.Stack, c *browser.Chromium, link string) (*Artist, error) {
 	p, err := c.Open(browser.PageOptions{Width: 1280, Height: 800})
 	if err != nil {
 		return nil, err

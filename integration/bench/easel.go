@@ -15,7 +15,7 @@ import (
 )
 
 // openEasel starts a whole Easel, signs in, opens a session and looks at it in the browser.
-func openEasel(ctx context.Context, log *slog.Logger, b *browser.Chromium) (_ *Target, err error) {
+func openEasel(ctx context.Context, log *slog.Logger, b *browser.Chromium, plan Plan) (_ *Target, err error) {
 	dir, err := os.MkdirTemp("", "easel-bench-")
 	if err != nil {
 		return nil, err
@@ -39,10 +39,21 @@ func openEasel(ctx context.Context, log *slog.Logger, b *browser.Chromium) (_ *T
 		return nil, err
 	}
 	up := time.Since(begin)
+	var warmth []Start
+	if plan.Starts > 0 && plan.wants("starts") {
+		if warmth, err = measureStarts(ctx, log, e.stack, b, plan.Starts); err != nil {
+			return nil, err
+		}
+	}
 	if e.artist, err = artist.SignIn(ctx, e.stack, b); err != nil {
 		return nil, err
 	}
-	return e.openSession(ctx, up)
+	t, err := e.openSession(ctx, up)
+	if err != nil {
+		return nil, err
+	}
+	t.Warmth = warmth
+	return t, nil
 }
 
 type easel struct {

@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	clicks := fs.Int("clicks", 30, "clicks of each kind")
 	playFor := fs.Duration("play", 8*time.Second, "how long to watch each moving picture")
 	idleFor := fs.Duration("idle", 15*time.Second, "how long to watch the idle session")
+	startsOf := fs.Int("starts", 5, "starts of each kind: cold, and claimed from a warm desktop or ready session")
 	only := fs.String("only", "", "measure just these, by words of their names: click,scroll,…")
 	asJSON := fs.String("json", "", "also write the results to this file as JSON")
 	strict := fs.Bool("strict", false, "exit with 1 when a goal is missed")
@@ -55,7 +56,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return usage
 	}
 	log := slog.New(slog.NewTextHandler(errOut, nil))
-	plan := Plan{Clicks: *clicks, Play: *playFor, Idle: *idleFor, Only: split(*only)}
+	plan := Plan{Clicks: *clicks, Play: *playFor, Idle: *idleFor, Starts: *startsOf, Only: split(*only)}
 	results, err := measureAll(ctx, log, split(*targets), page, plan)
 	if errors.Is(err, errTarget) {
 		fmt.Fprintln(errOut, "bench:", err)
@@ -88,7 +89,7 @@ func measureAll(ctx context.Context, log *slog.Logger, names []string, page atta
 		"page":  page.open,
 		"floor": openFloor,
 		"novnc": func(ctx context.Context, b *browser.Chromium) (*Target, error) { return openNoVNC(ctx, log, b) },
-		"easel": func(ctx context.Context, b *browser.Chromium) (*Target, error) { return openEasel(ctx, log, b) },
+		"easel": func(ctx context.Context, b *browser.Chromium) (*Target, error) { return openEasel(ctx, log, b, plan) },
 	}
 	for _, n := range names {
 		if openers[n] == nil {

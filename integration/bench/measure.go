@@ -19,6 +19,7 @@ type Plan struct {
 	Clicks int           // clicks of each kind
 	Play   time.Duration // of each moving picture
 	Idle   time.Duration
+	Starts int      // sessions of each kind of start
 	Only   []string // when not empty, just the measurements whose name holds one of these
 }
 
@@ -45,6 +46,7 @@ type Result struct {
 	StillGIMP Likeness           // GIMP's window after painting, likewise; Easel alone
 	Memory    map[string]int64
 	Starts    map[string]time.Duration
+	Warmth    []Start // from the click to the first picture, by what the session began from; Easel alone
 }
 
 // Clicks are the times from a click to its picture, by what changes.
@@ -70,7 +72,7 @@ type Motion struct {
 
 // measure runs the whole plan against a target.
 func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Result, error) {
-	r := &Result{Name: t.Name, Play: map[xclient.Kind]Motion{}, Stages: map[xclient.Kind]map[string]float64{}, Starts: t.Starts}
+	r := &Result{Name: t.Name, Play: map[xclient.Kind]Motion{}, Stages: map[xclient.Kind]map[string]float64{}, Starts: t.Starts, Warmth: t.Warmth}
 	steps := []struct {
 		name string
 		do   func() error

@@ -22,6 +22,9 @@ func report(w io.Writer, results []*Result) error {
 		return err
 	}
 	remote := slices.DeleteFunc(slices.Clone(results), func(r *Result) bool { return r.Name == floorName })
+	if err := reportStarts(w, results); err != nil {
+		return err
+	}
 	if err := reportRest(w, remote); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type Target struct {
 	Overhead func() (Groups, error)
 	// Starts are the times it took to get here, by what.
 	Starts map[string]time.Duration
+	Warmth []Start
 	Close  func()
 	// Answer has the page itself answer clicks, with nothing remote; nil when an X client on XSocket does. Nothing but
 	// clicks can be measured then.

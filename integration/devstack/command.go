@@ -53,8 +53,18 @@ func (s *Stack) command(ctx context.Context, program string, args ...string) *ex
 }
 
 // SigninURL is a one-time link that signs a browser in as the administrator.
-func (s *Stack) SigninURL(ctx context.Context) (string, error) {
-	out, err := s.CoordinatorCLI(ctx, "signin-link")
+func (s *Stack) SigninURL(ctx context.Context) (string, error) { return s.signinURL(ctx) }
+
+// SigninURLFor makes an account and returns a one-time link that signs a browser in as it.
+func (s *Stack) SigninURLFor(ctx context.Context, user string) (string, error) {
+	if _, err := s.CoordinatorCLI(ctx, "user", "add", user, "--no-password"); err != nil {
+		return "", err
+	}
+	return s.signinURL(ctx, "--user", user)
+}
+
+func (s *Stack) signinURL(ctx context.Context, args ...string) (string, error) {
+	out, err := s.CoordinatorCLI(ctx, append([]string{"signin-link"}, args...)...)
 	if err != nil {
 		return "", err
 	}
