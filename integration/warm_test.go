@@ -191,3 +191,26 @@ func TestWarmSessionsGiveWay(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the operator says at the coordinator is what the node keeps, and a claim through the portal's API finds it.
+func TestPolicyOfTheCoordinatorReachesTheNode(t *testing.T) {
+	w := get(t)
+	pool := func(args ...string) {
+		t.Helper()
+		if out, err := w.stack.CoordinatorCLI(t.Context(), append([]string{"pool"}, args...)...); err != nil {
+			t.Fatalf("coordinator pool %q: %v: %s", args, err, out)
+		}
+	}
+	defer w.cool(t)
+	pool("set", "--mode", "fixed", "--desktop", "1")
+	eventually(t, 60*time.Second, "the node keeps the warm session that the policy wants", func() error { return w.pool(t, "desktop", 1) })
+	begin := time.Now()
+	s := w.session(t)
+	t.Logf("claimed through the coordinator in %s", time.Since(begin).Round(time.Millisecond))
+	if got := w.inspect(t, s.ID); got.GetWarmth() != "desktop" && got.GetWarmth() != "ready" {
+		t.Errorf("the session began %s", got.GetWarmth())
+	}
+	pool("clear")
+	eventually(t, 30*time.Second, "the node keeps none, as its own configuration says", func() error { return w.pool(t, "desktop", 0) })
+	w.await(t, s.ID, 60*time.Second, easelv1.State_STATE_READY)
+}

@@ -39,14 +39,18 @@ func openEasel(ctx context.Context, log *slog.Logger, b *browser.Chromium, plan 
 		return nil, err
 	}
 	up := time.Since(begin)
+	if e.artist, err = artist.SignIn(ctx, e.stack, b); err != nil {
+		return nil, err
+	}
 	var warmth []Start
 	if plan.Starts > 0 && plan.wants("starts") {
+		e.artist.Close()
 		if warmth, err = measureStarts(ctx, log, e.stack, b, plan.Starts); err != nil {
 			return nil, err
 		}
-	}
-	if e.artist, err = artist.SignIn(ctx, e.stack, b); err != nil {
-		return nil, err
+		if e.artist, err = artist.SignIn(ctx, e.stack, b); err != nil { // others were signed in meanwhile
+			return nil, err
+		}
 	}
 	t, err := e.openSession(ctx, up)
 	if err != nil {
