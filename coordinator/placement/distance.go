@@ -52,7 +52,7 @@ func pointAt(latitude, longitude float64) vector {
 }
 
 // kilometres is along the great circle, to half a kilometre: the arc cosine is Abramowitz and Stegun's 4.4.45,
-// a third of the work of math.Acos, and this is asked for every node of every decision.
+// a third of the work of math.Acos, and this is asked for every site of every decision.
 func (a vector) kilometres(b vector) float64 {
 	dot := a[0]*b[0] + a[1]*b[1] + a[2]*b[2]
 	x := min(math.Abs(dot), 1)
@@ -65,12 +65,17 @@ func (a vector) kilometres(b vector) float64 {
 
 // locate fills in how far every node is from who asks, by the best that is known of each.
 func (q *query) locate(v *view, here *origin) {
-	from, known := q.where()
+	q.sites = q.sites[:0]
+	if from, known := q.where(); known {
+		for _, site := range v.sites {
+			q.sites = append(q.sites, float32(lastMileMS+from.kilometres(site)/kmPerMS))
+		}
+	}
 	for i := range v.seats {
 		s := &v.seats[i]
 		switch {
-		case known && s.placed:
-			q.distance[i], q.sources[i] = float32(lastMileMS+from.kilometres(s.at)/kmPerMS), byPlace
+		case len(q.sites) > 0 && s.site != anything:
+			q.distance[i], q.sources[i] = q.sites[s.site], byPlace
 		case i < len(here.rtt) && here.rtt[i] > 0:
 			q.distance[i], q.sources[i] = here.rtt[i], byNetwork
 		default:

@@ -21,6 +21,7 @@ type query struct {
 	pings        []ping
 	distance     []float32 // ms, by seat
 	sources      []source
+	sites        []float32 // ms by view.sites, none when it is not known where who asks is
 	areas        []float32 // ms to the nearest measured node, by a zone's or region's number; 0 when there is none
 }
 

@@ -356,12 +356,12 @@ func BenchmarkView(b *testing.B) {
 	}
 }
 
-// world is nodes all over it.
+// world is nodes at sixty places all over it.
 func world(size int) []cluster.Node {
 	var nodes []cluster.Node
 	for i := range size {
 		nodes = append(nodes, node(fmt.Sprint("n", i), 32, i%33,
-			region(fmt.Sprint("region", i%12)), at(float32(i%120-60), float32(i*7%360-180)), busy(float32(i%10)/10),
+			region(fmt.Sprint("region", i%12)), at(float32(i%60-30), float32(i%60*6-180)), busy(float32(i%10)/10),
 			class("none", 32, i%33), warm("ready", i%3), warm("desktop", i%2)))
 	}
 	return nodes

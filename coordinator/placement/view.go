@@ -16,6 +16,7 @@ type view struct {
 	seats  []seat
 	byName map[string]int32
 	names  map[string]int32 // numbers for images, classes, regions and zones
+	sites  []vector         // where seats are; many nodes share one
 }
 
 // seat is what decisions need of one node.
@@ -29,8 +30,7 @@ type seat struct {
 	draining    bool
 	suspect     bool
 	full        bool
-	placed      bool // at is known
-	at          vector
+	site        int32 // in view.sites, anything when it is not known
 	mark        uint64
 	images      []int32
 	rooms       []room
@@ -71,6 +71,7 @@ func (l *ledger) held() int32 { return l.pending.Load() + l.granted.Load() }
 // newView lays nodes out. ledgers are those of the view before, and become those of this one.
 func newView(nodes []cluster.Node, ledgers map[string]*ledger, now time.Time) *view {
 	v := &view{made: now, seats: make([]seat, len(nodes)), byName: make(map[string]int32, len(nodes)), names: map[string]int32{}}
+	sites := map[[2]float32]int32{}
 	for i := range nodes {
 		n := &nodes[i]
 		v.byName[n.Meta.Name] = int32(i)
@@ -85,6 +86,7 @@ func newView(nodes []cluster.Node, ledgers map[string]*ledger, now time.Time) *v
 			l.refused.Store(nil)
 		}
 		v.seats[i] = v.seat(int32(i), n, l)
+		v.seats[i].site = v.siteOf(n.Meta.Place, sites)
 	}
 	for name := range ledgers {
 		if _, ok := v.byName[name]; !ok {
@@ -101,9 +103,6 @@ func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
 		total: int32(c.Total), used: int32(c.Used), cpus: int32(c.Load.CPUs), busy: min(max(c.Load.CPU, 0), 1),
 		draining: c.Draining, suspect: n.Suspect, full: c.Full != "", mark: mark(n.Meta.Name), ledger: l, node: n,
 	}
-	if p := n.Meta.Place; p.Latitude != 0 || p.Longitude != 0 {
-		s.placed, s.at = true, pointAt(float64(p.Latitude), float64(p.Longitude))
-	}
 	for _, image := range c.Images {
 		s.images = append(s.images, v.number(image))
 	}
@@ -114,6 +113,21 @@ func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
 		s.warms = append(s.warms, warmth{v.number(w.Image), v.number(w.Class), w.Kind == "ready", int32(w.Count)})
 	}
 	return s
+}
+
+// siteOf numbers a place by its coordinates; sites are those that have a number.
+func (v *view) siteOf(p cluster.Place, sites map[[2]float32]int32) int32 {
+	if p.Latitude == 0 && p.Longitude == 0 {
+		return anything
+	}
+	at := [2]float32{p.Latitude, p.Longitude}
+	site, ok := sites[at]
+	if !ok {
+		site = int32(len(v.sites))
+		sites[at] = site
+		v.sites = append(v.sites, pointAt(float64(p.Latitude), float64(p.Longitude)))
+	}
+	return site
 }
 
 // number gives a text of the nodes its number; "" is anything.
