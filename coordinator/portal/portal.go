@@ -24,7 +24,9 @@ import (
 	"easel/coordinator/api"
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
+	"easel/coordinator/events"
 	"easel/coordinator/placement"
+	easelv1 "easel/pkg/api/easel/v1"
 )
 
 // policy is what the pages need and no more: their own style, script, pictures, forms and fragments.
@@ -64,6 +66,8 @@ type Backend interface {
 	FindSession(ctx context.Context, who auth.Who, id string) (directory.Session, error)
 	EndSession(ctx context.Context, who auth.Who, id string) (directory.Session, error)
 	ListNodes(ctx context.Context) []api.Node
+	RecentEvents(n int) []events.Event
+	SetDuty(ctx context.Context, who auth.Who, node string, duty easelv1.Duty, req api.DutyRequest) (api.DutyAnswer, error)
 }
 
 // Nodes is what the portal needs beside the API.
@@ -140,12 +144,13 @@ func (p *Portal) loadPages() error {
 		"utc":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"label": stateLabel,
+		"gib":   func(bytes uint64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) },
 	}
 	base, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/parts.html")
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"home", "signin", "opening", "silent", "lost", "account", "admin", "link", "error"} {
+	for _, name := range []string{"home", "signin", "opening", "silent", "lost", "account", "admin", "cluster", "link", "error"} {
 		page, err := template.Must(base.Clone()).ParseFS(templates, "templates/"+name+".html")
 		if err != nil {
 			return err
@@ -192,6 +197,11 @@ func (p *Portal) Register(mux *http.ServeMux) {
 		"POST /sessions/{id}/end":            p.end,
 		"GET /account":                       p.account,
 		"POST /account/password":             p.setPassword,
+		"GET /admin/cluster":                 p.clusterPage,
+		"GET /fragment/cluster":              p.clusterFragment,
+		"POST /admin/nodes/{name}/drain":     p.setDuty(easelv1.Duty_DUTY_DRAINING),
+		"POST /admin/nodes/{name}/cordon":    p.setDuty(easelv1.Duty_DUTY_CORDONED),
+		"POST /admin/nodes/{name}/uncordon":  p.setDuty(easelv1.Duty_DUTY_SERVING),
 		"GET /admin":                         p.admin,
 		"POST /admin/accounts":               p.addAccount,
 		"POST /admin/accounts/{name}/link":   p.accountLink,

@@ -1,10 +1,7 @@
 package portal
 
 import (
-	"bytes"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -49,9 +46,7 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
 func (p *Portal) fragment(w http.ResponseWriter, r *http.Request) error {
 	who, err := p.Guard.Identify(r)
 	if err != nil {
-		w.Header().Set("WWW-Authenticate", "Cookie")
-		http.Error(w, "sign in", http.StatusUnauthorized)
-		return nil
+		return p.refuseFragment(w, err)
 	}
 	data := homeData{Back: "/"}
 	if r.URL.Query().Get("all") == "true" {
@@ -60,21 +55,7 @@ func (p *Portal) fragment(w http.ResponseWriter, r *http.Request) error {
 	if data.SessionList, err = p.Backend.ListSessions(r.Context(), who, data.All, false); err != nil {
 		return err
 	}
-	var out bytes.Buffer
-	if err := p.pages["home"].ExecuteTemplate(&out, "sessions", data); err != nil {
-		return err
-	}
-	sum := sha256.Sum256(out.Bytes())
-	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	w.Header().Set("ETag", etag)
-	w.Header().Set("Cache-Control", "private, no-cache")
-	if r.Header.Get("If-None-Match") == etag {
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(out.Bytes()) // the browser may be gone: nothing is left to tell it
-	return nil
+	return p.freshPart(w, r, "home", "sessions", data)
 }
 
 func (p *Portal) newSession(w http.ResponseWriter, r *http.Request) error {

@@ -93,7 +93,7 @@ export function replace(at: Pick<Fresh, "list" | "announce" | "updated">, html: 
 	}
 	const news = changes(before, states(at.list));
 	if (at.announce && news.length > 0) {
-		at.announce.textContent = `Sessions: ${news.join(", ")}.`;
+		at.announce.textContent = `${at.list.dataset.what ?? "Sessions"}: ${news.join(", ")}.`;
 	}
 }
 
