@@ -7,9 +7,12 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/cluster"
@@ -33,8 +36,8 @@ type Keeper struct {
 }
 
 type told struct {
-	want string // in words, to compare
-	at   time.Time
+	req *easelv1.SetPoolRequest
+	at  time.Time
 }
 
 // How often.
@@ -44,6 +47,7 @@ const (
 	glance     = 500 * time.Millisecond
 	again      = 30 * time.Minute // an unchanged wish is told again: the node may have been installed anew
 	pruneEvery = 6 * time.Hour
+	atOnce     = 16              // nodes that are told at the same time
 	lastWrite  = 3 * time.Second // what the end of the daemon may take
 )
 
@@ -126,31 +130,41 @@ func (k *Keeper) step(ctx context.Context, now time.Time) (all bool, err error) 
 	if err != nil || requests == nil {
 		return err == nil, err
 	}
-	all = true
-	seen := map[string]bool{}
+	seen, due := map[string]bool{}, []cluster.Meta(nil)
 	for _, n := range nodes {
 		seen[n.Meta.Name] = true
-		req := requests[n.Meta.Name]
-		want := req.String()
-		if last := k.told[n.Meta.Name]; last.want == want && now.Sub(last.at) < again || n.Suspect {
-			continue
+		last := k.told[n.Meta.Name]
+		if !n.Suspect && (!proto.Equal(last.req, requests[n.Meta.Name]) || now.Sub(last.at) >= again) {
+			due = append(due, n.Meta)
 		}
-		if err := k.Fleet.SetPool(ctx, n.Meta, req); err != nil {
-			if ctx.Err() != nil {
-				return false, err
-			}
-			k.Log.Info("a node was not told its warm sessions", "node", n.Meta.Name, "error", err)
-			all = false
-			continue
-		}
-		k.told[n.Meta.Name] = told{want, now}
 	}
 	for name := range k.told {
 		if !seen[name] {
 			delete(k.told, name)
 		}
 	}
-	return all, nil
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	reached := 0
+	for _, node := range due {
+		group.Go(func() error {
+			req := requests[node.Name]
+			if err := k.Fleet.SetPool(ctx, node, req); err != nil {
+				if ctx.Err() == nil {
+					k.Log.Info("a node was not told its warm sessions", "node", node.Name, "error", err)
+				}
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			k.told[node.Name] = told{req, now}
+			reached++
+			return nil
+		})
+	}
+	_ = group.Wait() // each says for itself what went wrong
+	return reached == len(due), nil
 }
 
 // plan is what each node is to be told. Without any policy that is to follow its own configuration, and nothing where there never was one.
