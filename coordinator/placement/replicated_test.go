@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"easel/coordinator/directory"
 	"easel/coordinator/nodetest"
 	"easel/coordinator/state"
+	"easel/pkg/cluster"
 	"easel/pkg/identity/identitytest"
 )
 
@@ -79,7 +81,7 @@ func (s street) addresses() []string {
 }
 
 // three is the states of three coordinators that keep one.
-func three(t *testing.T) []*state.Store {
+func three(t testing.TB) []*state.Store {
 	t.Helper()
 	net := &town{stores: map[string]*state.Store{}}
 	var all []*state.Store
@@ -156,5 +158,42 @@ func TestThreeCoordinatorsOfOneStateMakeOneSession(t *testing.T) {
 				t.Fatalf("coordinator %d: %v", i, err)
 			}
 		}
+	}
+}
+
+// BenchmarkPlace is new sessions a second through one coordinator, whose state is its own or shared by three.
+func BenchmarkPlace(b *testing.B) {
+	for _, coordinators := range []int{1, 3} {
+		b.Run(fmt.Sprint("coordinators=", coordinators), func(b *testing.B) {
+			c := identitytest.New(b)
+			var members nodetest.Members
+			for i := range 10 {
+				n := nodetest.Start(b, fmt.Sprint("node-", i), c)
+				n.Tell(func(c *cluster.Capacity) { c.Total, c.Used = 100_000, 50_000 })
+				members = append(members, n)
+			}
+			var shared *state.Store
+			if coordinators == 1 {
+				shared = store(b)
+			} else {
+				shared = three(b)[2] // which does not lead
+			}
+			p := placer(b, members.Coordinator(), members, shared, 0)
+			if _, err := p.Fleet.(*directory.Directory).List(b.Context(), "", false); err != nil {
+				b.Fatal(err)
+			}
+			var next atomic.Int64
+			b.SetParallelism(8)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, _, err := p.Place(b.Context(), Request{User: fmt.Sprint("user-", next.Add(1)), Key: "default"}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sessions/s")
+		})
 	}
 }
