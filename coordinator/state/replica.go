@@ -97,7 +97,7 @@ func openReplica(cfg Config, notify func(), database func() (*bbolt.DB, error)) 
 	}
 	applied := func() uint64 { return r.machine.index() }
 	if r.files, err = openRaftFiles(raftDir(cfg.Path), cfg.Patience, cfg.Log, applied); err != nil {
-		return nil, fmt.Errorf("%w; %s", err, r.advice(err))
+		return nil, r.advise(err)
 	}
 	db, err := database()
 	if err != nil {
@@ -105,7 +105,7 @@ func openReplica(cfg Config, notify func(), database func() (*bbolt.DB, error)) 
 	}
 	r.machine = newMachine(db, cfg.Log, notify)
 	if err := replay(r.machine, r.files); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w; %s", err, r.advice(err)), r.files.close())
+		return nil, errors.Join(r.advise(err), r.files.close())
 	}
 	if err := r.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), r.files.close())
@@ -113,12 +113,13 @@ func openReplica(cfg Config, notify func(), database func() (*bbolt.DB, error)) 
 	return r, nil
 }
 
-func (r *replica) advice(err error) string {
+// advise says what helps when the folder is damaged.
+func (r *replica) advise(err error) error {
 	if !errors.Is(err, ErrDamaged) {
-		return "does another coordinator run here?"
+		return err
 	}
-	return fmt.Sprintf("the other coordinators have the state: remove this one there (coordinator member remove), empty %s and join again",
-		filepath.Dir(r.cfg.Path))
+	return fmt.Errorf("%w; the other coordinators have the state: remove this one there (coordinator member remove), empty %s and join again",
+		err, filepath.Dir(r.cfg.Path))
 }
 
 // replay makes the database anew from the latest snapshot and the entries that were surely committed. What was committed besides,

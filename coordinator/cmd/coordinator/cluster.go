@@ -254,6 +254,9 @@ func memberList(ctx context.Context, args []string, p process) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
 			m.Role, m.Name, m.Joined.Format(time.DateOnly), m.Renewed.Format(time.DateTime), m.URL, standing(answer, m))
 	}
+	if n := len(answer.Coordinators); n%2 == 0 && n > 0 {
+		fmt.Fprintf(p.stderr, "%d coordinators survive the loss of no more than %d do: have one more or one less.\n", n, n-1)
+	}
 	return table.Flush()
 }
 

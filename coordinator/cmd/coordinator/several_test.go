@@ -120,6 +120,9 @@ func TestRecoverGoesOnAlone(t *testing.T) {
 	b.join(a)
 	_, stopB := b.run()
 	b.standing(1)
+	if _, _, stderr := b.command("", "member", "list"); !strings.Contains(stderr, "2 coordinators survive the loss of no more than 1") {
+		t.Errorf("of two: %s", stderr)
+	}
 	b.mustRun("", "user", "add", "--no-password", "bob")
 	if code, _, stderr := b.command("", "recover"); code == exitDone || !strings.Contains(stderr, "stop this coordinator first") {
 		t.Errorf("while it runs: %s", stderr)
