@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/api/easel/v1/easelv1connect"
 )
 
 // Barriers that a coordinator begins. More callers than that share one, so that whoever invents cookies cannot have every
@@ -67,11 +68,11 @@ func (r *replica) readIndexOnce(ctx context.Context) (uint64, error) {
 	if r.raft.State() == raft.Leader {
 		return r.ownReadIndex(ctx)
 	}
-	peer, err := r.leader()
-	if err != nil {
-		return 0, err
-	}
-	answer, err := peer.ReadIndex(ctx, connect.NewRequest(&easelv1.StateReadIndexRequest{}))
+	var answer *connect.Response[easelv1.StateReadIndexResponse]
+	err := r.askLeader(ctx, func(ctx context.Context, leader easelv1connect.StateServiceClient) (err error) {
+		answer, err = leader.ReadIndex(ctx, connect.NewRequest(&easelv1.StateReadIndexRequest{}))
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

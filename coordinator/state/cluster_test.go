@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -33,6 +34,7 @@ type cluster struct {
 	mu   sync.Mutex
 	all  map[string]*coordinator
 	cut  map[string]bool // names of those that nobody reaches, and who reach nobody
+	mute map[string]bool // likewise, but connections to them do not end: they only say nothing
 	open map[net.Conn]string
 }
 
@@ -200,10 +202,71 @@ func (n network) dial(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, errors.New("cut off")
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err == nil {
-		n.c.open[conn] = n.from + " " + to
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	n.c.open[conn] = n.from + " " + to
+	return &mutedConn{Conn: conn, mute: func() bool {
+		n.c.mu.Lock()
+		defer n.c.mu.Unlock()
+		return n.c.mute[n.from] || n.c.mute[to]
+	}}, nil
+}
+
+// mutedConn passes nothing on while it is mute, as a network that drops packets.
+type mutedConn struct {
+	net.Conn
+	mute     func() bool
+	closed   atomic.Bool
+	deadline atomic.Pointer[time.Time]
+}
+
+func (c *mutedConn) wait() error {
+	for c.mute() {
+		if c.closed.Load() {
+			return net.ErrClosed
+		}
+		if d := c.deadline.Load(); d != nil && !d.IsZero() && time.Now().After(*d) {
+			return os.ErrDeadlineExceeded
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
+}
+
+func (c *mutedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if muted := c.wait(); muted != nil {
+		return 0, muted
+	}
+	return n, err
+}
+
+func (c *mutedConn) Write(b []byte) (int, error) {
+	if err := c.wait(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *mutedConn) SetDeadline(t time.Time) error {
+	c.deadline.Store(&t)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *mutedConn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
+}
+
+// silence makes coordinators mute, and heals all others.
+func (c *cluster) silence(names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mute = map[string]bool{}
+	for _, name := range names {
+		c.mute[name] = true
+	}
 }
 
 func (n network) Dial(ctx context.Context, addr string) (net.Conn, error) {

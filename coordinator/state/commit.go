@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	easelv1 "easel/pkg/api/easel/v1"
+	"easel/pkg/api/easel/v1/easelv1connect"
 )
 
 // Bounds of the tries to get a change through.
@@ -99,11 +100,11 @@ func (r *replica) submitOnce(ctx context.Context, commit *easelv1.StateCommit) (
 	if r.raft.State() == raft.Leader {
 		return r.apply(ctx, commit)
 	}
-	peer, err := r.leader()
-	if err != nil {
-		return outcome{}, err
-	}
-	answer, err := peer.Commit(ctx, connect.NewRequest(&easelv1.StateCommitRequest{Commit: commit}))
+	var answer *connect.Response[easelv1.StateCommitResponse]
+	err := r.askLeader(ctx, func(ctx context.Context, leader easelv1connect.StateServiceClient) (err error) {
+		answer, err = leader.Commit(ctx, connect.NewRequest(&easelv1.StateCommitRequest{Commit: commit}))
+		return err
+	})
 	if connect.CodeOf(err) == connect.CodeInvalidArgument {
 		err = fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

@@ -91,12 +91,10 @@ func (r *replica) removeOnce(ctx context.Context, name string) error {
 	if r.raft.State() == raft.Leader {
 		return r.remove(name)
 	}
-	peer, err := r.leader()
-	if err != nil {
+	return r.askLeader(ctx, func(ctx context.Context, leader easelv1connect.StateServiceClient) error {
+		_, err := leader.Remove(ctx, connect.NewRequest(&easelv1.StateRemoveRequest{Name: name}))
 		return err
-	}
-	_, err = peer.Remove(ctx, connect.NewRequest(&easelv1.StateRemoveRequest{Name: name}))
-	return err
+	})
 }
 
 // servers is raft's latest configuration.
@@ -118,13 +116,33 @@ func (r *replica) voters() int {
 	return n
 }
 
-// leader is a client of who leads.
-func (r *replica) leader() (easelv1connect.StateServiceClient, error) {
+// askLeader has ask question who leads. It gives up when that one leads no more, for a machine that lost its power does not say that
+// it will not answer; what is asked must bear to be asked again.
+func (r *replica) askLeader(ctx context.Context, ask func(context.Context, easelv1connect.StateServiceClient) error) error {
 	addr, id := r.raft.LeaderWithID()
 	if addr == "" || id == r.id {
-		return nil, errors.New("no coordinator leads")
+		return errors.New("no coordinator leads")
 	}
-	return r.client(string(addr)), nil
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := r.spawn(func() {
+		defer cancel()
+		for {
+			moved := r.leaderMoved.wait()
+			if _, now := r.raft.LeaderWithID(); now != id {
+				return
+			}
+			select {
+			case <-moved:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return ask(ctx, r.client(string(addr)))
 }
 
 func (r *replica) client(addr string) easelv1connect.StateServiceClient {

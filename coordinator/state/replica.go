@@ -180,7 +180,7 @@ func (r *replica) start() error {
 	logger := raftLogger(r.log)
 	r.stream = newStream(r.cfg, func() []byte { return foundingOf(r.machine.db) })
 	r.carrier = newCarrier(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: r.stream, MaxPool: 3, Timeout: 10 * time.Second, Logger: logger,
+		Stream: r.stream, MaxPool: 3, Timeout: 3 * time.Second, Logger: logger, // one that is back after a cut is heard again so soon
 	}))
 	conf := raft.DefaultConfig()
 	conf.LocalID, conf.Logger = r.id, logger

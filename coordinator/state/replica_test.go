@@ -119,6 +119,44 @@ func TestRequestsWaitForTheNextLeader(t *testing.T) {
 	}
 }
 
+// A leader that lost its power does not say that it will not answer.
+func TestRequestsDoNotWaitForAMuteLeader(t *testing.T) {
+	c, all := three(t)
+	old := c.leader()
+	for _, m := range all {
+		if m == old {
+			continue
+		}
+		if err := add(t.Context(), m.Store, "n"); err != nil { // connections stand
+			t.Fatal(err)
+		}
+	}
+	c.silence(old.name)
+	begun := time.Now()
+	var wg sync.WaitGroup
+	for _, m := range all {
+		if m == old {
+			continue
+		}
+		wg.Go(func() {
+			if err := add(t.Context(), m.Store, "n"); err != nil {
+				t.Errorf("on %s: %v", m.name, err)
+			}
+			if err := m.Barrier(t.Context()); err != nil {
+				t.Errorf("on %s: %v", m.name, err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(begun); took > quick.patience/2 {
+		t.Errorf("it took %v", took)
+	}
+	c.silence()
+	if got := latest(t, old.Store, "n"); got != 4 {
+		t.Errorf("the old leader counts %d", got)
+	}
+}
+
 // A change whose answer is lost with the leader is made once: who waits learns of it from the next leader.
 func TestLeaderLostInMidCommit(t *testing.T) {
 	c, all := three(t)
