@@ -3,7 +3,9 @@
 package authority
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -121,6 +123,11 @@ func (a *Authority) MakeMember(ctx context.Context, dir, name string) (*identity
 
 // Renew signs a certificate for a member that is known, with the key of a request.
 func (a *Authority) Renew(ctx context.Context, role, name string, csr []byte) ([]byte, error) {
+	return a.renewBy(ctx, role, name, nil, csr)
+}
+
+// renewBy renews for who has the key of the member's last certificate; nil asks for no key, as a certificate was shown that counts.
+func (a *Authority) renewBy(ctx context.Context, role, name string, last *ecdsa.PublicKey, csr []byte) ([]byte, error) {
 	ca, err := a.ca()
 	if err != nil {
 		return nil, err
@@ -138,10 +145,15 @@ func (a *Authority) Renew(ctx context.Context, role, name string, csr []byte) ([
 		if !known {
 			return identity.ErrRemoved
 		}
+		if last != nil && !bytes.Equal(m.Key, hashKey(last)) && !bytes.Equal(m.Former, hashKey(last)) {
+			return identity.ErrProof
+		}
 		if issued, err = a.issueTime(tx, role, name); err != nil {
 			return err
 		}
-		m.Issued, m.Key = issued, key
+		if m.Issued = issued; !bytes.Equal(m.Key, key) {
+			m.Key, m.Former = key, m.Key
+		}
 		return put(tx, bucketMembers, memberKey(role, name), m)
 	})
 	if err != nil {

@@ -56,7 +56,13 @@ func openState(t *testing.T, path string) *state.Store {
 // newAuthority founds a cluster whose coordinator c1 is said to be at url.
 func newAuthority(t *testing.T, url string) (*Authority, *clock) {
 	t.Helper()
-	c := &clock{}
+	return newAuthorityAt(t, url, 0)
+}
+
+// newAuthorityAt founds it by a clock that is ahead.
+func newAuthorityAt(t *testing.T, url string, ahead time.Duration) (*Authority, *clock) {
+	t.Helper()
+	c := &clock{ahead: ahead}
 	a := New(openState(t, filepath.Join(t.TempDir(), "c.db")))
 	a.now = c.now
 	if err := a.Found(t.Context(), "c1", url); err != nil {
@@ -321,9 +327,10 @@ func TestCoordinatorsRegister(t *testing.T) {
 // host is a coordinator on a real listener.
 type host struct {
 	*Authority
-	self *identity.Member
-	url  string
-	hook func(http.Handler) http.Handler
+	self  *identity.Member
+	clock *clock
+	url   string
+	hook  func(http.Handler) http.Handler
 }
 
 func newHost(t *testing.T) *host {
@@ -333,7 +340,8 @@ func newHost(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	h := &host{url: "https://" + l.Addr().String()}
-	h.Authority, _ = newAuthority(t, h.url)
+	h.Authority, h.clock = newAuthorityAt(t, h.url, -100*time.Hour)
+	h.clock.set(0)
 	if h.self, err = h.MakeMember(t.Context(), t.TempDir(), "c1"); err != nil {
 		t.Fatal(err)
 	}

@@ -27,11 +27,13 @@ type authorityRecord struct {
 }
 
 type memberRecord struct {
-	Joined   time.Time `json:"joined"`
-	Issued   time.Time `json:"issued"`        // its last certificate
-	Key      []byte    `json:"key,omitempty"` // SHA-256 of the public key in that
-	URL      string    `json:"url,omitempty"`
-	TokenKey []byte    `json:"token_key,omitempty"` // of a coordinator: Ed25519
+	Joined time.Time `json:"joined"`
+	Issued time.Time `json:"issued"`        // its last certificate
+	Key    []byte    `json:"key,omitempty"` // SHA-256 of the public key in that
+	// Former is the key before that: the answer that gave the last certificate may have been lost.
+	Former   []byte `json:"former,omitempty"`
+	URL      string `json:"url,omitempty"`
+	TokenKey []byte `json:"token_key,omitempty"` // of a coordinator: Ed25519
 }
 
 type removedRecord struct {

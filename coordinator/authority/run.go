@@ -16,6 +16,7 @@ const (
 	lookEvery     = time.Second // at how far members are, while a rotation is under way
 	sweepEvery    = time.Hour
 	registerRetry = 2 * time.Second
+	selfIssue     = identity.CertificateLife / 6 // left of a coordinator's certificate when it stops waiting for the others
 	updateTimeout = 10 * time.Second
 )
 
@@ -32,14 +33,26 @@ func (a *Authority) Run(ctx context.Context, self *identity.Member, gossip Gossi
 	parts.Go(func() error { a.follow(ctx, self, log); return nil })
 	parts.Go(func() error { a.lead(ctx, gossip, log); return nil })
 	parts.Go(func() error {
-		self.KeepRenewed(ctx, log, func(ctx context.Context, csr []byte) ([]byte, error) {
-			ctx, cancel := context.WithTimeout(ctx, updateTimeout)
-			defer cancel()
-			return a.Renew(ctx, self.Role(), self.Name(), csr)
-		})
+		self.KeepRenewed(ctx, log, func(ctx context.Context, csr []byte) ([]byte, error) { return a.renewOwn(ctx, self, csr) })
 		return nil
 	})
 	return parts.Wait()
+}
+
+// renewOwn certifies the coordinator's own key. Coordinators that were all off for longer than certificates live could not agree on
+// anything before their certificates count, so one whose own is about to end certifies itself, which it has the key for.
+func (a *Authority) renewOwn(ctx context.Context, self *identity.Member, csr []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	cert, err := a.Renew(ctx, self.Role(), self.Name(), csr)
+	if err == nil || errors.Is(err, identity.ErrRemoved) || time.Until(self.Expires()) > selfIssue {
+		return cert, err
+	}
+	ca, caErr := a.ca()
+	if caErr != nil {
+		return nil, errors.Join(err, caErr)
+	}
+	return ca.Issue(csr, self.Role(), self.Name(), a.now())
 }
 
 // follow gives the coordinator's own member every new trust.

@@ -31,7 +31,9 @@ type service struct {
 func (a *Authority) Handle(mux *http.ServeMux, self *identity.Member, log *slog.Logger) {
 	path, handler := easelv1connect.NewClusterServiceHandler(&service{a, self, log}, connect.WithReadMaxBytes(maxRequest))
 	mux.Handle(path, self.Only("", handler))
-	mux.Handle(easelv1connect.ClusterServiceJoinProcedure, handler) // the one thing that a stranger may ask
+	// What one may ask who shows no certificate, because it has none yet, or none that counts.
+	mux.Handle(easelv1connect.ClusterServiceJoinProcedure, handler)
+	mux.Handle(easelv1connect.ClusterServiceRenewProcedure, knownOrNot(self.Only("", handler), handler))
 }
 
 // Join implements ClusterService.
@@ -53,15 +55,39 @@ func (s *service) Join(ctx context.Context, req *connect.Request[easelv1.JoinReq
 // Renew implements ClusterService.
 func (s *service) Renew(ctx context.Context, req *connect.Request[easelv1.RenewRequest]) (*connect.Response[easelv1.RenewResponse], error) {
 	peer, ok := identity.PeerFrom(ctx)
-	if !ok {
-		return nil, connectError(identity.ErrNoCertificate)
+	var cert []byte
+	var err error
+	if ok {
+		cert, err = s.authority.Renew(ctx, peer.Role, peer.Name, req.Msg.GetCsr())
+	} else {
+		peer, cert, err = s.renewExpired(ctx, req.Msg)
 	}
-	cert, err := s.authority.Renew(ctx, peer.Role, peer.Name, req.Msg.GetCsr())
 	if err != nil {
 		s.log.Warn("a certificate was not renewed", "role", peer.Role, "name", peer.Name, "error", err)
 		return nil, connectError(err)
 	}
 	return connect.NewResponse(&easelv1.RenewResponse{Certificate: cert}), nil
+}
+
+// renewExpired renews for a member that shows no certificate, but has the key of its last one.
+func (s *service) renewExpired(ctx context.Context, req *easelv1.RenewRequest) (identity.Peer, []byte, error) {
+	peer, key, err := s.self.Proof(req)
+	if err != nil {
+		return peer, nil, err
+	}
+	cert, err := s.authority.renewBy(ctx, peer.Role, peer.Name, key, req.GetCsr())
+	return peer, cert, err
+}
+
+// knownOrNot asks members by one handler, and who shows no certificate by another.
+func knownOrNot(member, stranger http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS != nil && len(r.TLS.PeerCertificates) == 0 {
+			stranger.ServeHTTP(w, r)
+			return
+		}
+		member.ServeHTTP(w, r)
+	})
 }
 
 // WatchTrust implements ClusterService. It tells what this coordinator itself has applied, which costs the state no question.
@@ -91,7 +117,7 @@ func connectError(err error) error {
 	case errors.Is(err, ErrTaken):
 		return connect.NewError(connect.CodeAlreadyExists, err)
 	case errors.Is(err, ErrToken), errors.Is(err, ErrExpired), errors.Is(err, ErrUsed), errors.Is(err, ErrOtherUse),
-		errors.Is(err, identity.ErrRemoved), errors.Is(err, identity.ErrNoCertificate):
+		errors.Is(err, identity.ErrRemoved), errors.Is(err, identity.ErrNoCertificate), errors.Is(err, identity.ErrProof), errors.Is(err, identity.ErrForeign):
 		return connect.NewError(connect.CodePermissionDenied, err)
 	}
 	return connect.NewError(connect.CodeUnavailable, err)

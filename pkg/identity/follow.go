@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,8 @@ const (
 	retryFirst   = 250 * time.Millisecond
 	retryMost    = 10 * time.Second
 	renewRetry   = time.Minute
+	// provable is when a member begins to renew by its key alone, too: for coordinators whose clock is ahead, before its end.
+	provable = time.Hour
 )
 
 var errNoCoordinator = errors.New("the cluster's trust names no coordinator's address")
@@ -85,12 +88,23 @@ func (m *Member) watch(ctx context.Context, log *slog.Logger, heard func() []str
 
 // askRenewal has a coordinator certify the key of a request for this member; see Renew.
 func (m *Member) askRenewal(ctx context.Context, csr []byte, heard func() []string) ([]byte, error) {
-	client := m.HTTP(RoleCoordinator, "")
+	cert, err := m.renewAt(ctx, m.HTTP(RoleCoordinator, ""), &easelv1.RenewRequest{Csr: csr}, heard)
+	if err == nil || time.Until(m.Expires()) > provable {
+		return cert, err
+	}
+	req, proofErr := m.prove(csr)
+	if proofErr != nil {
+		return nil, errors.Join(err, proofErr)
+	}
+	return m.renewAt(ctx, m.withoutCertificate(), req, heard)
+}
+
+func (m *Member) renewAt(ctx context.Context, client *http.Client, req *easelv1.RenewRequest, heard func() []string) ([]byte, error) {
 	defer client.CloseIdleConnections()
 	err := errNoCoordinator
 	for _, address := range m.coordinators(heard) {
 		c := easelv1connect.NewClusterServiceClient(client, address, connect.WithReadMaxBytes(maxMessage))
-		answer, askErr := withTimeout(ctx, renewTimeout, c.Renew, &easelv1.RenewRequest{Csr: csr})
+		answer, askErr := withTimeout(ctx, renewTimeout, c.Renew, req)
 		if askErr == nil {
 			return answer.Msg.GetCertificate(), nil
 		}
@@ -113,7 +127,7 @@ func (m *Member) KeepRenewed(ctx context.Context, log *slog.Logger, issue func(c
 		case ctx.Err() != nil:
 			return
 		case time.Now().After(m.Expires()):
-			log.Error("this member's certificate has expired and cannot be renewed; it has to join again", "error", err)
+			log.Error("this member's certificate has expired; trying again to renew it. If it was removed, it has to join again", "error", err)
 		default:
 			log.Warn("this member's certificate is not renewed yet; trying again", "expires", m.Expires(), "error", err)
 		}

@@ -34,7 +34,7 @@ func Join(ctx context.Context, dir, role, name string, token JoinToken) (*Member
 	if err := joinable(dir, role, name, token); err != nil {
 		return nil, fmt.Errorf("join the cluster: %w", err)
 	}
-	key, err := joiningKey(dir)
+	key, err := pendingKey(filepath.Join(dir, joiningFile))
 	if err != nil {
 		return nil, fmt.Errorf("join the cluster: %w", err)
 	}
@@ -86,14 +86,13 @@ func joinable(dir, role, name string, token JoinToken) error {
 	return fmt.Errorf("this host belongs to cluster %s, and the token is of another one; move %s away to change clusters", old.Cluster(), dir)
 }
 
-// joiningKey is the key of this join, and of an earlier one that did not end.
-func joiningKey(dir string) (*ecdsa.PrivateKey, error) {
-	path := filepath.Join(dir, joiningFile)
+// pendingKey is the key in the file path, for which a certificate is asked: of this try, and of an earlier one that did not end.
+func pendingKey(path string) (*ecdsa.PrivateKey, error) {
 	raw, err := readPrivate(path)
 	if err == nil {
 		key, _, err := parseKey(raw)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w; remove it and ask for a new token", path, err)
+			return nil, fmt.Errorf("%s: %w; remove it and try again", path, err)
 		}
 		return key, nil
 	}
@@ -108,7 +107,7 @@ func joiningKey(dir string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makePrivate(dir); err != nil {
+	if err := makePrivate(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	return key, replaceFile(path, text)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ const (
 	bundleFile  = "member.pem" // key and certificate in one file, so that they never differ
 	trustFile   = "trust.json"
 	joiningFile = "joining.pem" // the key of a join that has not ended
+	renewalFile = "renewal.pem" // likewise, of a renewal
 )
 
 // ErrNotJoined means that a directory holds no member.
@@ -97,25 +99,19 @@ func Create(dir string, key *ecdsa.PrivateKey, cert []byte, trust *easelv1.Trust
 
 // Make keeps a new member in dir, for a coordinator that has the authority at hand: issue is given a request for the member's key.
 func Make(ctx context.Context, dir string, trust *easelv1.Trust, issue func(ctx context.Context, csr []byte) ([]byte, error)) (*Member, error) {
-	key, cert, err := ask(ctx, issue)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make this member's certificate: %w", err)
+	}
+	csr, err := newRequest(key)
+	if err != nil {
+		return nil, fmt.Errorf("make this member's certificate: %w", err)
+	}
+	cert, err := issue(ctx, csr)
 	if err != nil {
 		return nil, fmt.Errorf("make this member's certificate: %w", err)
 	}
 	return Create(dir, key, cert, trust)
-}
-
-// ask makes a key and has it certified.
-func ask(ctx context.Context, issue func(ctx context.Context, csr []byte) ([]byte, error)) (*ecdsa.PrivateKey, []byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	csr, err := newRequest(key)
-	if err != nil {
-		return nil, nil, err
-	}
-	cert, err := issue(ctx, csr)
-	return key, cert, err
 }
 
 // wear makes cert what the member shows from now on; m.mu is held, or nobody else has m.
@@ -240,7 +236,16 @@ func (m *Member) Expires() time.Time {
 // Renew replaces key and certificate: issue is given a request for a new key. Killed at any moment, the old ones or the new ones
 // are there, whole. Connections that stand go on with the old.
 func (m *Member) Renew(ctx context.Context, issue func(ctx context.Context, csr []byte) ([]byte, error)) error {
-	key, der, err := ask(ctx, issue)
+	pending := filepath.Join(m.dir, renewalFile)
+	key, err := pendingKey(pending)
+	if err != nil {
+		return fmt.Errorf("renew this member's certificate: %w", err)
+	}
+	csr, err := newRequest(key)
+	if err != nil {
+		return fmt.Errorf("renew this member's certificate: %w", err)
+	}
+	der, err := issue(ctx, csr)
 	if err != nil {
 		return fmt.Errorf("renew this member's certificate: %w", err)
 	}
@@ -252,20 +257,30 @@ func (m *Member) Renew(ctx context.Context, issue func(ctx context.Context, csr 
 	if err != nil {
 		return fmt.Errorf("renew this member's certificate: %w", err)
 	}
+	if err := m.change(key, cert, bundle); err != nil {
+		return fmt.Errorf("renew this member's certificate: %w", err)
+	}
+	if err := os.Remove(pending); err != nil {
+		return fmt.Errorf("renew this member's certificate: it is done, but the next would have the same key: %w", err)
+	}
+	return nil
+}
+
+// change keeps a new certificate of this very member, and shows it from now on.
+func (m *Member) change(key *ecdsa.PrivateKey, cert *x509.Certificate, bundle []byte) (err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, worn := m.self, m.cert
+	defer func() {
+		if err != nil {
+			m.self, m.cert = old, worn
+		}
+	}()
 	if err := m.wear(key, cert); err != nil {
-		return fmt.Errorf("renew this member's certificate: %w", err)
-	}
-	if m.self.Role != old.Role || m.self.Name != old.Name {
-		err := fmt.Errorf("renew this member's certificate: asked for %s %s, got %s %s", old.Role, old.Name, m.self.Role, m.self.Name)
-		m.self, m.cert = old, worn
 		return err
 	}
-	if err := replaceFile(filepath.Join(m.dir, bundleFile), bundle); err != nil {
-		m.self, m.cert = old, worn
-		return fmt.Errorf("renew this member's certificate: %w", err)
+	if m.self.Role != old.Role || m.self.Name != old.Name {
+		return fmt.Errorf("asked for %s %s, got %s %s", old.Role, old.Name, m.self.Role, m.self.Name)
 	}
-	return nil
+	return replaceFile(filepath.Join(m.dir, bundleFile), bundle)
 }
