@@ -51,7 +51,7 @@ func TestLostSessionLeadsToANewOne(t *testing.T) {
 	ada.want(ada.get(open), http.StatusServiceUnavailable, "Waiting for your session") // it has just gone
 	s.view.ahead.Store(int64(time.Minute))
 	ada.want(ada.get(open), http.StatusOK, "machine is lost", "node-a", "home folder is on node-a", `action="`+again+`"`, "data-auto")
-	ada.want(ada.get("/"), http.StatusOK, `data-state="lost"`)
+	ada.want(ada.get("/"), http.StatusOK, `data-state="lost"`, `href="`+open+`"`)
 	s.as("bob").want(s.as("bob").get(open), http.StatusNotFound)
 	ada.want(ada.post(again, nil), http.StatusServiceUnavailable, "No node is known") // nobody else can take it
 
