@@ -13,8 +13,12 @@ import (
 
 const (
 	watchEvery = time.Second
-	sweepEvery = time.Minute
 	sweepTime  = 30 * time.Second
+	// A node is settled with every sweepLeast, because one that hung may bring a late session up at any time; in a large cluster as
+	// often as sweepPace for each of all nodes allows, but every sweepMost.
+	sweepLeast = 10 * time.Second
+	sweepMost  = time.Minute
+	sweepPace  = 60 * time.Millisecond
 	// unsettled is how long what the index and a node say apart may be a placement under way.
 	unsettled = 90 * time.Second
 	// lost sessions are told of for forgetLost. Should one come back all the same, it is taken in as any that
@@ -81,10 +85,11 @@ func (d *Directory) due(swept map[string]sweep) (nodes []cluster.Meta) {
 	defer d.mu.Unlock()
 	d.look()
 	now := d.Now()
-	old := sweepEvery
+	every := min(max(sweepLeast, time.Duration(len(d.view.last))*sweepPace), sweepMost)
+	old := every
 	for _, last := range swept {
-		if now.Sub(last.at) >= sweepEvery {
-			old = sweepEvery / 2 // together, because every sweep reads the whole index
+		if now.Sub(last.at) >= every {
+			old = every / 2 // together, because every sweep reads the whole index
 		}
 	}
 	for name, s := range d.view.nodes {

@@ -16,7 +16,7 @@ type Request struct {
 }
 
 // clockLeeway is how far the clocks of a coordinator and a node may differ before a request in time is taken for a late one.
-const clockLeeway = 5 * time.Second
+const clockLeeway = 30 * time.Second
 
 func (q Request) validate() error {
 	switch {

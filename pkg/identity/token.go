@@ -27,7 +27,7 @@ const (
 	// MaxLifetime is the longest life a token may have; a node remembers used tokens that long.
 	MaxLifetime = 24 * time.Hour
 	// Leeway is how far the clocks of signer and verifier may differ.
-	Leeway = 5 * time.Second
+	Leeway = 30 * time.Second
 
 	// signingContext keeps a token's signature from meaning anything in another protocol.
 	signingContext = "easel-token-v1\x00"
