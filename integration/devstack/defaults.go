@@ -75,7 +75,7 @@ func (s *Stack) describeProcesses() error {
 		return &Process{
 			Name: name, Path: path, Args: args, runDir: s.RunDir, started: s.remember,
 			LogPath: filepath.Join(s.logs(), name+".log"),
-			Env:     []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "EASEL_CACHE=" + s.Cache, "HOME=/root", "LANG=C.UTF-8"},
+			Env:     append(daemonEnv(), "EASEL_CACHE="+s.Cache),
 		}
 	}
 	s.Containerd = process("containerd", "", "--config", filepath.Join(s.etc(), "containerd.toml"))

@@ -30,6 +30,8 @@ type Process struct {
 	Args    []string
 	Env     []string
 	LogPath string
+	// Launch starts the command, in another place than this process's or under watch; nil just starts it.
+	Launch func(*exec.Cmd) error
 	// runDir holds the notify socket.
 	runDir string
 	// started is told of every new process, so that a killed stack's children are known to the next.
@@ -89,7 +91,11 @@ func (p *Process) launch(extraEnv []string) (<-chan struct{}, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: Ctrl-C at the terminal is for the stack, which ends its daemons in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	start := (*exec.Cmd).Start
+	if p.Launch != nil {
+		start = p.Launch
+	}
+	if err := start(cmd); err != nil {
 		notify.Close()
 		return nil, err
 	}
