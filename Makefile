@@ -22,7 +22,7 @@ export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 web_pages := $(patsubst %/package.json,%,$(wildcard pkg/viewer/package.json coordinator/portal/package.json coordinator/portal/web/package.json))
 go_dirs := coordinator images integration noded packaging pkg
 
-.PHONY: help run stop clean build web containerd image test unit lint lint-go lint-web web-test fuzz integration bench packages generate deps deps-test tools need-go need-node need-root
+.PHONY: help run stop clean build web containerd image test unit lint lint-go lint-web web-test fuzz integration cluster chaos bench packages generate deps deps-test tools need-go need-node need-root
 
 help: ## Says what each target does.
 	@echo "Easel: GIMP in the browser. Targets:"
@@ -55,7 +55,7 @@ containerd: deps need-go ## Builds the pinned containerd, its shim and runc into
 image: need-root build ## Builds the GIMP session image into the cache, without starting anything. Needs root.
 	@$(EASEL_BIN)/noded image build
 
-test: need-root ## Runs every test, installing what it needs: lint, unit with -race, web, fuzz, integration. Needs root.
+test: need-root ## Runs every test, installing what it needs: lint, unit with -race, web, fuzz, integration, cluster. Needs root.
 	@packaging/test.sh all
 
 unit: need-go deps-test web ## Runs the unit tests with the race detector.
@@ -69,6 +69,12 @@ fuzz: need-go ## Runs every fuzz target for FUZZTIME (5s).
 
 integration: need-root need-go deps-test build containerd ## Runs the tests against real containerd, GIMP and browsers. Needs root.
 	@packaging/test.sh integration
+
+cluster: need-root need-go deps-test build containerd tools ## Breaks a cluster of three nodes and three coordinators, and checks what must hold. Needs root.
+	@packaging/test.sh cluster
+
+chaos: need-root need-go deps-test build containerd ## Breaks that cluster at random for CHAOS_TIME (10m); CHAOS_SEED repeats a run. Needs root.
+	@CHAOS_TIME=$${CHAOS_TIME:-10m} go test -count=1 -v -timeout 0 -run '^TestRandomFaults$$' ./integration/cluster
 
 lint: need-go need-node tools ## Checks format and correctness of Go, TypeScript and shell.
 	@packaging/test.sh lint

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Easel's tests, in phases: what fails quickly comes first, every phase says how long it took, and the last line counts.
-# Usage: test.sh all | lint unit web fuzz integration…     (make test, make unit, … call it)
+# Usage: test.sh all | lint unit web fuzz integration cluster…     (make test, make unit, … call it)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -90,9 +90,14 @@ fuzz_one() {
 
 integration() {
   local packages
-  mapfile -t packages < <(go list ./integration/... | grep -vxF "$(plain_integration)")
+  mapfile -t packages < <(go list ./integration/... | grep -vxF "$(plain_integration)" | grep -v '/integration/cluster$')
   # One package at a time: each has the machine's containerd root, ports and CPU to itself.
   go_test integration -count=1 -p 1 -timeout 20m "${packages[@]}"
+}
+
+# cluster breaks three nodes and three coordinators on purpose; CHAOS_SEED and CHAOS_TIME are of the random run that ends it.
+cluster() {
+  go_test cluster -count=1 -timeout 15m ./integration/cluster
 }
 
 build() {
@@ -114,7 +119,7 @@ lines() { if [[ -e $1 ]]; then wc -l <"$1"; else echo 0; fi; }
 rm -rf "$reports"
 mkdir -p "$reports"
 phases=("$@")
-[[ $1 == all ]] && phases=(build lint unit web fuzz integration)
+[[ $1 == all ]] && phases=(build lint unit web fuzz integration cluster)
 for name in "${phases[@]}"; do
   # Without a build there is nothing to test; any other phase is worth running after one that failed.
   phase "$name" "$name" || [[ $name != build ]] || break
