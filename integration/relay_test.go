@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -48,6 +49,25 @@ func TestCutUDPGoesThroughTheRelay(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// Where no UDP gets out at all, the relay is reached by TCP.
+func TestOnlyTCPGetsThrough(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	w.await(t, s.ID, 60*time.Second, easelv1.State_STATE_READY)
+	port, relay := w.inspect(t, s.ID).GetUdpPort(), w.stack.RelayPorts
+	_, listen, err := net.SplitHostPort(w.stack.RelayAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dropUDP(t, port, fmt.Sprintf("udp dport %d udp sport != %d-%d drop; udp sport %d udp dport != %d-%d drop; udp dport %s drop; udp sport %s drop;",
+		port, relay[0], relay[1], port, relay[0], relay[1], listen, listen))
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
+	w.comesThroughTheRelay(t, p, s.ID)
+	if err := artist.AwaitPicture(p, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // backWithin is how long a relayed viewer may be without a picture when noded was killed and started again.

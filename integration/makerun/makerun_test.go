@@ -47,7 +47,7 @@ func newMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	m := &machine{dir: dir, run: filepath.Join("/run", filepath.Base(dir))}
-	m.args = []string{"run", "--dir", m.dir, "--run-dir", m.run, "--listen", freeAddress(t), "--node-listen", freeAddress(t), "--media-ports", "9100-9199"}
+	m.args = []string{"run", "--dir", m.dir, "--run-dir", m.run, "--listen", freeAddress(t), "--node-listen", freeAddress(t), "--relay-listen", freeAddress(t), "--media-ports", "9100-9199"}
 	t.Cleanup(func() {
 		// Whatever a failed test left.
 		if out, err := exec.Command(program("easel-dev"), "stop").CombinedOutput(); err != nil {
@@ -268,7 +268,7 @@ func TestStopEndsARunningStack(t *testing.T) {
 func TestSecondStackIsRefusedByName(t *testing.T) {
 	m := newMachine(t)
 	u := m.start(t)
-	out, err := exec.Command(program("easel-dev"), "run", "--dir", m.dir+"-other", "--run-dir", m.run+"-other", "--listen", freeAddress(t), "--node-listen", freeAddress(t)).CombinedOutput()
+	out, err := exec.Command(program("easel-dev"), "run", "--dir", m.dir+"-other", "--run-dir", m.run+"-other", "--listen", freeAddress(t), "--node-listen", freeAddress(t), "--relay-listen", freeAddress(t)).CombinedOutput()
 	t.Cleanup(func() { _ = os.RemoveAll(m.dir + "-other") })
 	if err == nil || !strings.Contains(string(out), "in use by another Easel stack") || !strings.Contains(string(out), m.dir) {
 		t.Errorf("a second stack: %v\n%s", err, out)

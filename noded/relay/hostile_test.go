@@ -344,6 +344,33 @@ func TestGarbage(t *testing.T) {
 	echoes(t, allocate(t, w.known(t, "udp", mine)), w.streamer[mine].LocalAddr(), "still there")
 }
 
+// A flood of requests from strangers is not answered at any price, and who has an allocation does not feel it.
+func TestFloodOfRequests(t *testing.T) {
+	w := start(t, nil)
+	conn := allocate(t, w.known(t, "udp", mine))
+	echoes(t, conn, w.streamer[mine].LocalAddr(), "before")
+	stranger, err := net.Dial("udp", w.streams[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	request, err := stun.Build(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); w.refusals(refusedFlood) == 0; {
+		if time.Now().After(end) {
+			t.Fatal("every request is answered")
+		}
+		for range 1000 {
+			if _, err := stranger.Write(request.Raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	echoes(t, conn, w.streamer[mine].LocalAddr(), "meanwhile")
+}
+
 // closedWithin fails unless the relay closes a connection.
 func closedWithin(t *testing.T, conn net.Conn, limit time.Duration) {
 	t.Helper()

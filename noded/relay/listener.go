@@ -28,7 +28,13 @@ type listener struct {
 	busy  []*allocation    // that have packets to send
 	errno unix.Errno
 	try   func(fd uintptr) bool
+
+	unknown *bucket // STUN from who has no allocation
 }
+
+// unknownRate is how many STUN messages a second a socket hears from who has no allocation. A browser sends three;
+// answering a flood of them must not hold up what is relayed.
+const unknownRate = 5000
 
 // newListener serves on a socket until it is closed.
 func newListener(r *Relay, conn *net.UDPConn) (*listener, error) {
@@ -36,7 +42,7 @@ func newListener(r *Relay, conn *net.UDPConn) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve the relay on %s: %w", conn.LocalAddr(), err)
 	}
-	l := &listener{conn: conn, raw: raw, v6: addrPort(conn.LocalAddr()).Addr().Is6(), in: mmsg.NewInbox(), out: mmsg.NewOutbox(), done: make(chan struct{})}
+	l := &listener{conn: conn, raw: raw, v6: addrPort(conn.LocalAddr()).Addr().Is6(), in: mmsg.NewInbox(), out: mmsg.NewOutbox(), done: make(chan struct{}), unknown: newBucket(unknownRate, time.Now())}
 	l.try = l.receive
 	l.server = newServer(r, l)
 	return l, l.server.begin()
@@ -80,12 +86,16 @@ func (l *listener) receive(fd uintptr) bool {
 
 // sort sends what came for channels and marks what is pion's.
 func (l *listener) sort() {
-	s, m := l.server, l.server.relay.metrics
+	s, m, now := l.server, l.server.relay.metrics, time.Now()
 	s.mu.RLock()
 	for i := range l.in.Len() {
 		p := l.in.Packet(i)
 		l.stun[i] = isSTUN(p)
 		if l.stun[i] {
+			if s.flows[l.in.Sender(i)] == nil && l.unknown.take(1, now) == 0 {
+				l.stun[i] = false
+				m.refused(refusedFlood, 1)
+			}
 			continue
 		}
 		number, data, ok := channelData(p)

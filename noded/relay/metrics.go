@@ -15,6 +15,7 @@ const (
 	refusedBandwidth  = "bandwidth"
 	refusedGarbage    = "garbage"     // neither STUN nor ChannelData
 	refusedChannel    = "channel"     // no such channel, or no allocation
+	refusedFlood      = "flood"       // STUN from who has no allocation, too much of it
 	refusedConnection = "connections" // too many without an allocation, or too slow
 )
 

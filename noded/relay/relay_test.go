@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/stun/v3"
 	"github.com/pion/turn/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -265,6 +267,28 @@ func TestRelays(t *testing.T) {
 			}
 			eventually(t, "the allocation is gone", func() bool { return w.ledger.count() == 0 })
 		})
+	}
+}
+
+func TestClientByIPv6(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("this host has no IPv6: %v", err)
+	}
+	_ = l.Close()
+	w := start(t, func(o *Options) { o.Listen = []string{"[::1]:0"} })
+	r, _ := w.allocated(t, mine)
+	if answer := r.askAs(stun.MethodChannelBind, number(0x4001), toPeer(addrPort(w.streamer[mine].LocalAddr()))); code(answer) != 0 {
+		t.Fatal(answer)
+	}
+	sent := []byte{0x40, 0x01, 0, 5, 'h', 'e', 'l', 'l', 'o'}
+	if _, err := r.conn.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 64)
+	_ = r.conn.SetReadDeadline(time.Now().Add(patience))
+	if n, err := r.conn.Read(buf); err != nil || !bytes.Equal(buf[:n], sent) {
+		t.Errorf("got %q, %v", buf[:n], err)
 	}
 }
 
