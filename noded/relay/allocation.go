@@ -92,6 +92,9 @@ func (a *allocation) open(wanted int) (err error) {
 	if a.raw, err = a.conn.SyscallConn(); err == nil {
 		err = mmsg.Enlarge(a.conn, allocationBytes)
 	}
+	if err == nil {
+		err = a.drain()
+	}
 	if err != nil {
 		_ = a.conn.Close()
 		return fmt.Errorf("prepare an allocation's socket: %w", err)
@@ -100,7 +103,20 @@ func (a *allocation) open(wanted int) (err error) {
 }
 
 // allocationBytes is the size of an allocation's socket buffers.
-const allocationBytes = 1 << 20
+const allocationBytes = 512 << 10
+
+// drain drops what came between the socket's birth and its connection to the peer: anybody could have sent it.
+func (a *allocation) drain() error {
+	b := boxes.Get().(*box)
+	defer boxes.Put(b)
+	return a.raw.Control(func(fd uintptr) {
+		for range tooManyErrors {
+			if b.Receive(fd) == unix.EAGAIN {
+				return
+			}
+		}
+	})
+}
 
 // isAt tells whether a relayed address is this allocation's.
 func (a *allocation) isAt(relayed net.Addr) bool {

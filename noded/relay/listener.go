@@ -76,6 +76,7 @@ func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 		l.sort()
 	}
 	close(l.done)
+	l.server.relay.Log.Error("a socket of the relay is of no use any more; restart noded", "address", l.conn.LocalAddr(), "error", l.errno)
 	return 0, nil, fmt.Errorf("read from the relay's socket %s: %w", l.conn.LocalAddr(), l.errno)
 }
 

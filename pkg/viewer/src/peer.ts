@@ -15,6 +15,7 @@ const HICCUP = 1500;
 const FIRST_PICTURE = 6000;
 /** The node repeats its first keyframe until a picture is confirmed; later ones are confirmed this often (ms). */
 const CONFIRM = 2000;
+const NO_H264 = "This browser offers no H.264 video over WebRTC.";
 
 export class Peer implements Link {
 	readonly hand: Hand;
@@ -64,7 +65,7 @@ export class Peer implements Link {
 	/** Opens a link; throws NodeError when the node refuses and LinkError when the way does not open before `signal` aborts. */
 	static async dial(node: Node, video: HTMLVideoElement, host: LinkHost, way: Way, signal: AbortSignal): Promise<Peer> {
 		if (typeof RTCPeerConnection === "undefined") throw new LinkError("This browser has WebRTC turned off.");
-		if (!canDecodeH264()) throw new LinkError("This browser offers no H.264 video over WebRTC.");
+		if (!canDecodeH264()) throw new LinkError(NO_H264);
 		if (way.onlyRelay && way.ice.servers.length === 0)
 			throw new LinkError("The address asks for the node's relay, and the node has none.");
 		const pc = new RTCPeerConnection({
@@ -121,7 +122,10 @@ export class Peer implements Link {
 		if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) this.pc.ontrack = () => this.attach();
 		await this.pc.setLocalDescription();
 		// No candidate of ours is needed or told: the node is reachable, and learns our address from our first check.
-		const answer = await this.node.offer(this.pc.localDescription?.sdp ?? "", signal);
+		const offer = this.pc.localDescription?.sdp ?? "";
+		// Firefox may name a decoder among its capabilities that it has yet to fetch.
+		if (!/H264\/90000/i.test(offer)) throw new LinkError(NO_H264);
+		const answer = await this.node.offer(offer, signal);
 		this.located = answer.peer;
 		await this.pc.setRemoteDescription({ type: "answer", sdp: answer.sdp }).catch((e: unknown) => {
 			throw new LinkError(`The node's answer does not fit this browser (${String(e)}).`);
