@@ -29,8 +29,9 @@ var (
 
 // Store keeps records in a bbolt database that others may share; each has buckets of its own.
 type Store struct {
-	db  *bbolt.DB
-	log *slog.Logger
+	db     *bbolt.DB
+	log    *slog.Logger
+	reader reader
 }
 
 // NewStore prepares the session buckets of db.
@@ -68,7 +69,7 @@ func (s *Store) Get(id string) (Record, error) {
 			return fmt.Errorf("session %s: %w", id, ErrNotFound)
 		}
 		var err error
-		r, err = decodeRecord(id, data)
+		r, err = s.reader.decode(id, data)
 		return err
 	})
 	return r, err
@@ -79,17 +80,17 @@ func (s *Store) Get(id string) (Record, error) {
 func (s *Store) List() ([]Record, error) {
 	var all []Record
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		all = records(tx)
+		all = s.records(tx)
 		return nil
 	})
 	return all, err
 }
 
-func records(tx *bbolt.Tx) []Record {
+func (s *Store) records(tx *bbolt.Tx) []Record {
 	var all []Record
 	c := tx.Bucket(bucketSessions).Cursor()
 	for id, data := c.First(); id != nil; id, data = c.Next() {
-		if r, err := decodeRecord(string(id), data); err == nil {
+		if r, err := s.reader.decode(string(id), data); err == nil {
 			all = append(all, r)
 		}
 	}
@@ -101,7 +102,7 @@ func records(tx *bbolt.Tx) []Record {
 // none, or an error, nothing is written.
 func (s *Store) Change(decide func(all []Record) ([]Record, error)) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
-		changed, err := decide(records(tx))
+		changed, err := decide(s.records(tx))
 		if err != nil {
 			return err
 		}
@@ -132,7 +133,7 @@ func (s *Store) Update(id string, change func(*Record) error) (Record, error) {
 			return fmt.Errorf("session %s: %w", id, ErrNotFound)
 		}
 		var err error
-		if r, err = decodeRecord(id, data); err != nil {
+		if r, err = s.reader.decode(id, data); err != nil {
 			return err
 		}
 		if err := change(&r); err != nil {
@@ -241,7 +242,7 @@ func (s *Store) Order(boot string) (Order, error) {
 func (s *Store) Prune(before time.Time, keep int) error {
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		var ended []Record
-		for _, r := range records(tx) {
+		for _, r := range s.records(tx) {
 			if !r.holds() {
 				ended = append(ended, r)
 			}
