@@ -17,6 +17,8 @@ import (
 const (
 	maxRequest = 16 << 10         // bytes
 	longPoll   = 25 * time.Second // of WatchTrust
+	// maxStrangers is how many requests of who shows no certificate are looked at at once; the others wait.
+	maxStrangers = 16
 )
 
 // service answers members, and those who want to be.
@@ -30,10 +32,11 @@ type service struct {
 // end with the server.
 func (a *Authority) Handle(mux *http.ServeMux, self *identity.Member, log *slog.Logger) {
 	path, handler := easelv1connect.NewClusterServiceHandler(&service{a, self, log}, connect.WithReadMaxBytes(maxRequest))
-	mux.Handle(path, self.Only("", handler))
+	members, strangers := self.Only("", handler), fewAtOnce(handler)
+	mux.Handle(path, members)
 	// What one may ask who shows no certificate, because it has none yet, or none that counts.
-	mux.Handle(easelv1connect.ClusterServiceJoinProcedure, handler)
-	mux.Handle(easelv1connect.ClusterServiceRenewProcedure, knownOrNot(self.Only("", handler), handler))
+	mux.Handle(easelv1connect.ClusterServiceJoinProcedure, strangers)
+	mux.Handle(easelv1connect.ClusterServiceRenewProcedure, knownOrNot(members, strangers))
 }
 
 // Join implements ClusterService.
@@ -77,6 +80,20 @@ func (s *service) renewExpired(ctx context.Context, req *easelv1.RenewRequest) (
 	}
 	cert, err := s.authority.renewBy(ctx, peer.Role, peer.Name, key, req.GetCsr())
 	return peer, cert, err
+}
+
+// fewAtOnce keeps who need not prove anything from taking the coordinators' whole attention.
+func fewAtOnce(next http.Handler) http.Handler {
+	turns := make(chan struct{}, maxStrangers)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case turns <- struct{}{}:
+			defer func() { <-turns }()
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+			http.Error(w, "too many hosts ask to join at once; try again", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 // knownOrNot asks members by one handler, and who shows no certificate by another.

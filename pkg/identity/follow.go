@@ -18,6 +18,7 @@ import (
 
 const (
 	watchTimeout = 45 * time.Second // a coordinator answers within 30
+	watchPause   = time.Second      // between two answers without news
 	renewTimeout = 20 * time.Second
 	retryFirst   = 250 * time.Millisecond
 	retryMost    = 10 * time.Second
@@ -61,7 +62,7 @@ func (m *Member) watch(ctx context.Context, log *slog.Logger, heard func() []str
 	defer client.CloseIdleConnections()
 	backoff, quiet := retryFirst, false
 	for turn := rand.IntN(MaxAddresses); ctx.Err() == nil; turn++ {
-		have := m.Trust()
+		have, asked := m.Trust(), time.Now()
 		err := errNoCoordinator
 		if all := m.coordinators(heard); len(all) > 0 {
 			c := easelv1connect.NewClusterServiceClient(client, all[turn%len(all)], connect.WithReadMaxBytes(maxMessage))
@@ -75,6 +76,9 @@ func (m *Member) watch(ctx context.Context, log *slog.Logger, heard func() []str
 				log.Info("a coordinator answers this member again")
 			}
 			backoff, quiet = retryFirst, false
+			if m.Trust() == have { // one that answers without news must not be asked without end
+				wait(ctx, watchPause-time.Since(asked))
+			}
 			continue
 		}
 		if ctx.Err() == nil && backoff >= retryMost/4 && !quiet {

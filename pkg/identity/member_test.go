@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	easelv1 "easel/pkg/api/easel/v1"
@@ -238,6 +239,12 @@ func TestTrustIsKeptAndNeverOlder(t *testing.T) {
 	}
 	if err := m.SetTrust(identitytest.New(t).Trust()); err == nil {
 		t.Error("another cluster's trust was taken")
+	}
+	registry := prometheus.NewRegistry()
+	m.Register(registry)
+	metrics, err := registry.Gather()
+	if err != nil || len(metrics) != 2 || int64(metrics[0].GetMetric()[0].GetGauge().GetValue()) != m.Expires().Unix() {
+		t.Errorf("metrics %v, %v", metrics, err)
 	}
 	again, err := identity.Load(dir)
 	if err != nil {

@@ -75,6 +75,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, reading reading) (
 		return err
 	}
 	registry := telemetry.Registry(telemetry.Version(version))
+	member.Register(registry)
 	db, err := openState(cfg, member, registry, log)
 	if err != nil {
 		return err

@@ -84,6 +84,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	}
 	defer rt.Close()
 	registry := telemetry.Registry(telemetry.Version(version))
+	member.Register(registry)
 	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry))
 	if err != nil {
 		return err
