@@ -33,7 +33,7 @@ const (
 	// in between a member sends nothing.
 	gossipInterval = 100 * time.Millisecond
 	gossipNodes    = 4
-	retransmitMult = 2
+	retransmitMult = 3
 	// smallest is the size that a smaller cluster counts as when it repeats news: of few repetitions, all could go to one
 	// member, as answers to its probes.
 	smallest = 10

@@ -110,3 +110,6 @@ func (c *Cluster) admit(meta Meta) error {
 	}
 	return c.cfg.Admit(meta)
 }
+
+// Size is the number of members of both roles that gossip takes for alive, this one included.
+func (c *Cluster) Size() int { return int(c.size.Load()) }

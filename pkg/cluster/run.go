@@ -10,9 +10,9 @@ const (
 	// minInterval spaces the records of one member, so that a burst of changes becomes one.
 	minInterval = 100 * time.Millisecond
 	// gossipShare is the pace of gossip: of n members each tells all others of a change at once, and of further changes every
-	// n/20 s, so that all of them together cost a member some 20 kB/s at most, whatever the size. Coordinators hear of
+	// n/10 s, so that all of them together cost a member some 20 kB/s at most, whatever the size. Coordinators hear of
 	// every change directly.
-	gossipShare = time.Second / 20
+	gossipShare = time.Second / 10
 )
 
 // run takes in what others send, sends this node's records and heartbeats, and takes silent members out of the view.

@@ -50,24 +50,39 @@ func (c *Cluster) Nodes() []Node {
 		return c.view
 	}
 	nodes := make([]Node, 0, len(c.records))
-	for name, r := range c.records {
-		full := memberName(RoleNode, name)
-		m, ok := c.members[full]
-		if !ok || m.refused || m.silent() {
-			continue
+	for name := range c.records {
+		if n, ok := c.nodeLocked(name, here); ok {
+			nodes = append(nodes, n)
 		}
-		n := Node{Meta: m.known(), Capacity: *r.capacity(), Seen: time.UnixMilli(r.seen)}
-		if b := m.beats; b != nil {
-			n.Seen, n.Suspect, n.Coordinate = b.heardAt, c.suspectLocked(m), b.coordinate
-		}
-		if full == c.self {
-			n.Coordinate = here
-		}
-		nodes = append(nodes, n)
 	}
 	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.Meta.Name, b.Meta.Name) })
 	c.view = nodes
 	return nodes
+}
+
+// Node returns one of Nodes.
+func (c *Cluster) Node(name string) (Node, bool) {
+	here := c.Coordinate()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodeLocked(name, here)
+}
+
+func (c *Cluster) nodeLocked(name string, here Coordinate) (Node, bool) {
+	full := memberName(RoleNode, name)
+	m, ok := c.members[full]
+	r := c.records[name]
+	if !ok || m.refused || m.silent() || r.seq == 0 {
+		return Node{}, false
+	}
+	n := Node{Meta: m.known(), Capacity: *r.capacity(), Seen: time.UnixMilli(r.seen)}
+	if b := m.beats; b != nil {
+		n.Seen, n.Suspect, n.Coordinate = b.heardAt, c.suspectLocked(m), b.coordinate
+	}
+	if full == c.self {
+		n.Meta, n.Coordinate = c.cfg.Meta, here
+	}
+	return n, true
 }
 
 // Changed returns a channel that is closed at the next change of what Nodes returns. Ask for it before
