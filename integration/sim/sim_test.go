@@ -13,8 +13,8 @@ import (
 
 // The defaults are what every test run can afford; `make bench-sim` has larger ones.
 var (
-	nodes    = flag.Int("nodes", 120, "nodes of the simulated cluster")
-	sessions = flag.Int("sessions", 1200, "sessions that artists ask for")
+	nodes    = flag.Int("nodes", 100, "nodes of the simulated cluster")
+	sessions = flag.Int("sessions", 1000, "sessions that artists ask for")
 	seed     = flag.Uint64("seed", 1, "seed of the simulation")
 )
 
@@ -74,6 +74,7 @@ func (d *day) live() {
 }
 
 func (d *day) lossy(loss float64) {
+	time.Sleep(time.Duration(len(d.Nodes)/10) * time.Second) // until nodes that changed would gossip at once again
 	c := d.Converge(10)
 	d.say("%g %% loss: a change is seen, in seconds, by half the members %v; by 99 %% %v; by all %v; by all coordinators %v", 100*loss, c.Half, c.Most, c.All, c.Coordinators)
 	if c.Most.At(.5) > 1 || c.Coordinators.At(.5) > 1 {
