@@ -11,6 +11,10 @@ status=0
 bin/bench --json out/bench/session.json ${BENCH_FLAGS-} || status=$?
 
 echo
+echo "A simulated cluster of 200 nodes, in virtual time:"
+go test -count 1 -v -run '^TestCluster$' ./integration/sim -nodes 200 -sessions 4000 | tee out/bench/sim-200.txt || status=$?
+
+echo
 echo "Go benchmarks:"
 mapfile -t packages < <(git -c safe.directory='*' grep -lE '^func Benchmark' -- '*_test.go' ':!integration' | xargs -rn1 dirname | sort -u | sed 's|^|./|')
 packages+=(./integration/relaybench) # the relay beside coturn

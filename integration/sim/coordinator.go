@@ -31,6 +31,7 @@ type Coordinator struct {
 	sim      *Sim
 	Refusals atomic.Int64 // nodes that refused: the view was older than the node
 	Silences atomic.Int64 // nodes that did not answer
+	Doubts   atomic.Int64 // of them, those that may have made a session all the same
 }
 
 func newCoordinator(s *Sim, name string, spot Spot, g *cluster.Cluster, wire *Transport) *Coordinator {
@@ -103,6 +104,9 @@ func (c *Coordinator) Stop(ctx context.Context, s directory.Session, _ string) (
 	}
 	return s, err
 }
+
+// Doubt counts what a directory would settle with the node later.
+func (c *Coordinator) Doubt(string) { c.Doubts.Add(1) }
 
 // index is the coordinators' common state.
 type index struct {

@@ -32,15 +32,15 @@ func BenchmarkConvergence(b *testing.B) {
 	for _, loss := range []float64{.01, .05} {
 		b.Run(fmt.Sprintf("members=%d/loss=%g%%", members, 100*loss), func(b *testing.B) {
 			all := crowd(b, members, loss)
-			var half, most samples
-			for i := 0; b.Loop(); i++ {
+			var half, nearly samples
+			for i := 0; b.Loop(); i++ { // another node each time, for one that has changed of late gossips later
 				n := all[3+(i*7)%(members-3)]
 				took := spread(b, all, n, 1000+i)
-				half, most = append(half, took[members/2]), append(most, took[members*99/100])
+				half, nearly = append(half, took[members/2]), append(nearly, took[len(took)-1])
 			}
 			b.ReportMetric(half.at(.5), "half-p50-ms")
-			b.ReportMetric(most.at(.5), "99%-p50-ms")
-			b.ReportMetric(most.at(.99), "99%-p99-ms")
+			b.ReportMetric(nearly.at(.5), "99%-p50-ms")
+			b.ReportMetric(nearly.at(.99), "99%-p99-ms")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -85,30 +85,20 @@ func crowd(b *testing.B, members int, loss float64) []*Cluster {
 			b.Fatal(err)
 		}
 		all = append(all, c)
-		if i >= 3 {
-			if err := c.Publish(Capacity{Total: 10}); err != nil {
-				b.Fatal(err)
-			}
-		}
 	}
 	deadline := time.Now().Add(3 * time.Minute)
-	known := func(c *Cluster) bool { return len(c.Nodes()) == members-3 }
-	for slices.ContainsFunc(all, func(c *Cluster) bool { return !known(c) }) {
+	for slices.ContainsFunc(all, func(c *Cluster) bool { return c.Size() < most(members) || c.queue.NumQueued() > 0 }) {
 		if time.Now().After(deadline) {
-			b.Fatal("the members did not learn of one another")
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	for slices.ContainsFunc(all, func(c *Cluster) bool { return c.queue.NumQueued() > 0 }) { // the joining is still told of
-		if time.Now().After(deadline) {
-			b.Fatal("the members do not come to rest")
+			b.Fatal("the members did not learn of one another, or do not come to rest: is the machine busy with other things?")
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	return all
 }
 
-// spread changes n and returns after how many ms each of the members knew, sorted.
+func most(members int) int { return members * 99 / 100 }
+
+// spread changes n and returns after how many ms each of the members knew, sorted, until 99 % did.
 func spread(b *testing.B, all []*Cluster, n *Cluster, total int) samples {
 	b.Helper()
 	if err := n.Publish(Capacity{Total: total}); err != nil {
@@ -117,7 +107,7 @@ func spread(b *testing.B, all []*Cluster, n *Cluster, total int) samples {
 	began := time.Now()
 	waiting := slices.Clone(all)
 	var took samples
-	for len(waiting) > 0 {
+	for len(took) < most(len(all)) {
 		if time.Since(began) > time.Minute {
 			b.Fatalf("%d members did not hear of a change", len(waiting))
 		}

@@ -38,8 +38,8 @@ const (
 	// member, as answers to its probes.
 	smallest = 10
 	// pushPullInterval is how often two members compare notes in a cluster of up to 32; it grows with the logarithm of
-	// the size. A member that was killed and is back knows nobody until then.
-	pushPullInterval = 10 * time.Second
+	// the size, and is what most of the traffic of a large cluster at rest is.
+	pushPullInterval = 20 * time.Second
 	// leaveTimeout bounds how long Close tells the others that this member goes.
 	leaveTimeout = time.Second
 )

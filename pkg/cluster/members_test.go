@@ -3,10 +3,20 @@ package cluster
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net"
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	easelv1 "easel/pkg/api/easel/v1"
 )
 
 // awaitMembers waits until the members that c sees satisfy ok.
@@ -137,5 +147,142 @@ func TestCoordinateRefuses(t *testing.T) {
 	}
 	if rtt, ok := RTT(good, Coordinate{Error: 1}); !ok || rtt < 22*time.Millisecond || rtt > 25*time.Millisecond {
 		t.Errorf("the distance to the origin is %v, %v", rtt, ok)
+	}
+}
+
+func refused(t *testing.T, c *Cluster, reason string) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.count.refused.WithLabelValues(reason).Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}
+
+func awaitRefused(t *testing.T, c *Cluster, reason string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for refused(t, c, reason) == 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing was counted as refused for its %s", reason)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestForeignPacketsAreRefusedAndCounted sends what strangers can: packets of a cluster with another key, of another
+// program's cluster, and of a member that makes things up.
+func TestForeignPacketsAreRefusedAndCounted(t *testing.T) {
+	key := newKey()
+	front := start(t, key, RoleCoordinator, "front")
+	to := &memberlist.Node{Name: front.self, Addr: net.IPv4(127, 0, 0, 1), Port: front.list.LocalNode().Port}
+
+	stranger := start(t, newKey(), RoleNode, "stranger")
+	stranger.send(to, encodeBeat(RoleNode, "stranger", 1, 1, nil))
+	awaitRefused(t, front, refusedKey)
+
+	conf := memberlist.DefaultLocalConfig()
+	conf.Name, conf.BindAddr, conf.BindPort, conf.Label, conf.SecretKey = "other", "127.0.0.1", 0, "another-program", key
+	conf.Logger = memberlistLogger(slog.New(slog.DiscardHandler), newCounters())
+	other, err := memberlist.Create(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Shutdown() })
+	if _, err := other.Join([]string{front.Addr()}); err == nil {
+		t.Error("a cluster with another label was joined")
+	}
+	awaitRefused(t, front, refusedLabel)
+
+	liar := start(t, key, RoleNode, "liar", joining(front.Addr()))
+	rec := busy()
+	rec.Name, rec.Seq = "liar", uint64(time.Now().UnixMilli())
+	wire, err := encodeCapacity(&rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pb easelv1.CapacityRecord
+	if err := proto.Unmarshal(wire, &pb); err != nil {
+		t.Fatal(err)
+	}
+	pb.Total = 1 << 31
+	if wire, err = proto.Marshal(&pb); err != nil {
+		t.Fatal(err)
+	}
+	awaitMembers(t, front, "the liar", func(m []Member) bool { return len(m) == 2 })
+	liar.send(to, append([]byte{msgRecord}, wire...))
+	awaitRefused(t, front, refusedRecord)
+	if nodes := front.Nodes(); len(nodes) > 0 {
+		t.Errorf("the view is %+v", nodes)
+	}
+}
+
+// TestRecordThatWasLostIsSentAgain takes a record from a coordinator; the next heartbeat's answer tells the node.
+func TestRecordThatWasLostIsSentAgain(t *testing.T) {
+	key := newKey()
+	front := start(t, key, RoleCoordinator, "front")
+	node := start(t, key, RoleNode, "n1", joining(front.Addr()))
+	publish(t, node, Capacity{Total: 3})
+	await(t, front, "the record", sees("n1"))
+	front.mu.Lock()
+	delete(front.records, "n1")
+	front.notifyLocked()
+	front.mu.Unlock()
+	await(t, front, "the record again", func(n []Node) bool { return len(n) == 1 && n[0].Capacity.Total == 3 })
+}
+
+// TestCoordinatorThatWasStoppedLosesNoNode stops the clock's ticking for longer than a node may be silent.
+func TestCoordinatorThatWasStoppedLosesNoNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Heartbeat: time.Second}
+		c := clock{tick: time.Now(), limit: 2 * cfg.tick()}
+		heard := c.now()
+		for range 4 {
+			time.Sleep(cfg.tick())
+			c.advance()
+		}
+		if age := c.now() - heard; age != 2*time.Second {
+			t.Errorf("after 2 s it is %v later", age)
+		}
+		time.Sleep(time.Hour) // SIGSTOP
+		c.advance()
+		if age := c.now() - heard; age > cfg.expiry() {
+			t.Errorf("an hour in which it did not run counts as %v", age)
+		}
+	})
+}
+
+func TestMetricsTellOfTheMembers(t *testing.T) {
+	key := newKey()
+	front := start(t, key, RoleCoordinator, "front")
+	node := start(t, key, RoleNode, "n1", joining(front.Addr()))
+	publish(t, node, Capacity{Total: 3})
+	await(t, front, "the node", sees("n1"))
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(front)
+	gather := func() map[string]float64 {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				name := f.GetName()
+				for _, l := range m.GetLabel() {
+					name += "/" + l.GetValue()
+				}
+				got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+		return got
+	}
+	deadline := time.Now().Add(patience)
+	for got := gather(); got["easel_cluster_members/node/heard"] != 1 || got["easel_cluster_members/coordinator/heard"] != 1 ||
+		got["easel_cluster_bytes_total/packet/in"] == 0 || got["easel_cluster_bytes_total/packet/out"] == 0; got = gather() {
+		if time.Now().After(deadline) {
+			t.Fatalf("the metrics are %v", got)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }

@@ -111,6 +111,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, reading reading) (
 		Config: cfg.Placement, Members: members, Place: cfg.place(), Own: members.Coordinate,
 	})
 	seen := events.New(keptEvents)
+	if err := registry.Register(members); err != nil {
+		return fmt.Errorf("publish the metrics of the gossip: %w", err)
+	}
 	hooks := webhook.New(webhook.Options{Name: cfg.Name, Nodes: members, State: db, Events: seen, Registry: registry, Log: log}, cfg.Webhooks)
 	book := warmth.NewBook(db)
 	warm := &warmth.Keeper{Book: book, Fleet: nodes, Leads: db.Leader, Log: log, Wanted: warmth.NewWanted(registry)}

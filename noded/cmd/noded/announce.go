@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"easel/noded/pool"
 	"easel/noded/session"
@@ -20,7 +23,7 @@ import (
 const announceEvery = 10 * time.Second
 
 // announce joins the cluster and keeps it told of the node's room.
-func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, manager *session.Manager, warm *pool.Pool) error {
+func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, manager *session.Manager, warm *pool.Pool, registry prometheus.Registerer) error {
 	c, err := cluster.Start(ctx, cluster.Config{
 		Name: cfg.Name, Role: cluster.RoleNode, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join,
 		Keys: member.Trust().GetGossipKeys(), Admit: func(m cluster.Meta) error { return member.Admits(m.Role, m.Name) }, Log: log,
@@ -31,6 +34,9 @@ func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identit
 	})
 	if err != nil {
 		return err
+	}
+	if err := registry.Register(c); err != nil {
+		return errors.Join(fmt.Errorf("publish the metrics of the gossip: %w", err), c.Close())
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() { watchIsolation(ctx, c, manager.SetIsolated, log) })

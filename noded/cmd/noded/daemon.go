@@ -113,7 +113,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	if err != nil {
 		return err
 	}
-	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm}
+	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, registry: registry}
 	reloader := reload.New(cfg, reloads, reading.again, parts.apply, log)
 	return runAll(ctx, cfg, log, member, parts, reloader, reading.hangups)
 }
@@ -209,7 +209,7 @@ func runAll(
 		group.Go(func() error { return parts.relay.Run(ctx) })
 	}
 	group.Go(func() error { return parts.pool.Run(ctx) })
-	group.Go(func() error { return announce(ctx, cfg, log, member, parts.manager, parts.pool) })
+	group.Go(func() error { return announce(ctx, cfg, log, member, parts.manager, parts.pool, parts.registry) })
 	group.Go(func() error { reloader.OnSignal(ctx, hangups); return nil })
 	group.Go(func() error { return tellSystemd(ctx, log, parts.manager) })
 	log.Info("noded runs", "version", telemetry.Version(version), "listen", cfg.Listen, "url", cfg.PublicURL, "api", cfg.API.URL)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"easel/noded/gateway"
 	"easel/noded/pool"
 	"easel/noded/relay"
@@ -47,11 +49,12 @@ type reading struct {
 
 // running is the parts of a daemon that runs.
 type running struct {
-	level   *slog.LevelVar
-	manager *session.Manager
-	gate    *gateway.Gateway
-	relay   *relay.Relay // nil when there is none
-	pool    *pool.Pool
+	level    *slog.LevelVar
+	manager  *session.Manager
+	gate     *gateway.Gateway
+	relay    *relay.Relay // nil when there is none
+	pool     *pool.Pool
+	registry prometheus.Registerer
 }
 
 // apply brings into force what of a configuration can be. What may fail comes first.
