@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -183,16 +182,18 @@ func TestKilledCoordinators(t *testing.T) {
 	}
 }
 
+// freeAddresses are below the ports that connections get by themselves, so that they are free again after a kill.
 func freeAddresses(t *testing.T, n int) []string {
 	t.Helper()
 	var all []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(all) < n; tries++ {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(15000)))
+		if err == nil {
+			defer l.Close()
+			all = append(all, l.Addr().String())
+		} else if tries > 100 {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		all = append(all, "127.0.0.1:"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	}
 	return all
 }
