@@ -47,7 +47,7 @@ func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identit
 	defer ticker.Stop()
 	for {
 		changed := manager.Changed()
-		if err := publish(ctx, c, cfg, manager, warm, meter); err != nil && ctx.Err() == nil {
+		if err := publish(ctx, c, manager, warm, meter); err != nil && ctx.Err() == nil {
 			log.Warn("cannot tell the cluster of this node's room", "error", err)
 		}
 		select {
@@ -60,7 +60,7 @@ func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identit
 	}
 }
 
-func publish(ctx context.Context, c *cluster.Cluster, cfg Config, manager *session.Manager, warm *pool.Pool, meter *cpuMeter) error {
+func publish(ctx context.Context, c *cluster.Cluster, manager *session.Manager, warm *pool.Pool, meter *cpuMeter) error {
 	s, err := manager.Status(ctx)
 	if err != nil {
 		return fmt.Errorf("ask for the node's room: %w", err)
@@ -78,7 +78,7 @@ func publish(ctx context.Context, c *cluster.Cluster, cfg Config, manager *sessi
 			continue
 		}
 		one := cluster.Warm{Image: w.Image, Class: w.Class, Kind: string(w.Kind), Count: w.Warm}
-		if one.Image == cfg.Image {
+		if one.Image == manager.DefaultImage() {
 			one.Image = "" // a record must fit one packet
 		}
 		rec.Warm = append(rec.Warm, one)
