@@ -59,7 +59,7 @@ func enter(tx state.Tx, g gossipRecord, phase string, now time.Time) error {
 
 // advance takes the next step of a rotation when all members have applied the last one, and begins one when the key is old. It
 // tells whether it did anything.
-func (a *Authority) advance(ctx context.Context, view []cluster.Member) (bool, error) {
+func (a *Authority) advance(ctx context.Context, view func() []cluster.Member) (bool, error) {
 	due := false
 	err := a.store.View(func(tx state.Tx) (err error) {
 		due, err = a.due(tx, view)
@@ -97,8 +97,19 @@ func mustRepeat(tx state.Tx) bool {
 	return err == nil && g.Again
 }
 
-// due tells whether a rotation can go on, or should begin.
-func (a *Authority) due(tx state.Tx, view []cluster.Member) (bool, error) {
+// rotating tells whether a rotation is under way.
+func (a *Authority) rotating() bool {
+	phase := phaseSteady
+	err := a.store.View(func(tx state.Tx) error {
+		g, _, err := get[gossipRecord](tx, bucketCluster, keyGossip)
+		phase = g.Phase
+		return err
+	})
+	return err == nil && phase != phaseSteady
+}
+
+// due tells whether a rotation can go on, or should begin. It looks at the members only while one is under way: they are many.
+func (a *Authority) due(tx state.Tx, view func() []cluster.Member) (bool, error) {
 	g, founded, err := get[gossipRecord](tx, bucketCluster, keyGossip)
 	if err != nil || !founded {
 		return false, err
@@ -111,7 +122,7 @@ func (a *Authority) due(tx state.Tx, view []cluster.Member) (bool, error) {
 		return true, nil
 	}
 	applied := map[string]bool{}
-	for _, m := range view {
+	for _, m := range view() {
 		applied[memberKey(m.Meta.Role, m.Meta.Name)] = m.Meta.Trust >= g.Version
 	}
 	all := true

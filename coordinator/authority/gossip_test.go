@@ -156,7 +156,7 @@ func TestRotationPassesAnAbsentMember(t *testing.T) {
 	}
 	step := func(want bool, view []cluster.Member) gossipRecord {
 		t.Helper()
-		if moved, err := a.advance(t.Context(), view); err != nil || moved != want {
+		if moved, err := a.advance(t.Context(), func() []cluster.Member { return view }); err != nil || moved != want {
 			t.Fatalf("moved %v, want %v: %v", moved, want, err)
 		}
 		return a.gossip(t)

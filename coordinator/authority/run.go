@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	lookEvery     = time.Second // at how far members are, while a rotation is under way
+	lookEvery     = time.Second           // at least, at how far a rotation is
+	lookPause     = 25 * time.Millisecond // between two looks
 	sweepEvery    = time.Hour
 	registerRetry = 2 * time.Second
 	selfIssue     = identity.CertificateLife / 6 // left of a coordinator's certificate when it stops waiting for the others
@@ -88,8 +89,12 @@ func (a *Authority) lead(ctx context.Context, gossip Gossip, log *slog.Logger) {
 	defer look.Stop()
 	swept := time.Time{}
 	for {
-		news, members := a.store.Changed(), gossip.Changed()
+		news := a.store.Changed()
+		var members <-chan struct{} // of interest during a rotation alone
 		if a.store.Leader() {
+			if a.rotating() {
+				members = gossip.Changed()
+			}
 			a.leadOnce(ctx, gossip, log)
 			if a.now().Sub(swept) > sweepEvery {
 				swept = a.now()
@@ -103,12 +108,17 @@ func (a *Authority) lead(ctx context.Context, gossip Gossip, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		}
+		select { // however much is going on
+		case <-time.After(lookPause):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
 func (a *Authority) leadOnce(ctx context.Context, gossip Gossip, log *slog.Logger) {
 	a.once(ctx, log, "the gossip key is not rotated yet", func(ctx context.Context) error {
-		moved, err := a.advance(ctx, gossip.Members())
+		moved, err := a.advance(ctx, gossip.Members)
 		if moved {
 			log.Info("the rotation of the gossip key went a step on")
 		}
