@@ -17,12 +17,21 @@ import (
 // bundleTimeout is a little more than containerd gives its own cleaning (io.containerd.timeout.shim.cleanup).
 const bundleTimeout = 7 * time.Second
 
-// freeBundle waits until containerd has taken the container's root off the host. It does so by itself, but when a shim was killed it says
-// that the task is gone before it has. What it does not take away in time is unmounted here; its directory goes at containerd's next start.
-func (r *Runtime) freeBundle(ctx context.Context, id string) error {
+// bundleOf is the directory that containerd has the container's root mounted in, "" when it has not.
+func (r *Runtime) bundleOf(id string) (string, error) {
+	root, err := r.mountedRoot(id)
+	if root == "" {
+		return "", err
+	}
+	return filepath.Dir(root), nil
+}
+
+// freeBundle waits until containerd has taken the container's root off the host, and bundle, where it was when the removal began. It does so
+// by itself, but when a shim was killed it says that the task is gone before it has. What it does not take away in time is unmounted here;
+// its directory goes at containerd's next start.
+func (r *Runtime) freeBundle(ctx context.Context, id, bundle string) error {
 	ctx, cancel := context.WithTimeout(ctx, bundleTimeout)
 	defer cancel()
-	bundle := ""
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		root, err := r.mountedRoot(id)
 		if err != nil {
@@ -31,7 +40,7 @@ func (r *Runtime) freeBundle(ctx context.Context, id string) error {
 		if root != "" {
 			bundle = filepath.Dir(root)
 		}
-		if root == "" && gone(bundle) {
+		if root == "" && gone(bundle) && gone(halfGone(bundle)) {
 			return nil
 		}
 		select {
@@ -66,6 +75,14 @@ func (r *Runtime) mountedRoot(id string) (string, error) {
 		return "", nil
 	}
 	return mounts[0].Mountpoint, nil
+}
+
+// halfGone is the name that containerd gives a bundle while it removes it.
+func halfGone(bundle string) string {
+	if bundle == "" {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(bundle), "."+filepath.Base(bundle))
 }
 
 func gone(path string) bool {

@@ -231,6 +231,10 @@ func (r *Runtime) Remove(ctx context.Context, id string, grace time.Duration) er
 
 func (r *Runtime) remove(ctx context.Context, id string, grace time.Duration) error {
 	group := path.Join(r.parent, id)
+	bundle, err := r.bundleOf(id)
+	if err != nil {
+		return err
+	}
 	container, err := r.client.LoadContainer(ctx, id)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return err
@@ -248,7 +252,10 @@ func (r *Runtime) remove(ctx context.Context, id string, grace time.Duration) er
 			return fmt.Errorf("deleting the container: %w", err)
 		}
 	}
-	if err := r.freeBundle(ctx, id); err != nil {
+	if err := r.endOrphan(ctx, id); err != nil {
+		return err
+	}
+	if err := r.freeBundle(ctx, id, bundle); err != nil {
 		return err
 	}
 	if err := r.client.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {

@@ -167,3 +167,31 @@ func TestContainerdKilledWhileASessionEnds(t *testing.T) {
 		discard(t, r, c)
 	}
 }
+
+// Who asks for a task and dies meanwhile leaves a shim that containerd forgets: Remove ends it all the same.
+func TestTaskWhoseMakerDiedLeavesNoShim(t *testing.T) {
+	r := dial(t)
+	for _, after := range []time.Duration{10, 20, 30, 40, 50, 60, 80, 100} {
+		c := newSession(t, r, nil)
+		if err := r.CreateContainer(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		// The connection of a process that was killed ends with it, and with that its requests.
+		dying, err := shared.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := make(chan error, 1)
+		go func() {
+			_, err := dying.StartTask(t.Context(), c)
+			result <- err
+		}()
+		time.Sleep(after * time.Millisecond)
+		dying.Close()
+		t.Logf("died after %d ms: %v", after, <-result)
+		discard(t, r, c)
+		if left := r.shimsOf(c.ID); len(left) > 0 {
+			t.Errorf("maker died after %d ms: the shim %v is left", after, left)
+		}
+	}
+}

@@ -46,6 +46,7 @@ type Options struct {
 type Runtime struct {
 	client    *containerd.Client
 	groups    *cgroup.Tree
+	address   string // of containerd
 	namespace string
 	parent    string
 	logWriter string
@@ -70,7 +71,7 @@ func Dial(ctx context.Context, o Options) (*Runtime, error) {
 		client.Close()
 		return nil, fmt.Errorf("asking containerd at %s for its version: %w (is it running?)", o.Address, err)
 	}
-	r := &Runtime{client: client, groups: groups, namespace: o.Namespace, parent: o.Cgroup, logWriter: o.LogWriter, log: o.Log}
+	r := &Runtime{client: client, groups: groups, address: o.Address, namespace: o.Namespace, parent: o.Cgroup, logWriter: o.LogWriter, log: o.Log}
 	if r.parent == "" {
 		r.parent = "/easel"
 	}
