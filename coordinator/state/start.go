@@ -118,11 +118,17 @@ func (s *Store) grow() error {
 	return nil
 }
 
-// Resign hands the lead to another coordinator and ends the connections that raft was given, so that the server which waits for
-// them can end too. Changes still go through, by the other coordinators.
+// Resign hands the lead to another coordinator, if there is one: the first thing that one does that is to end.
 func (s *Store) Resign() {
 	if r := s.replica.Load(); r != nil {
 		r.handOver()
+	}
+}
+
+// EndStreams ends the connections that raft was given and takes no more, so that their server can end. The state here stands still
+// from then on.
+func (s *Store) EndStreams() {
+	if r := s.replica.Load(); r != nil {
 		r.stream.endHanded()
 	}
 }

@@ -138,10 +138,14 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, reading reading) (
 	defer func() { err = errors.Join(err, removeSocket(cfg.adminSocket())) }()
 	log.Info("coordinator runs", "url", cfg.PublicURL, "listen", cfg.Listen, "api", cfg.API.URL, "cluster", member.Cluster())
 	parts, ctx := errgroup.WithContext(ctx)
-	for _, s := range servers {
-		parts.Go(func() error { return s.Run(ctx) })
-	}
-	parts.Go(func() error { <-ctx.Done(); db.Resign(); return nil })
+	// Requests that are under way need the other coordinators to their end.
+	inside, endInside := context.WithCancel(context.WithoutCancel(ctx))
+	defer endInside()
+	forBrowsers, inCluster, socket := servers[0], servers[1], servers[2]
+	parts.Go(func() error { defer endInside(); return forBrowsers.Run(ctx) })
+	parts.Go(func() error { return inCluster.Run(inside) })
+	parts.Go(func() error { return socket.Run(ctx) })
+	parts.Go(func() error { <-ctx.Done(); db.Resign(); <-inside.Done(); db.EndStreams(); return nil })
 	parts.Go(func() error { return belongs.Run(ctx, member, members, log) })
 	parts.Go(func() error { return belongs.KeepRegistered(ctx, cfg.Name, cfg.API.URL, signer.Public(), log) })
 	parts.Go(func() error { members.FollowTrust(ctx, member); return nil })

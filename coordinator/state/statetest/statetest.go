@@ -112,6 +112,7 @@ func (c *Coordinator) End() {
 	}
 	c.ended = true
 	c.Resign()
+	c.EndStreams()
 	_ = c.server.Close()
 	c.served.Wait()
 	if err := c.Close(); err != nil {
