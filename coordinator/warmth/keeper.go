@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
@@ -64,6 +65,7 @@ func NewWanted(r prometheus.Registerer) *prometheus.GaugeVec {
 func (k *Keeper) Run(ctx context.Context) error {
 	k.told = map[string]told{}
 	var pruned time.Time
+	failures := 0 // rounds in a row in which a node was not reached
 	for {
 		now := time.Now()
 		if err := k.Book.Write(ctx, now); err != nil && ctx.Err() == nil {
@@ -75,8 +77,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 			if err != nil && ctx.Err() == nil {
 				k.Log.Warn("nodes keep the warm sessions that they were told of before", "error", err)
 			}
-			if !all {
-				pause = soon
+			if failures++; all {
+				failures = 0
+			} else {
+				pause = min(soon<<min(failures-1, 8), every)
 			}
 			if now.Sub(pruned) > pruneEvery {
 				pruned = now
@@ -150,7 +154,11 @@ func (k *Keeper) step(ctx context.Context, now time.Time) (all bool, err error) 
 	for _, node := range due {
 		group.Go(func() error {
 			req := requests[node.Name]
-			if err := k.Fleet.SetPool(ctx, node, req); err != nil {
+			err := k.Fleet.SetPool(ctx, node, req)
+			if connect.CodeOf(err) == connect.CodeUnimplemented {
+				err = nil // a noded of before: it keeps no warm sessions
+			}
+			if err != nil {
 				if ctx.Err() == nil {
 					k.Log.Info("a node was not told its warm sessions", "node", node.Name, "error", err)
 				}
