@@ -117,6 +117,9 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 	}
 	p.pc.OnDataChannel(p.channel)
 	p.pc.OnConnectionStateChange(p.state)
+	p.sender.Transport().ICETransport().OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) {
+		p.worker.viewers.tell() // it may begin by the relay and then find a direct way
+	})
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", fmt.Errorf("read the offer: %w", err)
 	}

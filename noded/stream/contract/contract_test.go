@@ -38,15 +38,17 @@ func TestReadConfigRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		in, want string
 	}{
-		"an unknown field":   {`{"sesion":"x"}`, "sesion"},
-		"no JSON":            {`nonsense`, "invalid character"},
-		"two documents":      {`{}{}`, "follows"},
-		"an empty document":  {`{}`, "x_cookie"},
-		"too long":           {strings.Repeat(" ", MaxConfig) + "{}", "longer than"},
-		"a bad media adress": {`{"udp_addrs":["nowhere"]}`, `"nowhere" is not an IP address`},
-		"a bad port":         {`{"udp_port":70000}`, "70000 is not a port"},
-		"a tiny screen":      {`{"initial":{"width":1,"height":1}}`, "1x1 is outside"},
-		"a relative path":    {`{"socket":"a/b"}`, "not an absolute path"},
+		"an unknown field":    {`{"sesion":"x"}`, "sesion"},
+		"no JSON":             {`nonsense`, "invalid character"},
+		"two documents":       {`{}{}`, "follows"},
+		"an empty document":   {`{}`, "x_cookie"},
+		"too long":            {strings.Repeat(" ", MaxConfig) + "{}", "longer than"},
+		"one relay port":      {`{"relay_ports":[51000]}`, "must be the first and the last port"},
+		"relay ports swapped": {`{"relay_ports":[51999,51000]}`, "must be the first and the last port"},
+		"a bad media adress":  {`{"udp_addrs":["nowhere"]}`, `"nowhere" is not an IP address`},
+		"a bad port":          {`{"udp_port":70000}`, "70000 is not a port"},
+		"a tiny screen":       {`{"initial":{"width":1,"height":1}}`, "1x1 is outside"},
+		"a relative path":     {`{"socket":"a/b"}`, "not an absolute path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ReadConfig(strings.NewReader(c.in))
@@ -69,4 +71,23 @@ func FuzzReadHealth(f *testing.F) {
 			t.Fatalf("a health that was read can't be written: %v", err)
 		}
 	})
+}
+
+func TestRelayed(t *testing.T) {
+	c := Config{UDPAddrs: []string{"192.0.2.1", "2001:db8::1"}, RelayPorts: []uint16{51000, 51999}}
+	for _, tc := range []struct {
+		address string
+		port    int
+		want    bool
+	}{
+		{"192.0.2.1", 51000, true}, {"2001:db8::1", 51999, true}, {"192.0.2.1", 50999, false}, {"192.0.2.1", 52000, false}, {"198.51.100.7", 51000, false},
+	} {
+		if got := c.Relayed(tc.address, tc.port); got != tc.want {
+			t.Errorf("%s port %d: relayed is %v", tc.address, tc.port, got)
+		}
+	}
+	c.RelayPorts = nil
+	if c.Relayed("192.0.2.1", 51000) {
+		t.Error("a node without relay has a relayed viewer")
+	}
 }
