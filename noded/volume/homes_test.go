@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -373,4 +374,70 @@ func TestAFullDiskIsToldWhenAHomeIsOpened(t *testing.T) {
 	if err := h.Open(t.Context(), "ada", h.target("x")); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("%v", err)
 	}
+}
+
+// A disk that is full under a home loses what was written to it last. A home that lost a directory so opens again with all else, and what
+// lay in the directory in lost+found.
+func TestHomeThatLostADirectoryIsRepaired(t *testing.T) {
+	h := newHomes(t)
+	at := open(t, h, "ada", "a")
+	for name, text := range map[string]string{"kept": "kept", "sub/drawing": "drawn"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(at, name)), 0o700), os.WriteFile(filepath.Join(at, name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Close(t.Context(), "ada", at); err != nil {
+		t.Fatal(err)
+	}
+	image := h.image("ada")
+	out, err := exec.Command("/usr/sbin/debugfs", "-R", "blocks /sub", image).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := strconv.ParseInt(strings.Fields(string(out))[0], 10, 64)
+	if err != nil {
+		t.Fatalf("debugfs says %q: %v", out, err)
+	}
+	if err := zero(image, block); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("/usr/sbin/e2fsck", "-f", "-p", image).CombinedOutput(); err == nil {
+		t.Fatalf("e2fsck asks no question, so nothing is tested: %s", out)
+	}
+	at = open(t, h, "ada", "a")
+	if text, err := os.ReadFile(filepath.Join(at, "kept")); err != nil || string(text) != "kept" {
+		t.Errorf("what was not damaged: %q, %v", text, err)
+	}
+	found, err := filepath.Glob(filepath.Join(at, "lost+found", "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("lost+found holds %q, %v", found, err)
+	}
+	if text, err := os.ReadFile(found[0]); err != nil || string(text) != "drawn" {
+		t.Errorf("the drawing of the lost directory: %q, %v", text, err)
+	}
+}
+
+// zero loses a block of an image, and leaves the file system marked as one with errors, as the kernel does.
+func zero(image string, block int64) error {
+	out, err := exec.Command("/usr/sbin/dumpe2fs", "-h", image).Output()
+	if err != nil {
+		return err
+	}
+	size := int64(0)
+	for line := range strings.Lines(string(out)) {
+		if text, ok := strings.CutPrefix(line, "Block size:"); ok {
+			if size, err = strconv.ParseInt(strings.TrimSpace(text), 10, 64); err != nil {
+				return err
+			}
+		}
+	}
+	file, err := os.OpenFile(image, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.WriteAt(make([]byte, size), block*size); err != nil {
+		return err
+	}
+	return exec.Command("/usr/sbin/tune2fs", "-E", "force_fsck", image).Run()
 }

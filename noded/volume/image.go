@@ -111,18 +111,29 @@ func (h *Homes) attach(ctx context.Context, image string) (*os.File, error) {
 	if err != nil || device != nil {
 		return device, err
 	}
-	if err := check(ctx, image); err != nil {
+	if err := h.check(ctx, image); err != nil {
 		return nil, err
 	}
 	return newLoop(image)
 }
 
-// check repairs what can be repaired without a question. It is quick for a clean file system, and replays the journal of one
-// that was cut off.
-func check(ctx context.Context, image string) error {
-	const repaired, reboot = 1, 2
+// What e2fsck(8) ends with.
+const (
+	fsckRepaired = 1
+	fsckReboot   = 2
+	fsckErrors   = 4 // left as they are
+)
+
+// check makes the file system whole. It is quick for a clean one, and replays the journal of one that was cut off. What needs a question,
+// because writes were lost on a full disk, is answered with yes: what then belongs nowhere is in lost+found, and an artist who
+// waits for an operator to say the same would have no home at all.
+func (h *Homes) check(ctx context.Context, image string) error {
 	code, err := runTool(ctx, "e2fsck", "-p", image)
-	if code == repaired || code == reboot || code == repaired|reboot {
+	if code > 0 && code&fsckErrors != 0 {
+		h.log().Warn("a home's file system is damaged, and is repaired", "image", image, "found", err)
+		code, err = runTool(ctx, "e2fsck", "-f", "-y", image)
+	}
+	if code > 0 && code&^(fsckRepaired|fsckReboot) == 0 {
 		return nil
 	}
 	if err != nil {
