@@ -25,6 +25,9 @@ type Memory struct{ db *bbolt.DB }
 
 // NewMemory prepares the gateway's buckets of db, and makes the cookie key the first time.
 func NewMemory(db *bbolt.DB) (*Memory, error) {
+	if prepared(db) { // a full disk must not keep the daemon from its sessions
+		return &Memory{db: db}, nil
+	}
 	err := db.Update(func(tx *bbolt.Tx) error {
 		if _, err := tx.CreateBucketIfNotExists(bucketTokens); err != nil {
 			return err
@@ -41,6 +44,17 @@ func NewMemory(db *bbolt.DB) (*Memory, error) {
 		return nil, fmt.Errorf("open the gateway's memory in %s: %w", db.Path(), err)
 	}
 	return &Memory{db: db}, nil
+}
+
+// prepared tells whether the database has all that NewMemory would write.
+func prepared(db *bbolt.DB) bool {
+	is := false
+	_ = db.View(func(tx *bbolt.Tx) error { // it returns no error
+		b := tx.Bucket(bucketGateway)
+		is = tx.Bucket(bucketTokens) != nil && b != nil && b.Get(keyCookie) != nil
+		return nil
+	})
+	return is
 }
 
 // CookieKey is the node's own key, under which its cookies are made.

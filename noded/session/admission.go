@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // uidsPerSession is the size of a session's uid range.
@@ -101,14 +102,28 @@ func (m *Manager) imageFor(ctx context.Context, ref string) (name, digest string
 	if !imagePattern.MatchString(ref) {
 		return "", "", fmt.Errorf("image %q: %w: want a reference such as %s", words(ref, 100), ErrInvalid, m.settings().Image)
 	}
-	digest, ok, err := m.containers.Image(ctx, ref)
+	digest, ok, err := m.lookForImage(ctx, ref)
 	if err != nil {
-		return "", "", fmt.Errorf("look for image %s: %w", ref, err)
+		m.log.Warn("no session is made: containerd does not answer", "error", err)
+		return "", "", &Refusal{"containerd", "this node's containerd does not answer: " + words(err.Error(), maxWords) + "; sessions that run go on; look at journalctl -u easel-containerd"}
 	}
 	if !ok {
 		return "", "", &Refusal{"image", fmt.Sprintf("this node has no image %s: make it with \"noded image build\" or import it", ref)}
 	}
 	return ref, digest, nil
+}
+
+// containerdPatience bounds a question to containerd: one that hangs must hang nobody else.
+const containerdPatience = 3 * time.Second
+
+// lookForImage asks containerd for an image, for a while.
+func (m *Manager) lookForImage(ctx context.Context, ref string) (digest string, ok bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, containerdPatience, fmt.Errorf("no answer within %s", containerdPatience))
+	defer cancel()
+	if digest, ok, err = m.containers.Image(ctx, ref); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return digest, ok, err
 }
 
 // freeUIDs is the lowest uid range that no session holds.

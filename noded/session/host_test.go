@@ -42,6 +42,7 @@ type host struct {
 	disk     int64
 	busy     map[uint16]bool
 	oom      bool
+	hangs    bool // containerd does
 	mute     bool // streamers start and never get ready
 	failing  map[string]error
 	began    map[string]int // how often each kind of thing was made
@@ -245,13 +246,43 @@ func (h *host) Remove(_ context.Context, id string, _ time.Duration) error {
 	return nil
 }
 
-func (h *host) List(context.Context) ([]string, error) {
+// hang has containerd answer nothing, as one that was stopped by SIGSTOP, or answer again.
+func (h *host) hang(is bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hangs = is
+}
+
+// answers returns when containerd does, or with ctx's error.
+func (h *host) answers(ctx context.Context) error {
+	for {
+		h.mu.Lock()
+		hangs := h.hangs
+		h.mu.Unlock()
+		if !hangs {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (h *host) List(ctx context.Context) ([]string, error) {
+	if err := h.answers(ctx); err != nil {
+		return nil, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Collect(maps.Keys(h.boxes)), h.failing["list"]
 }
 
-func (h *host) Image(context.Context, string) (string, bool, error) {
+func (h *host) Image(ctx context.Context, _ string) (string, bool, error) {
+	if err := h.answers(ctx); err != nil {
+		return "", false, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return "sha256:0", h.image, h.failing["image"]
@@ -267,7 +298,10 @@ func (h *host) Processes(id, _ string) (map[int]int, error) {
 	return map[int]int{1: b.pid, 5: b.pid + 5, 7: b.pid + 7}, nil
 }
 
-func (h *host) OutOfMemory(context.Context, string) (bool, error) {
+func (h *host) OutOfMemory(ctx context.Context, _ string) (bool, error) {
+	if err := h.answers(ctx); err != nil {
+		return false, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.oom, nil

@@ -281,9 +281,6 @@ type Status struct {
 	Images        []string
 }
 
-// statusPatience bounds how long Status waits for containerd: others wait for what it tells.
-const statusPatience = 3 * time.Second
-
 // Status tells what the node can give now.
 func (m *Manager) Status(ctx context.Context) (Status, error) {
 	all, err := m.store.List()
@@ -293,6 +290,11 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	held := holding(all)
 	s := Status{Name: m.name, Version: m.version, Capacity: m.settings().admission.Max, Draining: m.duty.refusal() != nil}
 	s.Order, s.Isolated, _ = m.duty.get()
+	if err := m.store.Fault(); err != nil {
+		text := fmt.Sprintf("the node's database cannot be written (is the disk full?): %v", err)
+		s.Degraded = append(s.Degraded, text)
+		s.Full = text
+	}
 	if s.Isolated {
 		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
 	}
@@ -304,11 +306,13 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	if _, refusal := m.makeRoom(held); refusal != nil {
 		s.Full = refusal.Detail
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusPatience)
-	defer cancel()
-	switch _, ok, err := m.containers.Image(ctx, m.settings().Image); {
+	switch _, ok, err := m.lookForImage(ctx, m.settings().Image); {
 	case err != nil:
-		s.Degraded = append(s.Degraded, fmt.Sprintf("containerd does not answer: %v", err))
+		text := fmt.Sprintf("containerd does not answer: %v", err)
+		s.Degraded = append(s.Degraded, text)
+		if s.Full == "" {
+			s.Full = text
+		}
 	case !ok:
 		s.Degraded = append(s.Degraded, fmt.Sprintf("image %s is not here: make it with \"noded image build\"", m.settings().Image))
 	default:

@@ -283,7 +283,7 @@ func (k *keeper) noteRestarts(ctx context.Context, r Record, h contract.Health) 
 	if restarts == r.GIMPRestarts {
 		return nil
 	}
-	if oom, err := k.containers.OutOfMemory(ctx, k.id); err == nil && oom {
+	if k.outOfMemory(ctx) {
 		note := fmt.Sprintf("the session ran out of memory (its limit is %d MiB) and GIMP was started again", r.Limits.Memory>>20)
 		k.notes.Store(&note)
 	}
@@ -292,6 +292,14 @@ func (k *keeper) noteRestarts(ctx context.Context, r Record, h contract.Health) 
 	}
 	_, err := k.store.Update(k.id, func(r *Record) error { r.GIMPRestarts = restarts; return nil })
 	return err
+}
+
+// outOfMemory asks for a while only: whoever watches the session must not wait for a containerd that hangs.
+func (k *keeper) outOfMemory(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, containerdPatience)
+	defer cancel()
+	oom, err := k.containers.OutOfMemory(ctx, k.id)
+	return err == nil && oom
 }
 
 // deadline is how long the session may stay as it is, and what to do then; nil when it may stay for ever.

@@ -43,6 +43,29 @@ func checkClass(class string) error {
 // Reserve makes the session of (user, key), claims a warm one for it, or returns the one that lives under that key or was made for that
 // intent. Errors are ErrInvalid, a *Refusal, or the node's own trouble.
 func (m *Manager) Reserve(ctx context.Context, q Request) (Session, bool, error) {
+	type answer struct {
+		s       Session
+		created bool
+		err     error
+	}
+	answered := make(chan answer, 1)
+	go func() { // it ends with what it writes, for which the database's closing waits
+		defer close(answered)
+		s, created, err := m.reserveAndTake(ctx, q)
+		answered <- answer{s, created, err}
+	}()
+	select {
+	case a, ok := <-answered:
+		if !ok { // a failpoint has killed it
+			return Session{}, false, errors.New("reserve a session: interrupted")
+		}
+		return a.s, a.created, a.err
+	case <-ctx.Done(): // the disk may take its time; what it has written already is kept, and found by who asks again
+		return Session{}, false, fmt.Errorf("reserve a session: %w; is the disk slow?", ctx.Err())
+	}
+}
+
+func (m *Manager) reserveAndTake(ctx context.Context, q Request) (Session, bool, error) {
 	r, created, err := m.reserve(ctx, q)
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
@@ -131,6 +154,9 @@ func (m *Manager) admit(ctx context.Context, q Request, blank Record) (Record, b
 }
 
 func (m *Manager) admitOnce(ctx context.Context, q Request, blank Record) (Record, bool, error) {
+	if err := ctx.Err(); err != nil { // others took long
+		return Record{}, false, err
+	}
 	all, err := m.store.List()
 	if err != nil {
 		return Record{}, false, err
@@ -153,7 +179,7 @@ func (m *Manager) admitOnce(ctx context.Context, q Request, blank Record) (Recor
 	if err := m.points.Hit(ctx, points[0]); err != nil {
 		return Record{}, false, err
 	}
-	r, created, err := m.record(q, blank, leaving)
+	r, created, err := m.record(ctx, q, blank, leaving)
 	if err != nil {
 		return Record{}, false, err
 	}
@@ -167,8 +193,11 @@ func (m *Manager) admitOnce(ctx context.Context, q Request, blank Record) (Recor
 }
 
 // record writes the new session, and with it the end of those that give way.
-func (m *Manager) record(q Request, blank Record, leaving []Record) (r Record, created bool, err error) {
+func (m *Manager) record(ctx context.Context, q Request, blank Record, leaving []Record) (r Record, created bool, err error) {
 	err = m.store.Change(func(all []Record) ([]Record, error) {
+		if err := ctx.Err(); err != nil { // nobody waits for it any more
+			return nil, err
+		}
 		known, ok, err := q.known(all)
 		if !blank.pooled() && (ok || err != nil) {
 			r, created = known, false

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -32,10 +33,49 @@ type Store struct {
 	db     *bbolt.DB
 	log    *slog.Logger
 	reader reader
+	fault  atomic.Pointer[error] // of the last write; nil when it succeeded
+}
+
+// Fault is why the last write failed; nil when it did not. The disk may be full.
+func (s *Store) Fault() error {
+	if err := s.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// errOurs marks an error of the caller's own in a transaction: it tells nothing of the disk.
+type errOurs struct{ error }
+
+func (e errOurs) Unwrap() error { return e.error }
+
+// update is a transaction that writes. What decide returns goes back as it is; a fault of the disk is remembered until a
+// write succeeds.
+func (s *Store) update(decide func(tx *bbolt.Tx) error) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		if err := decide(tx); err != nil {
+			return errOurs{err}
+		}
+		return nil
+	})
+	var ours errOurs
+	switch {
+	case err == nil:
+		s.fault.Store(nil)
+	case errors.As(err, &ours):
+		return ours.error
+	default:
+		s.fault.Store(&err)
+		return fmt.Errorf("write to %s: %w", s.db.Path(), err)
+	}
+	return nil
 }
 
 // NewStore prepares the session buckets of db.
 func NewStore(db *bbolt.DB, log *slog.Logger) (*Store, error) {
+	if upToDate(db) { // a full disk must not keep the daemon from its sessions
+		return &Store{db: db, log: log}, nil
+	}
 	err := db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{bucketMeta, bucketSessions, bucketBroken} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -58,6 +98,17 @@ func NewStore(db *bbolt.DB, log *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open session store %s: %w", db.Path(), err)
 	}
 	return &Store{db: db, log: log}, nil
+}
+
+// upToDate tells whether the database has all that NewStore would write.
+func upToDate(db *bbolt.DB) bool {
+	is := false
+	_ = db.View(func(tx *bbolt.Tx) error { // it returns no error
+		is = tx.Bucket(bucketMeta) != nil && tx.Bucket(bucketSessions) != nil && tx.Bucket(bucketBroken) != nil &&
+			string(tx.Bucket(bucketMeta).Get(keySchema)) == strconv.Itoa(schema)
+		return nil
+	})
+	return is
 }
 
 // Get returns a record; ErrNotFound when there is none.
@@ -101,7 +152,7 @@ func (s *Store) records(tx *bbolt.Tx) []Record {
 // Change writes the records that decide makes of all others, in one transaction: two concurrent callers see each other. When decide returns
 // none, or an error, nothing is written.
 func (s *Store) Change(decide func(all []Record) ([]Record, error)) error {
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.update(func(tx *bbolt.Tx) error {
 		changed, err := decide(s.records(tx))
 		if err != nil {
 			return err
@@ -127,7 +178,7 @@ var errUnchanged = errors.New("nothing changes")
 // Update changes a record in one transaction and returns what it became. When change fails, nothing is written.
 func (s *Store) Update(id string, change func(*Record) error) (Record, error) {
 	var r Record
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.update(func(tx *bbolt.Tx) error {
 		data := tx.Bucket(bucketSessions).Get([]byte(id))
 		if data == nil {
 			return fmt.Errorf("session %s: %w", id, ErrNotFound)
@@ -158,15 +209,20 @@ func put(tx *bbolt.Tx, r Record) error {
 // Mend replaces each record that cannot be read by a failed one that holds everything a session could
 // hold, so that whatever there is of it is taken away; the rest go on. The old bytes are kept aside.
 func (s *Store) Mend(now time.Time) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		sessions, broken := tx.Bucket(bucketSessions), tx.Bucket(bucketBroken)
-		bad := map[string]error{}
-		c := sessions.Cursor()
-		for id, data := c.First(); id != nil; id, data = c.Next() {
+	bad := map[string]error{}
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketSessions).ForEach(func(id, data []byte) error {
 			if _, err := decodeRecord(string(id), data); err != nil {
 				bad[string(id)] = err
 			}
-		}
+			return nil
+		})
+	})
+	if err != nil || len(bad) == 0 {
+		return err
+	}
+	return s.update(func(tx *bbolt.Tx) error {
+		sessions, broken := tx.Bucket(bucketSessions), tx.Bucket(bucketBroken)
 		for id, cause := range bad {
 			s.log.Error("a session's record cannot be read: it fails, the others go on", "session", id, "error", cause)
 			if err := broken.Put([]byte(id), slices.Clone(sessions.Get([]byte(id)))); err != nil {
@@ -197,7 +253,7 @@ func (s *Store) SetOrder(o Order) error {
 	if err != nil {
 		return fmt.Errorf("encode the node's duty: %w", err)
 	}
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if o.Boot != "" {
 			return meta.Put(keyBootOrder, data)
@@ -240,22 +296,27 @@ func (s *Store) Order(boot string) (Order, error) {
 
 // Prune forgets ended sessions: those released before the given time, and the oldest beyond the last keep.
 func (s *Store) Prune(before time.Time, keep int) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		var ended []Record
-		for _, r := range s.records(tx) {
-			if !r.holds() {
-				ended = append(ended, r)
-			}
-		}
-		slices.SortFunc(ended, func(a, b Record) int { return b.Released.Compare(a.Released) })
-		for i, r := range ended {
-			if i < keep && r.Released.After(before) {
-				continue
-			}
+	all, err := s.List()
+	if err != nil || len(forgettable(all, before, keep)) == 0 {
+		return err
+	}
+	return s.update(func(tx *bbolt.Tx) error {
+		for _, r := range forgettable(s.records(tx), before, keep) {
 			if err := tx.Bucket(bucketSessions).Delete([]byte(r.ID)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+func forgettable(all []Record, before time.Time, keep int) (old []Record) {
+	ended := slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return r.holds() })
+	slices.SortFunc(ended, func(a, b Record) int { return b.Released.Compare(a.Released) })
+	for i, r := range ended {
+		if i >= keep || !r.Released.After(before) {
+			old = append(old, r)
+		}
+	}
+	return old
 }

@@ -15,6 +15,8 @@ const (
 	tendEvery  = 15 * time.Second // metrics
 	sweepEvery = 5 * time.Minute  // leaks and old records
 	sweepAgain = 10 * time.Second // after a failure
+	// sweepPatience bounds a sweep: containerd may hang.
+	sweepPatience = 30 * time.Second
 )
 
 // tend sweeps at start and then now and then, until ctx ends. A leak that cannot be removed does not keep
@@ -82,7 +84,12 @@ func (m *Manager) allHeard() bool {
 
 // trySweep returns when to sweep next: soon when it failed.
 func (m *Manager) trySweep(ctx context.Context) time.Time {
-	err := m.sweep(ctx)
+	limited, cancel := context.WithTimeoutCause(ctx, sweepPatience, fmt.Errorf("it took longer than %s: does containerd answer?", sweepPatience))
+	defer cancel()
+	err := m.sweep(limited)
+	if err != nil && limited.Err() != nil {
+		err = errors.Join(context.Cause(limited), err)
+	}
 	if err == nil {
 		return time.Now().Add(sweepEvery)
 	}

@@ -81,6 +81,9 @@ func (m *Manager) claim(ctx context.Context, q Request) (r Record, claimed bool,
 	}
 	err = m.store.Change(func(all []Record) ([]Record, error) {
 		r, claimed = Record{}, false
+		if err := ctx.Err(); err != nil { // nobody waits for it any more
+			return nil, err
+		}
 		known, ok, err := q.known(all)
 		if ok || err != nil {
 			r = known
@@ -263,7 +266,7 @@ func (m *Manager) ImageDigest(ctx context.Context, ref string) (string, error) {
 	if ref == "" {
 		ref = m.settings().Image
 	}
-	digest, _, err := m.containers.Image(ctx, ref)
+	digest, _, err := m.lookForImage(ctx, ref)
 	if err != nil {
 		return "", fmt.Errorf("look for image %s: %w", ref, err)
 	}
