@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/hashicorp/raft"
 
@@ -10,8 +11,8 @@ import (
 )
 
 // carrier is raft's transport, but for votes that this coordinator must not give. Others may still count at its address the one
-// that was there before and lost its state; this one, which knows less, would elect a leader that lacks what that one had promised
-// to keep.
+// that was there before and lost its state; this one, which knows nothing yet, would elect a leader that lacks what that one had
+// promised to keep.
 type carrier struct {
 	*raft.NetworkTransport
 	calls chan raft.RPC
@@ -80,12 +81,8 @@ func (r *replica) learn(ctx context.Context, m *easelv1.StateMark) {
 	}
 }
 
-// mayVote tells whether raft's configuration, as it is known here, counts this very server among the voters.
+// mayVote tells whether raft's configuration, as it is known here, counts this very server, if only as a copy: then it has all that
+// was committed before it was counted in, and a leader that has just given it a vote needs that vote to lead on.
 func (r *replica) mayVote() bool {
-	for _, s := range r.servers() {
-		if s.ID == r.id {
-			return s.Suffrage == raft.Voter
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.servers(), func(s raft.Server) bool { return s.ID == r.id })
 }

@@ -24,7 +24,10 @@ const (
 	showPatience = time.Second
 )
 
-var errNotLeading = errors.New("this coordinator does not lead")
+var (
+	errNotLeading = errors.New("this coordinator does not lead")
+	errNoLeader   = errors.New("no coordinator leads")
+)
 
 // update is Store.Update. A refusal by change counts when it was decided on a state that is up to date, for on a stale one it may
 // be wrong.
@@ -84,14 +87,18 @@ func (r *replica) try(change func(Tx) error) (commit *easelv1.StateCommit, err e
 
 // submit has the leader carry a commit out, whoever leads, and tries again until it knows the outcome or ctx ends.
 func (r *replica) submit(ctx context.Context, commit *easelv1.StateCommit) (outcome, error) {
+	known := "nothing was changed"
 	for pause := pauseMin; ; pause = min(2*pause, pauseMax) {
 		moved := r.leaderMoved.wait()
 		out, err := r.submitOnce(ctx, commit)
 		if err == nil || errors.Is(err, ErrInvalid) {
 			return out, err
 		}
+		if !errors.Is(err, errNoLeader) && !errors.Is(err, raft.ErrNotLeader) {
+			known = "whether the change was made is not known"
+		}
 		if !r.pause(ctx, moved, pause) {
-			return outcome{}, fmt.Errorf("%w; whether the change was made is not known", r.unavailable(err))
+			return outcome{}, fmt.Errorf("%w; %s", r.unavailable(err), known)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,8 +58,7 @@ func (s *Store) Ready() error {
 		return nil
 	}
 	_, leader := r.raft.LeaderWithID()
-	known := slices.ContainsFunc(r.servers(), func(s raft.Server) bool { return s.ID == r.id })
-	if leader == "" || !known || r.machine.health() != nil {
+	if leader == "" || !r.mayVote() || r.machine.health() != nil {
 		return r.unavailable(errors.New("the leader has not counted it in yet"))
 	}
 	return nil
@@ -121,7 +119,7 @@ func (r *replica) voters() int {
 func (r *replica) askLeader(ctx context.Context, ask func(context.Context, easelv1connect.StateServiceClient) error) error {
 	addr, id := r.raft.LeaderWithID()
 	if addr == "" || id == r.id {
-		return errors.New("no coordinator leads")
+		return errNoLeader
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -207,7 +205,7 @@ func (r *replica) attendOnce() error {
 		}
 	}
 	req := &easelv1.StateAttendRequest{
-		Id: string(r.id), Address: r.cfg.Address, Applied: r.machine.index(), Founding: foundingOf(r.machine.db),
+		Id: string(r.id), Address: r.cfg.Address, Applied: r.machine.index(), Founding: foundingOf(r.machine.db), Counted: r.mayVote(),
 	}
 	if r.leads() {
 		return r.welcome(req)
@@ -270,7 +268,9 @@ func (r *replica) welcome(req *easelv1.StateAttendRequest) error {
 	}
 	r.membership.Lock()
 	defer r.membership.Unlock()
-	r.attended.note(id, req.GetApplied())
+	if req.GetCounted() { // else it could not vote if it had to
+		r.attended.note(id, req.GetApplied())
+	}
 	known := raft.Server{Suffrage: raft.Nonvoter}
 	for _, s := range r.servers() {
 		switch {

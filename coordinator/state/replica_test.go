@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 func TestThreeCoordinatorsHaveOneState(t *testing.T) {
@@ -91,6 +93,28 @@ func TestTwoCoordinatorsHaveOneVote(t *testing.T) {
 	if err := add(t.Context(), first.Store, "n"); err != nil {
 		t.Errorf("without the copy: %v", err)
 	}
+}
+
+// A leader gives a vote, and is cut off before who gets it knows. It needs that very vote to lead again.
+func TestVoteThatItsOwnerDoesNotKnowOf(t *testing.T) {
+	c := newCluster(t)
+	first, second := c.start("a"), c.join("b")
+	c.until("the copy", func() bool { return second.replica.Load().mayVote() })
+	c.silence("b")
+	lead, copied := first.replica.Load(), second.replica.Load()
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = lead.raft.AddVoter(copied.id, raft.ServerAddress(second.addr), 0, time.Second).Error() })
+	c.until("the end of the lead", func() bool { return !first.Leader() })
+	if n := copied.voters(); n != 1 {
+		t.Fatalf("the copy knows of %d votes", n)
+	}
+	c.silence()
+	for _, m := range []*coordinator{first, second} {
+		if err := add(t.Context(), m.Store, "n"); err != nil {
+			t.Errorf("on %s: %v", m.name, err)
+		}
+	}
+	wg.Wait()
 }
 
 // While the leader is cut off, what is asked of the others waits for the next leader and succeeds.
@@ -221,7 +245,7 @@ func TestWithoutAMajority(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
 		err := add(ctx, m.Store, "n")
 		cancel()
-		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "fewer than 2 of the 3") {
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "fewer than 2 of the 3") || !strings.Contains(err.Error(), "nothing was changed") {
 			t.Errorf("%s writes: %v", m.name, err)
 		}
 	}

@@ -564,6 +564,7 @@ type StateAttendRequest struct {
 	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`   // host:port of the caller's cluster address
 	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`  // index up to which its state is
 	Founding      []byte                 `protobuf:"bytes,4,opt,name=founding,proto3" json:"founding,omitempty"` // of its state, empty when it has none yet
+	Counted       bool                   `protobuf:"varint,5,opt,name=counted,proto3" json:"counted,omitempty"`  // it knows of itself as a member
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -624,6 +625,13 @@ func (x *StateAttendRequest) GetFounding() []byte {
 		return x.Founding
 	}
 	return nil
+}
+
+func (x *StateAttendRequest) GetCounted() bool {
+	if x != nil {
+		return x.Counted
+	}
+	return false
 }
 
 type StateAttendResponse struct {
@@ -1017,12 +1025,13 @@ const file_easel_v1_state_proto_rawDesc = "" +
 	"\x15StateReadIndexRequest\"W\n" +
 	"\x16StateReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12'\n" +
-	"\x04mark\x18\x02 \x01(\v2\x13.easel.v1.StateMarkR\x04mark\"t\n" +
+	"\x04mark\x18\x02 \x01(\v2\x13.easel.v1.StateMarkR\x04mark\"\x8e\x01\n" +
 	"\x12StateAttendRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x1a\n" +
-	"\bfounding\x18\x04 \x01(\fR\bfounding\"\x15\n" +
+	"\bfounding\x18\x04 \x01(\fR\bfounding\x12\x18\n" +
+	"\acounted\x18\x05 \x01(\bR\acounted\"\x15\n" +
 	"\x13StateAttendResponse\"(\n" +
 	"\x12StateRemoveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
