@@ -113,6 +113,17 @@ func (n *Node) Slow(d time.Duration) { n.set(func() { n.delay = d }) }
 // Tell changes what gossip says of the node.
 func (n *Node) Tell(change func(*cluster.Capacity)) { n.set(func() { change(&n.capacity) }) }
 
+// SetNotice makes a session tell its artist something.
+func (n *Node) SetNotice(id, text string, until time.Time) {
+	n.set(func() {
+		for _, s := range n.sessions {
+			if s.GetId() == id {
+				s.Notice, s.NoticeUntil = text, timestamppb.New(until)
+			}
+		}
+	})
+}
+
 // SetState moves a session to another state.
 func (n *Node) SetState(id string, state easelv1.State, reason string) {
 	n.set(func() {

@@ -41,6 +41,15 @@ func TestClusterPageShowsNodesPoolsSessionsAndEvents(t *testing.T) {
 	root.want(root.get("/admin/cluster"), http.StatusOK, `data-state="lost"`, "1 session is lost", "has not been heard of")
 }
 
+// TestArtistReadsTheNoticeInTheList: who has no viewer open learns of a drain here.
+func TestArtistReadsTheNoticeInTheList(t *testing.T) {
+	s := start(t)
+	ada := s.as("ada")
+	id := strings.Split(ada.post("/sessions", url.Values{"key": {"k"}}).leadsTo(), "/")[2]
+	s.node.SetNotice(id, "Save your work: a new <kernel>", time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC))
+	ada.want(ada.get("/"), http.StatusOK, "Save your work: a new &lt;kernel&gt;", "2 Jan 2026, 03:04 UTC")
+}
+
 func TestClusterPageIsForAdministrators(t *testing.T) {
 	s := start(t)
 	ada, stranger := s.as("ada"), s.stranger()
