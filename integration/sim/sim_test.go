@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,8 +28,30 @@ func realSeconds() float64 {
 	return float64(t.Sec) + float64(t.Nsec)/1e9
 }
 
+// bytesAPair is what a simulation was measured to take of memory for each pair of members at its worst: every member
+// knows every other.
+const bytesAPair = 3 << 10
+
+// checkMemory refuses a simulation that this machine cannot hold.
+func checkMemory(t *testing.T) {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "MemAvailable:")
+	var free int
+	if _, err := fmt.Sscan(rest, &free); err != nil {
+		t.Fatalf("read /proc/meminfo: %v", err)
+	}
+	if need := *nodes * *nodes * bytesAPair; need > free<<10 {
+		t.Fatalf("%d nodes take about %d GiB of memory, and %d GiB are free; simulate fewer (SIM_NODES)", *nodes, need>>30, free>>20)
+	}
+}
+
 // TestCluster takes a cluster through a day's mishaps in some minutes of virtual time, and prints what it measured.
 func TestCluster(t *testing.T) {
+	checkMemory(t)
 	synctest.Test(t, func(t *testing.T) {
 		began, real := time.Now(), realSeconds()
 		say := func(format string, args ...any) {
