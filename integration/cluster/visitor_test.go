@@ -51,6 +51,9 @@ func (v *visitor) open(ctx context.Context, key string) error {
 	err := v.c.through(ctx, patience, func(ctx context.Context, k *Coordinator) (err error) {
 		v.requests++
 		s, err = v.c.Create(ctx, k, v.name, key)
+		if err == nil && !s.Live() {
+			err = fmt.Errorf("the one of before is still %s", s.State) // it has its key until it is gone
+		}
 		return err
 	})
 	if err != nil {
