@@ -77,8 +77,13 @@ const (
 	fiThaw   = 0xC0045878
 )
 
-// freeze makes every write to the disk wait, as a disk that hangs does.
-func (d *disk) freeze() error { return d.ioctl(fiFreeze) }
+// freeze makes every write to the disk wait, as a disk that hangs does. One that is frozen is no error.
+func (d *disk) freeze() error {
+	if err := d.ioctl(fiFreeze); err != nil && !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	return nil
+}
 
 // thaw lets writes go on; a disk that is not frozen is no error.
 func (d *disk) thaw() error {

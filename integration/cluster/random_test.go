@@ -18,6 +18,9 @@ import (
 // usualChaos is how long the random run of every test run lasts; CHAOS_TIME says otherwise.
 const usualChaos = 90 * time.Second
 
+// stuckFor is how long a disk is stuck.
+const stuckFor = 5 * time.Second
+
 // TestRandomFaults lets artists come and go while faults of all kinds befall the cluster, some at once. Every round ends whole: then no
 // session lives twice, none is lost that should live, and nothing is left behind. CHAOS_SEED repeats the schedule of another run.
 func TestRandomFaults(t *testing.T) {
@@ -213,7 +216,11 @@ func (r *chaos) choose() fault {
 		{name: "network of " + k.name + " cut", do: func(ctx context.Context) error { return c.Partition(ctx, []*place{k.at}) }},
 		{name: fmt.Sprintf("%s loses %d %% of packets", k.name, percent), do: func(ctx context.Context) error { return c.Lose(ctx, k.at, percent) }},
 		{name: "disk of " + n.name + " full", do: func(context.Context) error { return n.disk.fill() }},
-		{name: "disk of " + n.name + " stuck", do: func(context.Context) error { return n.disk.freeze() }},
+		{name: "disk of " + n.name + " stuck", do: func(context.Context) error {
+			// Not for ever: who waits for it, this test too, could not even be killed.
+			time.AfterFunc(stuckFor, func() { _ = n.disk.thaw() })
+			return n.disk.freeze()
+		}},
 		{name: fmt.Sprintf("clock of noded on %s off by %s", n.name, skew), do: func(ctx context.Context) error {
 			n.Noded.Launch = skewed(n.at, skew)
 			return restart(n.Noded)(ctx)
