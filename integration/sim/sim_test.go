@@ -104,7 +104,7 @@ func (d *day) lossy(loss float64) {
 		d.t.Errorf("a change took %.2g s to 99 %% of the members, %.2g s to the coordinators", c.Most.At(.5), c.Coordinators.At(.5))
 	}
 	p := d.Place(d.t.Context(), *sessions/2, float64(*sessions)/100, -1)
-	d.placed(fmt.Sprintf("%g %% loss", 100*loss), p)
+	d.placed(fmt.Sprintf("%g %% loss", 100*loss), p, .02)
 	if p.Failed > 0 {
 		d.t.Errorf("%d of %d sessions were not placed", p.Failed, *sessions/2)
 	}
@@ -120,13 +120,13 @@ func (d *day) lossy(loss float64) {
 	}
 }
 
-func (d *day) placed(when string, p *Placements) {
+func (d *day) placed(when string, p *Placements, retries float64) {
 	d.say("%s: %d sessions placed, %d not; %d stale-view retries (%.2g %%), %d unanswered; in ms %v; round trip chosen %v ms, beyond the best possible %v ms",
 		when, p.Placed, p.Failed, p.Refusals, 100*float64(p.Refusals)/float64(max(1, p.Placed)), p.Silences, p.Took, p.Chosen, p.Beyond)
 	if p.Double > 0 {
 		d.t.Errorf("nodes hold %d sessions more than they have room for", p.Double)
 	}
-	if float64(p.Refusals) > .02*float64(p.Placed)+1 {
+	if float64(p.Refusals) > retries*float64(p.Placed)+1 {
 		d.t.Errorf("%d stale-view retries for %d sessions", p.Refusals, p.Placed)
 	}
 }
@@ -158,7 +158,7 @@ func (d *day) cutOff(region int) {
 	})
 	p := d.Place(d.t.Context(), *sessions/10, float64(*sessions)/300, region)
 	took := <-out
-	d.placed("a region cut off", p)
+	d.placed("a region cut off", p, .05) // what is left is nearly full: coordinators race for the last rooms
 	if p.Failed > 0 {
 		d.t.Errorf("%d sessions were not placed while a region was cut off", p.Failed)
 	}
