@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -57,9 +58,9 @@ func (c *Cluster) Lose(ctx context.Context, p *place, percent int) error {
 	return p.filter(ctx, rules{loss: percent})
 }
 
-// PullPlug ends a node as a power cut does: everything on it at once, with no farewell. Its disk stays as it is.
+// PullPlug ends a node as a power cut does: everything on it at once, with no farewell. Its disk stays as it is; what lay in memory is gone.
 func (c *Cluster) PullPlug(ctx context.Context, n *Node) error {
 	_ = n.Noded.Kill()
 	_ = n.Containerd.Kill()
-	return n.place().Crash(ctx)
+	return errors.Join(n.place().Remove(ctx), n.makeRunDirs())
 }

@@ -131,7 +131,8 @@ func settled(s *easelv1.Session) bool {
 func (n *Node) holdings(ctx context.Context) (map[string][]string, error) {
 	d := n.place()
 	held := map[string][]string{"run directory": bases(d.RunDir + "/noded/s/*"), "cgroup": nil, "streamer": nil, "shim": nil, "home mount": nil}
-	held["bundle"] = bases(d.RunDir + "/containerd/io.containerd.runtime.v2.task/*/*")
+	// A containerd that is killed while it removes one leaves it under a hidden name, for the machine's next start.
+	held["bundle"] = bases(d.RunDir + "/containerd/io.containerd.runtime.v2.task/*/[^.]*")
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
 		for _, id := range bases(root + d.Cgroup + "/s*") {
 			if !slices.Contains(held["cgroup"], id) {

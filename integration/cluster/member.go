@@ -74,12 +74,8 @@ func (c *Cluster) newNode(ctx context.Context, name, address string, index int) 
 	}
 	n := &Node{name: name, at: at, uidBase: 300_000_000 + index*10_000_000}
 	d := n.place()
-	for dir, mode := range map[string]os.FileMode{
-		n.dir(): 0o711, d.Dir: 0o711, d.RunDir: 0o711, n.dir() + "/etc": 0o700, n.dir() + "/containerd": 0o711, d.RunDir + "/containerd": 0o711, d.RunDir + "/noded": 0o711,
-	} {
-		if err := errors.Join(os.MkdirAll(dir, mode), os.Chmod(dir, mode)); err != nil {
-			return nil, err
-		}
+	if err := errors.Join(makeDirs(0o711, n.dir(), d.Dir, n.dir()+"/containerd"), makeDirs(0o700, n.dir()+"/etc"), n.makeRunDirs()); err != nil {
+		return nil, err
 	}
 	if n.disk, err = newDisk(ctx, n.dir()+"/disk.img", d.Dir); err != nil {
 		return nil, err
@@ -93,6 +89,22 @@ func (c *Cluster) newNode(ctx context.Context, name, address string, index int) 
 		},
 	}}, "http://noded")
 	return n, nil
+}
+
+// makeRunDirs makes what lies in memory, as systemd-tmpfiles does when a machine starts.
+func (n *Node) makeRunDirs() error {
+	run := n.place().RunDir
+	return makeDirs(0o711, run, run+"/containerd", run+"/noded")
+}
+
+func makeDirs(mode os.FileMode, dirs ...string) error {
+	for _, dir := range dirs {
+		// Chmod too: containers pass through some as users of their own, whatever the umask.
+		if err := errors.Join(os.MkdirAll(dir, mode), os.Chmod(dir, mode)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) newCoordinator(ctx context.Context, name, address string) (*Coordinator, error) {

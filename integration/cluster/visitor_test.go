@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"easel/coordinator/api"
+	easelv1 "easel/pkg/api/easel/v1"
 )
 
 // patience is how long an artist goes on asking: longer than any round of faults.
@@ -83,13 +84,28 @@ func (v *visitor) end(ctx context.Context, key string) error {
 	return nil
 }
 
+// reopen asks for a session whose node died, until one can be used: of one that was just being made, the node finds out when it goes on.
+func (v *visitor) reopen(ctx context.Context, key string) error {
+	return eventually(ctx, patience, "a session in the place of one that died with its node", func() error {
+		if err := v.open(ctx, key); err != nil {
+			return err
+		}
+		s := v.has[key]
+		now, err := v.c.Node(s.node).Await(ctx, s.id, settleLimit, func(s *easelv1.Session) bool { return settled(s) || !living(s) })
+		if err == nil && !settled(now) {
+			err = fmt.Errorf("%s is %v (%s)", s.id, now.GetState(), now.GetReason())
+		}
+		return err
+	})
+}
+
 // check looks whether every session that the artist holds lives and shows its picture, but for those on nodes that died; of those the
 // artist asks for new ones.
 func (v *visitor) check(ctx context.Context, dead map[string]bool) error {
 	for key, s := range v.has {
 		n := v.c.Node(s.node)
 		if dead[s.node] {
-			if err := v.open(ctx, key); err != nil {
+			if err := v.reopen(ctx, key); err != nil {
 				return err
 			}
 			s = v.has[key]
