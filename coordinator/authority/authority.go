@@ -101,6 +101,18 @@ func (a *Authority) ca() (*identity.Authority, error) {
 	return a.loaded, err
 }
 
+// arrivedCA is ca, for who may ask a coordinator whose state is still on its way, as after a start.
+func (a *Authority) arrivedCA(ctx context.Context) (*identity.Authority, error) {
+	ca, err := a.ca()
+	if !errors.Is(err, ErrNotFounded) {
+		return ca, err
+	}
+	if err := a.store.Barrier(ctx); err != nil {
+		return nil, err
+	}
+	return a.ca()
+}
+
 // Cluster is the cluster's ID.
 func (a *Authority) Cluster() (string, error) {
 	ca, err := a.ca()
@@ -128,7 +140,7 @@ func (a *Authority) Renew(ctx context.Context, role, name string, csr []byte) ([
 
 // renewBy renews for who has the key of the member's last certificate; nil asks for no key, as a certificate was shown that counts.
 func (a *Authority) renewBy(ctx context.Context, role, name string, last *ecdsa.PublicKey, csr []byte) ([]byte, error) {
-	ca, err := a.ca()
+	ca, err := a.arrivedCA(ctx)
 	if err != nil {
 		return nil, err
 	}

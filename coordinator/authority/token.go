@@ -23,7 +23,7 @@ const (
 
 // NewToken makes a join token for one member of a role, by name unless name is "", and returns its text.
 func (a *Authority) NewToken(ctx context.Context, role, name string, life time.Duration) (string, error) {
-	ca, err := a.ca()
+	ca, err := a.arrivedCA(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -76,7 +76,7 @@ func (a *Authority) Join(ctx context.Context, secret, role, name string, csr []b
 }
 
 func (a *Authority) join(ctx context.Context, secret, role, name string, csr []byte) ([]byte, error) {
-	ca, err := a.ca()
+	ca, err := a.arrivedCA(ctx)
 	if err != nil {
 		return nil, err
 	}
