@@ -67,6 +67,7 @@ type chaos struct {
 	random  *rand.Rand
 	began   time.Time
 	points  []string // noded's failpoints
+	armed   []*Node  // that have a failpoint set
 	crowd   []*visitor
 	history []string
 	rounds  int
@@ -152,6 +153,12 @@ func (r *chaos) heal(ctx context.Context) error {
 	for _, n := range r.c.Nodes {
 		n.Noded.Launch = r.c.launch(n.at)
 	}
+	for _, n := range r.armed {
+		if err := n.Noded.Kill(); err != nil { // it may not have come by its failpoint, and would when all is looked at
+			return err
+		}
+	}
+	r.armed = nil
 	return r.c.Heal(ctx)
 }
 
@@ -202,7 +209,10 @@ func (r *chaos) choose() fault {
 	all := []fault{
 		{name: "kill -9 noded of " + n.name, do: restart(n.Noded)},
 		{name: "kill -9 containerd of " + n.name, do: restart(n.Containerd)},
-		{name: fmt.Sprintf("noded of %s dies at %s", n.name, point), do: restart(n.Noded, "EASEL_FAILPOINTS="+point+"=kill")},
+		{name: fmt.Sprintf("noded of %s dies at %s", n.name, point), do: func(ctx context.Context) error {
+			r.armed = append(r.armed, n)
+			return restart(n.Noded, "EASEL_FAILPOINTS="+point+"=kill")(ctx)
+		}},
 		{name: "SIGSTOP containerd of " + n.name, do: func(context.Context) error { return hang(n.Containerd) }},
 		{name: "SIGSTOP noded of " + n.name, do: func(context.Context) error { return hang(n.Noded) }},
 		{name: "power cut of " + n.name, node: n, dead: true, do: func(ctx context.Context) error { return c.PullPlug(ctx, n) }},
