@@ -25,7 +25,7 @@ const (
 type Network struct {
 	world *World
 	loss  atomic.Uint64 // parts per million
-	mute  atomic.Bool   // no packet arrives, streams do
+	mute  atomic.Bool   // no packet arrives but to and from members that are loud; streams do
 
 	mu   sync.RWMutex
 	at   map[string]*Transport // by address
@@ -41,7 +41,7 @@ func NewNetwork(w *World) *Network {
 // SetLoss makes every packet be lost with the probability p.
 func (n *Network) SetLoss(p float64) { n.loss.Store(uint64(p * 1e6)) }
 
-// Mute makes all packets be lost, but no connection.
+// Mute makes all packets be lost, but no connection, and nothing that members which are loud send or are sent.
 func (n *Network) Mute(mute bool) { n.mute.Store(mute) }
 
 // Cut takes a region off the others, or puts it back.
@@ -94,6 +94,7 @@ type Transport struct {
 	streams chan net.Conn
 	done    chan struct{}
 	once    sync.Once
+	loud    atomic.Bool // Network.Mute does not hold for it
 
 	mu  sync.Mutex
 	rng *rand.Rand
@@ -135,7 +136,7 @@ func (t *Transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, e
 	t.Sent.Add(int64(len(b) + headers))
 	t.Packets.Add(1)
 	to, delay, ok := t.reach(a.Addr)
-	if !ok || t.net.mute.Load() || t.roll() < float64(t.net.loss.Load())/1e6 {
+	if !ok || (t.net.mute.Load() && !t.loud.Load() && !to.loud.Load()) || t.roll() < float64(t.net.loss.Load())/1e6 {
 		return now, nil
 	}
 	// Up to a tenth more: packets overtake one another.

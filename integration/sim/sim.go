@@ -29,6 +29,7 @@ type Sim struct {
 	Nodes        []*Node
 	Coordinators []*Coordinator
 
+	joined time.Time // when the last node did
 	byName map[string]*Node
 	index  *index
 	rng    *rand.Rand
@@ -53,9 +54,14 @@ func New(ctx context.Context, o Options) (*Sim, error) {
 	return s, nil
 }
 
-// boot spares the machine what a thousand nodes never do in life, to join in one minute: while it lasts no packet
-// arrives, and the members learn of one another by comparing notes over streams. The first address to join knows them
-// all when they have joined it; the second, which comes last, then tells everybody.
+// joinEvery spaces the nodes that join: every member that learns of another keeps that as news to gossip, and all news
+// of all members at once would take more memory than the members themselves.
+const joinEvery = 100 * time.Millisecond
+
+// boot spares the machine what thousands of nodes never do in life, to join in some minutes: while it lasts no packet
+// between two nodes arrives, and the members learn of one another by comparing notes over streams. The first address to
+// join knows them all when they have joined it; the second, which comes last, then tells everybody: it is not heard before,
+// for whoever hears it does not join it.
 func (s *Sim) boot(ctx context.Context) error {
 	s.Network.Mute(true)
 	key := make([]byte, 32)
@@ -74,6 +80,7 @@ func (s *Sim) boot(ctx context.Context) error {
 		return err
 	}
 	for i := range len(spots) - 1 {
+		wires[i].loud.Store(true)
 		if err := coordinator(i); err != nil {
 			return err
 		}
@@ -90,7 +97,12 @@ func (s *Sim) boot(ctx context.Context) error {
 		}
 		s.Nodes, s.byName[n.Name] = append(s.Nodes, n), n
 		n.Publish()
+		time.Sleep(joinEvery)
+		if joined := len(s.Nodes); joined%500 == 0 {
+			s.Log("%d nodes have joined", joined)
+		}
 	}
+	s.joined = time.Now()
 	time.Sleep(time.Second) // all have joined the first
 	if err := coordinator(len(spots) - 1); err != nil {
 		return err
@@ -107,7 +119,9 @@ func (s *Sim) boot(ctx context.Context) error {
 		return fmt.Errorf("the members did not learn of one another in %v", took)
 	}
 	s.Log("everybody knows everybody")
+	wires[len(wires)-1].loud.Store(true)
 	s.drain()
+	s.Log("the nodes have told all of the joining")
 	s.Network.Mute(false)
 	for _, n := range s.Nodes {
 		s.wg.Go(func() { n.work(ctx) })
@@ -129,14 +143,17 @@ func (s *Sim) boot(ctx context.Context) error {
 // drain waits until the members have no more to say of the joining.
 func (s *Sim) drain() {
 	last := s.packets()
-	for range 1000 {
+	for i := range 1000 {
 		time.Sleep(5 * time.Second)
 		now := s.packets()
 		// At rest a member sends some ten packets a second, with news forty more.
-		if rate := float64(now-last) / 5 / float64(len(s.Nodes)); rate < 15 {
+		rate := float64(now-last) / 5 / float64(len(s.Nodes))
+		if rate < 15 {
 			return
 		}
-		last = now
+		if last = now; i%12 == 0 {
+			s.Log("the nodes still tell of the joining: %.0f packets a second each", rate)
+		}
 	}
 }
 

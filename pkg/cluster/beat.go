@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -59,7 +58,7 @@ func (c *Cluster) tellCoordinators(msg []byte) {
 	c.mu.Lock()
 	var to []memberlist.Node
 	for _, m := range c.contacts {
-		if !m.refused && m.meta.Value().Role == RoleCoordinator {
+		if !m.refused && m.said.Value().meta.Role == RoleCoordinator {
 			to = append(to, m.beats.node)
 		}
 	}
@@ -98,11 +97,7 @@ func (c *Cluster) hearBeat(b beat) {
 	if b.coordinate.Known() {
 		m.beats.coordinate = b.coordinate
 	}
-	var have uint64
-	if name, ok := strings.CutPrefix(b.from, memberName(RoleNode, "")); ok {
-		have = c.records[name].seq
-	}
-	to := m.beats.node
+	to, have := m.beats.node, m.record.seq
 	c.mu.Unlock()
 	c.send(&to, encodeAnswer(c.cfg.Role, c.cfg.Name, have))
 }
@@ -125,7 +120,7 @@ func (c *Cluster) hearAnswer(a answer) {
 		c.mu.Unlock()
 		return
 	}
-	to, r := m.beats.node, c.records[c.cfg.Name]
+	to, r := m.beats.node, c.ownLocked()
 	c.mu.Unlock()
 	if r.seq > 0 {
 		c.send(&to, r.message(msgDirect))

@@ -85,13 +85,12 @@ type Cluster struct {
 
 	mu       sync.Mutex
 	clock    clock
-	members  map[string]*member  // of both roles, by member name
-	contacts map[string]*member  // those of them that this member exchanges heartbeats with
-	records  map[string]received // last capacity record of each node, by node name
-	view     []Node              // what Nodes returns, nil when it must be made anew
-	own      *Capacity           // what this node publishes
-	seq      uint64              // sequence number of the last record published
-	changed  chan struct{}       // closed and replaced at every change of the view
+	members  map[string]*member // of both roles, by member name
+	contacts map[string]*member // those of them that this member exchanges heartbeats with
+	view     []Node             // what Nodes returns, nil when it must be made anew
+	own      *Capacity          // what this node publishes
+	seq      uint64             // sequence number of the last record published
+	changed  chan struct{}      // closed and replaced at every change of the view
 
 	closing  sync.Once
 	closeErr error
@@ -106,7 +105,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	c := &Cluster{
 		cfg: cfg, self: memberName(cfg.Role, cfg.Name), log: cfg.Log,
 		count: newCounters(), inbox: make(chan any, inboxDepth[cfg.Role]), kick: make(chan struct{}, 1), lost: make(chan struct{}, 1),
-		members: map[string]*member{}, contacts: map[string]*member{}, records: map[string]received{}, changed: make(chan struct{}),
+		members: map[string]*member{}, contacts: map[string]*member{}, changed: make(chan struct{}),
 		clock: clock{tick: time.Now(), limit: 2 * cfg.tick()}, seq: uint64(time.Now().UnixMilli()),
 	}
 	c.queue = &memberlist.TransmitLimitedQueue{NumNodes: func() int { return max(smallest, int(c.size.Load())) }, RetransmitMult: retransmitMult}

@@ -269,6 +269,32 @@ func TestOldAndForeignRecordsAreDropped(t *testing.T) {
 	}
 }
 
+// TestKnownRecordsAreNotDecodedAgain asks what is known after records came by either way.
+func TestKnownRecordsAreNotDecodedAgain(t *testing.T) {
+	c := lonely(t)
+	d := (*delegate)(c)
+	direct, next := arrive(t, record("peer", 10, 1)), arrive(t, record("peer", 11, 1))
+	wire, newer := []byte(direct.records[0].wire.Value()), []byte(next.records[0].wire.Value())
+	check := func(when string, wire []byte, compared, gossiped bool) {
+		t.Helper()
+		if a, b := d.knows(wire, false), d.knows(wire, true); a != compared || b != gossiped {
+			t.Errorf("%s: known %v when members compare notes, %v when it is gossiped; want %v, %v", when, a, b, compared, gossiped)
+		}
+	}
+	check("before it came", wire, false, false)
+	direct.gossiped = false
+	c.merge(direct)
+	check("sent directly", wire, true, false) // it is still to be passed on
+	c.merge(arrive(t, record("peer", 10, 1)))
+	check("gossiped", wire, true, true)
+	check("a newer one", newer, false, false)
+	check("damaged", wire[:len(wire)-1], false, false)
+	check("empty", nil, false, false)
+	if got, bad, err := decodeState(encodeState([]string{string(wire), string(newer)}), time.Now(), func(w []byte) bool { return d.knows(w, false) }); err != nil || bad != 0 || len(got) != 1 || got[0].seq != 11 {
+		t.Errorf("of a known and a new record %+v were decoded, %d bad, %v", got, bad, err)
+	}
+}
+
 func TestRecordThatClaimsOurNameIsOutbid(t *testing.T) {
 	c := lonely(t)
 	publish(t, c, Capacity{Total: 3})
@@ -340,7 +366,7 @@ func TestBroadcastsFitOnePacket(t *testing.T) {
 	await(t, c, "the record", sees("self"))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if got := len(c.records["self"].wire.Value()); got > maxRecord || got < maxRecord-300 {
+	if got := len(c.members["node:self"].record.wire.Value()); got > maxRecord || got < maxRecord-300 {
 		t.Errorf("the record has %d bytes, want just below %d", got, maxRecord)
 	}
 }

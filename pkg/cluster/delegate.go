@@ -1,11 +1,9 @@
 package cluster
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 	"unique"
 
@@ -30,6 +28,9 @@ func (d *delegate) NodeMeta(limit int) []byte {
 
 // NotifyMsg takes one message. What it says is decoded here, where memberlist has its own goroutine for it.
 func (d *delegate) NotifyMsg(msg []byte) {
+	if len(msg) > 0 && msg[0] == msgRecord && d.knows(msg[1:], true) {
+		return
+	}
 	m, err := decodeMessage(msg, time.Now())
 	if err != nil {
 		d.count.refused.WithLabelValues(refusedRecord).Inc()
@@ -37,6 +38,16 @@ func (d *delegate) NotifyMsg(msg []byte) {
 		return
 	}
 	d.handOff(m)
+}
+
+// knows tells whether a record is the one that is held of its node, so that it can be left undecoded: gossip brings each
+// about a dozen times, and comparing notes brings all of them.
+func (d *delegate) knows(wire []byte, gossiped bool) bool {
+	name := recordName(wire)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m, ok := d.members[memberName(RoleNode, string(name))]
+	return ok && m.record.seq > 0 && (m.record.passed || !gossiped) && m.record.wire.Value() == string(wire)
 }
 
 // decodeMessage returns an arrived, a beat or an answer.
@@ -70,10 +81,10 @@ func (d *delegate) LocalState(bool) []byte {
 	c := (*Cluster)(d)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	records := make([]string, 0, len(c.records))
-	for name, r := range c.records {
-		if m, ok := c.members[memberName(RoleNode, name)]; ok && !m.refused && !m.silent() {
-			records = append(records, r.wire.Value())
+	records := make([]string, 0, len(c.members))
+	for _, m := range c.members {
+		if m.record.seq > 0 && !m.refused && !m.silent() {
+			records = append(records, m.record.wire.Value())
 		}
 	}
 	return encodeState(records)
@@ -81,7 +92,7 @@ func (d *delegate) LocalState(bool) []byte {
 
 // MergeRemoteState takes another member's LocalState.
 func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
-	records, bad, err := decodeState(buf, time.Now())
+	records, bad, err := decodeState(buf, time.Now(), func(wire []byte) bool { return d.knows(wire, false) })
 	if err != nil {
 		bad++
 		d.log.Warn("state of another member refused", "error", err)
@@ -118,7 +129,7 @@ func (d *delegate) NotifyAlive(peer *memberlist.Node) error {
 func (c *Cluster) description(peer *memberlist.Node) (Meta, error) {
 	c.mu.Lock()
 	m, ok := c.members[peer.Name]
-	if ok && bytes.Equal(m.wire, peer.Meta) {
+	if ok && m.said.Value().wire == string(peer.Meta) {
 		defer c.mu.Unlock()
 		return m.known(), nil
 	}
@@ -157,7 +168,8 @@ func (d *delegate) setMember(n *memberlist.Node, what string) {
 			c.contacts[n.Name] = m
 		}
 	}
-	m.meta, m.wire, m.addr, m.refused = unique.Make(meta), n.Meta, netip.AddrPortFrom(ip.Unmap(), n.Port), false
+	m.said = unique.Make(description{meta, string(n.Meta), netip.AddrPortFrom(ip.Unmap(), n.Port)})
+	m.refused = false
 	if m.beats != nil {
 		m.beats.node = *n
 	}
@@ -175,9 +187,6 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	delete(c.contacts, n.Name)
 	c.place.ForgetNode(n.Name)
 	c.size.Store(int32(len(c.members)))
-	if name, ok := strings.CutPrefix(n.Name, memberName(RoleNode, "")); ok && name != c.cfg.Name {
-		delete(c.records, name)
-	}
 	c.notifyLocked()
 	c.log.Info("member left", "member", n.Name, "address", n.Address())
 	select {

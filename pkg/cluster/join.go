@@ -18,7 +18,7 @@ const (
 // keepJoined joins the configured members, again and again, and soon when a member has gone: it may come
 // back and know nobody. One that answers may still be the one that is going, so answers end nothing.
 func (c *Cluster) keepJoined(ctx context.Context) {
-	j := joiner{c: c, resolved: map[string][]string{}}
+	j := joiner{c: c, resolved: map[string][]string{}, found: map[string]string{}}
 	backoff := joinBackoffMin
 	for {
 		if j.join(ctx) {
@@ -35,10 +35,12 @@ func (c *Cluster) keepJoined(ctx context.Context) {
 	}
 }
 
-// joiner knows the IP addresses that the configured ones stood for when they were asked last.
+// joiner knows the IP addresses that the configured ones stood for when they were asked last, and the member that was
+// found at each, so that not all members are looked through every time.
 type joiner struct {
 	c        *Cluster
 	resolved map[string][]string
+	found    map[string]string // member name by address
 }
 
 // join asks every configured address at which no member is heard, one after the other, so that the end of ctx waits
@@ -46,7 +48,7 @@ type joiner struct {
 func (j *joiner) join(ctx context.Context) (all bool) {
 	all = true
 	for _, addr := range j.c.cfg.Join {
-		if slices.ContainsFunc(append(j.resolved[addr], addr), j.c.hearsAt) {
+		if slices.ContainsFunc(append(j.resolved[addr], addr), j.hearsAt) {
 			continue
 		}
 		all = false
@@ -79,15 +81,21 @@ func (j *joiner) resolve(ctx context.Context, addr string) {
 }
 
 // hearsAt tells whether there is a member at an address, this one or one that is not suspected.
-func (c *Cluster) hearsAt(addr string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (j *joiner) hearsAt(addr string) bool {
 	want, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return false
 	}
-	for _, m := range c.members {
-		if m.addr == want && !c.suspectLocked(m) {
+	c := j.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	there := func(m *member) bool { return m.said.Value().addr == want && !c.suspectLocked(m) }
+	if m, ok := c.members[j.found[addr]]; ok && there(m) {
+		return true
+	}
+	for name, m := range c.members {
+		if there(m) {
+			j.found[addr] = name
 			return true
 		}
 	}

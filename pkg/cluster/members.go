@@ -23,11 +23,17 @@ type Member struct {
 
 // member is what is kept of another, under Cluster.mu. It is small: every member keeps one of every other.
 type member struct {
-	meta    unique.Handle[Meta]
-	wire    []byte // meta as it came; memberlist's own copy
-	addr    netip.AddrPort
-	refused bool     // Config.Admit does not take it
+	said    unique.Handle[description]
+	record  received // its last capacity record, of a node
 	beats   *contact // nil when it and this member exchange no heartbeats
+	refused bool     // Config.Admit does not take it
+}
+
+// description is what a member says of itself.
+type description struct {
+	meta Meta
+	wire string // meta as it came
+	addr netip.AddrPort
 }
 
 // contact is what is known at first hand of a member with whom this one exchanges heartbeats.
@@ -44,7 +50,7 @@ func (m *member) silent() bool { return m.beats != nil && m.beats.silent }
 
 // known is what is known of m, what its heartbeats told included.
 func (m *member) known() Meta {
-	meta := m.meta.Value()
+	meta := m.said.Value().meta
 	if m.beats != nil {
 		meta.Trust = max(meta.Trust, m.beats.trust)
 	}
@@ -61,7 +67,7 @@ func (c *Cluster) Members() []Member {
 		if m.refused || m.silent() {
 			continue
 		}
-		one := Member{Meta: m.known(), Address: m.addr.String()}
+		one := Member{Meta: m.known(), Address: m.said.Value().addr.String()}
 		if b := m.beats; b != nil {
 			one.Suspect, one.Heard, one.Coordinate = c.suspectLocked(m), b.heardAt, b.coordinate
 		}

@@ -225,7 +225,7 @@ func TestRecordThatWasLostIsSentAgain(t *testing.T) {
 	publish(t, node, Capacity{Total: 3})
 	await(t, front, "the record", sees("n1"))
 	front.mu.Lock()
-	delete(front.records, "n1")
+	front.members["node:n1"].record = received{}
 	front.notifyLocked()
 	front.mu.Unlock()
 	await(t, front, "the record again", func(n []Node) bool { return len(n) == 1 && n[0].Capacity.Total == 3 })

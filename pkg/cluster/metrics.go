@@ -72,7 +72,7 @@ func (c *Cluster) states() (states map[[2]string]int, age time.Duration) {
 		case c.suspectLocked(m):
 			state = "suspect"
 		}
-		role := m.meta.Value().Role
+		role := m.said.Value().meta.Role
 		states[[2]string{role, state}]++
 		if role == RoleNode && m.beats != nil && !m.refused && !m.silent() {
 			age = max(age, c.clock.now()-m.beats.heard)

@@ -83,9 +83,12 @@ func (c *Cluster) merge(a arrived) {
 			continue
 		}
 		m, isMember := c.members[memberName(RoleNode, name)]
-		old := c.records[name]
+		if !isMember || m.refused {
+			continue
+		}
+		old := m.record
 		repeated := r.seq == old.seq
-		if !isMember || m.refused || r.seq < old.seq || repeated && (old.passed || !a.gossiped) {
+		if r.seq < old.seq || repeated && (old.passed || !a.gossiped) {
 			continue
 		}
 		if r.passed = a.gossiped; r.passed { // also when it came directly before
@@ -94,7 +97,7 @@ func (c *Cluster) merge(a arrived) {
 		if c.cfg.Role == RoleNode {
 			r.rec = nil
 		}
-		c.records[name] = r
+		m.record = r
 		if repeated {
 			continue
 		}
@@ -142,7 +145,9 @@ func (c *Cluster) record() {
 		return
 	}
 	r := newReceived(&rec, wire, time.Now())
-	c.records[rec.Name] = r
+	if m, ok := c.members[c.self]; ok {
+		m.record = r
+	}
 	c.notifyLocked()
 	c.mu.Unlock()
 	c.tellCoordinators(r.message(msgDirect))
@@ -152,12 +157,20 @@ func (c *Cluster) record() {
 func (c *Cluster) gossip(g *gossiped) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r, ok := c.records[c.cfg.Name]
-	if !ok || c.own == nil || (g.rec != nil && sameRoom(g.rec, r.rec)) || time.Since(g.sent) < c.gossipInterval() {
+	r := c.ownLocked()
+	if r.seq == 0 || c.own == nil || (g.rec != nil && sameRoom(g.rec, r.rec)) || time.Since(g.sent) < c.gossipInterval() {
 		return
 	}
 	g.rec, g.sent = r.rec, time.Now()
 	c.queue.QueueBroadcast(newBroadcast(c.cfg.Name, r))
+}
+
+// ownLocked is this node's last record.
+func (c *Cluster) ownLocked() received {
+	if m, ok := c.members[c.self]; ok {
+		return m.record
+	}
+	return received{}
 }
 
 func (c *Cluster) gossipInterval() time.Duration {

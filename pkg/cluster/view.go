@@ -49,8 +49,8 @@ func (c *Cluster) Nodes() []Node {
 	if c.view != nil {
 		return c.view
 	}
-	nodes := make([]Node, 0, len(c.records))
-	for name := range c.records {
+	nodes := make([]Node, 0, len(c.members))
+	for name := range c.members {
 		if n, ok := c.nodeLocked(name, here); ok {
 			nodes = append(nodes, n)
 		}
@@ -65,21 +65,20 @@ func (c *Cluster) Node(name string) (Node, bool) {
 	here := c.Coordinate()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.nodeLocked(name, here)
+	return c.nodeLocked(memberName(RoleNode, name), here)
 }
 
 func (c *Cluster) nodeLocked(name string, here Coordinate) (Node, bool) {
-	full := memberName(RoleNode, name)
-	m, ok := c.members[full]
-	r := c.records[name]
-	if !ok || m.refused || m.silent() || r.seq == 0 {
+	m, ok := c.members[name]
+	if !ok || m.refused || m.silent() || m.record.seq == 0 {
 		return Node{}, false
 	}
+	r := m.record
 	n := Node{Meta: m.known(), Capacity: *r.capacity(), Seen: time.UnixMilli(r.seen)}
 	if b := m.beats; b != nil {
 		n.Seen, n.Suspect, n.Coordinate = b.heardAt, c.suspectLocked(m), b.coordinate
 	}
-	if full == c.self {
+	if name == c.self {
 		n.Meta, n.Coordinate = c.cfg.Meta, here
 	}
 	return n, true

@@ -124,8 +124,22 @@ func encodeState(records []string) []byte {
 	return buf
 }
 
-// decodeState drops single records that are malformed, so that one bad node hides no other.
-func decodeState(buf []byte, now time.Time) (records []received, bad int, err error) {
+// recordName is the node's name in an encoded record that begins with it, as those of encodeCapacity do.
+func recordName(wire []byte) []byte {
+	field, kind, tag := protowire.ConsumeTag(wire)
+	if tag < 0 || field != 1 || kind != protowire.BytesType {
+		return nil
+	}
+	name, n := protowire.ConsumeBytes(wire[tag:])
+	if n < 0 {
+		return nil
+	}
+	return name
+}
+
+// decodeState leaves out records that are known, and drops single ones that are malformed, so that one bad node hides
+// no other.
+func decodeState(buf []byte, now time.Time, known func(wire []byte) bool) (records []received, bad int, err error) {
 	if len(buf) > maxState {
 		return nil, 0, fmt.Errorf("decode capacity state: %d bytes, the limit is %d", len(buf), maxState)
 	}
@@ -137,6 +151,9 @@ func decodeState(buf []byte, now time.Time) (records []received, bad int, err er
 		return nil, 0, fmt.Errorf("decode capacity state: %d records, the limit is %d", len(pb.GetRecords()), maxRecords)
 	}
 	for _, wire := range pb.GetRecords() {
+		if known(wire) {
+			continue
+		}
 		rec, err := decodeCapacity(wire, now)
 		if err != nil {
 			bad++

@@ -126,16 +126,18 @@ func TestFitKeepsWhatCountsMost(t *testing.T) {
 	}
 }
 
+func nothing([]byte) bool { return false }
+
 func TestStateKeepsGoodRecordsBesideBadOnes(t *testing.T) {
 	good, err := encodeCapacity(record("a", 1, 2))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, bad, err := decodeState(encodeState([]string{"\xff\xff", string(good), ""}), now)
+	got, bad, err := decodeState(encodeState([]string{"\xff\xff", string(good), ""}), now, nothing)
 	if err != nil || bad != 2 || len(got) != 1 || got[0].rec.Name != "a" {
 		t.Errorf("got %+v, %d bad, %v", got, bad, err)
 	}
-	if got, bad, err := decodeState(nil, now); err != nil || bad != 0 || len(got) != 0 {
+	if got, bad, err := decodeState(nil, now, nothing); err != nil || bad != 0 || len(got) != 0 {
 		t.Errorf("an empty state: %v, %d bad, %v", got, bad, err)
 	}
 	for what, buf := range map[string][]byte{
@@ -143,7 +145,7 @@ func TestStateKeepsGoodRecordsBesideBadOnes(t *testing.T) {
 		"too many records": encodeState(make([]string, maxRecords+1)),
 		"too long":         make([]byte, maxState+1),
 	} {
-		if _, _, err := decodeState(buf, now); err == nil {
+		if _, _, err := decodeState(buf, now, nothing); err == nil {
 			t.Errorf("accepted: %s", what)
 		}
 	}
@@ -216,7 +218,7 @@ func FuzzDecodeState(f *testing.F) {
 	}
 	f.Add(encodeState([]string{string(wire), string(wire[:20])}))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		records, _, err := decodeState(in, now)
+		records, _, err := decodeState(in, now, nothing)
 		for _, r := range records {
 			if err != nil || r.rec.check() != nil || len(r.wire.Value()) > maxRecord {
 				t.Fatalf("accepted %+v with error %v", r, err)
