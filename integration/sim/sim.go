@@ -103,7 +103,8 @@ func (s *Sim) boot(ctx context.Context) error {
 		}
 	}
 	s.joined = time.Now()
-	time.Sleep(time.Second) // all have joined the first
+	// All have joined the first. What they tell one another meanwhile the second does not bring all of them at once.
+	time.Sleep(max(time.Second, time.Duration(s.Options.Nodes)*joinEvery/2))
 	if err := coordinator(len(spots) - 1); err != nil {
 		return err
 	}
