@@ -38,6 +38,9 @@ func (s *Screen) Keys(ctx context.Context, ready func(), each func(Key)) error {
 		}
 		// Asked at each key, since a remote keyboard changes the mapping as it types.
 		m, err := xproto.GetKeyboardMapping(s.conn, code, 1).Reply()
+		if err != nil && ctx.Err() != nil { // the end of ctx closed the connection under the question
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("ask keyboard mapping: %w", err)
 		}
