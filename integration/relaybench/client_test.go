@@ -91,7 +91,12 @@ func ask(conn *net.UDPConn, method stun.Method, setters ...stun.Setter) (*stun.M
 		}
 		_ = conn.SetReadDeadline(time.Time{})
 		answer := &stun.Message{Raw: append([]byte(nil), buf[:n]...)}
-		return answer, answer.Decode()
+		if err := answer.Decode(); err != nil {
+			return nil, err
+		}
+		if answer.TransactionID == m.TransactionID { // a server that was starting answers what was sent again twice
+			return answer, nil
+		}
 	}
 	return nil, fmt.Errorf("no answer to %v in %v", method, patience)
 }
