@@ -36,22 +36,25 @@ func open(address netip.AddrPort, l login, peer *net.UDPConn) (*way, error) {
 	w := &way{client: client, peer: peer}
 	key := stun.MessageIntegrity(turn.GenerateAuthKey(l.Username, l.Realm, l.Password))
 	udp := stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{17, 0, 0, 0}}
-	refused, err := ask(client, stun.MethodAllocate, raw(udp))
+	answer, err := ask(client, stun.MethodAllocate, raw(udp))
 	if err != nil {
 		return nil, err
 	}
-	var nonce stun.Nonce
-	if err := nonce.GetFrom(refused); err != nil {
-		return nil, fmt.Errorf("no nonce: %w", err)
-	}
-	who := []stun.Setter{stun.NewUsername(l.Username), stun.NewRealm(l.Realm), nonce, key}
-	granted, err := ask(client, stun.MethodAllocate, append([]stun.Setter{raw(udp)}, who...)...)
-	if err != nil {
-		return nil, err
+	// Each refusal brings the nonce for the next try (RFC 8489, 9.2.5). A coturn that has just started refuses good credentials too.
+	var who []stun.Setter
+	for end := time.Now().Add(patience); answer.Type.Class != stun.ClassSuccessResponse; {
+		var nonce stun.Nonce
+		if err := nonce.GetFrom(answer); err != nil || time.Now().After(end) {
+			return nil, fmt.Errorf("no allocation: %v (%v): %w", answer, refusal(answer), err)
+		}
+		who = []stun.Setter{stun.NewUsername(l.Username), stun.NewRealm(l.Realm), nonce, key}
+		if answer, err = ask(client, stun.MethodAllocate, append([]stun.Setter{raw(udp)}, who...)...); err != nil {
+			return nil, err
+		}
 	}
 	var at stun.XORMappedAddress
-	if err := at.GetFromAs(granted, stun.AttrXORRelayedAddress); err != nil {
-		return nil, fmt.Errorf("no allocation: %v: %w", granted, err)
+	if err := at.GetFromAs(answer, stun.AttrXORRelayedAddress); err != nil {
+		return nil, fmt.Errorf("no allocation: %v: %w", answer, err)
 	}
 	w.relayed = &net.UDPAddr{IP: at.IP, Port: at.Port}
 	number := stun.RawAttribute{Type: stun.AttrChannelNumber, Value: []byte{channel >> 8, channel & 255, 0, 0}}
@@ -60,6 +63,15 @@ func open(address netip.AddrPort, l login, peer *net.UDPConn) (*way, error) {
 		err = fmt.Errorf("no channel: %v", bound)
 	}
 	return w, err
+}
+
+// refusal is why a server said no.
+func refusal(answer *stun.Message) string {
+	var code stun.ErrorCodeAttribute
+	if err := code.GetFrom(answer); err != nil {
+		return "it gives no reason"
+	}
+	return code.String()
 }
 
 type raw stun.RawAttribute
