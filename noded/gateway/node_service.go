@@ -7,14 +7,12 @@ import (
 	"connectrpc.com/connect"
 
 	easelv1 "easel/pkg/api/easel/v1"
-	"easel/pkg/api/easel/v1/easelv1connect"
 
 	"easel/noded/session"
 )
 
 // nodeService answers coordinators and the operator's command line.
 type nodeService struct {
-	easelv1connect.UnimplementedNodeServiceHandler
 	sessions Sessions
 	pool     Pool
 }
