@@ -15,6 +15,7 @@ import (
 const (
 	certificateType = "CERTIFICATE"
 	maxFile         = 4 << 20 // bytes; a trust names every member that was removed lately
+	joinAgain       = "remove this member and let it join again"
 )
 
 func makePrivate(dir string) error {
@@ -24,8 +25,8 @@ func makePrivate(dir string) error {
 	return nil
 }
 
-// readPrivate reads a file that nobody else may read.
-func readPrivate(path string) ([]byte, error) {
+// readPrivate reads up to limit bytes of a file that nobody else may read; remedy says what to do when it may have been read.
+func readPrivate(path string, limit int64, remedy string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -36,9 +37,9 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o, so others may read it; run chmod 600 %s and, if it may have been read, remove this member and let it join again", path, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("%s has mode %04o, so others may read it; run chmod 600 %s and, if it may have been read, %s", path, info.Mode().Perm(), path, remedy)
 	}
-	return io.ReadAll(io.LimitReader(f, maxFile))
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // replaceFile leaves the old file or the new one, whole, whenever the machine stops.

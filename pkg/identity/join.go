@@ -88,7 +88,7 @@ func joinable(dir, role, name string, token JoinToken) error {
 
 // pendingKey is the key in the file path, for which a certificate is asked: of this try, and of an earlier one that did not end.
 func pendingKey(path string) (*ecdsa.PrivateKey, error) {
-	raw, err := readPrivate(path)
+	raw, err := readPrivate(path, maxFile, joinAgain)
 	if err == nil {
 		key, _, err := parseKey(raw)
 		if err != nil {

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,19 +36,7 @@ func LoadOrCreateKey(path string) (ed25519.PrivateKey, error) {
 }
 
 func loadKey(path string) (ed25519.PrivateKey, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o, so others may read it; run chmod 600 %s and, if it may have been read, replace it", path, info.Mode().Perm(), path)
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, maxKeyBytes))
+	raw, err := readPrivate(path, maxKeyBytes, "replace it")
 	if err != nil {
 		return nil, err
 	}

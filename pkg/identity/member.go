@@ -48,7 +48,7 @@ type Member struct {
 // Load reads the member that is kept in dir. It returns ErrNotJoined when there is none.
 func Load(dir string) (*Member, error) {
 	m := &Member{dir: dir, now: time.Now, changed: make(chan struct{}), open: map[*connection]struct{}{}}
-	raw, err := readPrivate(filepath.Join(dir, bundleFile))
+	raw, err := readPrivate(filepath.Join(dir, bundleFile), maxFile, joinAgain)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotJoined
 	}
@@ -59,7 +59,7 @@ func Load(dir string) (*Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load this member's certificate: %s: %w", filepath.Join(dir, bundleFile), err)
 	}
-	if raw, err = readPrivate(filepath.Join(dir, trustFile)); err != nil {
+	if raw, err = readPrivate(filepath.Join(dir, trustFile), maxFile, joinAgain); err != nil {
 		return nil, fmt.Errorf("load what this member trusts: %w", err)
 	}
 	wire := &easelv1.Trust{}
