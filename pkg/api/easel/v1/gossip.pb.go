@@ -41,6 +41,7 @@ type CapacityRecord struct {
 	Load          *HostLoad              `protobuf:"bytes,11,opt,name=load,proto3" json:"load,omitempty"`
 	AtMs          int64                  `protobuf:"varint,12,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"` // by the node's clock, since the Unix epoch
 	Version       string                 `protobuf:"bytes,13,opt,name=version,proto3" json:"version,omitempty"`        // of the node's program
+	Gpus          []*GpuModel            `protobuf:"bytes,14,rep,name=gpus,proto3" json:"gpus,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,11 +167,19 @@ func (x *CapacityRecord) GetVersion() string {
 	return ""
 }
 
+func (x *CapacityRecord) GetGpus() []*GpuModel {
+	if x != nil {
+		return x.Gpus
+	}
+	return nil
+}
+
 type ClassRoom struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Class         string                 `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
 	Total         uint32                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	Used          uint32                 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
+	Encoders      uint32                 `protobuf:"varint,4,opt,name=encoders,proto3" json:"encoders,omitempty"` // of the free ones, those whose card can encode a stream more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -222,6 +231,13 @@ func (x *ClassRoom) GetTotal() uint32 {
 func (x *ClassRoom) GetUsed() uint32 {
 	if x != nil {
 		return x.Used
+	}
+	return 0
+}
+
+func (x *ClassRoom) GetEncoders() uint32 {
+	if x != nil {
+		return x.Encoders
 	}
 	return 0
 }
@@ -354,6 +370,75 @@ func (x *GpuSlices) GetUsed() uint32 {
 	return 0
 }
 
+// GpuModel is how many cards of a model the node has.
+type GpuModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Unhealthy     uint32                 `protobuf:"varint,3,opt,name=unhealthy,proto3" json:"unhealthy,omitempty"`
+	Encoder       bool                   `protobuf:"varint,4,opt,name=encoder,proto3" json:"encoder,omitempty"` // cards of this model have an encoder engine
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuModel) Reset() {
+	*x = GpuModel{}
+	mi := &file_easel_v1_gossip_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuModel) ProtoMessage() {}
+
+func (x *GpuModel) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_gossip_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuModel.ProtoReflect.Descriptor instead.
+func (*GpuModel) Descriptor() ([]byte, []int) {
+	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GpuModel) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *GpuModel) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *GpuModel) GetUnhealthy() uint32 {
+	if x != nil {
+		return x.Unhealthy
+	}
+	return 0
+}
+
+func (x *GpuModel) GetEncoder() bool {
+	if x != nil {
+		return x.Encoder
+	}
+	return false
+}
+
 type HostLoad struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Cpus           uint32                 `protobuf:"varint,1,opt,name=cpus,proto3" json:"cpus,omitempty"`
@@ -366,7 +451,7 @@ type HostLoad struct {
 
 func (x *HostLoad) Reset() {
 	*x = HostLoad{}
-	mi := &file_easel_v1_gossip_proto_msgTypes[4]
+	mi := &file_easel_v1_gossip_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +463,7 @@ func (x *HostLoad) String() string {
 func (*HostLoad) ProtoMessage() {}
 
 func (x *HostLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_gossip_proto_msgTypes[4]
+	mi := &file_easel_v1_gossip_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +476,7 @@ func (x *HostLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostLoad.ProtoReflect.Descriptor instead.
 func (*HostLoad) Descriptor() ([]byte, []int) {
-	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{4}
+	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HostLoad) GetCpus() uint32 {
@@ -432,7 +517,7 @@ type CapacityState struct {
 
 func (x *CapacityState) Reset() {
 	*x = CapacityState{}
-	mi := &file_easel_v1_gossip_proto_msgTypes[5]
+	mi := &file_easel_v1_gossip_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +529,7 @@ func (x *CapacityState) String() string {
 func (*CapacityState) ProtoMessage() {}
 
 func (x *CapacityState) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_gossip_proto_msgTypes[5]
+	mi := &file_easel_v1_gossip_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +542,7 @@ func (x *CapacityState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CapacityState.ProtoReflect.Descriptor instead.
 func (*CapacityState) Descriptor() ([]byte, []int) {
-	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{5}
+	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CapacityState) GetRecords() [][]byte {
@@ -481,7 +566,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_easel_v1_gossip_proto_msgTypes[6]
+	mi := &file_easel_v1_gossip_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +578,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_gossip_proto_msgTypes[6]
+	mi := &file_easel_v1_gossip_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +591,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{6}
+	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Heartbeat) GetRole() string {
@@ -556,7 +641,7 @@ type HeartbeatAnswer struct {
 
 func (x *HeartbeatAnswer) Reset() {
 	*x = HeartbeatAnswer{}
-	mi := &file_easel_v1_gossip_proto_msgTypes[7]
+	mi := &file_easel_v1_gossip_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +653,7 @@ func (x *HeartbeatAnswer) String() string {
 func (*HeartbeatAnswer) ProtoMessage() {}
 
 func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_gossip_proto_msgTypes[7]
+	mi := &file_easel_v1_gossip_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +666,7 @@ func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAnswer.ProtoReflect.Descriptor instead.
 func (*HeartbeatAnswer) Descriptor() ([]byte, []int) {
-	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{7}
+	return file_easel_v1_gossip_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HeartbeatAnswer) GetRole() string {
@@ -609,7 +694,7 @@ var File_easel_v1_gossip_proto protoreflect.FileDescriptor
 
 const file_easel_v1_gossip_proto_rawDesc = "" +
 	"\n" +
-	"\x15easel/v1/gossip.proto\x12\beasel.v1\"\x87\x03\n" +
+	"\x15easel/v1/gossip.proto\x12\beasel.v1\"\xaf\x03\n" +
 	"\x0eCapacityRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
@@ -624,11 +709,13 @@ const file_easel_v1_gossip_proto_rawDesc = "" +
 	" \x03(\v2\x13.easel.v1.GpuSlicesR\x06slices\x12&\n" +
 	"\x04load\x18\v \x01(\v2\x12.easel.v1.HostLoadR\x04load\x12\x13\n" +
 	"\x05at_ms\x18\f \x01(\x03R\x04atMs\x12\x18\n" +
-	"\aversion\x18\r \x01(\tR\aversion\"K\n" +
+	"\aversion\x18\r \x01(\tR\aversion\x12&\n" +
+	"\x04gpus\x18\x0e \x03(\v2\x12.easel.v1.GpuModelR\x04gpus\"g\n" +
 	"\tClassRoom\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\rR\x05total\x12\x12\n" +
-	"\x04used\x18\x03 \x01(\rR\x04used\"d\n" +
+	"\x04used\x18\x03 \x01(\rR\x04used\x12\x1a\n" +
+	"\bencoders\x18\x04 \x01(\rR\bencoders\"d\n" +
 	"\fWarmSessions\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x14\n" +
 	"\x05class\x18\x02 \x01(\tR\x05class\x12\x12\n" +
@@ -637,7 +724,12 @@ const file_easel_v1_gossip_proto_rawDesc = "" +
 	"\tGpuSlices\x12\x18\n" +
 	"\aprofile\x18\x01 \x01(\tR\aprofile\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\rR\x05total\x12\x12\n" +
-	"\x04used\x18\x03 \x01(\rR\x04used\"\x91\x01\n" +
+	"\x04used\x18\x03 \x01(\rR\x04used\"n\n" +
+	"\bGpuModel\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x1c\n" +
+	"\tunhealthy\x18\x03 \x01(\rR\tunhealthy\x12\x18\n" +
+	"\aencoder\x18\x04 \x01(\bR\aencoder\"\x91\x01\n" +
 	"\bHostLoad\x12\x12\n" +
 	"\x04cpus\x18\x01 \x01(\rR\x04cpus\x12\x1f\n" +
 	"\vcpu_percent\x18\x02 \x01(\rR\n" +
@@ -671,27 +763,29 @@ func file_easel_v1_gossip_proto_rawDescGZIP() []byte {
 	return file_easel_v1_gossip_proto_rawDescData
 }
 
-var file_easel_v1_gossip_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_easel_v1_gossip_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_easel_v1_gossip_proto_goTypes = []any{
 	(*CapacityRecord)(nil),  // 0: easel.v1.CapacityRecord
 	(*ClassRoom)(nil),       // 1: easel.v1.ClassRoom
 	(*WarmSessions)(nil),    // 2: easel.v1.WarmSessions
 	(*GpuSlices)(nil),       // 3: easel.v1.GpuSlices
-	(*HostLoad)(nil),        // 4: easel.v1.HostLoad
-	(*CapacityState)(nil),   // 5: easel.v1.CapacityState
-	(*Heartbeat)(nil),       // 6: easel.v1.Heartbeat
-	(*HeartbeatAnswer)(nil), // 7: easel.v1.HeartbeatAnswer
+	(*GpuModel)(nil),        // 4: easel.v1.GpuModel
+	(*HostLoad)(nil),        // 5: easel.v1.HostLoad
+	(*CapacityState)(nil),   // 6: easel.v1.CapacityState
+	(*Heartbeat)(nil),       // 7: easel.v1.Heartbeat
+	(*HeartbeatAnswer)(nil), // 8: easel.v1.HeartbeatAnswer
 }
 var file_easel_v1_gossip_proto_depIdxs = []int32{
 	1, // 0: easel.v1.CapacityRecord.classes:type_name -> easel.v1.ClassRoom
 	2, // 1: easel.v1.CapacityRecord.warm:type_name -> easel.v1.WarmSessions
 	3, // 2: easel.v1.CapacityRecord.slices:type_name -> easel.v1.GpuSlices
-	4, // 3: easel.v1.CapacityRecord.load:type_name -> easel.v1.HostLoad
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 3: easel.v1.CapacityRecord.load:type_name -> easel.v1.HostLoad
+	4, // 4: easel.v1.CapacityRecord.gpus:type_name -> easel.v1.GpuModel
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_easel_v1_gossip_proto_init() }
@@ -705,7 +799,7 @@ func file_easel_v1_gossip_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_easel_v1_gossip_proto_rawDesc), len(file_easel_v1_gossip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

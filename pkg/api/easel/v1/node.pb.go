@@ -148,14 +148,17 @@ type ReserveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`   // account name, [a-z0-9._-]{1,64}
 	Key   string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`     // idempotency key, chosen by the caller, 1..128 bytes; unique per user
-	Class string                 `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"` // "none" until GPUs are handed out
+	Class string                 `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"` // "none" (also ""), "shared", "whole" or a MIG profile's name
 	Image string                 `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"` // "" means the node's default image
 	// intent names this placement: the same intent never makes a second session, even when the first has
 	// ended meanwhile. "" means that the caller is an operator on the node.
 	Intent string `protobuf:"bytes,5,opt,name=intent,proto3" json:"intent,omitempty"`
 	// not_after bounds how late the node may take the request: a delayed one makes no session that nobody
 	// waits for. Unset means no bound.
-	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	NotAfter *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// encoder is what a session with a GPU needs for its picture: "hardware" refuses a place whose encoder would be
+	// the CPU, "any" (also "") takes it. It says nothing for class "none".
+	Encoder       string `protobuf:"bytes,7,opt,name=encoder,proto3" json:"encoder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,6 +233,13 @@ func (x *ReserveRequest) GetNotAfter() *timestamppb.Timestamp {
 		return x.NotAfter
 	}
 	return nil
+}
+
+func (x *ReserveRequest) GetEncoder() string {
+	if x != nil {
+		return x.Encoder
+	}
+	return ""
 }
 
 type ReserveResponse struct {
@@ -641,7 +651,7 @@ type Session struct {
 	XCookie          string                 `protobuf:"bytes,12,opt,name=x_cookie,json=xCookie,proto3" json:"x_cookie,omitempty"` // host path of the Xauthority file
 	Cgroup           string                 `protobuf:"bytes,13,opt,name=cgroup,proto3" json:"cgroup,omitempty"`                  // path below the cgroup root, container and streamer lie beneath
 	Volume           string                 `protobuf:"bytes,14,opt,name=volume,proto3" json:"volume,omitempty"`                  // host path of the mounted home
-	Gpu              string                 `protobuf:"bytes,15,opt,name=gpu,proto3" json:"gpu,omitempty"`                        // "" when none
+	Gpu              string                 `protobuf:"bytes,15,opt,name=gpu,proto3" json:"gpu,omitempty"`                        // the slice: "GPU-…", "GPU-…#3" or "MIG-…"; "" when none
 	Warm             bool                   `protobuf:"varint,16,opt,name=warm,proto3" json:"warm,omitempty"`
 	Pids             *Pids                  `protobuf:"bytes,17,opt,name=pids,proto3" json:"pids,omitempty"`
 	UdpPort          uint32                 `protobuf:"varint,18,opt,name=udp_port,json=udpPort,proto3" json:"udp_port,omitempty"`    // the stream's UDP port on this node
@@ -656,6 +666,8 @@ type Session struct {
 	Intent           string                 `protobuf:"bytes,27,opt,name=intent,proto3" json:"intent,omitempty"`                              // of the placement that made it
 	Notice           string                 `protobuf:"bytes,28,opt,name=notice,proto3" json:"notice,omitempty"`                              // what the artist is told now, such as that the node is drained; "" when nothing
 	NoticeUntil      *timestamppb.Timestamp `protobuf:"bytes,29,opt,name=notice_until,json=noticeUntil,proto3" json:"notice_until,omitempty"` // when what the notice says happens
+	Opencl           string                 `protobuf:"bytes,30,opt,name=opencl,proto3" json:"opencl,omitempty"`                              // "on", "off", or "off: REASON" where the slice should have it
+	Encoder          string                 `protobuf:"bytes,31,opt,name=encoder,proto3" json:"encoder,omitempty"`                            // that makes the picture now, as the streamer names it; "" when nobody is connected
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -891,6 +903,20 @@ func (x *Session) GetNoticeUntil() *timestamppb.Timestamp {
 		return x.NoticeUntil
 	}
 	return nil
+}
+
+func (x *Session) GetOpencl() string {
+	if x != nil {
+		return x.Opencl
+	}
+	return ""
+}
+
+func (x *Session) GetEncoder() string {
+	if x != nil {
+		return x.Encoder
+	}
+	return ""
 }
 
 type Pids struct {
@@ -1471,14 +1497,15 @@ var File_easel_v1_node_proto protoreflect.FileDescriptor
 
 const file_easel_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x13easel/v1/node.proto\x12\beasel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n" +
+	"\x13easel/v1/node.proto\x12\beasel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x01\n" +
 	"\x0eReserveRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
 	"\x05class\x18\x03 \x01(\tR\x05class\x12\x14\n" +
 	"\x05image\x18\x04 \x01(\tR\x05image\x12\x16\n" +
 	"\x06intent\x18\x05 \x01(\tR\x06intent\x127\n" +
-	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"X\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x18\n" +
+	"\aencoder\x18\a \x01(\tR\aencoder\"X\n" +
 	"\x0fReserveResponse\x12+\n" +
 	"\asession\x18\x01 \x01(\v2\x11.easel.v1.SessionR\asession\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\"\x1c\n" +
@@ -1500,7 +1527,7 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\v2\x11.easel.v1.SessionR\asession\"^\n" +
 	"\tStateTime\x12%\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x0f.easel.v1.StateR\x05state\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xef\x06\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa1\a\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x10\n" +
@@ -1531,7 +1558,9 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\x06warmth\x18\x1a \x01(\tR\x06warmth\x12\x16\n" +
 	"\x06intent\x18\x1b \x01(\tR\x06intent\x12\x16\n" +
 	"\x06notice\x18\x1c \x01(\tR\x06notice\x12=\n" +
-	"\fnotice_until\x18\x1d \x01(\v2\x1a.google.protobuf.TimestampR\vnoticeUntil\"X\n" +
+	"\fnotice_until\x18\x1d \x01(\v2\x1a.google.protobuf.TimestampR\vnoticeUntil\x12\x16\n" +
+	"\x06opencl\x18\x1e \x01(\tR\x06opencl\x12\x18\n" +
+	"\aencoder\x18\x1f \x01(\tR\aencoder\"X\n" +
 	"\x04Pids\x12\x1a\n" +
 	"\bstreamer\x18\x01 \x01(\x05R\bstreamer\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\x05R\x04init\x12\f\n" +
