@@ -16,6 +16,7 @@ const (
 	maxText    = 200 // bytes of Capacity.Full
 	maxImage   = 255 // bytes of one image reference
 	maxLabel   = 63  // bytes of the name of a class, kind or profile
+	maxModel   = 96  // bytes of the name of a model of card
 	maxKinds   = 64  // entries of one list
 	maxSlots   = 100_000
 	maxCPUs    = 65_536
@@ -27,7 +28,11 @@ const (
 type Room struct {
 	Class       string
 	Total, Used int
+	Encoders    int // of the free ones, those whose card can encode a stream more
 }
+
+// Free is how many sessions more the class has room for.
+func (r Room) Free() int { return max(0, r.Total-r.Used) }
 
 // Warm is how many sessions of a kind a node has ready to be claimed.
 type Warm struct {
@@ -41,6 +46,13 @@ type Warm struct {
 type Slice struct {
 	Profile     string
 	Total, Used int
+}
+
+// GPU is how many cards of a model a node has.
+type GPU struct {
+	Model            string
+	Count, Unhealthy int
+	Encoder          bool // the model has an encoder engine
 }
 
 // Load is what the node's host has and how busy it is.
@@ -63,6 +75,7 @@ type Capacity struct {
 	Classes  []Room
 	Warm     []Warm
 	Slices   []Slice
+	GPUs     []GPU
 	Load     Load
 	Version  string    // of the node's program; filled in
 	At       time.Time // by the node's clock, millisecond resolution
@@ -74,7 +87,7 @@ func (c *Capacity) check() error {
 		return fmt.Errorf("name %q is not a node's name", c.Name)
 	case c.Seq == 0:
 		return errors.New("it has no sequence number")
-	case max(len(c.Images), len(c.Classes), len(c.Warm), len(c.Slices)) > maxKinds:
+	case max(len(c.Images), len(c.Classes), len(c.Warm), len(c.Slices), len(c.GPUs)) > maxKinds:
 		return fmt.Errorf("a list of it has more than %d entries", maxKinds)
 	}
 	for _, image := range c.Images {
@@ -91,6 +104,9 @@ func (c *Capacity) checkKinds() error {
 		if err := errors.Join(checkText("class", r.Class, maxLabel), checkCount("sessions of class "+r.Class, r.Total, r.Used)); err != nil {
 			return err
 		}
+		if r.Encoders < 0 || r.Encoders > r.Free() {
+			return fmt.Errorf("sessions of class %s: %d with an encoder is out of range, %d are free", r.Class, r.Encoders, r.Free())
+		}
 	}
 	for _, w := range c.Warm {
 		err := errors.Join(checkText("image", w.Image, maxImage), checkText("class", w.Class, maxLabel), checkText("kind", w.Kind, maxLabel),
@@ -102,6 +118,14 @@ func (c *Capacity) checkKinds() error {
 	for _, s := range c.Slices {
 		if err := errors.Join(checkText("profile", s.Profile, maxLabel), checkCount("slices of profile "+s.Profile, s.Total, s.Used)); err != nil {
 			return err
+		}
+	}
+	for _, g := range c.GPUs {
+		if err := errors.Join(checkText("model of card", g.Model, maxModel), checkCount("cards", g.Count, 0)); err != nil {
+			return err
+		}
+		if g.Unhealthy < 0 || g.Unhealthy > g.Count {
+			return fmt.Errorf("cards: %d of %d unhealthy is out of range", g.Unhealthy, g.Count)
 		}
 	}
 	return nil
@@ -130,14 +154,15 @@ func (l Load) check() error {
 // sameRoom tells whether two records differ in nothing that a reader far away would act on: load is left out.
 func sameRoom(a, b *Capacity) bool {
 	return a.Total == b.Total && a.Used == b.Used && a.Draining == b.Draining && a.Full == b.Full && a.Version == b.Version &&
-		slices.Equal(a.Images, b.Images) && slices.Equal(a.Classes, b.Classes) && slices.Equal(a.Warm, b.Warm) && slices.Equal(a.Slices, b.Slices)
+		slices.Equal(a.Images, b.Images) && slices.Equal(a.Classes, b.Classes) && slices.Equal(a.Warm, b.Warm) &&
+		slices.Equal(a.Slices, b.Slices) && slices.Equal(a.GPUs, b.GPUs)
 }
 
 // fit makes rec fit one packet and returns how many entries it had to leave out: images first, whose lack costs the
-// node no more than a question, then what is the longest to say.
+// node no more than a question, then models of cards, which people alone read, and last what placement goes by.
 func fit(rec Capacity) (fitted Capacity, left int, err error) {
 	rec.Full = clip(rec.Full, maxText)
-	left = cut(&rec.Images, maxKinds) + cut(&rec.Warm, maxKinds) + cut(&rec.Slices, maxKinds) + cut(&rec.Classes, maxKinds)
+	left = cut(&rec.Images, maxKinds) + cut(&rec.GPUs, maxKinds) + cut(&rec.Warm, maxKinds) + cut(&rec.Slices, maxKinds) + cut(&rec.Classes, maxKinds)
 	for {
 		if _, err = encodeCapacity(&rec); !errors.Is(err, errTooLarge) {
 			return rec, left, err
@@ -145,6 +170,8 @@ func fit(rec Capacity) (fitted Capacity, left int, err error) {
 		switch {
 		case len(rec.Images) > 0:
 			left += cut(&rec.Images, len(rec.Images)-1)
+		case len(rec.GPUs) > 0:
+			left += cut(&rec.GPUs, len(rec.GPUs)-1)
 		case len(rec.Warm) > 0:
 			left += cut(&rec.Warm, len(rec.Warm)-1)
 		case len(rec.Slices) > 0:

@@ -48,13 +48,16 @@ func encodeCapacity(c *Capacity) ([]byte, error) {
 		}
 	}
 	for _, r := range c.Classes {
-		pb.Classes = append(pb.Classes, &easelv1.ClassRoom{Class: r.Class, Total: uint32(r.Total), Used: uint32(r.Used)})
+		pb.Classes = append(pb.Classes, &easelv1.ClassRoom{Class: r.Class, Total: uint32(r.Total), Used: uint32(r.Used), Encoders: uint32(r.Encoders)})
 	}
 	for _, w := range c.Warm {
 		pb.Warm = append(pb.Warm, &easelv1.WarmSessions{Image: w.Image, Class: w.Class, Kind: w.Kind, Count: uint32(w.Count)})
 	}
 	for _, s := range c.Slices {
 		pb.Slices = append(pb.Slices, &easelv1.GpuSlices{Profile: s.Profile, Total: uint32(s.Total), Used: uint32(s.Used)})
+	}
+	for _, g := range c.GPUs {
+		pb.Gpus = append(pb.Gpus, &easelv1.GpuModel{Model: g.Model, Count: uint32(g.Count), Unhealthy: uint32(g.Unhealthy), Encoder: g.Encoder})
 	}
 	buf, err := proto.Marshal(pb)
 	if err != nil {
@@ -96,13 +99,16 @@ func fromProto(pb *easelv1.CapacityRecord) *Capacity {
 		},
 	}
 	for _, r := range pb.GetClasses() {
-		c.Classes = append(c.Classes, Room{Class: r.GetClass(), Total: int(r.GetTotal()), Used: int(r.GetUsed())})
+		c.Classes = append(c.Classes, Room{Class: r.GetClass(), Total: int(r.GetTotal()), Used: int(r.GetUsed()), Encoders: int(r.GetEncoders())})
 	}
 	for _, w := range pb.GetWarm() {
 		c.Warm = append(c.Warm, Warm{Image: w.GetImage(), Class: w.GetClass(), Kind: w.GetKind(), Count: int(w.GetCount())})
 	}
 	for _, s := range pb.GetSlices() {
 		c.Slices = append(c.Slices, Slice{Profile: s.GetProfile(), Total: int(s.GetTotal()), Used: int(s.GetUsed())})
+	}
+	for _, g := range pb.GetGpus() {
+		c.GPUs = append(c.GPUs, GPU{Model: g.GetModel(), Count: int(g.GetCount()), Unhealthy: int(g.GetUnhealthy()), Encoder: g.GetEncoder()})
 	}
 	return c
 }

@@ -21,11 +21,20 @@ var now = time.UnixMilli(1_800_000_000_000)
 func busy() Capacity {
 	return Capacity{
 		Name: "gpu-17.fra", Seq: uint64(now.UnixMilli()), Total: 24, Used: 17, Full: "", Version: "0.3.1", At: now,
-		Images:  []string{"registry.example.org/easel/gimp:3.0.4-2", "registry.example.org/easel/gimp:3.0.4-3"},
-		Classes: []Room{{Class: "none", Total: 16, Used: 12}, {Class: "small", Total: 6, Used: 4}, {Class: "large", Total: 2, Used: 1}},
-		Warm:    []Warm{{Class: "none", Kind: "ready", Count: 3}, {Class: "none", Kind: "desktop", Count: 2}, {Class: "small", Kind: "ready", Count: 1}},
-		Slices:  []Slice{{Profile: "1g.10gb", Total: 14, Used: 9}, {Profile: "3g.40gb", Total: 2, Used: 1}},
-		Load:    Load{CPUs: 64, CPU: 0.37, MemoryTotal: 512 << 30, MemoryFree: 207 << 30},
+		Images: []string{"registry.example.org/easel/gimp:3.0.4-2", "registry.example.org/easel/gimp:3.0.4-3"},
+		Classes: []Room{
+			{Class: "none", Total: 16, Used: 12},
+			{Class: "1g.10gb", Total: 14, Used: 9},
+			{Class: "3g.40gb", Total: 2, Used: 1},
+			{Class: "shared", Total: 4, Used: 1, Encoders: 3},
+		},
+		Warm:   []Warm{{Class: "none", Kind: "ready", Count: 3}, {Class: "none", Kind: "desktop", Count: 2}, {Class: "1g.10gb", Kind: "ready", Count: 1}},
+		Slices: []Slice{{Profile: "1g.10gb", Total: 14, Used: 9}, {Profile: "3g.40gb", Total: 2, Used: 1}},
+		GPUs: []GPU{
+			{Model: "NVIDIA H100 80GB HBM3", Count: 2, Unhealthy: 1},
+			{Model: "NVIDIA RTX PRO 6000 Blackwell Server Edition", Count: 1, Encoder: true},
+		},
+		Load: Load{CPUs: 64, CPU: 0.37, MemoryTotal: 512 << 30, MemoryFree: 207 << 30},
 	}
 }
 
@@ -59,6 +68,22 @@ func TestDecodeCapacityRefuses(t *testing.T) {
 			r.Classes = []*easelv1.ClassRoom{{Class: "none", Total: maxSlots + 1}}
 		},
 		"class's control chars": func(r *easelv1.CapacityRecord) { r.Classes = []*easelv1.ClassRoom{{Class: "\x00"}} },
+		"more encoders than room": func(r *easelv1.CapacityRecord) {
+			r.Classes = []*easelv1.ClassRoom{{Class: "shared", Total: 4, Used: 2, Encoders: 3}}
+		},
+		"encoders of a class that is over full": func(r *easelv1.CapacityRecord) {
+			r.Classes = []*easelv1.ClassRoom{{Class: "shared", Total: 2, Used: 4, Encoders: 1}}
+		},
+		"huge encoders": func(r *easelv1.CapacityRecord) {
+			r.Classes = []*easelv1.ClassRoom{{Class: "shared", Total: 4, Encoders: math.MaxUint32}}
+		},
+		"too many cards":      func(r *easelv1.CapacityRecord) { r.Gpus = []*easelv1.GpuModel{{Model: "H100", Count: maxSlots + 1}} },
+		"more ill than cards": func(r *easelv1.CapacityRecord) { r.Gpus = []*easelv1.GpuModel{{Model: "H100", Count: 2, Unhealthy: 3}} },
+		"a model of a novel": func(r *easelv1.CapacityRecord) {
+			r.Gpus = []*easelv1.GpuModel{{Model: strings.Repeat("x", maxModel+1), Count: 1}}
+		},
+		"model's control chars": func(r *easelv1.CapacityRecord) { r.Gpus = []*easelv1.GpuModel{{Model: "\x1b[2J", Count: 1}} },
+		"too many models":       func(r *easelv1.CapacityRecord) { r.Gpus = slices.Repeat([]*easelv1.GpuModel{{Model: "x"}}, maxKinds+1) },
 		"huge warmth":           func(r *easelv1.CapacityRecord) { r.Warm = []*easelv1.WarmSessions{{Count: math.MaxUint32}} },
 		"long kind":             func(r *easelv1.CapacityRecord) { r.Warm = []*easelv1.WarmSessions{{Kind: strings.Repeat("x", 64)}} },
 		"huge slices": func(r *easelv1.CapacityRecord) {
@@ -116,6 +141,7 @@ func TestFitKeepsWhatCountsMost(t *testing.T) {
 	for range 100 {
 		rec.Images = append(rec.Images, strings.Repeat("i", maxImage))
 		rec.Warm = append(rec.Warm, Warm{Image: strings.Repeat("w", maxImage)})
+		rec.GPUs = append(rec.GPUs, GPU{Model: strings.Repeat("m", maxModel), Count: 1})
 	}
 	got, left, err := fit(rec)
 	if err != nil {
@@ -123,6 +149,27 @@ func TestFitKeepsWhatCountsMost(t *testing.T) {
 	}
 	if left == 0 || len(got.Images) != 0 || len(got.Warm) < 3 || len(got.Classes) != len(rec.Classes) || len(got.Slices) != len(rec.Slices) {
 		t.Errorf("left out %d: %d images, %d warm, %d classes, %d slices are there", left, len(got.Images), len(got.Warm), len(got.Classes), len(got.Slices))
+	}
+}
+
+// The most that a machine is likely to tell: all profiles of an H100 beside other models, a pool of each kind for every class.
+func TestRecordOfTheLargestMachineFitsAPacket(t *testing.T) {
+	rec := busy()
+	rec.Classes, rec.Warm, rec.Slices, rec.GPUs = []Room{{Class: "none", Total: 256, Used: 128}}, nil, nil, nil
+	for _, class := range []string{
+		"shared", "whole", "1g.10gb", "1g.10gb+me", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb",
+	} {
+		rec.Classes = append(rec.Classes, Room{Class: class, Total: 224, Used: 1, Encoders: 223})
+		rec.Slices = append(rec.Slices, Slice{Profile: class, Total: 224, Used: 1})
+		rec.Warm = append(rec.Warm, Warm{Class: class, Kind: "ready", Count: 100}, Warm{Class: class, Kind: "desktop", Count: 100})
+	}
+	for i := range 4 {
+		rec.GPUs = append(rec.GPUs, GPU{Model: "NVIDIA RTX PRO 6000 Blackwell Server Edition " + string(rune('a'+i)), Count: 16, Unhealthy: 16, Encoder: true})
+	}
+	rec.Images, rec.Full = nil, strings.Repeat("x", 80)
+	buf, err := encodeCapacity(&rec)
+	if err != nil {
+		t.Fatalf("%d bytes, %v", len(buf), err)
 	}
 }
 
@@ -234,7 +281,7 @@ func BenchmarkRecord(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	small := Capacity{Name: "gpu-17", Seq: rec.Seq, Total: 8, Used: 3, Classes: []Room{{"none", 8, 3}}, Load: rec.Load, At: now, Version: "0.3.1"}
+	small := Capacity{Name: "gpu-17", Seq: rec.Seq, Total: 8, Used: 3, Classes: []Room{{Class: "none", Total: 8, Used: 3}}, Load: rec.Load, At: now, Version: "0.3.1"}
 	plain, err := encodeCapacity(&small)
 	if err != nil {
 		b.Fatal(err)
