@@ -55,8 +55,10 @@ type Config struct {
 	// RelayPorts are the first and last port, at one of UDPAddrs, of the node's relay: a viewer that comes from there is relayed.
 	RelayPorts []uint16 `json:"relay_ports,omitempty"`
 	// Initial is the remote screen's size before a viewer asks for its own; zero leaves the X server's.
-	Initial  Size   `json:"initial"`
-	LogLevel string `json:"log_level"`
+	Initial Size `json:"initial"`
+	// Encoder is what makes the picture, if it can: else the streamer says so and goes on with x264.
+	Encoder  Encoder `json:"encoder,omitzero"`
+	LogLevel string  `json:"log_level"`
 }
 
 // ReadConfig reads one Config and checks it. It returns ErrNoConfig at end of file.
@@ -113,6 +115,9 @@ func (c Config) Validate() error {
 	}
 	if n := len(c.RelayPorts); n != 0 && (n != 2 || c.RelayPorts[0] > c.RelayPorts[1]) {
 		bad("relay_ports", "%d must be the first and the last port", c.RelayPorts)
+	}
+	if err := c.Encoder.Validate(); err != nil {
+		bad("encoder", "%v", err)
 	}
 	if c.Initial != (Size{}) && !c.Initial.Valid() {
 		bad("initial", "%dx%d is outside %d to %d", c.Initial.Width, c.Initial.Height, MinSide, MaxSide)

@@ -7,6 +7,8 @@ import (
 	"testing"
 )
 
+const card = "GPU-7f1ce345-7b02-4d2b-9d06-2f1d4f1c0b11"
+
 func good() Config {
 	return Config{
 		Session: "sabc", Socket: "/r/streamer.sock", XSocket: "/r/x11/X0", XCookie: strings.Repeat("ab", 16),
@@ -28,6 +30,20 @@ func TestReadConfigTakesWhatNodedWrites(t *testing.T) {
 	}
 }
 
+func TestEncodersThatAreTaken(t *testing.T) {
+	for _, e := range []Encoder{
+		{},
+		{Kind: X264},
+		{Kind: NVENC, Device: card},
+		{Kind: NVENC, Device: "MIG-7f1ce345-7b02-4d2b-9d06-2f1d4f1c0b11", Libraries: "/usr/lib/nvidia"},
+		{Kind: NVENC, Device: "MIG-" + card + "/1/0"},
+	} {
+		if err := e.Validate(); err != nil {
+			t.Errorf("%+v: %v", e, err)
+		}
+	}
+}
+
 func TestReadConfigAtEndOfFileIsErrNoConfig(t *testing.T) {
 	if _, err := ReadConfig(strings.NewReader("")); !errors.Is(err, ErrNoConfig) {
 		t.Fatalf("got %v, want ErrNoConfig", err)
@@ -38,17 +54,22 @@ func TestReadConfigRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		in, want string
 	}{
-		"an unknown field":    {`{"sesion":"x"}`, "sesion"},
-		"no JSON":             {`nonsense`, "invalid character"},
-		"two documents":       {`{}{}`, "follows"},
-		"an empty document":   {`{}`, "x_cookie"},
-		"too long":            {strings.Repeat(" ", MaxConfig) + "{}", "longer than"},
-		"one relay port":      {`{"relay_ports":[51000]}`, "must be the first and the last port"},
-		"relay ports swapped": {`{"relay_ports":[51999,51000]}`, "must be the first and the last port"},
-		"a bad media adress":  {`{"udp_addrs":["nowhere"]}`, `"nowhere" is not an IP address`},
-		"a bad port":          {`{"udp_port":70000}`, "70000 is not a port"},
-		"a tiny screen":       {`{"initial":{"width":1,"height":1}}`, "1x1 is outside"},
-		"a relative path":     {`{"socket":"a/b"}`, "not an absolute path"},
+		"an unknown field":                     {`{"sesion":"x"}`, "sesion"},
+		"no JSON":                              {`nonsense`, "invalid character"},
+		"two documents":                        {`{}{}`, "follows"},
+		"an empty document":                    {`{}`, "x_cookie"},
+		"too long":                             {strings.Repeat(" ", MaxConfig) + "{}", "longer than"},
+		"one relay port":                       {`{"relay_ports":[51000]}`, "must be the first and the last port"},
+		"relay ports swapped":                  {`{"relay_ports":[51999,51000]}`, "must be the first and the last port"},
+		"a bad media adress":                   {`{"udp_addrs":["nowhere"]}`, `"nowhere" is not an IP address`},
+		"a bad port":                           {`{"udp_port":70000}`, "70000 is not a port"},
+		"a tiny screen":                        {`{"initial":{"width":1,"height":1}}`, "1x1 is outside"},
+		"an unknown encoder":                   {`{"encoder":{"kind":"vaapi"}}`, `kind "vaapi" is not known`},
+		"an encoder's device without its kind": {`{"encoder":{"device":"GPU-1"}}`, "kind is missing"},
+		"NVENC on no card":                     {`{"encoder":{"kind":"nvenc","device":"0"}}`, "nvidia-smi -L"},
+		"x264 on a card":                       {`{"encoder":{"kind":"x264","device":"` + card + `"}}`, "not x264's"},
+		"a driver in a relative place":         {`{"encoder":{"kind":"nvenc","device":"` + card + `","libraries":"lib"}}`, "not an absolute path"},
+		"a relative path":                      {`{"socket":"a/b"}`, "not an absolute path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ReadConfig(strings.NewReader(c.in))

@@ -51,6 +51,9 @@ type Health struct {
 	Services map[string]Service `json:"services"`
 	Degraded []string           `json:"degraded"`
 	Error    string             `json:"error"`
+	// Encoder is what makes the picture now, for people; "" when nobody watches. Fallbacks counts how often a worse one had to take over.
+	Encoder   string `json:"encoder"`
+	Fallbacks int    `json:"fallbacks"`
 }
 
 // ReadHealth reads one Health strictly and within MaxHealth bytes.
