@@ -62,6 +62,8 @@ type Instance struct {
 	Start   int    `json:"start"`  // first memory slice
 	Size    int    `json:"size"`   // memory slices
 	Memory  uint64 `json:"memory"` // bytes
+	// Encoders are the NVENC engines that its profile brings with it.
+	Encoders int `json:"encoders"`
 }
 
 // Engines are the fixed-function units for video. Codecs are "h264", "hevc", "av1".
