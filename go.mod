@@ -4,6 +4,7 @@ go 1.26.6
 
 require (
 	connectrpc.com/connect v1.21.1
+	github.com/NVIDIA/go-nvlib v0.13.0
 	github.com/NVIDIA/go-nvml v0.13.4-1
 	github.com/chromedp/cdproto v0.159.2
 	github.com/chromedp/chromedp v0.23.0
@@ -43,7 +44,6 @@ require (
 )
 
 require (
-	github.com/NVIDIA/go-nvlib v0.13.0 // indirect
 	github.com/NVIDIA/nvidia-container-toolkit v1.20.2 // indirect
 )
 
