@@ -51,6 +51,8 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		return bad("its GIMP")
 	case h.GIMP.WindowMS < 0 || h.GIMP.WindowMS > maxWindowMS:
 		return bad("its window's time")
+	case !h.OpenCL.Valid():
+		return bad("its OpenCL")
 	case len(h.Services) > maxServices:
 		return bad("its number of services")
 	}
@@ -64,6 +66,7 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		h.Degraded[i] = words(text, maxWords)
 	}
 	h.Error = words(h.Error, maxWords)
+	h.OpenCL.Device, h.OpenCL.Why = words(h.OpenCL.Device, maxWords), words(h.OpenCL.Why, maxWords)
 	return h, nil
 }
 
@@ -91,7 +94,7 @@ func lacking(h contract.Health) string {
 	return words(fmt.Sprint(waiting), maxWords)
 }
 
-// shortfalls says which of the container's services do not run, in words.
+// shortfalls says what of the container does not work as it should, in words.
 func shortfalls(h contract.Health) []string {
 	var short []string
 	for name, s := range h.Services {
@@ -100,6 +103,9 @@ func shortfalls(h contract.Health) []string {
 		}
 	}
 	slices.Sort(short)
+	if h.OpenCL.State == contract.OpenCLFailed {
+		short = append(short, "GIMP computes without OpenCL: "+h.OpenCL.Why)
+	}
 	return short
 }
 

@@ -22,6 +22,8 @@ func TestCheckHealthRefusesNonsense(t *testing.T) {
 		"gimp":      {GIMP: contract.GIMP{State: "dancing"}},
 		"gimp pid":  {GIMP: contract.GIMP{PID: 1 << 30}},
 		"window":    {GIMP: contract.GIMP{WindowMS: -1}},
+		"opencl":    {OpenCL: contract.OpenCL{State: "maybe"}},
+		"opencl 2":  {OpenCL: contract.OpenCL{State: contract.OpenCLFailed, Why: strings.Repeat("x", 5000)}},
 		"service":   {Services: map[string]contract.Service{"a\nb": {}}},
 		"service 2": {Services: map[string]contract.Service{"xorg": {Restarts: -1}}},
 	} {
@@ -34,9 +36,13 @@ func TestCheckHealthRefusesNonsense(t *testing.T) {
 func TestCheckHealthBoundsItsTexts(t *testing.T) {
 	h := contract.Health{Error: "bad\x1b]0;title\a" + strings.Repeat("x", 5000), Degraded: make([]string, 100)}
 	h.Degraded[0] = "line\nbreak\u202e"
+	h.OpenCL = contract.OpenCL{State: contract.OpenCLFailed, Why: "no\x1bkernel\n"}
 	got, err := checkHealth(h)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if strings.ContainsAny(got.OpenCL.Why, "\x1b\n") || !strings.Contains(got.OpenCL.Why, "kernel") {
+		t.Errorf("OpenCL: %q", got.OpenCL.Why)
 	}
 	if len(got.Degraded) != maxDegraded || got.Degraded[0] != "line break" || len(got.Error) > maxWords+4 || strings.ContainsAny(got.Error, "\x1b\a") {
 		t.Fatalf("%q, %q", got.Degraded[0], got.Error)

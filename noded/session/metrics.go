@@ -7,6 +7,7 @@ type Metrics struct {
 	states           *prometheus.GaugeVec
 	ready            *prometheus.HistogramVec
 	starts           *prometheus.CounterVec
+	opencl           *prometheus.GaugeVec
 	failed           prometheus.Counter
 	streamerRestarts prometheus.Counter
 	gimpRestarts     prometheus.Counter
@@ -32,6 +33,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.1, .25, .5, 1, 2, 3, 4, 5, 7, 10, 15, 30, 60, 120},
 		}, []string{"start"}),
 		starts:           prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_session_starts_total", Help: "Sessions that users were given, by what they began from: cold, or a warm desktop or ready session that was claimed."}, []string{"start"}),
+		opencl:           prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_sessions_opencl", Help: "Sessions whose card should compute for GIMP, by what came of the proof: on, proving or failed."}, []string{"state"}),
 		failed:           counter("easel_sessions_failed_total", "Sessions that failed."),
 		streamerRestarts: counter("easel_streamer_restarts_total", "Streamers that ended and were started again."),
 		gimpRestarts:     counter("easel_gimp_restarts_total", "GIMPs that ended and were started again."),
@@ -42,6 +44,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		duty:             prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_node_duty", Help: "1 for what the node does for new sessions: serving, cordoned or draining."}, []string{"duty"}),
 		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
-	r.MustRegister(m.states, m.ready, m.starts, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
+	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
 	return m
 }

@@ -39,7 +39,7 @@ func (s *Session) Proto() *easelv1.Session {
 		Image: s.Image, Class: s.Class, ContainerId: s.ID, XSocket: s.Paths.XSocket, XCookie: s.Paths.XCookie,
 		Cgroup: s.Paths.Cgroup, Volume: s.Paths.Home, UdpPort: uint32(s.UDPPort), WindowMs: s.WindowMS,
 		GimpRestarts: s.GIMPRestarts, StreamerRestarts: s.StreamerRestarts, Viewers: uint32(s.Health.Viewers), Path: s.Health.Path,
-		Expires: stamp(s.Expires), Degraded: s.Health.Degraded, Warm: s.Warmth != Cold, Warmth: s.Warmth.String(), Intent: s.Intent,
+		Expires: stamp(s.Expires), Degraded: s.Health.Degraded, Opencl: s.Health.OpenCL.String(), Warm: s.Warmth != Cold, Warmth: s.Warmth.String(), Intent: s.Intent,
 		Notice: s.Notice.Text, NoticeUntil: stamp(s.Notice.Until),
 		Pids: &easelv1.Pids{Streamer: int32(s.Pids.Streamer), Init: int32(s.Pids.Init), X: int32(s.Pids.X), Gimp: int32(s.Pids.GIMP)},
 	}

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"easel/noded/stream/contract"
 )
 
@@ -260,6 +262,33 @@ func TestServiceThatDoesNotRunIsTold(t *testing.T) {
 	n.until(s.ID, "told of", func(s Session) bool {
 		return len(s.Health.Degraded) == 2 && s.Health.Degraded[0] == "software encoder" && strings.HasPrefix(s.Health.Degraded[1], "pulseaudio does not run")
 	})
+}
+
+func TestOpenCLThatFailsIsTold(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	h.say(s.ID, func(x *contract.Health) { x.OpenCL = contract.OpenCL{State: contract.OpenCLOn, Device: "card"} })
+	n.until(s.ID, "on", func(s Session) bool { return s.Proto().GetOpencl() == "on" && len(s.Health.Degraded) == 0 })
+	h.say(s.ID, func(x *contract.Health) {
+		x.OpenCL = contract.OpenCL{State: contract.OpenCLFailed, Why: "the driver hung"}
+	})
+	n.until(s.ID, "failed", func(s Session) bool {
+		return s.Proto().GetOpencl() == "off: the driver hung" && len(s.Health.Degraded) == 1 && strings.Contains(s.Health.Degraded[0], "without OpenCL: the driver hung")
+	})
+	n.measure()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(n.metrics.opencl)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range families[0].GetMetric() {
+		if state := m.GetLabel()[0].GetValue(); (m.GetGauge().GetValue() == 1) != (state == contract.OpenCLFailed) {
+			t.Errorf("%v sessions are %s", m.GetGauge().GetValue(), state)
+		}
+	}
 }
 
 // TestRestartLeavesSessionsAlone: invariant 3.

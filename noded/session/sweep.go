@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"easel/noded/stream/contract"
 )
 
 // How often the manager looks after what no single keeper does.
@@ -214,7 +216,7 @@ func (m *Manager) measure() {
 	if err != nil {
 		return
 	}
-	count := map[State]int{}
+	count, opencl := map[State]int{}, map[string]int{}
 	var total Usage
 	for _, r := range holding(all) {
 		if !r.pooled() {
@@ -224,11 +226,17 @@ func (m *Manager) measure() {
 			total.Memory += u.Memory
 			total.CPU += u.CPU
 		}
+		if k := m.keeperOf(r.ID); k != nil && k.health.Load() != nil {
+			opencl[k.health.Load().OpenCL.State]++
+		}
 	}
 	for _, s := range states {
 		if s != Stopped {
 			m.metrics.states.WithLabelValues(string(s)).Set(float64(count[s]))
 		}
+	}
+	for _, s := range []string{contract.OpenCLOn, contract.OpenCLProving, contract.OpenCLFailed} {
+		m.metrics.opencl.WithLabelValues(s).Set(float64(opencl[s]))
 	}
 	m.measureDuty()
 	m.metrics.memory.Set(float64(total.Memory))

@@ -33,6 +33,7 @@ type report struct {
 	Ready    bool                        `json:"ready"`
 	Services map[string]contract.Service `json:"services"`
 	GIMP     contract.GIMP               `json:"gimp"`
+	OpenCL   contract.OpenCL             `json:"opencl"`
 }
 
 var gimpStates = map[string]bool{contract.Starting: true, contract.Running: true, contract.Restarting: true, contract.Failed: true}
@@ -47,6 +48,9 @@ func parseReport(line []byte) (report, error) {
 	}
 	if !gimpStates[r.GIMP.State] {
 		return report{}, fmt.Errorf("read easel-init's report: GIMP's state is %.20q", r.GIMP.State)
+	}
+	if !r.OpenCL.Valid() {
+		return report{}, fmt.Errorf("read easel-init's report: OpenCL is %.20q, or its texts are too long", r.OpenCL.State)
 	}
 	if len(r.Services) > maxServices {
 		return report{}, fmt.Errorf("read easel-init's report: %d services", len(r.Services))

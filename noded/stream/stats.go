@@ -36,6 +36,7 @@ type Stats struct {
 	Profile string                 `json:"profile"`
 	Chroma  string                 `json:"chroma"`
 	Encoder string                 `json:"encoder"`
+	OpenCL  string                 `json:"opencl"`
 	Path    string                 `json:"path"`
 	Width   int                    `json:"width"`
 	Height  int                    `json:"height"`

@@ -176,9 +176,10 @@ func FuzzParseControl(f *testing.F) {
 func FuzzParseReport(f *testing.F) {
 	f.Add([]byte(allRunning))
 	f.Add([]byte(`{"gimp":{"state":"failed","pid":-1}}`))
+	f.Add([]byte(`{"gimp":{"state":"running"},"opencl":{"state":"failed","device":"d","why":"w"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseReport(b)
-		if err == nil && (r.GIMP.PID < 0 || len(r.Services) > maxServices || !gimpStates[r.GIMP.State]) {
+		if err == nil && (r.GIMP.PID < 0 || len(r.Services) > maxServices || !gimpStates[r.GIMP.State] || !r.OpenCL.Valid()) {
 			t.Fatalf("read %+v", r)
 		}
 	})

@@ -108,8 +108,11 @@ func (w *Worker) take(r report) {
 	}
 	before, _ := w.board.get()
 	w.board.update(func(h *contract.Health) {
-		h.Ready, h.GIMP, h.Services, h.XPID = r.Ready, r.GIMP, r.Services, x.PID
+		h.Ready, h.GIMP, h.Services, h.XPID, h.OpenCL = r.Ready, r.GIMP, r.Services, x.PID, r.OpenCL
 	})
+	if r.OpenCL != before.OpenCL {
+		w.log.Info("GIMP's OpenCL", "state", r.OpenCL.State, "device", r.OpenCL.Device, "why", r.OpenCL.Why)
+	}
 	if r.GIMP.State != before.GIMP.State || r.GIMP.Restarts != before.GIMP.Restarts {
 		if p := w.viewers.current(); p != nil {
 			p.sendControl(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
@@ -244,7 +247,8 @@ func (w *Worker) stats() Stats {
 	w.viewers.mu.Lock()
 	p, info, size, vnc := w.viewers.peer, w.viewers.info, w.viewers.size, w.viewers.vnc
 	w.viewers.mu.Unlock()
-	s := Stats{Codec: info.Codec, Profile: info.Profile, Chroma: info.Chroma, Encoder: info.Encoder, Width: size.Width, Height: size.Height}
+	h, _ := w.board.get()
+	s := Stats{OpenCL: h.OpenCL.String(), Codec: info.Codec, Profile: info.Profile, Chroma: info.Chroma, Encoder: info.Encoder, Width: size.Width, Height: size.Height}
 	if vnc > 0 {
 		s.Path = contract.PathVNC
 	}

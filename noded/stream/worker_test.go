@@ -352,6 +352,18 @@ func TestHealthFollowsInitAndX(t *testing.T) {
 	}
 }
 
+func TestOpenCLIsTold(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	s.init.say(strings.Replace(allRunning, `"gimp":`, `"opencl":{"state":"failed","device":"card","why":"no kernel ran"},"gimp":`, 1))
+	s.await(t, "the report", func() bool { return s.health(t, 0).OpenCL.State == contract.OpenCLFailed })
+	var stats Stats
+	s.get(t, "/stats", &stats)
+	if stats.OpenCL != "off: no kernel ran" {
+		t.Errorf("the viewer is told %q", stats.OpenCL)
+	}
+}
+
 func TestWorkerOutlivesABadReport(t *testing.T) {
 	s := startSession(t)
 	s.init.say(`{"seq":1,"unknown":true}`)

@@ -223,6 +223,7 @@ func describe(w io.Writer, s *easelv1.Session) error {
 	row("home", "%s", s.Volume)
 	row("stream", "UDP port %d", s.UdpPort)
 	row("GPU", "%s", orNone(s.Gpu))
+	row("OpenCL", "%s", s.Opencl)
 	row("start", "%s", map[bool]string{true: "warm (" + s.Warmth + ")", false: "cold"}[s.Warm])
 	for _, d := range s.Degraded {
 		row("degraded", "%s", d)

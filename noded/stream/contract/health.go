@@ -49,6 +49,7 @@ type Health struct {
 	GIMP     GIMP               `json:"gimp"`
 	XPID     int                `json:"x_pid"`
 	Services map[string]Service `json:"services"`
+	OpenCL   OpenCL             `json:"opencl"`
 	Degraded []string           `json:"degraded"`
 	Error    string             `json:"error"`
 	// Encoder is what makes the picture now, for people; "" when nobody watches. Fallbacks counts how often a worse one had to take over.

@@ -50,7 +50,13 @@ describe("Stats", () => {
 		await vi.advanceTimersByTimeAsync(0);
 		link.own = { ...link.own, bytes: 125_000 };
 		await vi.advanceTimersByTimeAsync(1000);
-		stats.heard({ encoder: "x264", profile: "high", exactTiles: 3, stages: { encode: { p50: 7, p99: 9 }, bad: 1 } });
+		stats.heard({
+			encoder: "x264",
+			opencl: "off: no kernel ran",
+			profile: "high",
+			exactTiles: 3,
+			stages: { encode: { p50: 7, p99: 9 }, bad: 1 },
+		});
 		expect(stats.snapshot()).toMatchObject({
 			state: "connected",
 			transport: "webrtc",
@@ -59,6 +65,7 @@ describe("Stats", () => {
 			profile: "high",
 			chroma: "4:2:0",
 			encoder: "x264",
+			opencl: "off: no kernel ran",
 			width: 1920,
 			frames: 7,
 			bitrate: 1_000_000,
@@ -98,12 +105,13 @@ describe("Stats", () => {
 		vnc.own = { codec: "VNC", path: "vnc" };
 		now = { ...now, link: vnc as unknown as Link, fallback: "no UDP" };
 		stats.attach(vnc as unknown as Link);
-		stats.heard({ encoder: "x264", chroma: "4:2:0", stages: { encode: { p50: 1, p99: 1 } } });
+		stats.heard({ encoder: "x264", opencl: "on", chroma: "4:2:0", stages: { encode: { p50: 1, p99: 1 } } });
 		expect(stats.snapshot()).toMatchObject({
 			transport: "vnc",
 			path: "vnc",
 			fallback: "no UDP",
 			encoder: "",
+			opencl: "on",
 			stages: {},
 		});
 	});

@@ -19,6 +19,8 @@ export interface Snapshot {
 	profile: string;
 	chroma: string;
 	encoder: string;
+	/** Whether GIMP computes by OpenCL: "on", "off", or "off: " and why; empty while unknown. */
+	opencl: string;
 	/** The remote screen, in its pixels. */
 	width: number;
 	height: number;
@@ -163,6 +165,7 @@ function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>,
 		profile: said("profile") || (own.profile ?? ""),
 		chroma: said("chroma") || (own.chroma ?? ""),
 		encoder: said("encoder"),
+		opencl: typeof server.opencl === "string" ? server.opencl : "",
 		width: now.width,
 		height: now.height,
 		frames: now.frames,
