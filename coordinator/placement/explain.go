@@ -55,6 +55,7 @@ func (r *Router) Explain(req *Request) []Explanation {
 }
 
 func (q *query) explain(s *seat) Explanation {
+	q.look(s)
 	e := Explanation{Node: s.node.Meta.Name, Total: q.total(s), Distance: float64(q.distance[s.index])}
 	for _, f := range filters {
 		result := FilterResult{Name: f.name, Passes: f.passes(q, s)}
@@ -86,6 +87,7 @@ func (r *Router) reasons(req *Request, asked func(node string) bool) []string {
 		if asked(s.node.Meta.Name) {
 			continue
 		}
+		q.look(s)
 		for _, f := range filters {
 			if !f.passes(q, s) {
 				named = append(named, s.node.Meta.Name+": "+f.why(q, s))

@@ -21,6 +21,7 @@ var filters = []filter{
 	{name: "policy", passes: withinPolicy, why: whyPolicy},
 	{name: "image", passes: hasImage, why: whyImage},
 	{name: "class", passes: hasClass, why: whyClass},
+	{name: "encoder", passes: hasEncoder, why: whyEncoder},
 	{name: "health", passes: healthy, why: whyHealth, passing: true},
 	{name: "room", passes: hasRoom, why: whyRoom, passing: true},
 }
@@ -32,7 +33,7 @@ func withinPolicy(q *query, s *seat) bool {
 func whyPolicy(q *query, s *seat) string {
 	switch {
 	case q.barred:
-		return fmt.Sprintf("%s may have the classes %s, not %q", q.User, strings.Join(q.policy.Classes, ", "), q.Class)
+		return fmt.Sprintf("%s may have the classes %s, not %q", q.User, strings.Join(q.policy.Classes, ", "), q.className())
 	case s.node.Meta.Place.Region == "":
 		return fmt.Sprintf("it tells no region, and %s may be in %s alone", q.User, strings.Join(q.policy.Regions, ", "))
 	}
@@ -46,17 +47,25 @@ func hasImage(q *query, s *seat) bool {
 
 func whyImage(q *query, _ *seat) string { return "it does not have the image " + q.Image }
 
-// hasClass likewise.
-func hasClass(q *query, s *seat) bool {
-	return q.class == anything || len(s.rooms) == 0 || s.roomOf(q.class) != nil
-}
+func hasClass(q *query, _ *seat) bool { return q.room != nil }
 
 func whyClass(q *query, s *seat) string {
 	var has []string
 	for _, r := range s.node.Capacity.Classes {
 		has = append(has, r.Class)
 	}
-	return fmt.Sprintf("it has no sessions of class %q, only %s", q.Class, strings.Join(has, ", "))
+	if len(has) == 0 {
+		has = []string{ClassNone}
+	}
+	return fmt.Sprintf("it has no sessions of class %q, only %s", q.className(), strings.Join(has, ", "))
+}
+
+// hasEncoder is about the cards that a node has; whether an encoder is free is a matter of room. It keeps a session whose picture the card
+// should encode from where the CPU would.
+func hasEncoder(q *query, s *seat) bool { return !q.hardware || q.room == nil || s.encoder }
+
+func whyEncoder(q *query, _ *seat) string {
+	return fmt.Sprintf("it has no hardware encoder for class %s, so the picture would be encoded by the CPU; ask with encoder %q to take that", q.className(), Any)
 }
 
 func healthy(_ *query, s *seat) bool { return !s.draining && !s.suspect }
@@ -74,12 +83,18 @@ func hasRoom(q *query, s *seat) bool {
 	if q.refused(s) != nil {
 		return false
 	}
-	return s.free(q) > 0 && !s.full || s.warmFor(q) > 0
+	return q.free > 0 && !s.full || s.warmFor(q) > 0
 }
 
-// refused returns the node's refusal of a moment ago.
+// refused returns the node's refusal of a moment ago, of anybody or of the class.
 func (q *query) refused(s *seat) *refusal {
 	if r := s.ledger.refused.Load(); r != nil && q.now.Sub(r.at) < refusalCounts {
+		return r
+	}
+	if q.room == nil {
+		return nil
+	}
+	if r := q.room.tally.refused.Load(); r != nil && q.now.Sub(r.at) < refusalCounts && (q.hardware || r.encoder != Hardware) {
 		return r
 	}
 	return nil
@@ -92,10 +107,17 @@ func whyRoom(q *query, s *seat) string {
 	if s.full && s.node.Capacity.Full != "" {
 		return s.node.Capacity.Full
 	}
-	used := s.total - s.free(q)
-	if r := s.roomOf(q.class); r != nil && r.total-r.used < s.total-s.used {
-		return fmt.Sprintf("%d of %d sessions of class %s", r.used, r.total, q.Class)
+	if r := q.room; r != nil {
+		free, held := r.total-r.used, r.tally.held()
+		if free-held > 0 && q.hardware && r.encoders <= held {
+			return fmt.Sprintf("none of the %d free places of class %s has a hardware encoder free; ask with encoder %q to have the picture encoded by the CPU",
+				free, q.className(), Any)
+		}
+		if free < s.total-s.used {
+			return fmt.Sprintf("%d of %d sessions of class %s", r.used+held, r.total, q.className())
+		}
 	}
+	used := s.total - q.free
 	if pending := s.ledger.held(); pending > 0 {
 		return fmt.Sprintf("%d of %d sessions, with %d reserved since its last record", used, s.total, pending)
 	}

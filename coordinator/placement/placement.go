@@ -101,6 +101,7 @@ func New(o Options) *Placer {
 func (p *Placer) Place(ctx context.Context, req Request) (s directory.Session, created bool, err error) {
 	began := p.Now()
 	defer func() { p.metrics.placed(created, err, p.Now().Sub(began)) }()
+	req.Encoder = p.Router.Encoder(&req)
 	done, err := p.turns.take(ctx, req.User+"\x00"+req.Key)
 	if err != nil {
 		return directory.Session{}, false, fmt.Errorf("place the session: %w", err)
@@ -179,7 +180,7 @@ type attempt struct {
 // resume asks the node of an intent that somebody wrote and did not, or not yet, bring to its end. The node
 // gives the same session for it, if it made one; it makes none when the intent is old, and can be asked anew.
 func (a *attempt) resume(ctx context.Context) (directory.Session, bool, error) {
-	if c, ok := a.Router.Node(a.placed.Node); ok {
+	if c, ok := a.Router.Node(a.placed.Node, a.req.Class); ok {
 		s, created, err := a.reserve(ctx, &c)
 		if err == nil || final(err) {
 			return s, created, err
@@ -270,7 +271,7 @@ func (a *attempt) reserve(ctx context.Context, c *Candidate) (directory.Session,
 	asking, cancel := context.WithTimeout(ctx, reserveTimeout)
 	defer cancel()
 	s, created, err := a.Fleet.Reserve(asking, node, &easelv1.ReserveRequest{
-		User: a.req.User, Key: a.req.Key, Image: a.req.Image, Class: a.req.Class, Intent: a.placed.Intent,
+		User: a.req.User, Key: a.req.Key, Image: a.req.Image, Class: a.req.Class, Encoder: a.req.Encoder, Intent: a.placed.Intent,
 		NotAfter: timestamppb.New(time.UnixMilli(a.placed.At).Add(reserveWithin)),
 	})
 	answered(err == nil && created)
@@ -296,7 +297,12 @@ func (a *attempt) refuse(c *Candidate, err error) error {
 	if unreachable(err) {
 		a.silent = append(a.silent, node)
 	}
-	if code := connect.CodeOf(err); unreachable(err) || code == connect.CodeResourceExhausted || code == connect.CodeUnavailable {
+	switch code := connect.CodeOf(err); {
+	case reason(err) == easelv1.RefusalClass || reason(err) == easelv1.RefusalGPU:
+		c.RefusedClass(message(err), "", a.Now())
+	case reason(err) == easelv1.RefusalEncoder:
+		c.RefusedClass(message(err), Hardware, a.Now())
+	case unreachable(err) || code == connect.CodeResourceExhausted || code == connect.CodeUnavailable:
 		c.Refused(message(err), a.Now()) // whoever asks; other refusals are about this request
 	}
 	a.metrics.refused(err)
@@ -365,6 +371,15 @@ func (a *attempt) drop(ctx context.Context) error {
 func unreachable(err error) bool {
 	var c *connect.Error
 	return errors.As(err, &c) && !connect.IsWireError(err)
+}
+
+// reason is the short word of a node's refusal, "" when it gives none.
+func reason(err error) string {
+	var c *connect.Error
+	if errors.As(err, &c) {
+		return c.Meta().Get(easelv1.RefusalHeader)
+	}
+	return ""
 }
 
 // sleep waits, and returns false when ctx ended first.

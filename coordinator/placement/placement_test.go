@@ -162,9 +162,9 @@ func TestDrainingNodeIsAskedWhenThereIsNoOther(t *testing.T) {
 func TestFaultyRequestIsAskedOnce(t *testing.T) {
 	p, members := fleet(t, "node-a", "node-b")
 	for _, n := range members {
-		n.Refuse(connect.NewError(connect.CodeInvalidArgument, errors.New("no such class")))
+		n.Refuse(connect.NewError(connect.CodeInvalidArgument, errors.New("no such user")))
 	}
-	if _, _, err := p.Place(t.Context(), Request{User: "ada", Key: "1", Class: "h900"}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "no such class") {
+	if _, _, err := p.Place(t.Context(), Request{User: "ada", Key: "1"}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "no such user") {
 		t.Errorf("got %v", err)
 	}
 	if got := members[0].Calls("Reserve") + members[1].Calls("Reserve"); got != 1 {

@@ -14,6 +14,8 @@ type query struct {
 	barred       bool    // the policy does not allow the class
 	regions      []int32 // that the policy allows, nil for all
 	image, class int32
+	gpu          bool // a class with a GPU is asked for
+	hardware     bool // the card must encode the picture
 	mark         uint64
 	pack         bool
 	weights      []float64 // of scores
@@ -23,15 +25,24 @@ type query struct {
 	sources      []source
 	sites        []float32 // ms by view.sites, none when it is not known where who asks is
 	areas        []float32 // ms to the nearest measured node, by a zone's or region's number; 0 when there is none
+
+	// Of the seat that is looked at.
+	room *room // of the class, nil when it has none
+	free int32 // sessions of the class that it can take, by its last record and the ledger
 }
+
+// look makes q's filters and scores speak of a seat.
+func (q *query) look(s *seat) {
+	q.room = s.roomOf(q.class)
+	q.free = s.free(q.room, q.hardware && s.encoder)
+}
+
+func (q *query) className() string { return cmp.Or(q.Class, ClassNone) }
 
 type ping struct {
 	seat int32
 	ms   float32
 }
-
-// defaultClass is what a node takes no class for.
-const defaultClass = "none"
 
 // ask makes a query of a request; it goes back to r.queries.
 func (r *Router) ask(p *prepared, req *Request) *query {
@@ -41,11 +52,12 @@ func (r *Router) ask(p *prepared, req *Request) *query {
 	for i := range scores {
 		q.weights = append(q.weights, scores[i].weight(&cfg.Weights))
 	}
-	q.image, q.class = p.find(req.Image), p.find(req.Class)
+	q.image, q.class = p.find(req.Image), p.find(q.className())
+	q.gpu, q.hardware = q.className() != ClassNone, cfg.encoderOf(req.Class, req.Encoder) == Hardware
 	q.mark = mark(req.User + "\x00" + req.Key)
 	q.barred, q.regions = false, nil
 	if q.policy != nil {
-		q.barred = len(q.policy.Classes) > 0 && !slices.Contains(q.policy.Classes, cmp.Or(req.Class, defaultClass))
+		q.barred = !q.policy.Allows(req.Class)
 		for _, region := range q.policy.Regions {
 			q.regions = append(q.regions, p.find(region))
 		}
@@ -76,6 +88,7 @@ const (
 )
 
 func (q *query) judge(s *seat) verdict {
+	q.look(s)
 	v := yes
 	for i := range filters {
 		if f := &filters[i]; !f.passes(q, s) {
@@ -88,6 +101,7 @@ func (q *query) judge(s *seat) verdict {
 	return v
 }
 
+// total is of the seat that q looks at.
 func (q *query) total(s *seat) float64 {
 	sum := 0.0
 	for i := range scores {
@@ -99,9 +113,13 @@ func (q *query) total(s *seat) float64 {
 }
 
 func (q *query) candidate(s *seat, score float64) Candidate {
-	return Candidate{
+	c := Candidate{
 		Node: s.node, Score: score, Distance: float64(q.distance[s.index]), Source: q.sources[s.index].String(), ledger: s.ledger,
 	}
+	if r := s.roomOf(q.class); r != nil {
+		c.class = r.tally
+	}
+	return c
 }
 
 // top keeps the best of what it is offered, best first.

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,9 @@ type Request struct {
 	Role  string // of the user, for policies
 	Key   string // names the session among the user's living ones
 	Image string // "" means the node's default
-	Class string // "" means the node's default
+	Class string // "" means "none": without a GPU
+	// Encoder is Hardware or Any; "" means what the configuration says. It says nothing for a session without a GPU.
+	Encoder string
 
 	Place cluster.Place      // where the client's address is, as far as is known
 	Pings map[string]float64 // round trips in ms, by node, as the client's browser measured them
@@ -136,21 +139,39 @@ type Candidate struct {
 	Doubtful bool    // by its last record it is full or draining
 
 	ledger *ledger
+	class  *tally // of the ledger; nil when the node tells nothing of the class
 }
 
 // Refused makes later decisions prefer other nodes, for some seconds or until this one's next record.
-func (c *Candidate) Refused(why string, now time.Time) { c.ledger.refused.Store(&refusal{why, now}) }
+func (c *Candidate) Refused(why string, now time.Time) {
+	c.ledger.refused.Store(&refusal{why: why, at: now})
+}
+
+// RefusedClass likewise, for who asks for the same class, and with Hardware for who needs a card's encoder.
+func (c *Candidate) RefusedClass(why, encoder string, now time.Time) {
+	if c.class != nil {
+		c.class.refused.Store(&refusal{why: why, at: now, encoder: encoder})
+	}
+}
 
 // Ask counts a reservation that is about to be asked for against the node, for every decision until it is
 // answered: answered must be called, with whether the node took it. A session that it took counts until
 // the node's next record.
 func (c *Candidate) Ask() (answered func(took bool)) {
-	c.ledger.pending.Add(1)
+	tallies := []*tally{&c.ledger.tally}
+	if c.class != nil {
+		tallies = append(tallies, c.class)
+	}
+	for _, t := range tallies {
+		t.pending.Add(1)
+	}
 	return func(took bool) {
-		if took {
-			c.ledger.granted.Add(1)
+		for _, t := range tallies {
+			if took {
+				t.granted.Add(1)
+			}
+			t.pending.Add(-1)
 		}
-		c.ledger.pending.Add(-1)
 	}
 }
 
@@ -183,12 +204,22 @@ func (r *Router) Route(req *Request, most int) []Candidate {
 	return candidates
 }
 
-// Node returns a node of the view as a candidate, whether it suits or not.
-func (r *Router) Node(name string) (Candidate, bool) {
+// Node returns a node of the view as a candidate for a class, whether it suits or not.
+func (r *Router) Node(name, class string) (Candidate, bool) {
 	p := r.view()
 	i, ok := p.byName[name]
 	if !ok {
 		return Candidate{}, false
 	}
-	return Candidate{Node: p.seats[i].node, ledger: p.seats[i].ledger}, true
+	s := &p.seats[i]
+	c := Candidate{Node: s.node, ledger: s.ledger}
+	if r := s.roomOf(p.find(cmp.Or(class, ClassNone))); r != nil {
+		c.class = r.tally
+	}
+	return c, true
+}
+
+// Encoder is what a node is to be asked for, so that a request that does not say follows the configuration.
+func (r *Router) Encoder(req *Request) string {
+	return r.config.Load().encoderOf(req.Class, req.Encoder)
 }

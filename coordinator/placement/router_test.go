@@ -51,6 +51,20 @@ func class(name string, total, used int) func(*cluster.Node) {
 	}
 }
 
+// encoders gives the node a card with an encoder, and so many free ones to its last class.
+func encoders(n int) func(*cluster.Node) {
+	return func(one *cluster.Node) {
+		c := &one.Capacity
+		c.Classes[len(c.Classes)-1].Encoders = n
+		c.GPUs = append(c.GPUs, cluster.GPU{Model: "NVIDIA L40S", Count: 1, Encoder: true})
+	}
+}
+
+// blind gives the node a card without an encoder engine.
+func blind(n *cluster.Node) {
+	n.Capacity.GPUs = append(n.Capacity.GPUs, cluster.GPU{Model: "NVIDIA H100 80GB HBM3", Count: 1})
+}
+
 func warm(kind string, count int) func(*cluster.Node) {
 	return func(n *cluster.Node) {
 		n.Capacity.Warm = append(n.Capacity.Warm, cluster.Warm{Image: "gimp", Class: "none", Kind: kind, Count: count})
@@ -67,6 +81,10 @@ func router(nodes []cluster.Node, change ...func(*Config)) *Router {
 }
 
 func pack(c *Config) { c.Strategy = Pack }
+
+func anyEncoder(c *Config) { c.Encoder = Any }
+
+func ill(n *cluster.Node) { n.Capacity.GPUs[len(n.Capacity.GPUs)-1].Unhealthy = 1 }
 
 func policy(p Policy) func(*Config) {
 	return func(c *Config) { c.Policies = append(c.Policies, p) }
@@ -107,9 +125,21 @@ func TestRoute(t *testing.T) {
 		{"image that nobody has", Request{Image: "inkscape"}, []cluster.Node{node("a", 10, 0), node("b", 10, 0, otherImage)}, "", nil},
 		{"image unknown", Request{Image: "gimp"}, []cluster.Node{node("a", 1, 0, noImages)}, "a", nil},
 		{"no capacity", Request{}, []cluster.Node{node("a", 0, 0)}, "a", nil},
-		{"class", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("none", 10, 0)), node("b", 10, 9, class("gpu", 2, 1))}, "b", nil},
-		{"class is full", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 2)), node("b", 10, 9, class("gpu", 2, 1))}, "b a", nil},
-		{"class not told of", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0)}, "a", nil},
+		{"class", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("none", 10, 0)), node("b", 10, 9, class("gpu", 2, 1), encoders(1))}, "b", nil},
+		{"class is full", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 2), encoders(0)), node("b", 10, 9, class("gpu", 2, 1), encoders(1))}, "b a", nil},
+		{"no card with an encoder", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 0), blind), node("b", 10, 9, class("gpu", 2, 1), encoders(1))}, "b", nil},
+		{"none of many cards has one", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 0), blind)}, "", nil},
+		{"any encoder, a card's first", Request{Class: "gpu", Encoder: Any}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 0), blind), node("b", 10, 0, class("gpu", 2, 0), encoders(1))}, "b a", nil},
+		{"any encoder by the configuration", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 0), blind)}, "a", []func(*Config){anyEncoder}},
+		{"a request stands above the configuration", Request{Class: "gpu", Encoder: Hardware}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 0), blind)}, "", []func(*Config){anyEncoder}},
+		{"encoders are taken by the last record", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 0), encoders(0)), node("b", 10, 9, class("gpu", 2, 1), encoders(1))}, "b a", nil},
+		{"the card with an encoder is ill", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0, class("gpu", 2, 2), encoders(0), ill)}, "", nil},
+		{"without a GPU no encoder is looked for", Request{Encoder: Hardware}, []cluster.Node{node("a", 10, 0)}, "a", nil},
+		{"the class none has room of its own", Request{}, []cluster.Node{node("a", 10, 0, class("none", 4, 4), class("gpu", 6, 0)), node("b", 10, 9, class("none", 10, 9))}, "b a", nil},
+		{"slots beside free GPUs are for who wants one", Request{}, []cluster.Node{node("gpu", 10, 0, class("none", 10, 0), class("gpu", 8, 0), blind), node("cpu", 10, 8, class("none", 10, 8))}, "cpu gpu", nil},
+		{"but not when there is no other room", Request{}, []cluster.Node{node("gpu", 10, 8, class("none", 10, 8), class("gpu", 8, 0), blind), node("cpu", 10, 10, class("none", 10, 10))}, "gpu cpu", nil},
+		{"slots beside taken GPUs are as any", Request{}, []cluster.Node{node("cpu", 10, 8, class("none", 10, 8)), node("gpu", 10, 4, class("none", 10, 4), class("gpu", 4, 4), blind)}, "gpu cpu", nil},
+		{"a node that tells of no class has no GPU", Request{Class: "gpu"}, []cluster.Node{node("a", 10, 0)}, "", nil},
 
 		{"measured", Request{Pings: pings("a", 40.0, "b", 9.0)}, []cluster.Node{node("a", 10, 0), node("b", 10, 2)}, "b a", nil},
 		{"a near node that is loaded loses to one a little farther", Request{Pings: pings("a", 10.0, "b", 20.0)}, []cluster.Node{node("a", 10, 5, busy(0.9)), node("b", 10, 1, busy(0.1))}, "b a", nil},
@@ -149,14 +179,16 @@ func TestEveryFilterSaysWhy(t *testing.T) {
 	}{
 		{"policy", Request{User: "ada"}, node("a", 1, 0, region("us")), "it is in us, and ada may be in eu alone"},
 		{"policy", Request{User: "ada"}, node("a", 1, 0), "it tells no region"},
-		{"policy", Request{User: "ada", Class: "h100"}, node("a", 1, 0, region("eu")), `ada may have the classes none, gpu, not "h100"`},
+		{"policy", Request{User: "ada", Class: "h100"}, node("a", 1, 0, region("eu"), class("h100", 1, 0), encoders(1)), `ada may have the classes none, gpu, not "h100"`},
 		{"image", Request{Image: "krita"}, node("a", 1, 0, region("eu")), "it does not have the image krita"},
 		{"class", Request{Class: "gpu"}, node("a", 1, 0, region("eu"), class("none", 1, 0)), `it has no sessions of class "gpu", only none`},
 		{"health", Request{}, node("a", 1, 0, region("eu"), draining), "draining"},
 		{"health", Request{}, node("a", 1, 0, region("eu"), suspect), "missed heartbeats"},
 		{"room", Request{}, node("a", 1, 0, region("eu"), full), "no memory"},
 		{"room", Request{}, node("a", 8, 8, region("eu")), "8 of 8 sessions"},
-		{"room", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 2, 2)), "2 of 2 sessions of class gpu"},
+		{"room", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 2, 2), encoders(0)), "2 of 2 sessions of class gpu"},
+		{"encoder", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 2, 0), blind), `it has no hardware encoder for class gpu, so the picture would be encoded by the CPU; ask with encoder "any"`},
+		{"room", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 3, 1), encoders(0)), "none of the 2 free places of class gpu has a hardware encoder free"},
 	} {
 		explained := router([]cluster.Node{tt.node}, eu).Explain(&tt.req)[0]
 		for _, f := range explained.Filters {
@@ -245,7 +277,7 @@ func TestReservationsCountUntilTheNextRecord(t *testing.T) {
 	free := func() string {
 		var all []string
 		for _, s := range r.view().seats {
-			all = append(all, fmt.Sprint(s.node.Meta.Name, s.free(&query{class: anything})))
+			all = append(all, fmt.Sprint(s.node.Meta.Name, s.free(s.roomOf(0), false)))
 		}
 		return strings.Join(all, " ")
 	}
@@ -294,6 +326,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"strategy":         func(c *Config) { c.Strategy = "best" },
 		"weights.distance": func(c *Config) { c.Weights.Distance = -1 },
 		"weights.home":     func(c *Config) { c.Weights.Home = 1e9 },
+		"encoder":          func(c *Config) { c.Encoder = "software" },
+		"weights.fit":      func(c *Config) { c.Weights.Fit = 2000 },
 		"policies[1]":      func(c *Config) { c.Policies = []Policy{{Regions: []string{"eu"}}, {Users: []string{"ada"}}} },
 	} {
 		c := Defaults()

@@ -17,6 +17,7 @@ var scores = []score{
 	{"warm", func(w *Weights) float64 { return w.Warm }, warmThere, whyWarm},
 	{"load", func(w *Weights) float64 { return w.Load }, idleness, whyIdle},
 	{"room", func(w *Weights) float64 { return w.Room }, roominess, whyRoominess},
+	{"fit", func(w *Weights) float64 { return w.Fit }, fitness, whyFit},
 	{"even", func(w *Weights) float64 { return w.Even }, evenness, whyEven},
 }
 
@@ -86,10 +87,14 @@ func whyIdle(_ *query, s *seat) string {
 }
 
 func freeShare(q *query, s *seat) float64 {
-	if s.total <= 0 {
+	total := s.total
+	if q.room != nil {
+		total = min(total, q.room.total)
+	}
+	if total <= 0 {
 		return 0
 	}
-	return float64(max(0, s.free(q))) / float64(s.total)
+	return float64(min(max(0, q.free), total)) / float64(total)
 }
 
 func roominess(q *query, s *seat) float64 {
@@ -104,7 +109,35 @@ func whyRoominess(q *query, s *seat) string {
 	if q.pack {
 		strategy = Pack
 	}
-	return fmt.Sprintf("%d of %d free, %s", max(0, s.free(q)), s.total, strategy)
+	return fmt.Sprintf("%d of %d free, %s", max(0, q.free), s.total, strategy)
+}
+
+// fitness likes a place that has no more than is asked for. Who needs no GPU leaves the slots beside free ones to who does, and the more so the
+// fewer there are; who takes any encoder has a card's rather than none.
+func fitness(q *query, s *seat) float64 {
+	switch {
+	case q.gpu && (q.hardware || q.room == nil || q.room.encoders > q.room.tally.held()):
+		return 1
+	case q.gpu:
+		return 0.5
+	case s.gpus <= 0:
+		return 1
+	case q.free <= s.gpus:
+		return 0
+	}
+	return 0.5 * float64(q.free-s.gpus) / float64(q.free)
+}
+
+func whyFit(q *query, s *seat) string {
+	switch {
+	case q.gpu && fitness(q, s) < 1:
+		return "no encoder of a card is free, so the picture would be encoded by the CPU"
+	case q.gpu:
+		return "as asked for"
+	case s.gpus <= 0:
+		return "it has no GPU to leave to others"
+	}
+	return fmt.Sprintf("%d of its %d free slots are needed by who wants a GPU", min(s.gpus, max(0, q.free)), max(0, q.free))
 }
 
 // evenness sends the same user and key to the same node from every coordinator (rendezvous hashing), and

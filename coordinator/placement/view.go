@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"hash/fnv"
 	"slices"
 	"sync/atomic"
@@ -30,6 +31,8 @@ type seat struct {
 	draining    bool
 	suspect     bool
 	full        bool
+	encoder     bool  // a card of it has an encoder engine
+	gpus        int32 // free places of classes with a GPU
 	site        int32 // in view.sites, anything when it is not known
 	mark        uint64
 	images      []int32
@@ -39,7 +42,11 @@ type seat struct {
 	node        *cluster.Node
 }
 
-type room struct{ class, total, used int32 }
+type room struct {
+	class, total, used int32
+	encoders           int32 // of the free ones
+	tally              *tally
+}
 
 type warmth struct {
 	image, class int32
@@ -50,9 +57,14 @@ type warmth struct {
 // anything is the number of what was not asked for.
 const anything int32 = -1
 
-// ledger is what this coordinator has reserved on a node since the node's last record. It outlives views.
+// ledger is what this coordinator has reserved on a node since the node's last record, in all and by class. It outlives views.
 type ledger struct {
-	seq     uint64                  // of the record
+	tally
+	seq     uint64            // of the record
+	classes map[string]*tally // looked into while a view is made
+}
+
+type tally struct {
 	pending atomic.Int32            // asked, not answered
 	granted atomic.Int32            // since the record
 	refused atomic.Pointer[refusal] // since the record, nil for none
@@ -60,13 +72,41 @@ type ledger struct {
 
 // refusal is a node's last one. It counts for a while only: a node with nothing new to tell sends no record.
 type refusal struct {
-	why string
-	at  time.Time
+	why     string
+	at      time.Time
+	encoder string // Hardware when it is about the encoder alone
 }
 
 const refusalCounts = 5 * time.Second
 
-func (l *ledger) held() int32 { return l.pending.Load() + l.granted.Load() }
+func (t *tally) held() int32 { return t.pending.Load() + t.granted.Load() }
+
+func (t *tally) forget() {
+	t.granted.Store(0)
+	t.refused.Store(nil)
+}
+
+// of is the tally of a class.
+func (l *ledger) of(class string) *tally {
+	t := l.classes[class]
+	if t == nil {
+		t = &tally{}
+		l.classes[class] = t
+	}
+	return t
+}
+
+// renew forgets what a new record knows, and the classes that it does not tell of.
+func (l *ledger) renew(c *cluster.Capacity) {
+	l.seq = c.Seq
+	l.forget()
+	for class, t := range l.classes {
+		t.forget()
+		if t.pending.Load() == 0 && !slices.ContainsFunc(c.Classes, func(r cluster.Room) bool { return r.Class == class }) {
+			delete(l.classes, class)
+		}
+	}
+}
 
 // newView lays nodes out. ledgers are those of the view before, and become those of this one.
 func newView(nodes []cluster.Node, ledgers map[string]*ledger, now time.Time) *view {
@@ -77,13 +117,11 @@ func newView(nodes []cluster.Node, ledgers map[string]*ledger, now time.Time) *v
 		v.byName[n.Meta.Name] = int32(i)
 		l := ledgers[n.Meta.Name]
 		if l == nil {
-			l = &ledger{}
+			l = &ledger{classes: map[string]*tally{}}
 			ledgers[n.Meta.Name] = l
 		}
 		if n.Capacity.Seq != l.seq {
-			l.seq = n.Capacity.Seq
-			l.granted.Store(0)
-			l.refused.Store(nil)
+			l.renew(&n.Capacity)
 		}
 		v.seats[i] = v.seat(int32(i), n, l)
 		v.seats[i].site = v.siteOf(n.Meta.Place, sites)
@@ -106,11 +144,24 @@ func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
 	for _, image := range c.Images {
 		s.images = append(s.images, v.number(image))
 	}
-	for _, r := range c.Classes {
-		s.rooms = append(s.rooms, room{v.number(r.Class), int32(r.Total), int32(r.Used)})
+	rooms := c.Classes
+	if len(rooms) == 0 { // it has no GPU
+		rooms = []cluster.Room{{Class: ClassNone, Total: c.Total, Used: c.Used}}
+	}
+	for _, r := range rooms {
+		class := cmp.Or(r.Class, ClassNone)
+		one := room{v.number(class), int32(r.Total), int32(r.Used), int32(r.Encoders), l.of(class)}
+		s.rooms = append(s.rooms, one)
+		if class != ClassNone {
+			s.gpus += max(0, one.total-one.used)
+			s.encoder = s.encoder || one.encoders > 0
+		}
+	}
+	for _, g := range c.GPUs {
+		s.encoder = s.encoder || g.Encoder && g.Unhealthy < g.Count
 	}
 	for _, w := range c.Warm {
-		s.warms = append(s.warms, warmth{v.number(w.Image), v.number(w.Class), w.Kind == "ready", int32(w.Count)})
+		s.warms = append(s.warms, warmth{v.number(w.Image), v.number(cmp.Or(w.Class, ClassNone)), w.Kind == "ready", int32(w.Count)})
 	}
 	return s
 }
@@ -162,21 +213,25 @@ func (v *view) find(text string) int32 {
 	return int32(len(v.names))
 }
 
-// free is how many sessions the node can take by its last record and the ledger.
-func (s *seat) free(q *query) int32 {
-	free := s.total - s.used
-	if r := s.roomOf(q.class); r != nil {
-		free = min(free, r.total-r.used)
+// free is how many sessions in a room of it the node can take by its last record and the ledger; with hardware those that a card's encoder is
+// there for. Which of the free places a node gave is not known before its next record, so each is taken to have had an encoder.
+func (s *seat) free(r *room, hardware bool) int32 {
+	free := s.total - s.used - s.ledger.held()
+	if r == nil {
+		return free
 	}
-	return free - s.ledger.held()
+	places := r.total - r.used
+	if hardware {
+		places = min(places, r.encoders)
+	}
+	return min(free, places-r.tally.held())
 }
 
 func (s *seat) roomOf(class int32) *room {
-	if class == anything {
-		return nil
-	}
-	if i := slices.IndexFunc(s.rooms, func(r room) bool { return r.class == class }); i >= 0 {
-		return &s.rooms[i]
+	for i := range s.rooms {
+		if s.rooms[i].class == class {
+			return &s.rooms[i]
+		}
 	}
 	return nil
 }
@@ -184,7 +239,7 @@ func (s *seat) roomOf(class int32) *room {
 // warm returns how many warm sessions of each kind would do for q.
 func (s *seat) warm(q *query) (ready, desktop int32) {
 	for _, w := range s.warms {
-		if w.image != q.image && w.image != anything && q.image != anything || q.class != anything && w.class != q.class {
+		if w.image != q.image && w.image != anything && q.image != anything || w.class != q.class {
 			continue
 		}
 		if w.ready {
@@ -202,7 +257,10 @@ func (s *seat) warmFor(q *query) int32 {
 		return 0
 	}
 	ready, desktop := s.warm(q)
-	return ready + desktop - s.ledger.held()
+	if q.room == nil {
+		return ready + desktop
+	}
+	return ready + desktop - q.room.tally.held()
 }
 
 // mark is a number for a name that every coordinator gives it.

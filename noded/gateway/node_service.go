@@ -91,16 +91,26 @@ func (n *nodeService) Drain(_ context.Context, req *connect.Request[easelv1.Drai
 	return connect.NewResponse(&easelv1.DrainResponse{Sessions: uint32(sessions)}), nil
 }
 
+// refused is a refusal with its reason beside it.
+func refused(err error, reason string) error {
+	code := connect.CodeResourceExhausted
+	switch reason {
+	case "ending":
+		code = connect.CodeUnavailable
+	case "image", easelv1.RefusalClass, "late":
+		code = connect.CodeFailedPrecondition
+	}
+	e := connect.NewError(code, err)
+	e.Meta().Set(easelv1.RefusalHeader, reason)
+	return e
+}
+
 // connectError gives an error the code that tells a coordinator what to do: another node, later, or never.
 func connectError(err error) error {
 	var refusal *session.Refusal
 	switch {
-	case errors.As(err, &refusal) && refusal.Reason == "ending":
-		return connect.NewError(connect.CodeUnavailable, err)
-	case errors.As(err, &refusal) && (refusal.Reason == "image" || refusal.Reason == "class" || refusal.Reason == "late"):
-		return connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.As(err, &refusal):
-		return connect.NewError(connect.CodeResourceExhausted, err)
+		return refused(err, refusal.Reason)
 	case errors.Is(err, session.ErrNotFound):
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, session.ErrInvalid):

@@ -30,6 +30,7 @@ func TestConfigRefuses(t *testing.T) {
 		"odd join":          {"cluster: {join: [gpu1]}\n", "gpu1"},
 		"odd place":         {"place: {coordinates: Paris}\n", "coordinates"},
 		"odd strategy":      {"placement: {strategy: best}\n", "spread or pack"},
+		"odd encoder":       {"placement: {encoder: gpu}\n", "hardware or any"},
 		"relative database": {"geoip: city.mmdb\n", "geoip"},
 		"odd level":         {"log: {level: loud}\n", "log"},
 		"a key file of old": {"cluster: {key_file: /k}\n", "key_file"},

@@ -22,9 +22,9 @@ var reloads = reload.Fields{
 	"state_dir": reload.Restart, "run_dir": reload.Restart, "api.listen": reload.Restart, "api.url": reload.Restart,
 	"cluster.bind": reload.Restart, "cluster.join": reload.Restart,
 	"place.region": reload.Restart, "place.zone": reload.Restart, "place.coordinates": reload.Restart, "geoip": reload.Restart,
-	"placement.strategy": reload.Live, "placement.policies": reload.Live,
+	"placement.strategy": reload.Live, "placement.encoder": reload.Live, "placement.policies": reload.Live,
 	"placement.weights.distance": reload.Live, "placement.weights.home": reload.Live, "placement.weights.warm": reload.Live,
-	"placement.weights.load": reload.Live, "placement.weights.room": reload.Live, "placement.weights.even": reload.Live,
+	"placement.weights.load": reload.Live, "placement.weights.room": reload.Live, "placement.weights.fit": reload.Live, "placement.weights.even": reload.Live,
 	"webhooks": reload.Live, "log.level": reload.Live, "log.format": reload.Restart,
 }
 
