@@ -23,8 +23,10 @@ struct picture *picture_new(int width, int height)
 	p->plane[2] = malloc(pixels / 4);
 	p->mb_info = calloc((size_t)p->mb_width * p->mb_height, 1);
 	p->cells_wide = (width + CELL_W - 1) / CELL_W;
-	p->detail = calloc((size_t)p->cells_wide * ((height + CELL_H - 1) / CELL_H), sizeof *p->detail);
-	if (!p->bgrx || !p->plane[0] || !p->plane[1] || !p->plane[2] || !p->mb_info || !p->detail) {
+	size_t cells = (size_t)p->cells_wide * ((height + CELL_H - 1) / CELL_H);
+	p->detail = calloc(cells, sizeof *p->detail);
+	p->state = calloc(cells, 1);
+	if (!p->bgrx || !p->plane[0] || !p->plane[1] || !p->plane[2] || !p->mb_info || !p->detail || !p->state) {
 		picture_free(p);
 		return NULL;
 	}
@@ -44,6 +46,7 @@ void picture_free(struct picture *p)
 		free(p->plane[i]);
 	free(p->mb_info);
 	free(p->detail);
+	free(p->state);
 	free(p);
 }
 
@@ -68,18 +71,21 @@ __attribute__((optimize("O3"))) static uint32_t detail_of(const uint8_t *luma, i
 	return sum;
 }
 
-/* Brings the detail of a run of cells up to date. Runs of different rows may come at once. */
+/* Brings the detail of a run of cells up to date. Runs of different rows may come at once. What changes again before it is encoded counts once. */
 static void measure(struct picture *p, int x0, int x1, int y, int rows)
 {
-	uint64_t changed = 0, before = 0;
+	uint64_t now = 0, before = 0, counted = 0;
 	for (int x = x0; x < x1; x += CELL_W) {
-		uint32_t *cell = p->detail + (size_t)(y / CELL_H) * p->cells_wide + x / CELL_W;
-		before += *cell;
-		*cell = detail_of(p->plane[0] + (size_t)y * p->stride[0] + x, p->stride[0], x1 - x < CELL_W ? x1 - x : CELL_W, rows);
-		changed += *cell;
+		size_t cell = (size_t)(y / CELL_H) * p->cells_wide + x / CELL_W;
+		before += p->detail[cell];
+		if (p->state[cell] & CELL_UNENCODED)
+			counted += p->detail[cell];
+		p->detail[cell] = detail_of(p->plane[0] + (size_t)y * p->stride[0] + x, p->stride[0], x1 - x < CELL_W ? x1 - x : CELL_W, rows);
+		p->state[cell] = CELL_UNENCODED | CELL_UNLISTED;
+		now += p->detail[cell];
 	}
-	__atomic_fetch_add(&p->detail_changed, changed, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&p->detail_all, changed - before, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&p->detail_changed, now - counted, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&p->detail_all, now - before, __ATOMIC_RELAXED);
 }
 
 /* Copies src's pixels [x0, x1) of one row of cells and converts them while they are still in the cache.
@@ -129,5 +135,8 @@ int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int
 void picture_encoded(struct picture *p)
 {
 	memset(p->mb_info, X264_MBINFO_CONSTANT, (size_t)p->mb_width * p->mb_height);
+	int cells = p->cells_wide * ((p->height + CELL_H - 1) / CELL_H);
+	for (int i = 0; i < cells; i++)
+		p->state[i] &= ~CELL_UNENCODED;
 	p->detail_changed = 0;
 }

@@ -5,6 +5,9 @@
 /* CELL_W x CELL_H pixels are compared, copied and converted together: four macroblocks side by side. */
 enum { CELL_W = 64, CELL_H = 16, MB = 16 };
 
+/* What is to be done about a cell that changed: it has not been encoded, and not been listed (tile.h). */
+enum { CELL_UNENCODED = 1, CELL_UNLISTED = 2 };
+
 /* A picture that lasts from frame to frame: what the encoder saw last, as BGRX and as I420. */
 struct picture {
 	int width, height;
@@ -16,6 +19,7 @@ struct picture {
 	uint8_t *mb_info;
 	/* How much there is to see in each cell: the sum of the steps between neighbouring pixels of its luma. */
 	uint32_t *detail;
+	uint8_t *state;
 	int cells_wide;
 	/* That of the whole picture, and of what has changed since the last encoded frame. */
 	uint64_t detail_all, detail_changed;

@@ -1,0 +1,68 @@
+package codec
+
+// #include "tile.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+)
+
+// MaxTile is the most bytes that one tile takes.
+const MaxTile = C.TILE_RAW
+
+// Tiles codes cells of a picture exactly, each by itself, for one viewer: it remembers what that viewer has, so that a tile holds only what is
+// new. It is for the goroutine that updates the picture, while it does not.
+type Tiles struct {
+	c       *C.struct_tiles
+	changed []uint16
+}
+
+// NewTiles makes a coder for a viewer that has nothing yet. The picture must outlive it.
+func NewTiles(p *Picture) (*Tiles, error) {
+	c := C.tiles_new(p.c)
+	if c == nil {
+		return nil, fmt.Errorf("make a coder of tiles for %v: out of memory", p.size)
+	}
+	if c.count > 1<<16 {
+		C.tiles_free(c)
+		return nil, errors.New("make a coder of tiles: more than 65536 cells")
+	}
+	return &Tiles{c: c, changed: make([]uint16, int(c.count))}, nil
+}
+
+// Count is how many cells the picture has. They are numbered in rows.
+func (t *Tiles) Count() int { return int(t.c.count) }
+
+// Changed lists the cells that Update found to differ since they were last listed. The list is good until the next call.
+func (t *Tiles) Changed() []uint16 {
+	n := C.tiles_changed(t.c, (*C.uint16_t)(unsafe.Pointer(&t.changed[0])), t.c.count)
+	return t.changed[:n]
+}
+
+// Code appends a cell's pixels as the picture has them, and gives their hash. The viewer is taken to have them then.
+func (t *Tiles) Code(b []byte, cell int) ([]byte, uint32) {
+	if cell < 0 || cell >= int(t.c.count) {
+		panic(fmt.Sprintf("codec: there is no cell %d of %d", cell, int(t.c.count)))
+	}
+	n := len(b)
+	for cap(b)-n < MaxTile {
+		b = append(b[:cap(b)], 0)
+	}
+	var hash C.uint32_t
+	took := C.tiles_code(t.c, C.int(cell), (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(b[n:n+1:cap(b)]))), &hash)
+	return b[:n+int(took)], uint32(hash)
+}
+
+// Forget has the cell be coded whole the next time, because the viewer has something else.
+func (t *Tiles) Forget(cell int) { unsafe.Slice(t.c.known, int(t.c.count))[cell] = 0 }
+
+// Reset is for a viewer that has nothing.
+func (t *Tiles) Reset() { clear(unsafe.Slice(t.c.known, int(t.c.count))) }
+
+// Close frees the coder.
+func (t *Tiles) Close() {
+	C.tiles_free(t.c)
+	t.c = nil
+}
