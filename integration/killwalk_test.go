@@ -26,6 +26,9 @@ func TestKillWalk(t *testing.T) {
 		t.Fatalf("noded names only %d failpoints: %v", len(points), points)
 	}
 	for _, point := range points {
+		if strings.HasSuffix(point, "-gpu") {
+			continue // the node of these tests has no card; noded/session walks these
+		}
 		t.Run(strings.ReplaceAll(point, "/", "-"), func(t *testing.T) { w.walk(t, point) })
 	}
 }

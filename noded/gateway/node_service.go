@@ -25,7 +25,7 @@ func connectLimits() []connect.HandlerOption {
 }
 
 func (n *nodeService) Reserve(ctx context.Context, req *connect.Request[easelv1.ReserveRequest]) (*connect.Response[easelv1.ReserveResponse], error) {
-	q := session.Request{User: req.Msg.User, Key: req.Msg.Key, Class: req.Msg.Class, Image: req.Msg.Image, Intent: req.Msg.Intent}
+	q := session.Request{User: req.Msg.User, Key: req.Msg.Key, Class: req.Msg.Class, Image: req.Msg.Image, Encoder: req.Msg.Encoder, Intent: req.Msg.Intent}
 	if req.Msg.NotAfter != nil {
 		q.NotAfter = req.Msg.NotAfter.AsTime()
 	}

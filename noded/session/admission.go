@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"easel/noded/gpu/allocate"
 )
 
 // uidsPerSession is the size of a session's uid range.
@@ -30,6 +32,7 @@ func (m *Manager) room(holding []Record) *Refusal {
 	if r := m.closed(); r != nil {
 		return r
 	}
+	holding = slices.DeleteFunc(slices.Clone(holding), func(r Record) bool { return r.lingers() })
 	if len(holding) >= m.settings().admission.Max {
 		return &Refusal{"full", fmt.Sprintf("this node has its %d sessions already: end one, or raise sessions.max", m.settings().admission.Max)}
 	}
@@ -44,27 +47,52 @@ func (m *Manager) room(holding []Record) *Refusal {
 	return nil
 }
 
-// makeRoom is room, with warm sessions giving way: an artist who waits weighs more than one who may come. It names those that must end for it.
-// They count no more from now on: for the moment that their end takes the node holds one session more than it lends.
-func (m *Manager) makeRoom(holding []Record) (leaving []Record, refusal *Refusal) {
-	refusal = m.room(holding)
-	for refusal != nil && (refusal.Reason == "full" || refusal.Reason == "memory") {
-		i := leastUseful(holding)
+// roomFor says whether the node can take a session like r beside those that hold something; nil when it can.
+func (m *Manager) roomFor(holding []Record, r Record, encoder string) *Refusal {
+	if refusal := m.closed(); refusal != nil {
+		return refusal
+	}
+	if _, refusal := m.chooseSlice(holding, r, encoder); refusal != nil {
+		return refusal
+	}
+	return m.room(holding)
+}
+
+// makeRoom is roomFor, with warm sessions giving way: an artist who waits weighs more than one who may come, and nothing gives way to a warm
+// one. It names those that must end for it, none of which ends in vain. They count no more from now on: for the moment that their end takes
+// the node holds one session more than it lends, and the new one waits for a slice that one of them still has.
+func (m *Manager) makeRoom(holding []Record, r Record, encoder string) (leaving []Record, refusal *Refusal) {
+	for {
+		refusal = m.roomFor(holding, r, encoder)
+		if refusal == nil || r.pooled() {
+			return leaving, refusal
+		}
+		var i int
+		switch refusal.Reason {
+		case "full", "memory":
+			i = leastUseful(holding, func(Record) bool { return true })
+		case allocate.LacksSlice, allocate.LacksEncoder:
+			i = leastUseful(holding, func(l Record) bool {
+				_, still := m.chooseSlice(without(holding, []Record{l}), r, encoder)
+				return l.GPU.ID != "" && still == nil
+			})
+		default:
+			return nil, refusal
+		}
 		if i < 0 {
 			return nil, refusal
 		}
 		leaving = append(leaving, holding[i])
 		holding = slices.Delete(slices.Clone(holding), i, i+1)
-		refusal = m.room(holding)
 	}
-	return leaving, refusal
 }
 
-// leastUseful is the warm session that gives way first: one that is not up yet, then the oldest; -1 when there is none.
-func leastUseful(all []Record) int {
+// leastUseful is the warm session that gives way first, of those whose end helps: one that is not up yet, then the oldest; -1 when there is
+// none.
+func leastUseful(all []Record, helps func(Record) bool) int {
 	best := -1
 	for i, r := range all {
-		if !r.pooled() || r.State.Ended() {
+		if !r.pooled() || r.State.Ended() || !helps(r) {
 			continue
 		}
 		if best < 0 || r.State != Ready && all[best].State == Ready {

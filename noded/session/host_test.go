@@ -47,6 +47,7 @@ type host struct {
 	failing  map[string]error
 	began    map[string]int // how often each kind of thing was made
 	streamed []WorkerSpec
+	graphics
 }
 
 type box struct {
@@ -68,7 +69,7 @@ func newHost(t *testing.T) *host {
 	return &host{
 		t: t, run: t.TempDir(), nextPID: 100, boxes: map[string]*box{}, procs: map[Worker]*proc{}, mounts: map[string]string{}, profiles: map[string]bool{},
 		healths: map[string]contract.Health{}, spoken: make(chan struct{}), image: true, memory: 64 << 30, disk: 100 << 30,
-		busy: map[uint16]bool{}, notices: map[string]contract.Notice{}, failing: map[string]error{}, began: map[string]int{},
+		busy: map[uint16]bool{}, notices: map[string]contract.Notice{}, failing: map[string]error{}, began: map[string]int{}, graphics: newGraphics(),
 	}
 }
 
@@ -115,6 +116,7 @@ func (h *host) Create(_ context.Context, c Container) error {
 	if err := h.doing("container"); err != nil {
 		return err
 	}
+	h.expectDevices(c)
 	if h.boxes[c.ID] == nil {
 		h.boxes[c.ID] = &box{c: c, ended: make(chan struct{})}
 	}
@@ -491,6 +493,9 @@ func (h *host) leftovers() []string {
 	for target := range h.mounts {
 		left = append(left, "mount "+target)
 	}
+	for id := range h.prepared {
+		left = append(left, "devices of "+id)
+	}
 	dirs, _ := filepath.Glob(h.run + "/s/*")
 	return append(left, dirs...)
 }
@@ -535,7 +540,7 @@ func start(t *testing.T, h *host, spec string, change func(*Options)) *node {
 		Name: "n1", Version: "test", RunDir: h.run, Cgroup: "/easel", Image: "easel.local/gimp:trixie", Boot: "this boot",
 		Admission: Admission{Max: 3, Limits: Limits{Memory: 2 << 30, CPUs: 2, PIDs: 100}, UIDBase: 10_000_000, PortFirst: 50000, PortLast: 50009, DiskFloor: 1 << 30},
 		Grace:     time.Minute, StartTimeout: 30 * time.Second, Media: []string{"127.0.0.1"}, LogLevel: "info",
-		Store: store, Containers: h, Workers: h, Homes: h, Streamers: h, Host: h, Points: n.points,
+		Store: store, Containers: h, Workers: h, Homes: h, GPUs: h, Streamers: h, Host: h, Points: n.points,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Log: log,
 	}
 	if change != nil {

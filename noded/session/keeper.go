@@ -27,6 +27,8 @@ type keeper struct {
 	health  atomic.Pointer[contract.Health] // what the streamer last said
 	notes   atomic.Pointer[string]          // what befell the session, for the artist
 	crashes []time.Time                     // ends of streamers of late
+
+	heldBack atomic.Pointer[string] // why its slice is not free although it has ended
 }
 
 // parts is what every keeper works with.
@@ -35,6 +37,7 @@ type parts struct {
 	containers Containers
 	workers    Workers
 	homes      Homes
+	gpus       GPUs // nil on a node that has none
 	streamers  Streamers
 	points     *failpoint.Set
 	log        *slog.Logger
@@ -45,6 +48,7 @@ type parts struct {
 	grace      time.Duration
 	startLimit time.Duration
 	changed    func()
+	heard      func() <-chan struct{} // closes at the next change of any session
 }
 
 // run keeps the session until it is over and holds nothing, or ctx ends; the session outlives ctx. living

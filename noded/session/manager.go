@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"easel/noded/gpu"
+	"easel/noded/gpu/allocate"
 	"easel/noded/stream/contract"
 	"easel/pkg/failpoint"
 )
@@ -37,6 +39,7 @@ type Options struct {
 	Containers Containers
 	Workers    Workers
 	Homes      Homes
+	GPUs       GPUs // nil on a node that has none
 	Streamers  Streamers
 	Host       Host
 	Points     *failpoint.Set
@@ -73,9 +76,9 @@ func New(o Options) *Manager {
 	}
 	m.inForce.Store(o.settings())
 	m.parts = parts{
-		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, streamers: o.Streamers,
+		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, gpus: o.GPUs, streamers: o.Streamers,
 		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts,
-		changed: m.bell.ring,
+		changed: m.bell.ring, heard: m.bell.heard,
 	}
 	order, err := m.store.Order(o.Boot)
 	if err != nil {
@@ -172,7 +175,11 @@ func (m *Manager) session(r Record) Session {
 		if note := k.notes.Load(); note != nil {
 			s.Health.Degraded = append(s.Health.Degraded, *note)
 		}
+		if why := k.heldBack.Load(); why != nil {
+			s.Health.Degraded = append(s.Health.Degraded, *why)
+		}
 	}
+	s.Health.Degraded = append(s.Health.Degraded, m.sliceTroubles(r)...)
 	return s
 }
 
@@ -279,6 +286,8 @@ type Status struct {
 	Full          string // why there is no room; "" when there is
 	Degraded      []string
 	Images        []string
+	Rooms         []allocate.Room // of the GPU classes that the node has
+	Cards         []gpu.Card
 }
 
 // Status tells what the node can give now.
@@ -298,12 +307,22 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	if s.Isolated {
 		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
 	}
+	var used []Record
 	for _, r := range held {
-		if !r.pooled() || r.State.Ended() { // one that ends has its place until it is gone
+		switch {
+		case r.lingers(): // it takes no room, only its slice
+			used = append(used, r)
+			if why := m.lingering(r); why != "" {
+				s.Degraded = append(s.Degraded, why)
+			}
+		case !r.pooled() || r.State.Ended(): // one that ends has its place until it is gone
+			used = append(used, r)
 			s.Used++
 		}
 	}
-	if _, refusal := m.makeRoom(held); refusal != nil {
+	node := m.node(used)
+	s.Rooms, s.Cards = node.Rooms(), node.Cards
+	if _, refusal := m.makeRoom(held, Record{Class: gpu.None}, EncoderAny); refusal != nil {
 		s.Full = refusal.Detail
 	}
 	switch _, ok, err := m.lookForImage(ctx, m.settings().Image); {

@@ -83,8 +83,10 @@ type Container struct {
 	Home          string // host path of the mounted home
 	Warmth        Warmth // of one that starts without a home and waits for its artist
 	Limits        Limits
-	Cgroup        string // the session's, such as "/easel/ID"; the container's is "box" in it
-	Width, Height int    // the screen's first size
+	Devices       []string // CDI names of its GPU slice's
+	OpenCL        bool     // GIMP may compute by the slice
+	Cgroup        string   // the session's, such as "/easel/ID"; the container's is "box" in it
+	Width, Height int      // the screen's first size
 	LogPath       string
 }
 

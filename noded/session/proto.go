@@ -36,7 +36,7 @@ func OrderOf(req *easelv1.DrainRequest) Order {
 func (s *Session) Proto() *easelv1.Session {
 	p := &easelv1.Session{
 		Id: s.ID, User: s.User, Key: s.Key, State: protoStates[s.State], Reason: s.Reason, Created: stamp(s.Created),
-		Image: s.Image, Class: s.Class, ContainerId: s.ID, XSocket: s.Paths.XSocket, XCookie: s.Paths.XCookie,
+		Image: s.Image, Class: s.Class, Gpu: s.GPU.ID, ContainerId: s.ID, XSocket: s.Paths.XSocket, XCookie: s.Paths.XCookie,
 		Cgroup: s.Paths.Cgroup, Volume: s.Paths.Home, UdpPort: uint32(s.UDPPort), WindowMs: s.WindowMS,
 		GimpRestarts: s.GIMPRestarts, StreamerRestarts: s.StreamerRestarts, Viewers: uint32(s.Health.Viewers), Path: s.Health.Path,
 		Expires: stamp(s.Expires), Degraded: s.Health.Degraded, Opencl: s.Health.OpenCL.String(), Warm: s.Warmth != Cold, Warmth: s.Warmth.String(), Intent: s.Intent,

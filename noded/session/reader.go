@@ -42,5 +42,6 @@ func (d *reader) decode(id string, text []byte) (Record, error) {
 func (r *Record) clone() Record {
 	c := *r
 	c.Times, c.Steps = slices.Clone(r.Times), maps.Clone(r.Steps)
+	c.Devices = slices.Clone(r.Devices)
 	return c
 }

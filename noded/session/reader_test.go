@@ -8,7 +8,7 @@ import (
 
 // TestCloneSharesNothing: a field of a record that holds a reference must be in clone, or one caller changes another's record.
 func TestCloneSharesNothing(t *testing.T) {
-	cloned := map[string]bool{"Times": true, "Steps": true}
+	cloned := map[string]bool{"Times": true, "Steps": true, "Devices": true}
 	var look func(at reflect.Type, path string)
 	look = func(at reflect.Type, path string) {
 		for i := range at.NumField() {
@@ -26,10 +26,10 @@ func TestCloneSharesNothing(t *testing.T) {
 		}
 	}
 	look(reflect.TypeFor[Record](), "")
-	r := Record{Times: []StateTime{{State: Reserved}}, Steps: map[string]Phase{"dirs": Done}}
+	r := Record{Times: []StateTime{{State: Reserved}}, Steps: map[string]Phase{"dirs": Done}, Devices: []string{"a"}}
 	c := r.clone()
-	c.Times[0].State, c.Steps["dirs"] = Failed, Begun
-	if r.Times[0].State != Reserved || r.Steps["dirs"] != Done {
+	c.Times[0].State, c.Steps["dirs"], c.Devices[0] = Failed, Begun, "b"
+	if r.Times[0].State != Reserved || r.Steps["dirs"] != Done || r.Devices[0] != "a" {
 		t.Error("a copy changed its original")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"easel/noded/gpu"
 )
 
 // Record is what bbolt holds of a session: what should be, and what was begun outside this process. Its JSON
@@ -28,6 +30,11 @@ type Record struct {
 	UIDBase uint32 `json:"uid_base"`
 	UDPPort uint16 `json:"udp_port"`
 	Limits  Limits `json:"limits"`
+
+	// GPU is the slice of a card that the session holds until it is released, as it was when it was chosen; its Encoder tells whether the
+	// session was given one of the card's encoders. Devices are what brings it into the container.
+	GPU     gpu.Slice `json:"gpu,omitzero"`
+	Devices []string  `json:"devices,omitempty"`
 
 	// Intent names the placement that the session was made for: a replay of it finds the session again, even ended.
 	Intent string `json:"intent,omitempty"`
@@ -87,6 +94,11 @@ type Limits struct {
 type Worker struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // its start time, in clock ticks since boot
+}
+
+// lingers tells whether the session holds nothing any more but a slice whose memory is not seen to be free.
+func (r *Record) lingers() bool {
+	return r.holds() && r.Wanted == WantEnded && len(r.Steps) == 1 && r.Steps[stepGPU] != ""
 }
 
 // holds tells whether anything of the session may still be on the host.

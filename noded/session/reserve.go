@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"easel/noded/gpu"
 )
 
 // Request asks for a session.
 type Request struct {
 	User, Key, Class, Image string
+	Encoder                 string    // EncoderHardware, EncoderAny or ""; it says nothing for class "none"
 	Intent                  string    // names this placement; the same one never makes a second session, "" for none
 	NotAfter                time.Time // when nobody waits for it any more; zero for never
 }
@@ -26,18 +29,26 @@ func (q Request) validate() error {
 		return fmt.Errorf("key %q: %w: want 1 to 128 printable characters", words(q.Key, 140), ErrInvalid)
 	case len(q.Intent) > 128 || words(q.Intent, 200) != q.Intent:
 		return fmt.Errorf("intent %q: %w: want at most 128 printable characters", words(q.Intent, 140), ErrInvalid)
+	case q.Encoder != "" && q.Encoder != EncoderAny && q.Encoder != EncoderHardware:
+		return fmt.Errorf("encoder %q: %w: want %q or %q", words(q.Encoder, 40), ErrInvalid, EncoderHardware, EncoderAny)
 	}
 	return checkClass(q.Class)
 }
 
-// classNone is the class of sessions without a GPU, the only one that this node has.
-const classNone = "none"
-
+// checkClass looks whether any node could have such a class.
 func checkClass(class string) error {
-	if class != "" && class != classNone {
-		return &Refusal{"class", fmt.Sprintf("this node has no GPU to give for class %q: ask for class \"none\"", words(class, 40))}
+	if class != "" && !gpu.ValidClass(class) {
+		return fmt.Errorf("class %q: %w: want %s, %s, %s or a MIG profile's name, such as 1g.10gb", words(class, 40), ErrInvalid, gpu.None, gpu.Shared, gpu.Whole)
 	}
 	return nil
+}
+
+// classOf is the class that a request names; who names none wants no card.
+func classOf(class string) string {
+	if class == "" {
+		return gpu.None
+	}
+	return class
 }
 
 // Reserve makes the session of (user, key), claims a warm one for it, or returns the one that lives under that key or was made for that
@@ -105,7 +116,7 @@ func (m *Manager) reserve(ctx context.Context, q Request) (Record, bool, error) 
 	if err != nil {
 		return Record{}, false, err
 	}
-	return m.admit(ctx, q, Record{User: q.User, Key: q.Key, Intent: q.Intent, Image: image})
+	return m.admit(ctx, q, Record{User: q.User, Key: q.Key, Intent: q.Intent, Image: image, Class: classOf(q.Class)})
 }
 
 // known is the session that the request names: by its intent even when that session has ended meanwhile, by user and key while it lives.
@@ -167,11 +178,7 @@ func (m *Manager) admitOnce(ctx context.Context, q Request, blank Record) (Recor
 	if refusal := q.late(time.Now()); refusal != nil {
 		return Record{}, false, refusal
 	}
-	var leaving []Record
-	refusal := m.room(holding(all))
-	if refusal != nil && !blank.pooled() {
-		leaving, refusal = m.makeRoom(holding(all))
-	}
+	leaving, refusal := m.makeRoom(holding(all), blank, q.Encoder)
 	if refusal != nil {
 		return Record{}, false, refusal
 	}
@@ -214,7 +221,7 @@ func (m *Manager) record(ctx context.Context, q Request, blank Record, leaving [
 			}
 			changed = append(changed, all[i])
 		}
-		if r, err = m.allot(all, blank); err != nil {
+		if r, err = m.allot(all, leaving, blank, q.Encoder); err != nil {
 			return nil, err
 		}
 		created = true
@@ -223,9 +230,14 @@ func (m *Manager) record(ctx context.Context, q Request, blank Record, leaving [
 	return r, created && err == nil, err
 }
 
-// allot gives a new session its id, uid range and port.
-func (m *Manager) allot(all []Record, r Record) (Record, error) {
+// allot gives a new session its id, uid range and port, and the slice of a card when its class has one; that may be the slice of one that
+// gives way.
+func (m *Manager) allot(all, leaving []Record, r Record, encoder string) (Record, error) {
 	held := holding(all)
+	slice, refusal := m.chooseSlice(without(held, leaving), r, encoder)
+	if refusal != nil {
+		return Record{}, refusal
+	}
 	uids, ok := m.settings().admission.freeUIDs(held)
 	if !ok {
 		return Record{}, &Refusal{"full", "this node has no uid range left: end a session, or lower sessions.uid_base"}
@@ -238,12 +250,22 @@ func (m *Manager) allot(all []Record, r Record) (Record, error) {
 	if !ok {
 		return Record{}, &Refusal{"ports", fmt.Sprintf("every UDP port from %d to %d of this node is taken: widen media.ports", m.settings().admission.PortFirst, m.settings().admission.PortLast)}
 	}
-	r.ID, r.Class, r.Wanted, r.Created = newID(), classNone, WantRunning, time.Now()
+	r.ID, r.GPU, r.Wanted, r.Created = newID(), slice, WantRunning, time.Now()
 	r.UIDBase, r.UDPPort, r.Limits = uids, port, m.settings().admission.Limits
 	if r.pooled() {
 		r.Warmed = r.Created
 	}
 	return r, r.enter(Reserved, "", r.Created)
+}
+
+// without is the records of all but those that leave.
+func without(all, leaving []Record) []Record {
+	if len(leaving) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(r Record) bool {
+		return slices.ContainsFunc(leaving, func(l Record) bool { return l.ID == r.ID })
+	})
 }
 
 func holding(all []Record) []Record {

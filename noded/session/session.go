@@ -55,7 +55,7 @@ var (
 
 // Refusal is why the node admits no further session. Reason is a short word, fit for a metric's label.
 type Refusal struct {
-	Reason string // full, memory, ports, image, disk, class, late, cordoned, draining, isolated, containerd or ending
+	Reason string // full, memory, ports, image, disk, class, gpu, encoder, late, cordoned, draining, isolated, containerd or ending
 	Detail string // for a person: what is short, and what to try
 }
 

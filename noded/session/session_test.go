@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"easel/noded/gpu"
 	"easel/noded/stream/contract"
 )
 
@@ -104,7 +105,12 @@ func TestRefusalsSayWhy(t *testing.T) {
 		"disk":     {host: func(h *host) { h.disk = 1 << 20 }, reason: "disk", says: "free some"},
 		"no image": {host: func(h *host) { h.image = false }, reason: "image", says: "noded image build"},
 		"ports":    {options: func(o *Options) { o.Admission.PortLast = o.Admission.PortFirst }, reason: "ports", says: "media.ports"},
-		"a class":  {request: Request{User: "bob", Key: "k", Class: "1g.10gb"}, reason: "class", says: "no GPU"},
+		"no card":  {options: func(o *Options) { o.GPUs = nil }, request: Request{User: "bob", Key: "k", Class: "1g.10gb"}, reason: "class", says: "no GPU"},
+		"a class":  {request: Request{User: "bob", Key: "k", Class: "7g.80gb"}, reason: "class", says: "only of shared, whole, 1g.10gb"},
+		"no encoder": {
+			request: Request{User: "bob", Key: "k", Class: "1g.10gb", Encoder: EncoderHardware}, reason: "encoder", says: "no encoder engine",
+		},
+		"unfit": {host: func(h *host) { h.spoil("GPU-b", "XID 79: it fell off the bus") }, request: Request{User: "bob", Key: "k", Class: gpu.Whole}, reason: "gpu", says: "fell off the bus"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -150,6 +156,8 @@ func TestMalformedRequestsAreInvalid(t *testing.T) {
 		{User: "ann", Key: strings.Repeat("k", 129)},
 		{User: "ann", Key: "a\x00b"},
 		{User: "ann", Key: "k", Image: "../x y"},
+		{User: "ann", Key: "k", Class: "gpu"},
+		{User: "ann", Key: "k", Class: gpu.Shared, Encoder: "cpu"},
 	} {
 		if _, _, err := n.Reserve(t.Context(), q); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: error %v", q, err)

@@ -21,8 +21,18 @@ type step struct {
 	undo    func(ctx context.Context, k *keeper, r Record) error
 }
 
+// stepGPU is named where others look whether it is all that is left of a session.
+const stepGPU = "gpu"
+
 // steps are what makes a session, in order; they are undone in the opposite order.
 var steps = []step{
+	// It is the first, so that a slice whose memory does not come free keeps nothing else of a session that has ended.
+	{
+		name: stepGPU, doing: "make the GPU slice ready", timeout: 30 * time.Second,
+		only: func(r Record) bool { return r.GPU.ID != "" },
+		do:   prepareSlice,
+		undo: freeSlice,
+	},
 	{
 		name: "dirs", doing: "make the run directory", timeout: 10 * time.Second,
 		do: func(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
@@ -159,7 +169,7 @@ func (k *keeper) streamerCgroup() string { return k.paths.Cgroup + "/streamer" }
 
 func (k *keeper) container(r Record) Container {
 	return Container{
-		ID: r.ID, Image: r.Image, UIDBase: r.UIDBase, RunDir: k.paths.Run, Home: k.paths.Home, Warmth: r.Warmth, Limits: r.Limits,
+		ID: r.ID, Image: r.Image, UIDBase: r.UIDBase, RunDir: k.paths.Run, Home: k.paths.Home, Warmth: r.Warmth, Limits: r.Limits, Devices: r.Devices, OpenCL: r.GPU.OpenCL,
 		Cgroup: k.paths.Cgroup, Width: firstSize.Width, Height: firstSize.Height, LogPath: k.paths.BoxLog,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/noded/gpu"
 	"easel/noded/stream/contract"
 )
 
@@ -13,10 +14,19 @@ import (
 type life []func(n *node, h *host, id *string) bool
 
 func reserveIt(n *node, _ *host, id *string) bool {
+	return n.reserveFor(Request{User: "ann", Key: "k"}, id)
+}
+
+// reserveSlice is reserveIt with a part of a card.
+func reserveSlice(n *node, _ *host, id *string) bool {
+	return n.reserveFor(Request{User: "ann", Key: "k", Class: gpu.Shared}, id)
+}
+
+func (n *node) reserveFor(q Request, id *string) bool {
 	done := make(chan struct{})
 	go func() { // a kill ends the goroutine that meets it
 		defer close(done)
-		if s, _, err := n.Reserve(context.Background(), Request{User: "ann", Key: "k"}); err == nil {
+		if s, _, err := n.Reserve(context.Background(), q); err == nil {
 			*id = s.ID
 		}
 	}()
@@ -101,9 +111,19 @@ func boxDies(n *node, h *host, id *string) bool {
 	return n.untilReleased(*id)
 }
 
+// sliceIsBusy has the first attempt to free the slice fail.
+func sliceIsBusy(_ *node, h *host, _ *string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.busyFor = 1
+	return true
+}
+
 var lives = map[string]life{
 	"a whole life":           {reserveIt, getReady, connect, detach, connect, stopIt},
 	"the container dies":     {reserveIt, getReady, boxDies},
+	"one with a slice":       {reserveSlice, getReady, connect, detach, stopIt},
+	"its slice is busy":      {reserveSlice, getReady, sliceIsBusy, stopIt},
 	"stopped while it rose":  {reserveIt, stopIt},
 	"a desktop is claimed":   append(claimIt(WarmDesktop), getReady, connect, stopIt),
 	"a ready one is claimed": append(claimIt(WarmReady), getReady, connect, stopIt),
@@ -224,9 +244,9 @@ func TestFailureAtEveryPoint(t *testing.T) {
 			h := newHost(t)
 			n := start(t, h, point+"=1*error", nil)
 			var id string
-			reserveIt(n, h, &id)
+			reserveSlice(n, h, &id)
 			if id == "" {
-				reserveIt(n, h, &id)
+				reserveSlice(n, h, &id)
 			}
 			for _, part := range (life{getReady, connect, detach, stopIt}) {
 				part(n, h, &id)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"easel/noded/gpu"
 	"easel/noded/stream/contract"
 )
 
@@ -121,13 +122,13 @@ func (m *Manager) kindsFor(all []Record, user string) ([]Warmth, error) {
 
 // fitting is the warm session that the request gets. Of several the oldest goes first: it would be replaced first.
 func (m *Manager) fitting(all []Record, q Request, kinds []Warmth) (Record, bool) {
-	image, now := q.Image, time.Now()
+	image, class, now := q.Image, classOf(q.Class), time.Now()
 	if image == "" {
 		image = m.settings().Image
 	}
 	for _, kind := range kinds {
 		for _, r := range all {
-			if r.pooled() && r.Warmth == kind && r.Image == image && r.State == Ready && r.Wanted == WantRunning && now.Before(r.Expires) && m.well(r) {
+			if r.pooled() && r.Warmth == kind && r.Image == image && r.Class == class && r.State == Ready && r.Wanted == WantRunning && now.Before(r.Expires) && m.well(r) && (q.Encoder != EncoderHardware || class == gpu.None || r.GPU.Encoder) {
 				return r, true
 			}
 		}
@@ -140,6 +141,11 @@ func (m *Manager) well(r Record) bool {
 	k := m.keeperOf(r.ID)
 	if k == nil {
 		return false
+	}
+	if r.GPU.ID != "" {
+		if s, there := m.sliceOf(r.GPU.ID); !there || s.Unfit != "" {
+			return false
+		}
 	}
 	h := k.health.Load()
 	return h != nil && warmUp(*h, r.Warmth)
@@ -231,7 +237,7 @@ func (m *Manager) Prepare(ctx context.Context, image, class string, kind Warmth,
 	if err != nil {
 		return Warm{}, fmt.Errorf("begin a warm session: %w", err)
 	}
-	r, _, err := m.admit(ctx, Request{}, Record{Image: image, Digest: digest, Warmth: kind, Expires: expires})
+	r, _, err := m.admit(ctx, Request{}, Record{Image: image, Class: classOf(class), Digest: digest, Warmth: kind, Expires: expires})
 	if err != nil {
 		return Warm{}, fmt.Errorf("begin a warm session: %w", err)
 	}

@@ -1,0 +1,162 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"easel/noded/gpu"
+	"easel/noded/gpu/allocate"
+)
+
+// GPUs is what sessions need of the host's graphics cards. Who holds which slice is in the sessions' records, and nowhere else.
+type GPUs interface {
+	// Slices is every slice that the cards are divided into now, those that are not handed out included. It is quick and asks no card: it
+	// is called within transactions.
+	Slices() []gpu.Slice
+	// Inventory is the cards, as they were seen last. It is as quick.
+	Inventory() gpu.Inventory
+	// Prepare makes what brings a slice into the container of a session, and names its devices there.
+	Prepare(ctx context.Context, s gpu.Slice, session string) (devices []string, err error)
+	// Free takes away what Prepare made and returns once the session's processes hold nothing of the slice any more. When they do until ctx
+	// ends, the error says who holds what.
+	Free(ctx context.Context, s gpu.Slice, session string) error
+}
+
+// Encoders that a session can ask for, beside "", which is EncoderAny.
+const (
+	EncoderHardware = "hardware" // a slice whose card encodes the picture, or none
+	EncoderAny      = "any"
+)
+
+// node is what the cards have for sessions, beside those that hold something.
+func (m *Manager) node(held []Record) allocate.Node {
+	if m.gpus == nil {
+		return allocate.Node{}
+	}
+	n := allocate.Node{Slices: m.gpus.Slices(), Cards: m.gpus.Inventory().Cards, Held: map[string]bool{}, Encoding: map[string]int{}}
+	encoding := map[string]bool{}
+	for _, r := range held {
+		if r.GPU.ID == "" {
+			continue
+		}
+		n.Held[r.GPU.ID] = true
+		if r.GPU.Encoder && !encoding[r.GPU.ID] { // a slice that is being handed over has two holders
+			encoding[r.GPU.ID] = true
+			n.Encoding[r.GPU.Card]++
+		}
+	}
+	return n
+}
+
+// chooseSlice is the slice that a new session gets; the zero one for a class without a card.
+func (m *Manager) chooseSlice(held []Record, r Record, encoder string) (gpu.Slice, *Refusal) {
+	if r.Class == gpu.None {
+		return gpu.Slice{}, nil
+	}
+	n := m.node(held)
+	s, err := allocate.Choose(n, allocate.Want{Class: r.Class, Encoder: encoder == EncoderHardware || r.pooled()})
+	if err != nil && r.pooled() { // who claims it may do without
+		s, err = allocate.Choose(n, allocate.Want{Class: r.Class})
+	}
+	var lack *allocate.Lack
+	if errors.As(err, &lack) {
+		return gpu.Slice{}, &Refusal{lack.Reason, lack.Text}
+	}
+	return s, nil
+}
+
+// sliceOf is a slice as the cards have it now.
+func (m *Manager) sliceOf(id string) (gpu.Slice, bool) {
+	if m.gpus == nil {
+		return gpu.Slice{}, false
+	}
+	all := m.gpus.Slices()
+	i := slices.IndexFunc(all, func(s gpu.Slice) bool { return s.ID == id })
+	if i < 0 {
+		return gpu.Slice{}, false
+	}
+	return all[i], true
+}
+
+// sliceTroubles says what is wrong with the slice that a session holds, in words.
+func (m *Manager) sliceTroubles(r Record) (troubles []string) {
+	if r.GPU.ID == "" || !r.holds() {
+		return nil
+	}
+	now, there := m.sliceOf(r.GPU.ID)
+	switch {
+	case !there:
+		troubles = append(troubles, fmt.Sprintf("its GPU slice %s is gone from the node", r.GPU.ID))
+	case now.Unfit != "":
+		troubles = append(troubles, fmt.Sprintf("its GPU slice %s is not well: %s", r.GPU.ID, now.Unfit))
+	case now.Encoder && !r.GPU.Encoder:
+		troubles = append(troubles, "the CPU encodes its picture: when it began, every encoder of its card was taken")
+	}
+	return troubles
+}
+
+// awaitSlice returns once no other session holds the slice: a warm one that gave way for this one may still be ending.
+func (k *keeper) awaitSlice(ctx context.Context, r Record) error {
+	for {
+		heard := k.heard()
+		all, err := k.store.List()
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, func(o Record) bool { return o.ID != r.ID && o.holds() && o.GPU.ID == r.GPU.ID })
+		if i < 0 {
+			return nil
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return fmt.Errorf("slice %s is still held by session %s, which is %s: %w", r.GPU.ID, all[i].ID, all[i].State, context.Cause(ctx))
+		}
+	}
+}
+
+// prepareSlice is the step that makes a slice ready for the container.
+func prepareSlice(ctx context.Context, k *keeper, r Record) (func(*Record), error) {
+	if k.gpus == nil {
+		return nil, errors.New("this noded knows of no GPU")
+	}
+	if err := k.awaitSlice(ctx, r); err != nil {
+		return nil, err
+	}
+	devices, err := k.gpus.Prepare(ctx, r.GPU, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return func(r *Record) { r.Devices = devices }, nil
+}
+
+// freeSlice is its undoing. While the slice's memory is not seen to be free the session keeps it, and nothing else.
+func freeSlice(ctx context.Context, k *keeper, r Record) error {
+	if k.gpus == nil {
+		return nil
+	}
+	if err := k.gpus.Free(ctx, r.GPU, r.ID); err != nil {
+		text := fmt.Sprintf("its GPU slice %s is held back: %v", r.GPU.ID, err)
+		if old := k.heldBack.Swap(&text); old == nil || *old != text {
+			k.changed()
+		}
+		return err
+	}
+	k.heldBack.Store(nil)
+	return nil
+}
+
+// lingering says of a session that lingers why, for the node's status; "" as long as nothing is known to be wrong.
+func (m *Manager) lingering(r Record) string {
+	k := m.keeperOf(r.ID)
+	if k == nil {
+		return ""
+	}
+	why := k.heldBack.Load()
+	if why == nil {
+		return ""
+	}
+	return fmt.Sprintf("session %s has ended, but %s", r.ID, *why)
+}
