@@ -1,0 +1,207 @@
+package session
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"easel/noded/gpu"
+)
+
+func (n *node) reserveClass(user, class, encoder string) (Session, error) {
+	s, _, err := n.Reserve(n.t.Context(), Request{User: user, Key: "k", Class: class, Encoder: encoder})
+	return s, err
+}
+
+func (n *node) mustReserve(user, class, encoder string) Session {
+	n.t.Helper()
+	s, err := n.reserveClass(user, class, encoder)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return s
+}
+
+func (n *node) expectRefused(err error, reason string) {
+	n.t.Helper()
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != reason {
+		n.t.Fatalf("error %v, want a refusal for %q", err, reason)
+	}
+}
+
+// TestSliceIsHeldUntilTheSessionIsReleased: nobody gets it before, and somebody does after.
+func TestSliceIsHeldUntilTheSessionIsReleased(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	first := n.mustReserve("ann", gpu.Whole, "")
+	if first.GPU.ID != "GPU-b" || first.Proto().Gpu != "GPU-b" || first.Class != gpu.Whole {
+		t.Fatalf("slice %+v", first.GPU)
+	}
+	n.untilState(first.ID, Ready)
+	if got := h.inUse(); !slices.Equal(got, []string{"GPU-b"}) {
+		t.Fatalf("devices were made of %v", got)
+	}
+	_, err := n.reserveClass("bob", gpu.Whole, "")
+	n.expectRefused(err, "gpu")
+	h.refuseToFree(true)
+	if _, err := n.Stop(t.Context(), first.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	n.until(first.ID, "held back", func(s Session) bool {
+		return s.lingers() && slices.ContainsFunc(s.Health.Degraded, func(d string) bool { return strings.Contains(d, "gimp) holds 300 MiB") })
+	})
+	if left := h.leftovers(); len(left) != 1 {
+		t.Fatalf("a slice that is held back keeps %v", left)
+	}
+	_, err = n.reserveClass("bob", gpu.Whole, "")
+	n.expectRefused(err, "gpu")
+	status, err := n.Status(t.Context())
+	if err != nil || status.Used != 0 || !slices.ContainsFunc(status.Degraded, func(d string) bool { return strings.Contains(d, "held back") }) {
+		t.Fatalf("%+v, %v", status, err)
+	}
+	h.refuseToFree(false)
+	n.untilReleased(first.ID)
+	n.untilState(n.mustReserve("bob", gpu.Whole, "").ID, Ready)
+}
+
+// TestHeldBackSliceTakesNoPlace: a node with room for one session has it when all that is left of the one before is its slice.
+func TestHeldBackSliceTakesNoPlace(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", func(o *Options) { o.Admission.Max = 1 })
+	first := n.mustReserve("ann", gpu.Whole, "")
+	n.untilState(first.ID, Ready)
+	h.refuseToFree(true)
+	if _, err := n.Stop(t.Context(), first.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	n.until(first.ID, "held back", func(s Session) bool { return s.lingers() })
+	n.untilState(n.mustReserve("bob", gpu.None, "").ID, Ready)
+	h.refuseToFree(false)
+	n.untilReleased(first.ID)
+}
+
+// TestEncodersAreCounted: two sessions share a card that can encode for one.
+func TestEncodersAreCounted(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	first := n.mustReserve("ann", gpu.Shared, EncoderHardware)
+	if !first.GPU.Encoder {
+		t.Fatal("the first got no encoder")
+	}
+	_, err := n.reserveClass("bob", gpu.Shared, EncoderHardware)
+	n.expectRefused(err, "encoder")
+	second := n.mustReserve("bob", gpu.Shared, EncoderAny)
+	if second.GPU.Encoder || second.GPU.ID == first.GPU.ID {
+		t.Fatalf("the second got %+v", second.GPU)
+	}
+	if got, _ := n.Get(second.ID); !slices.ContainsFunc(got.Health.Degraded, func(d string) bool { return strings.Contains(d, "CPU encodes") }) {
+		t.Fatalf("nothing says that the CPU encodes: %v", got.Health.Degraded)
+	}
+	status, err := n.Status(t.Context())
+	if err != nil || len(status.Rooms) != 3 {
+		t.Fatalf("%+v, %v", status, err)
+	}
+	if r := status.Rooms[0]; r.Class != gpu.Shared || r.Total != 2 || r.Used != 2 || r.Encoders != 0 {
+		t.Fatalf("shared: %+v", r)
+	}
+	if r := status.Rooms[1]; r.Class != gpu.Whole || r.Total != 1 || r.Used != 0 || r.Encoders != 1 {
+		t.Fatalf("whole: %+v", r)
+	}
+}
+
+// TestCardThatFailsInUse: its session goes on and says so; afterwards the slice is nobody's until the card is well.
+func TestCardThatFailsInUse(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s := n.mustReserve("ann", gpu.Whole, "")
+	n.untilState(s.ID, Ready)
+	h.spoil("GPU-b", "XID 79: the card has fallen off the bus")
+	got, err := n.Get(s.ID)
+	if err != nil || got.State != Ready || !slices.ContainsFunc(got.Health.Degraded, func(d string) bool { return strings.Contains(d, "fallen off the bus") }) {
+		t.Fatalf("%s, degraded %v, %v", got.State, got.Health.Degraded, err)
+	}
+	if _, err := n.Stop(t.Context(), s.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	n.untilReleased(s.ID)
+	_, err = n.reserveClass("ann", gpu.Whole, "")
+	n.expectRefused(err, "gpu")
+	h.spoil("GPU-b", "")
+	n.untilState(n.mustReserve("ann", gpu.Whole, "").ID, Ready)
+}
+
+func (n *node) warmOf(class string, kind Warmth) Warm {
+	n.t.Helper()
+	w, err := n.Prepare(n.t.Context(), "", class, kind, time.Now().Add(time.Hour))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.until(w.ID, "up", func(s Session) bool { return s.State == Ready && n.well(s.Record) })
+	return w
+}
+
+// TestWarmSessionIsClaimedWithItsSlice: by who asks for its class, and by nobody else.
+func TestWarmSessionIsClaimedWithItsSlice(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	w := n.warmOf("1g.10gb", WarmReady)
+	if other := n.mustReserve("ann", gpu.None, ""); other.ID == w.ID || other.GPU.ID != "" {
+		t.Fatal("who asked for no card got a warm session with one")
+	}
+	_, err := n.reserveClass("bob", "1g.10gb", EncoderHardware) // there is none, whether warm or not
+	n.expectRefused(err, "encoder")
+	claimed := n.mustReserve("bob", "1g.10gb", EncoderAny)
+	if claimed.ID != w.ID || claimed.GPU.Class != "1g.10gb" {
+		t.Fatalf("got session %s with %+v, want the warm one", claimed.ID, claimed.GPU)
+	}
+	n.untilState(claimed.ID, Ready)
+}
+
+// TestWarmSessionGivesItsSliceToWhoWaits: it is ended, and the new session waits until the slice is really free.
+func TestWarmSessionGivesItsSliceToWhoWaits(t *testing.T) {
+	h := newHost(t)
+	h.profiles["ann"] = true // so that a ready one is not for her
+	n := start(t, h, "", nil)
+	none, whole := n.warmOf(gpu.None, WarmReady), n.warmOf(gpu.Whole, WarmReady)
+	h.refuseToFree(true)
+	s := n.mustReserve("ann", gpu.Whole, "")
+	if s.ID == whole.ID || s.GPU.ID != "GPU-b" {
+		t.Fatalf("session %s with %+v", s.ID, s.GPU)
+	}
+	n.until(whole.ID, "held back", func(s Session) bool { return s.lingers() })
+	if got, _ := n.Get(s.ID); got.Steps["gpu"] == Done {
+		t.Fatal("the slice was made ready for a second session before the first had left it")
+	}
+	h.refuseToFree(false)
+	n.untilState(s.ID, Ready)
+	if got, err := n.Get(none.ID); err != nil || got.State.Ended() {
+		t.Fatalf("a warm session ended in vain: %s, %v", got.State, err)
+	}
+}
+
+// TestWarmSessionsDoNotEndInVain: where no end of theirs frees a slice of the class, the request is refused and they live.
+func TestWarmSessionsDoNotEndInVain(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	n.mustReserve("ann", gpu.Whole, "")
+	w := n.warmOf("1g.10gb", WarmDesktop)
+	_, err := n.reserveClass("bob", gpu.Whole, "")
+	n.expectRefused(err, "gpu")
+	if got, err := n.Get(w.ID); err != nil || got.State != Ready {
+		t.Fatalf("%s, %v", got.State, err)
+	}
+}
+
+// TestAWarmSessionOfAFailedCardIsNotGivenAway: its artist would begin on a card that is not well.
+func TestAWarmSessionOfAFailedCardIsNotGivenAway(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	w := n.warmOf(gpu.Whole, WarmReady)
+	h.spoil("GPU-b", "XID 79")
+	if s, err := n.reserveClass("ann", gpu.Whole, ""); err == nil {
+		t.Fatalf("session %s (warm %s) was given", s.ID, w.ID)
+	}
+}
