@@ -231,7 +231,7 @@ func (r *Runtime) Remove(ctx context.Context, id string, grace time.Duration) er
 
 func (r *Runtime) remove(ctx context.Context, id string, grace time.Duration) error {
 	group := path.Join(r.parent, id)
-	bundle, err := r.bundleOf(id)
+	bundles, err := r.bundles(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func (r *Runtime) remove(ctx context.Context, id string, grace time.Duration) er
 	if err := r.endOrphan(ctx, id); err != nil {
 		return err
 	}
-	if err := r.freeBundle(ctx, id, bundle); err != nil {
+	if err := r.freeBundle(ctx, id, bundles); err != nil {
 		return err
 	}
 	if err := r.client.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
