@@ -24,7 +24,10 @@ type Container struct {
 	RunDir        string // RUN/s/ID
 	Home          string // host path of the mounted home volume, "" for one in memory that ends with the session
 	Limits        Limits
-	Cgroup        string // "/easel/ID"; the container is in "box" below it
+	Cgroup        string   // "/easel/ID"; the container is in "box" below it
+	Devices       []string // CDI names of what it gets of the host's, specified in DeviceDir
+	DeviceDir     string
+	OpenCL        bool   // GIMP may compute by such a device
 	Width, Height int    // first size of the screen, zero for the image's own
 	Warm          string // "ready" or "desktop": init waits for Wake, and Home comes by AttachHome; "" for neither
 	LogPath       string // what the container prints; at most two files of a megabyte, LogPath and LogPath.1
