@@ -1,5 +1,6 @@
 // Package codec turns a screen's pixels into video: a persistent picture that takes over only what changed, and
-// encoders behind one small interface. It links libx264 (GPL) and libyuv (BSD) through cgo.
+// encoders behind one small interface. It links libx264 (GPL) and libyuv (BSD) through cgo; NVIDIA's driver
+// is loaded at run time by who asks for it.
 package codec
 
 // Encoder makes packets of a picture. It is for one goroutine.
@@ -45,4 +46,6 @@ type Info struct {
 	Profile string // "constrained-baseline"
 	Chroma  string // "4:2:0"
 	Encoder string // "x264 (software)"
+	// Hardware tells whether an encoder engine makes it, not the processor.
+	Hardware bool
 }

@@ -40,11 +40,11 @@ func NewX264(width, height, threads int, r Rate) (Encoder, error) {
 }
 
 func (e *x264) Encode(p *Picture, o FrameOptions) (Packet, error) {
-	if p.size != e.size {
-		return Packet{}, fmt.Errorf("encode: the picture is %v, the encoder %v", p.size, e.size)
+	if p.size != e.size || p.chroma != Chroma420 {
+		return Packet{}, fmt.Errorf("encode: the picture is %v of %s, the encoder's %v of %s", p.size, p.chroma, e.size, Chroma420)
 	}
 	now, key := time.Now(), C.int(0)
-	k, detail, fine := e.frame(p, o)
+	k, detail, fine := e.gov.frame(p, o)
 	if o.Key {
 		key = 1
 	}
@@ -65,24 +65,6 @@ func (e *x264) Encode(p *Picture, o FrameOptions) (Packet, error) {
 	return Packet{NALs: e.nals, Key: e.cWasKey != 0, Bytes: int(n), QP: qp}, nil
 }
 
-// frame says what is asked for: the kind of frame, the detail in it and the finest quantiser.
-func (e *x264) frame(p *Picture, o FrameOptions) (kind, float64, float64) {
-	all, changed := float64(p.c.detail_all), float64(p.c.detail_changed)
-	fine, asked := e.gov.rate.Quality, o.QP > 0
-	if asked {
-		fine = float64(o.QP)
-	}
-	switch {
-	case o.Key && asked:
-		return keyframe, all, fine
-	case o.Key:
-		return keyframe, all, fine - keyFiner
-	case asked && changed == 0:
-		return refinement, all, fine
-	}
-	return delta, changed, fine
-}
-
 func (e *x264) SetRate(r Rate) error {
 	if err := r.validate(); err != nil {
 		return fmt.Errorf("set x264's rate: %w", err)
@@ -92,7 +74,7 @@ func (e *x264) SetRate(r Rate) error {
 }
 
 func (e *x264) Info() Info {
-	return Info{Codec: "H264", Profile: "constrained-baseline", Chroma: "4:2:0", Encoder: "x264 (software)"}
+	return Info{Codec: "H264", Profile: "constrained-baseline", Chroma: string(Chroma420), Encoder: "x264 (software)"}
 }
 
 func (e *x264) Close() {

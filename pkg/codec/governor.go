@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// minQP and maxQP are what encoder_open has x264 keep to.
+	// minQP and maxQP are what encoder_open has x264 keep to, and NVENC is asked for.
 	minQP, maxQP = 10, 50
 	// keyFiner is how much finer a keyframe is, as what follows is predicted from it.
 	keyFiner = 2
@@ -37,8 +37,8 @@ const (
 	overhead = 400
 )
 
-// governor chooses each frame's quantiser from what changed, so that the frame fits what the rate has left. x264's own rate control knows
-// no more when no frame may wait, but estimates every frame by a motion search of its own: 1.7 to 2.8 ms of 1920x1080.
+// governor chooses each frame's quantiser from what changed, so that the frame fits what the rate has left. An encoder's own rate control knows
+// no more when no frame may wait, but x264's estimates every frame by a motion search of its own: 1.7 to 2.8 ms of 1920x1080.
 type governor struct {
 	rate Rate
 	cost [kinds]float64 // what a unit of detail took of late
@@ -49,6 +49,24 @@ type governor struct {
 
 func newGovernor(r Rate) governor {
 	return governor{rate: r, cost: [kinds]float64{firstCost, firstCost, firstCost}, left: math.Inf(1)}
+}
+
+// frame says what is asked for: the kind of frame, the detail in it and the finest quantiser.
+func (g *governor) frame(p *Picture, o FrameOptions) (kind, float64, float64) {
+	all, changed := p.detail()
+	fine, asked := g.rate.Quality, o.QP > 0
+	if asked {
+		fine = float64(o.QP)
+	}
+	switch {
+	case o.Key && asked:
+		return keyframe, all, fine
+	case o.Key:
+		return keyframe, all, fine - keyFiner
+	case asked && changed == 0:
+		return refinement, all, fine
+	}
+	return delta, changed, fine
 }
 
 // bucket is the most bytes that one frame may take.

@@ -5,22 +5,23 @@
 #include <string.h>
 #include <x264.h>
 
-struct picture *picture_new(int width, int height)
+struct picture *picture_new(int width, int height, int yuv444)
 {
 	struct picture *p = calloc(1, sizeof *p);
 	if (!p)
 		return NULL;
 	p->width = width;
 	p->height = height;
+	p->yuv444 = yuv444;
 	p->mb_width = (width + MB - 1) / MB;
 	p->mb_height = (height + MB - 1) / MB;
 	p->stride[0] = width;
-	p->stride[1] = p->stride[2] = width / 2;
-	size_t pixels = (size_t)width * height;
+	p->stride[1] = p->stride[2] = yuv444 ? width : width / 2;
+	size_t pixels = (size_t)width * height, colours = yuv444 ? pixels : pixels / 4;
 	p->bgrx = calloc(pixels, 4);
 	p->plane[0] = malloc(pixels);
-	p->plane[1] = malloc(pixels / 4);
-	p->plane[2] = malloc(pixels / 4);
+	p->plane[1] = malloc(colours);
+	p->plane[2] = malloc(colours);
 	p->mb_info = calloc((size_t)p->mb_width * p->mb_height, 1);
 	p->cells_wide = (width + CELL_W - 1) / CELL_W;
 	size_t cells = (size_t)p->cells_wide * ((height + CELL_H - 1) / CELL_H);
@@ -32,8 +33,8 @@ struct picture *picture_new(int width, int height)
 	}
 	/* Black in both forms, so that the two agree from the start. */
 	memset(p->plane[0], 16, pixels);
-	memset(p->plane[1], 128, pixels / 4);
-	memset(p->plane[2], 128, pixels / 4);
+	memset(p->plane[1], 128, colours);
+	memset(p->plane[2], 128, colours);
 	return p;
 }
 
@@ -97,9 +98,10 @@ static void take(struct picture *p, const uint8_t *src, size_t src_stride, int x
 	const uint8_t *from = src + y * src_stride + (size_t)x0 * 4;
 	for (int i = 0; i < rows; i++)
 		memcpy(to + i * stride, from + i * src_stride, (size_t)(x1 - x0) * 4);
-	size_t luma = (size_t)y * p->stride[0] + x0, chroma = (size_t)(y / 2) * p->stride[1] + x0 / 2;
-	ARGBToI420(to, (int)stride, p->plane[0] + luma, p->stride[0], p->plane[1] + chroma, p->stride[1],
-		   p->plane[2] + chroma, p->stride[2], x1 - x0, rows);
+	int part = p->yuv444 ? 1 : 2;
+	size_t luma = (size_t)y * p->stride[0] + x0, chroma = (size_t)(y / part) * p->stride[1] + x0 / part;
+	(p->yuv444 ? ARGBToI444 : ARGBToI420)(to, (int)stride, p->plane[0] + luma, p->stride[0], p->plane[1] + chroma, p->stride[1],
+					      p->plane[2] + chroma, p->stride[2], x1 - x0, rows);
 	int mb0 = x0 / MB, mb1 = (x1 + MB - 1) / MB;
 	memset(p->mb_info + (size_t)(y / MB) * p->mb_width + mb0, 0, mb1 - mb0);
 	measure(p, x0, x1, y, rows);

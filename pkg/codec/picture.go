@@ -8,27 +8,51 @@ import "C"
 import (
 	"fmt"
 	"image"
+	"sync"
 	"unsafe"
 )
 
-// Picture is what the encoder saw last of a screen, in the screen's pixels and in the encoder's (I420, BT.601,
+// Chroma is how much colour a picture keeps.
+type Chroma string
+
+const (
+	Chroma420 Chroma = "4:2:0" // one colour for four pixels
+	Chroma444 Chroma = "4:4:4" // each pixel has its own
+)
+
+// Picture is what the encoder saw last of a screen, in the screen's pixels and in the encoder's (I420 or I444, BT.601,
 // limited range). It lasts from frame to frame, so that only what changed is converted. It is for one goroutine, but for
 // Update.
 type Picture struct {
-	c    *C.struct_picture
-	size image.Point
+	c      *C.struct_picture
+	size   image.Point
+	chroma Chroma
+
+	mu      sync.Mutex
+	readers int // calls into a driver that read it, and may do so for ever
+	closed  bool
 }
 
-// NewPicture makes a black picture. Both sides must be even and from 16 to 16384 pixels.
-func NewPicture(width, height int) (*Picture, error) {
+// NewPicture makes a black picture of 4:2:0.
+func NewPicture(width, height int) (*Picture, error) { return NewPictureOf(Chroma420, width, height) }
+
+// NewPictureOf makes a black picture. Both sides must be even and from 16 to 16384 pixels.
+func NewPictureOf(chroma Chroma, width, height int) (*Picture, error) {
+	if chroma != Chroma420 && chroma != Chroma444 {
+		return nil, fmt.Errorf("make a picture: chroma %q, want %s or %s", chroma, Chroma420, Chroma444)
+	}
 	if width < 16 || height < 16 || width > 16384 || height > 16384 || width%2 != 0 || height%2 != 0 {
 		return nil, fmt.Errorf("make a picture of %dx%d: sides must be even and from 16 to 16384", width, height)
 	}
-	c := C.picture_new(C.int(width), C.int(height))
+	full := C.int(0)
+	if chroma == Chroma444 {
+		full = 1
+	}
+	c := C.picture_new(C.int(width), C.int(height), full)
 	if c == nil {
 		return nil, fmt.Errorf("make a picture of %dx%d: out of memory", width, height)
 	}
-	return &Picture{c: c, size: image.Pt(width, height)}, nil
+	return &Picture{c: c, size: image.Pt(width, height), chroma: chroma}, nil
 }
 
 // Size is the picture's size in pixels.
@@ -53,8 +77,37 @@ func (p *Picture) Update(src []byte, stride int, rects []image.Rectangle) (int, 
 	return changed, nil
 }
 
+// detail is how much there is to see in all of the picture, and in what changed since the last frame.
+func (p *Picture) detail() (all, changed float64) {
+	return float64(p.c.detail_all), float64(p.c.detail_changed)
+}
+
+// hold keeps the picture's memory until release, even if it is closed meanwhile.
+func (p *Picture) hold() {
+	p.mu.Lock()
+	p.readers++
+	p.mu.Unlock()
+}
+
+func (p *Picture) release() {
+	p.mu.Lock()
+	p.readers--
+	p.free()
+	p.mu.Unlock()
+}
+
 // Close frees the picture.
 func (p *Picture) Close() {
-	C.picture_free(p.c)
-	p.c = nil
+	p.mu.Lock()
+	p.closed = true
+	p.free()
+	p.mu.Unlock()
+}
+
+// free frees what nobody needs any more.
+func (p *Picture) free() {
+	if p.closed && p.readers == 0 {
+		C.picture_free(p.c)
+		p.c = nil
+	}
 }

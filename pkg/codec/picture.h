@@ -8,9 +8,10 @@ enum { CELL_W = 64, CELL_H = 16, MB = 16 };
 /* What is to be done about a cell that changed: it has not been encoded, and not been listed (tile.h). */
 enum { CELL_UNENCODED = 1, CELL_UNLISTED = 2 };
 
-/* A picture that lasts from frame to frame: what the encoder saw last, as BGRX and as I420. */
+/* A picture that lasts from frame to frame: what the encoder saw last, as BGRX and as I420 or I444. */
 struct picture {
 	int width, height;
+	int yuv444; /* a colour for each pixel, not for four */
 	int mb_width, mb_height;
 	uint8_t *bgrx;
 	uint8_t *plane[3];
@@ -25,7 +26,7 @@ struct picture {
 	uint64_t detail_all, detail_changed;
 };
 
-struct picture *picture_new(int width, int height);
+struct picture *picture_new(int width, int height, int yuv444);
 void picture_free(struct picture *p);
 
 /* Takes over what differs from src within the rectangle (clipped by the caller) and returns how many cells did. */
