@@ -42,8 +42,11 @@ type Quality struct {
 	BufferMS int
 }
 
-// CodecInfo names an encoder and what it makes.
-type CodecInfo struct{ Codec, Profile, Chroma, Encoder string }
+// CodecInfo names an encoder and what it makes. Hardware tells whether an encoder engine does it, not the processor.
+type CodecInfo struct {
+	Codec, Profile, Chroma, Encoder string
+	Hardware                        bool
+}
 
 // frameBufferMS is how much of the rate one frame may take.
 const frameBufferMS = 50
