@@ -15,28 +15,40 @@ type place struct {
 	room         int     // how many more sessions it can hold
 }
 
-// places are the nodes of the view on which sessions of an image and class can begin.
-func places(nodes []cluster.Node, image, class string) []place {
+// places are the nodes of the view on which sessions of an image and class can begin. given is what nodes were given of other classes and images:
+// all share their slots. A warm session of a class with a GPU holds a slice, and the last free one is for who comes without finding one that fits.
+func places(nodes []cluster.Node, image, class string, given map[string]int) []place {
 	var fit []place
 	for _, n := range nodes {
 		c := n.Capacity
 		if n.Meta.Role != cluster.RoleNode || n.Suspect || c.Draining || len(c.Images) == 0 || image != "" && !slices.Contains(c.Images, image) {
 			continue
 		}
-		total, used := c.Total, c.Used
-		if len(c.Classes) > 0 {
-			i := slices.IndexFunc(c.Classes, func(r cluster.Room) bool { return r.Class == className(class) })
-			if i < 0 {
-				continue
-			}
-			total, used = c.Classes[i].Total, c.Classes[i].Used
+		r, ok := roomOf(c, className(class))
+		if !ok || r.Total <= 0 {
+			continue
 		}
-		if total > 0 {
-			fit = append(fit, place{name: n.Meta.Name, region: n.Meta.Place.Region, weight: float64(total), room: max(0, total-used)})
+		room := r.Free()
+		if r.Class != className("") {
+			room--
 		}
+		room = max(0, min(room, c.Total-c.Used-given[n.Meta.Name]))
+		fit = append(fit, place{name: n.Meta.Name, region: n.Meta.Place.Region, weight: float64(r.Total), room: room})
 	}
 	slices.SortFunc(fit, func(a, b place) int { return cmp.Compare(a.name, b.name) }) // the same view gives the same division
 	return fit
+}
+
+// roomOf is a node's room for a class. One that tells of no class has no GPU.
+func roomOf(c cluster.Capacity, class string) (cluster.Room, bool) {
+	if len(c.Classes) == 0 && class == className("") {
+		return cluster.Room{Class: class, Total: c.Total, Used: c.Used}, true
+	}
+	i := slices.IndexFunc(c.Classes, func(r cluster.Room) bool { return r.Class == class })
+	if i < 0 {
+		return cluster.Room{}, false
+	}
+	return c.Classes[i], true
 }
 
 func className(class string) string {

@@ -29,7 +29,7 @@ func TestWishIsDividedByRegionSizeAndRoom(t *testing.T) {
 		"a region that is out": {3, map[string]float64{"asia": 1}, map[string]int{"a": 1, "b": 1, "c": 1}},
 		"more than there is":   {100, map[string]float64{"eu": 1}, map[string]int{"a": 8, "b": 4, "c": 1}},
 	} {
-		got := divide(tc.want, places(fleet, "", ""), tc.regions)
+		got := divide(tc.want, places(fleet, "", "", nil), tc.regions)
 		maps.DeleteFunc(got, func(_ string, n int) bool { return n == 0 })
 		if !maps.Equal(got, tc.parts) {
 			t.Errorf("%s: %v, want %v", name, got, tc.parts)
@@ -44,8 +44,35 @@ func TestNodesThatCannotServeGetNothing(t *testing.T) {
 	other.Capacity.Images = []string{"other"}
 	none.Capacity.Classes = []cluster.Room{{Class: "1g.10gb", Total: 8}}
 	coordinator.Meta.Role = cluster.RoleCoordinator
-	if fit := places([]cluster.Node{draining, suspect, other, none, coordinator}, "i", ""); len(fit) != 0 {
+	if fit := places([]cluster.Node{draining, suspect, other, none, coordinator}, "i", "", nil); len(fit) != 0 {
 		t.Errorf("%+v", fit)
+	}
+}
+
+// TestWarmSessionsLeaveTheLastSliceFree, and classes share a node's slots.
+func TestWarmSessionsLeaveTheLastSliceFree(t *testing.T) {
+	h100, l40s, cpu := node("h100", "", 10, 2), node("l40s", "", 6, 1), node("cpu", "", 4, 0)
+	h100.Capacity.Classes = []cluster.Room{{Class: "none", Total: 10, Used: 2}, {Class: "1g.10gb", Total: 7, Used: 2}}
+	l40s.Capacity.Classes = []cluster.Room{{Class: "none", Total: 6, Used: 1}, {Class: "shared", Total: 1}}
+	all := []cluster.Node{h100, l40s, cpu}
+	for _, tt := range []struct {
+		class string
+		given map[string]int
+		want  map[string]int
+	}{
+		{"1g.10gb", nil, map[string]int{"h100": 4}},
+		{"1g.10gb", map[string]int{"h100": 6}, map[string]int{"h100": 2}},
+		{"shared", nil, map[string]int{"l40s": 0}},
+		{"whole", nil, map[string]int{}},
+		{"", map[string]int{"h100": 3, "cpu": 9}, map[string]int{"h100": 5, "l40s": 5, "cpu": 0}},
+	} {
+		got := map[string]int{}
+		for _, p := range places(all, "", tt.class, tt.given) {
+			got[p.name] = p.room
+		}
+		if !maps.Equal(got, tt.want) {
+			t.Errorf("warm sessions of class %q beside %v: %v, want %v", tt.class, tt.given, got, tt.want)
+		}
 	}
 }
 
@@ -53,7 +80,7 @@ func FuzzDivide(f *testing.F) {
 	f.Add(7, 3, 5, 2, 8, 0.3)
 	f.Fuzz(func(t *testing.T, want, a, b, c, used int, share float64) {
 		want %= 10000
-		fit := places([]cluster.Node{node("a", "x", a%1000, used%1000), node("b", "x", b%1000, 0), node("c", "y", c%1000, 1)}, "", "")
+		fit := places([]cluster.Node{node("a", "x", a%1000, used%1000), node("b", "x", b%1000, 0), node("c", "y", c%1000, 1)}, "", "", nil)
 		if share < 0 || share > 1 {
 			share = 0.5
 		}

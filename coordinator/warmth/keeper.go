@@ -191,6 +191,7 @@ func (k *Keeper) plan(nodes []cluster.Node, now time.Time) (map[string]*easelv1.
 		requests[n.Meta.Name] = &easelv1.SetPoolRequest{Own: len(policies) == 0}
 	}
 	var total Want
+	given := map[string]int{} // to nodes
 	for _, p := range policies {
 		h, err := k.Book.history(p.Image, p.Class)
 		if err != nil {
@@ -198,7 +199,7 @@ func (k *Keeper) plan(nodes []cluster.Node, now time.Time) (map[string]*easelv1.
 		}
 		want := p.Wants(h, now)
 		total.Ready, total.Desktop = total.Ready+want.Ready, total.Desktop+want.Desktop
-		fit, regions := places(nodes, p.Image, p.Class), h.regions()
+		fit, regions := places(nodes, p.Image, p.Class, given), h.regions()
 		for _, kind := range []struct {
 			name string
 			n    int
@@ -207,6 +208,7 @@ func (k *Keeper) plan(nodes []cluster.Node, now time.Time) (map[string]*easelv1.
 			for i := range fit {
 				n := parts[fit[i].name]
 				fit[i].room -= n // the other kind takes what is left
+				given[fit[i].name] += n
 				if n == 0 {
 					continue
 				}

@@ -20,7 +20,9 @@ type Figures struct {
 	Total   int `json:"total"`   // sessions that those can hold
 	Used    int `json:"used"`
 	Free    int `json:"free"`
-	Warm    int `json:"warm"` // started before they are asked for
+	// Encoders is how many of the free ones have a card's encoder; of a hook for a class with a GPU.
+	Encoders int `json:"encoders"`
+	Warm     int `json:"warm"` // started before they are asked for
 }
 
 // NodeFigures is the room of one node: a receiver that scales down chooses by it which to drain.
@@ -35,17 +37,19 @@ type NodeFigures struct {
 // figuresOf counts the room for a class, "" for all. What a node that takes no sessions has free counts for nothing.
 func figuresOf(nodes []cluster.Node, class string) (f Figures, each []NodeFigures) {
 	for _, n := range nodes {
-		total, used := roomOf(n.Capacity, class)
-		each = append(each, NodeFigures{Name: n.Meta.Name, Total: total, Used: used, Draining: n.Capacity.Draining, Full: n.Capacity.Full})
+		room := roomOf(n.Capacity, class)
+		each = append(each, NodeFigures{Name: n.Meta.Name, Total: room.Total, Used: room.Used, Draining: n.Capacity.Draining, Full: n.Capacity.Full})
 		f.Nodes++
 		if n.Capacity.Draining {
 			continue
 		}
 		f.Serving++
-		f.Total += total
-		f.Used += used
-		if n.Capacity.Full == "" {
-			f.Free += max(0, total-used)
+		f.Total += room.Total
+		f.Used += room.Used
+		if n.Capacity.Full == "" { // a class has no more room than the node
+			slots := max(0, n.Capacity.Total-n.Capacity.Used)
+			f.Free += min(room.Free(), slots)
+			f.Encoders += min(room.Encoders, slots)
 		}
 		for _, w := range n.Capacity.Warm {
 			if class == "" || w.Class == class {
@@ -56,16 +60,16 @@ func figuresOf(nodes []cluster.Node, class string) (f Figures, each []NodeFigure
 	return f, each
 }
 
-func roomOf(c cluster.Capacity, class string) (total, used int) {
+func roomOf(c cluster.Capacity, class string) cluster.Room {
 	if class == "" {
-		return c.Total, c.Used
+		return cluster.Room{Total: c.Total, Used: c.Used}
 	}
 	for _, r := range c.Classes {
 		if r.Class == class {
-			return r.Total, r.Used
+			return r
 		}
 	}
-	return 0, 0
+	return cluster.Room{}
 }
 
 // judge watches one hook's conditions. Each must hold for its time before it calls, and calls again only after

@@ -366,15 +366,16 @@ func TestRoomOfNodesThatTakeNoSessionsCountsForNothing(t *testing.T) {
 	nodes := []cluster.Node{
 		{Capacity: cluster.Capacity{Total: 10, Used: 1, Draining: true}},
 		{Capacity: cluster.Capacity{Total: 10, Used: 1, Full: "out of memory"}},
-		{Capacity: cluster.Capacity{Total: 10, Used: 4, Classes: []cluster.Room{{Class: "gpu", Total: 2, Used: 1}}}},
+		{Capacity: cluster.Capacity{Total: 10, Used: 4, Classes: []cluster.Room{{Class: "gpu", Total: 4, Used: 1, Encoders: 2}}}},
+		{Capacity: cluster.Capacity{Total: 4, Used: 3, Classes: []cluster.Room{{Class: "gpu", Total: 4, Encoders: 4}}}}, // slots for one
 	}
 	all, _ := figuresOf(nodes, "")
-	if want := (Figures{Nodes: 3, Serving: 2, Total: 20, Used: 5, Free: 6}); all != want {
+	if want := (Figures{Nodes: 4, Serving: 3, Total: 24, Used: 8, Free: 7}); all != want {
 		t.Errorf("%+v, want %+v", all, want)
 	}
 	gpu, each := figuresOf(nodes, "gpu")
-	if gpu.Free != 1 || gpu.Total != 2 || each[2].Used != 1 {
-		t.Errorf("%+v, %+v", gpu, each)
+	if want := (Figures{Nodes: 4, Serving: 3, Total: 8, Used: 1, Free: 4, Encoders: 3}); gpu != want || each[2].Used != 1 {
+		t.Errorf("%+v, want %+v; %+v", gpu, want, each)
 	}
 }
 

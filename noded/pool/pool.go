@@ -135,14 +135,19 @@ func (p *Pool) step(ctx context.Context) (time.Duration, error) {
 	if done, err := p.retireOne(ctx, rows); done || err != nil {
 		return settle, err
 	}
-	row := neediest(rows)
-	if row == nil {
+	lacking := needy(rows)
+	if len(lacking) == 0 {
 		return idle, nil
 	}
 	if pause := p.mustWait(warm); pause > 0 {
 		return pause, nil
 	}
-	return p.begin(ctx, row)
+	for _, row := range lacking { // where one class has no slice to give, another may
+		if begun, err := p.begin(ctx, row); begun || err != nil {
+			return idle, err
+		}
+	}
+	return fullPause, nil
 }
 
 // followRising learns what became of the session that was begun last.
@@ -192,19 +197,19 @@ func (p *Pool) mustWait(warm []session.Warm) time.Duration {
 	return 0
 }
 
-// begin starts one session of the row.
-func (p *Pool) begin(ctx context.Context, row *row) (time.Duration, error) {
+// begin starts one session of the row, unless there is no room for it.
+func (p *Pool) begin(ctx context.Context, row *row) (bool, error) {
 	w, err := p.Sessions.Prepare(ctx, row.wish.Image, row.wish.Class, row.wish.Kind, time.Now().Add(p.age()))
 	var refusal *session.Refusal
 	if errors.As(err, &refusal) {
-		p.Log.Debug("no warm session is begun", "reason", refusal.Reason)
-		return fullPause, nil
+		p.Log.Debug("no warm session is begun", "class", row.wish.Class, "reason", refusal.Reason)
+		return false, nil
 	}
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	p.rising = w.ID
-	return idle, nil
+	return true, nil
 }
 
 // age is MaxAge, a tenth more or less: sessions that were begun together are not replaced together.

@@ -28,6 +28,7 @@ type fakeSessions struct {
 	failed   map[string]bool
 	starting bool
 	refuse   bool
+	lacks    string // a class that has no slice to give
 	fail     bool
 	digest   string
 	changed  chan struct{}
@@ -58,6 +59,9 @@ func (f *fakeSessions) Prepare(_ context.Context, image, class string, kind sess
 	defer f.mu.Unlock()
 	if f.refuse {
 		return session.Warm{}, fmt.Errorf("begin: %w", &session.Refusal{Reason: "full"})
+	}
+	if f.lacks != "" && class == f.lacks {
+		return session.Warm{}, fmt.Errorf("begin: %w", &session.Refusal{Reason: "gpu"})
 	}
 	if left := time.Until(expires); left < 3*time.Hour || left > 5*time.Hour {
 		return session.Warm{}, fmt.Errorf("it would end in %s", left)
@@ -256,6 +260,20 @@ func TestFullNodeIsTriedAgainWhenItChanges(t *testing.T) {
 		if begun, _, _, _ := f.look(); begun == 0 {
 			t.Error("nothing was begun when there was room again")
 		}
+	})
+}
+
+// TestAClassWithoutASliceHoldsUpNoOther: rows are tried in turn.
+func TestAClassWithoutASliceHoldsUpNoOther(t *testing.T) {
+	run(t, func(o *Options) {
+		o.Sessions.(*fakeSessions).lacks = "shared"
+		o.Own = []Wish{{Class: "shared", Kind: session.WarmReady, Want: 4}, {Class: "none", Kind: session.WarmReady, Want: 2}}
+	}, func(f *fakeSessions, _ *Pool) {
+		time.Sleep(time.Minute)
+		want(t, f, 2, 0)
+		f.set(func(f *fakeSessions) { f.lacks = "" })
+		time.Sleep(time.Minute)
+		want(t, f, 6, 0)
 	})
 }
 

@@ -181,18 +181,11 @@ func (p *Pool) table(warm []session.Warm) []*row {
 	return rows
 }
 
-// neediest is the row that has the smallest part of what is wished for; nil when none lacks anything.
-func neediest(rows []*row) *row {
-	var worst *row
-	for _, r := range rows {
-		if len(r.warm) >= r.wish.Want {
-			continue
-		}
-		if worst == nil || len(r.warm)*worst.wish.Want < len(worst.warm)*r.wish.Want {
-			worst = r
-		}
-	}
-	return worst
+// needy is the rows that lack something, those first that have the smallest part of what is wished for.
+func needy(rows []*row) []*row {
+	lacking := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return len(r.warm) >= r.wish.Want })
+	slices.SortStableFunc(lacking, func(a, b *row) int { return cmp.Compare(len(a.warm)*b.wish.Want, len(b.warm)*a.wish.Want) })
+	return lacking
 }
 
 // State is what is wished for of one kind, and what is there of it.

@@ -56,6 +56,11 @@ func (m *Manager) chooseSlice(held []Record, r Record, encoder string) (gpu.Slic
 		return gpu.Slice{}, nil
 	}
 	n := m.node(held)
+	if r.pooled() {
+		if refusal := lastSlice(n, r.Class); refusal != nil {
+			return gpu.Slice{}, refusal
+		}
+	}
 	s, err := allocate.Choose(n, allocate.Want{Class: r.Class, Encoder: encoder == EncoderHardware || r.pooled()})
 	if err != nil && r.pooled() { // who claims it may do without
 		s, err = allocate.Choose(n, allocate.Want{Class: r.Class})
@@ -65,6 +70,16 @@ func (m *Manager) chooseSlice(held []Record, r Record, encoder string) (gpu.Slic
 		return gpu.Slice{}, &Refusal{lack.Reason, lack.Text}
 	}
 	return s, nil
+}
+
+// lastSlice refuses a warm session the last slice of its class that nobody holds: it is for who comes and fits none of the warm ones.
+func lastSlice(n allocate.Node, class string) *Refusal {
+	for _, room := range n.Rooms() {
+		if room.Class == class && room.Total-room.Used == 1 {
+			return &Refusal{allocate.LacksSlice, fmt.Sprintf("the last free slice of class %q is left to who asks for a session", class)}
+		}
+	}
+	return nil
 }
 
 // sliceOf is a slice as the cards have it now.

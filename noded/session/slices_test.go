@@ -163,15 +163,20 @@ func TestWarmSessionIsClaimedWithItsSlice(t *testing.T) {
 // TestWarmSessionGivesItsSliceToWhoWaits: it is ended, and the new session waits until the slice is really free.
 func TestWarmSessionGivesItsSliceToWhoWaits(t *testing.T) {
 	h := newHost(t)
-	h.profiles["ann"] = true // so that a ready one is not for her
+	h.profiles["ann"], h.profiles["carl"] = true, true // so that a ready one is not for them
 	n := start(t, h, "", nil)
-	none, whole := n.warmOf(gpu.None, WarmReady), n.warmOf(gpu.Whole, WarmReady)
+	none, mig := n.warmOf(gpu.None, WarmReady), n.warmOf("1g.10gb", WarmReady)
+	n.mustReserve("carl", "1g.10gb", "")
 	h.refuseToFree(true)
-	s := n.mustReserve("ann", gpu.Whole, "")
-	if s.ID == whole.ID || s.GPU.ID != "GPU-b" {
+	held, err := n.Get(mig.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := n.mustReserve("ann", "1g.10gb", "")
+	if s.ID == mig.ID || s.GPU.ID != held.GPU.ID {
 		t.Fatalf("session %s with %+v", s.ID, s.GPU)
 	}
-	n.until(whole.ID, "held back", func(s Session) bool { return s.lingers() })
+	n.until(mig.ID, "held back", func(s Session) bool { return s.lingers() })
 	if got, _ := n.Get(s.ID); got.Steps["gpu"] == Done {
 		t.Fatal("the slice was made ready for a second session before the first had left it")
 	}
@@ -180,6 +185,23 @@ func TestWarmSessionGivesItsSliceToWhoWaits(t *testing.T) {
 	if got, err := n.Get(none.ID); err != nil || got.State.Ended() {
 		t.Fatalf("a warm session ended in vain: %s, %v", got.State, err)
 	}
+}
+
+// TestWarmSessionLeavesTheLastSlice: it is for who comes and fits no warm one.
+func TestWarmSessionLeavesTheLastSlice(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	for class, room := range map[string]int{gpu.Whole: 1, "1g.10gb": 2, gpu.Shared: 2} {
+		for left := room; left > 1; left-- {
+			n.warmOf(class, WarmDesktop)
+		}
+		_, err := n.Prepare(t.Context(), "", class, WarmDesktop, time.Now().Add(time.Hour))
+		n.expectRefused(err, "gpu")
+	}
+	h.spoil("GPU-b", "XID 79")
+	_, err := n.Prepare(t.Context(), "", gpu.Whole, WarmDesktop, time.Now().Add(time.Hour))
+	n.expectRefused(err, "gpu")
+	n.warmOf(gpu.None, WarmDesktop)
 }
 
 // TestWarmSessionsDoNotEndInVain: where no end of theirs frees a slice of the class, the request is refused and they live.
@@ -199,9 +221,10 @@ func TestWarmSessionsDoNotEndInVain(t *testing.T) {
 func TestAWarmSessionOfAFailedCardIsNotGivenAway(t *testing.T) {
 	h := newHost(t)
 	n := start(t, h, "", nil)
-	w := n.warmOf(gpu.Whole, WarmReady)
-	h.spoil("GPU-b", "XID 79")
-	if s, err := n.reserveClass("ann", gpu.Whole, ""); err == nil {
+	w := n.warmOf("1g.10gb", WarmReady)
+	h.spoil("MIG-1", "XID 79")
+	h.spoil("MIG-2", "XID 79")
+	if s, err := n.reserveClass("ann", "1g.10gb", ""); err == nil {
 		t.Fatalf("session %s (warm %s) was given", s.ID, w.ID)
 	}
 }

@@ -110,6 +110,8 @@ func createSession(ctx context.Context, args []string, stdout, stderr io.Writer)
 	user := c.String("user", "", "account `name` (required)")
 	key := c.String("key", "default", "the same key gives the same session")
 	image := c.String("image", "", "image `reference` (default: the node's)")
+	class := c.String("class", "none", "what of a GPU it has: none, shared, whole or a MIG `profile`")
+	encoder := c.String("encoder", "any", "hardware: only where the card encodes the picture; any: by the CPU as well")
 	if _, err := c.arguments(args, 0, 0, "no arguments"); err != nil {
 		return c.help(err, stderr)
 	}
@@ -122,7 +124,7 @@ func createSession(ctx context.Context, args []string, stdout, stderr io.Writer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req := &easelv1.ReserveRequest{User: *user, Key: *key, Class: "none", Image: *image}
+	req := &easelv1.ReserveRequest{User: *user, Key: *key, Class: *class, Encoder: *encoder, Image: *image}
 	resp, err := node(cfg.adminSocket()).Reserve(ctx, connect.NewRequest(req))
 	if err != nil {
 		return explain("create a session for "+*user, err)
