@@ -31,33 +31,27 @@ type ScoreResult struct {
 	Why    string  `json:"why"`
 }
 
-// Explain tells of nodes what Route thinks of them, the ones that are asked first and the rest after: of so many at most. total is how many
-// there are.
-func (r *Router) Explain(req *Request, most int) (first []Explanation, total int) {
+// Explain tells of every node what Route thinks of it, the ones that are asked first and the rest after.
+func (r *Router) Explain(req *Request) []Explanation {
 	p := r.view()
 	q := r.ask(p, req)
 	defer r.queries.Put(q)
-	type judged struct {
-		seat    int
-		verdict verdict
-		total   float64
-	}
-	all := make([]judged, len(p.seats))
+	all := make([]Explanation, 0, len(p.seats))
+	verdicts := make(map[string]verdict, len(p.seats))
 	for i := range p.seats {
 		s := &p.seats[i]
-		all[i] = judged{i, q.judge(s), q.total(s)}
+		verdicts[s.node.Meta.Name] = q.judge(s)
+		all = append(all, q.explain(s))
 	}
-	slices.SortStableFunc(all, func(a, b judged) int {
-		return cmp.Or(cmp.Compare(b.verdict, a.verdict), cmp.Compare(b.total, a.total))
+	slices.SortStableFunc(all, func(a, b Explanation) int {
+		return cmp.Or(cmp.Compare(verdicts[b.Node], verdicts[a.Node]), cmp.Compare(b.Total, a.Total))
 	})
-	for i, one := range all[:min(len(all), most)] {
-		e := q.explain(&p.seats[one.seat])
-		if one.verdict != no {
-			e.Rank = i + 1
+	for i := range all {
+		if verdicts[all[i].Node] != no {
+			all[i].Rank = i + 1
 		}
-		first = append(first, e)
 	}
-	return first, len(all)
+	return all
 }
 
 func (q *query) explain(s *seat) Explanation {

@@ -48,6 +48,8 @@ type Options struct {
 	MediaPorts     [2]int
 	// StateDir holds homes and databases; AdminSocket is noded's own, which answers when it runs.
 	StateDir, AdminSocket string
+	// GPULibrary is the path of NVIDIA's library, "" for where the loader finds it.
+	GPULibrary string
 	// SessionMemory is the limit of one session, in bytes.
 	SessionMemory int64
 	// Daemon asks the noded that runs what is not as it should be; nil when none can be asked.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"easel/noded/gpu"
 )
 
 // fakeHost is a machine where all is well, until a test breaks something.
@@ -30,8 +32,7 @@ type fakeHost struct {
 	notes        []string
 	notesErr     error
 	disk         uint64
-	gpus         []GPU
-	gpuErr       error
+	gpus         gpu.Inventory
 	probe        string
 	probeErr     error
 	clock        bool
@@ -58,7 +59,7 @@ func (f *fakeHost) TryIDMappedMount(context.Context, string) error { return f.id
 func (f *fakeHost) TryLoop(context.Context) error                  { return f.loop }
 func (f *fakeHost) NodedAnswers(string) bool                       { return f.noded }
 func (f *fakeHost) DiskFree(string) (uint64, error)                { return f.disk, nil }
-func (f *fakeHost) GPUs() ([]GPU, error)                           { return f.gpus, f.gpuErr }
+func (f *fakeHost) GPUs(string) gpu.Inventory                      { return f.gpus }
 func (f *fakeHost) ClockSynchronised() (bool, error)               { return f.clock, nil }
 func (f *fakeHost) Listen(network, address string) error           { return f.listen(network, address) }
 
@@ -86,7 +87,7 @@ func goodHost() *fakeHost {
 			"/proc/meminfo":                          "MemTotal:       33554432 kB\nMemAvailable:   16777216 kB\n",
 		},
 		programs: []string{"mkfs.ext4", "e2fsck"}, kernel: "6.1.0-25-amd64", containerd: "v2.4.2",
-		listen: func(string, string) error { return nil }, disk: 100 << 30, gpuErr: ErrNoGPULibrary,
+		listen: func(string, string) error { return nil }, disk: 100 << 30, gpus: gpu.Inventory{Absent: "no library"},
 		probe: `{"codec":"H.264","encoder":"x264","ok":true,"ms":4.5}`, clock: true,
 	}
 }
@@ -149,10 +150,16 @@ func TestEachCheckFindsWhatItIsFor(t *testing.T) {
 		{"room for two sessions", func(h *fakeHost) { h.files["/proc/meminfo"] = "MemAvailable: 2097152 kB\n" }, "memory", Warn, "only 2 sessions"},
 		{"meminfo without the line", func(h *fakeHost) { h.files["/proc/meminfo"] = "" }, "memory", Warn, "MemAvailable"},
 		{"no GPU library", func(*fakeHost) {}, "gpu", OK, "CPU node"},
-		{"broken GPU driver", func(h *fakeHost) { h.gpuErr = errors.New("Driver/library version mismatch") }, "gpu", Warn, "nvidia-smi"},
+		{"broken GPU driver", func(h *fakeHost) { h.gpus = gpu.Inventory{Absent: "Driver/library version mismatch", Broken: true} }, "gpu", Warn, "nvidia-smi"},
 		{"a GPU", func(h *fakeHost) {
-			h.gpuErr, h.gpus = nil, []GPU{{Name: "NVIDIA H200", Driver: "570", Memory: 141 << 30}}
-		}, "gpu", OK, "H200"},
+			h.gpus = gpu.Inventory{Driver: "570", Cards: []gpu.Card{{Model: "NVIDIA H200", Memory: 141 << 30}}}
+		}, "gpu", OK, "H200, 141.0 GiB, has no encoder"},
+		{"a GPU that encodes", func(h *fakeHost) {
+			h.gpus = gpu.Inventory{Cards: []gpu.Card{{Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264", "hevc"}}}}}
+		}, "gpu", OK, "encodes h264, hevc"},
+		{"a faulty GPU", func(h *fakeHost) {
+			h.gpus = gpu.Inventory{Cards: []gpu.Card{{Model: "NVIDIA L40S", Index: 3, Faults: []gpu.Fault{{Code: "lost", Text: "it has fallen off the bus"}}}}}
+		}, "gpu", Warn, "card 3 (): it has fallen off the bus"},
 		{"codec that fails", func(h *fakeHost) { h.probe = `{"codec":"H.264","encoder":"x264","ok":false,"error":"no slices"}` }, "codecs", Fail, "no slices"},
 		{"probe that says rubbish", func(h *fakeHost) { h.probe = "Segmentation fault" }, "codecs", Fail, "no JSON"},
 		{"no streamer", func(h *fakeHost) { h.probeErr = os.ErrNotExist }, "codecs", Fail, "--reinstall easel-node"},

@@ -1,6 +1,10 @@
 package doctor
 
-import "context"
+import (
+	"context"
+
+	"easel/noded/gpu"
+)
 
 // Host is what the checks ask of a machine. Tests put a machine of their own making here.
 type Host interface {
@@ -23,18 +27,10 @@ type Host interface {
 	NodedAnswers(socket string) bool
 	// DiskFree is the space below the nearest existing parent of path, in bytes.
 	DiskFree(path string) (uint64, error)
-	// GPUs lists the GPUs that the vendor's library knows; ErrNoGPULibrary when there is no such library.
-	GPUs() ([]GPU, error)
+	// GPUs is what NVIDIA's library at a path knows; "" is where the loader finds it.
+	GPUs(library string) gpu.Inventory
 	// StreamerProbe runs `streamer probe` and returns what it printed.
 	StreamerProbe(ctx context.Context, path string) ([]byte, error)
 	// ClockSynchronised says whether the kernel's clock is kept in step with the world's.
 	ClockSynchronised() (bool, error)
-}
-
-// GPU is one GPU as its vendor's library names it.
-type GPU struct {
-	Name   string
-	Driver string
-	// Memory is in bytes.
-	Memory uint64
 }

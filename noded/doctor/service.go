@@ -145,24 +145,33 @@ func memAvailable(h Host) (uint64, error) {
 	return 0, errors.New("/proc/meminfo has no MemAvailable")
 }
 
-// ErrNoGPULibrary says that the host has no GPU vendor's library.
-var ErrNoGPULibrary = errors.New("no GPU library")
-
-func checkGPU(_ context.Context, h Host, _ Options) Result {
-	gpus, err := h.GPUs()
+func checkGPU(_ context.Context, h Host, o Options) Result {
+	inv := h.GPUs(o.GPULibrary)
 	switch {
-	case errors.Is(err, ErrNoGPULibrary):
-		return ok("no GPU library: a CPU node, which encodes in software")
-	case err != nil:
-		return Result{Status: Warn, Found: "the NVIDIA library is there and does not work: " + err.Error(), Means: "the node works as a CPU node", Mend: "see what nvidia-smi says; driver and library must be of one version"}
-	case len(gpus) == 0:
-		return ok("the NVIDIA library knows no GPU: a CPU node")
+	case inv.Broken:
+		return Result{
+			Status: Warn, Found: inv.Absent, Means: "the node works as a CPU node, which encodes in software",
+			Mend: "see what nvidia-smi says; driver and library must be of one version",
+		}
+	case inv.Absent != "":
+		return ok("a CPU node, which encodes in software: %s", inv.Absent)
 	}
-	var names []string
-	for _, g := range gpus {
-		names = append(names, fmt.Sprintf("%s, %s, driver %s", g.Name, size(g.Memory), g.Driver))
+	found, faults := []string{}, []string{}
+	for _, c := range inv.Cards {
+		encodes := "encodes " + strings.Join(c.Engines.Encode, ", ")
+		if len(c.Engines.Encode) == 0 {
+			encodes = "has no encoder, so its sessions' pictures are encoded in software"
+		}
+		found = append(found, fmt.Sprintf("%s, %s, %s", c.Model, size(c.Memory), encodes))
+		if why, well := c.Well(); !well {
+			faults = append(faults, fmt.Sprintf("card %d (%s): %s", c.Index, c.PCI, why))
+		}
 	}
-	return ok("%s", strings.Join(names, "; "))
+	text := fmt.Sprintf("%s; driver %s", strings.Join(found, "; "), inv.Driver)
+	if len(faults) > 0 {
+		return Result{Status: Warn, Found: text, Means: "no session is given a card that is faulty", Mend: strings.Join(faults, "; ")}
+	}
+	return ok("%s", text)
 }
 
 // encoded is what `streamer probe` prints when it has encoded one picture.

@@ -14,7 +14,7 @@ const (
 	Whole  = "whole"  // a card of its own
 )
 
-var profilePattern = regexp.MustCompile(`^[1-9]g\.[1-9][0-9]{0,3}gb(\+[a-z0-9.]{1,16}){0,3}$`)
+var profilePattern = regexp.MustCompile(`^[1-9]g\.[1-9][0-9]{0,3}gb([+-][a-z0-9.]{1,16}){0,3}$`)
 
 // ValidClass tells whether class is one of the above or has the form of a MIG profile's name.
 func ValidClass(class string) bool {
@@ -27,6 +27,7 @@ type Inventory struct {
 	CUDA   string `json:"cuda,omitempty"`   // version, "12.8"
 	NVML   string `json:"nvml,omitempty"`   // version of the library
 	Absent string `json:"absent,omitempty"` // why there are no cards to ask: no library, no driver; "" when there are
+	Broken bool   `json:"broken,omitempty"` // Absent is a fault: the library is there, and does not work
 	Cards  []Card `json:"cards"`
 }
 

@@ -10,9 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
@@ -53,8 +51,6 @@ type Runtime struct {
 	parent    string
 	logWriter string
 	log       *slog.Logger
-
-	seenBundles atomic.Pointer[string] // where containerd keeps our bundles, once that was seen
 
 	stop     context.Context
 	cancel   context.CancelFunc
@@ -144,7 +140,7 @@ func (r *Runtime) Image(ctx context.Context, ref string) (digest string, ok bool
 	return image.Target().Digest.String(), true, nil
 }
 
-// Sessions are the ids of every container that CreateContainer made and Remove did not take away, whole or in part.
+// Sessions are the ids of every container that CreateContainer made and Remove did not take away.
 func (r *Runtime) Sessions(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -152,15 +148,11 @@ func (r *Runtime) Sessions(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the session containers: %w", err)
 	}
-	ids, err := r.bundled(ctx)
-	if err != nil {
-		return nil, err
-	}
+	ids := make([]string, 0, len(found))
 	for _, c := range found {
 		ids = append(ids, c.Labels[labelSession])
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids), nil
+	return ids, nil
 }
 
 // Cgroups are the names of the control groups right below the parent of all sessions' groups: a session's id each.

@@ -61,8 +61,6 @@ func (c *Cluster) take(message any) {
 		c.hearBeat(m)
 	case answer:
 		c.hearAnswer(m)
-	case met:
-		c.greet(string(m))
 	}
 }
 

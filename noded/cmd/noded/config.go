@@ -80,6 +80,11 @@ type Config struct {
 		MaxAge  time.Duration `yaml:"max_age"`
 		CPU     float64       `yaml:"cpu"`
 	} `yaml:"pool"`
+	GPU struct {
+		Library    string `yaml:"library"`
+		Layout     string `yaml:"layout"`
+		DriverRoot string `yaml:"driver_root"`
+	} `yaml:"gpu"`
 	Place struct {
 		Region      string `yaml:"region"`
 		Zone        string `yaml:"zone"`
@@ -114,6 +119,7 @@ func defaults() Config {
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
 	c.Sessions.UIDBase = 10_000_000
 	c.Pool.Ready, c.Pool.Desktop, c.Pool.MaxAge, c.Pool.CPU = 1, 1, 4*time.Hour, 0.7
+	c.GPU.Layout, c.GPU.DriverRoot = "/etc/easel/gpu.yaml", "/"
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
 }
@@ -199,10 +205,16 @@ func (c *Config) validate() error {
 		bad("name", "%q: want 1 to 64 letters, digits, '.', '_' and '-'", c.Name)
 	}
 	c.validateNetwork(bad)
-	for field, path := range map[string]string{"state_dir": c.StateDir, "run_dir": c.RunDir, "containerd.address": c.Containerd.Address, "streamer": c.Streamer} {
+	for field, path := range map[string]string{
+		"state_dir": c.StateDir, "run_dir": c.RunDir, "containerd.address": c.Containerd.Address, "streamer": c.Streamer,
+		"gpu.layout": c.GPU.Layout, "gpu.driver_root": c.GPU.DriverRoot,
+	} {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
 			bad(field, "%q: want an absolute path", path)
 		}
+	}
+	if lib := c.GPU.Library; lib != "" && (!filepath.IsAbs(lib) || filepath.Clean(lib) != lib) {
+		bad("gpu.library", "%q: want an absolute path, or nothing for the loader's own search", lib)
 	}
 	// A socket's address holds 107 characters: RUN/s/ID/worker/streamer.sock must fit.
 	if room := 107 - len("/s/sxxxxxxxxxxxxxxxx/worker/streamer.sock"); len(c.RunDir) > room {

@@ -18,10 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"easel/noded/gateway"
+	"easel/noded/gpu"
 	"easel/noded/pool"
 	"easel/noded/runtime"
 	"easel/noded/session"
 	"easel/noded/volume"
+	"easel/pkg/api/easel/v1/easelv1connect"
 	"easel/pkg/failpoint"
 	"easel/pkg/identity"
 	"easel/pkg/reload"
@@ -85,6 +87,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	defer rt.Close()
 	registry := telemetry.Registry(telemetry.Version(version))
 	member.Register(registry)
+	cards := gpu.Open(gpu.Library(cfg.GPU.Library), log, time.Now)
+	defer cards.Close()
+	cards.Register(registry)
 	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry))
 	if err != nil {
 		return err
@@ -113,7 +118,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	if err != nil {
 		return err
 	}
-	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, registry: registry}
+	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, cards: cards, registry: registry}
 	reloader := reload.New(cfg, reloads, reading.again, parts.apply, log)
 	return runAll(ctx, cfg, log, member, parts, reloader, reading.hangups)
 }
@@ -195,12 +200,14 @@ func runAll(
 ) error {
 	operator := http.NewServeMux()
 	operator.Handle("/", parts.gate.NodeService())
+	operator.Handle(easelv1connect.NewGPUServiceHandler(&gpuService{host: parts.cards}))
 	operator.Handle(reload.Path, reloader.Handler())
 	servers, err := openDoors(cfg, log, member, behind{browsers: parts.gate, coordinators: parts.gate.NodeService(), operator: operator})
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return parts.cards.Run(ctx) })
 	group.Go(func() error { return parts.manager.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx) })

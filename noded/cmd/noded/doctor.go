@@ -29,7 +29,7 @@ func examine(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		Containerd: cfg.Containerd.Address, Streamer: cfg.Streamer,
 		Listen: append([]string{cfg.Listen, cfg.API.Listen}, cfg.Relay.TLSListen...), Relay: cfg.Relay.Listen, Gossip: cfg.Cluster.Bind,
 		MediaAddresses: cfg.Media.Addresses, MediaPorts: [2]int{int(cfg.Media.Ports.First), int(cfg.Media.Ports.Last)},
-		StateDir: cfg.StateDir, AdminSocket: cfg.adminSocket(), SessionMemory: int64(cfg.Sessions.Memory), JSON: *asJSON,
+		StateDir: cfg.StateDir, AdminSocket: cfg.adminSocket(), GPULibrary: cfg.GPU.Library, SessionMemory: int64(cfg.Sessions.Memory), JSON: *asJSON,
 		Daemon: func(ctx context.Context) ([]string, error) { return shortcomings(ctx, cfg.adminSocket()) },
 	}, stdout)
 	if err != nil {

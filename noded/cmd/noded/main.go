@@ -43,6 +43,7 @@ const usage = `usage: noded COMMAND [flags]
   session inspect ID                    everything about one session
   session stop ID… | --all              end sessions, and wait until they are gone
   image build | import FILE [REF] | export [REF] FILE | list
+  gpu status                            the node's cards, how they are divided, and who holds what
   doctor                                check this host
   failpoints                            list where a test may interrupt the daemon
   version
@@ -99,6 +100,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return sessions(ctx, rest, stdout, stderr)
 	case "image":
 		return images(ctx, rest, stdout, stderr)
+	case "gpu":
+		return gpus(ctx, rest, stdout, stderr)
 	case "doctor":
 		return examine(ctx, rest, stdout, stderr)
 	case "failpoints":

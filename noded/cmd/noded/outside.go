@@ -13,7 +13,6 @@ type outside struct {
 	*runtime.Runtime
 	streamer string
 	device   string // whose I/O a container's limits are for
-	cdi      string // the directory of the specifications of sessions' devices
 }
 
 // Bounds of a session's disk traffic, in bytes a second: a home on an ordinary SSD leaves room for others.
@@ -29,7 +28,6 @@ func (o *outside) container(c session.Container) runtime.Container {
 	return runtime.Container{
 		ID: c.ID, Image: c.Image, UIDBase: c.UIDBase, RunDir: c.RunDir, Home: c.Home, Cgroup: c.Cgroup,
 		Warm: string(c.Warmth), Width: c.Width, Height: c.Height, LogPath: c.LogPath,
-		Devices: c.Devices, DeviceDir: o.cdi, OpenCL: c.OpenCL,
 		Limits: runtime.Limits{
 			Memory: c.Limits.Memory, CPUs: c.Limits.CPUs, PIDs: c.Limits.PIDs,
 			ReadBps: diskRate, WriteBps: diskRate, Device: o.device,

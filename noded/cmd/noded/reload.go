@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"easel/noded/gateway"
+	"easel/noded/gpu"
 	"easel/noded/pool"
 	"easel/noded/relay"
 	"easel/noded/session"
@@ -37,6 +38,7 @@ var reloads = reload.Fields{
 	"sessions.max": reload.Live, "sessions.memory": reload.Live, "sessions.cpus": reload.Live, "sessions.pids": reload.Live,
 	"sessions.home_size": reload.Restart, "sessions.grace": reload.Live, "sessions.start_timeout": reload.Live, "sessions.uid_base": reload.Restart,
 	"pool.ready": reload.Live, "pool.desktop": reload.Live, "pool.max_age": reload.Live, "pool.cpu": reload.Live,
+	"gpu.library": reload.Restart, "gpu.layout": reload.Restart, "gpu.driver_root": reload.Restart,
 	"place.region": reload.Restart, "place.zone": reload.Restart, "place.coordinates": reload.Restart,
 	"log.level": reload.Live, "log.format": reload.Restart,
 }
@@ -54,6 +56,7 @@ type running struct {
 	gate     *gateway.Gateway
 	relay    *relay.Relay // nil when there is none
 	pool     *pool.Pool
+	cards    *gpu.Host
 	registry prometheus.Registerer
 }
 

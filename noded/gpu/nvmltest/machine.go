@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/NVIDIA/go-nvlib/pkg/nvlib/device"
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
@@ -57,6 +58,27 @@ func (m *Machine) Calls() []string {
 		m.t.Fatal(err)
 	}
 	return strings.FieldsFunc(string(text), func(r rune) bool { return r == '\n' })
+}
+
+// AwaitCalls waits until a call was made that many times: until events are listened for, for instance.
+func (m *Machine) AwaitCalls(call string, times int) {
+	m.t.Helper()
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	for end := time.Now().Add(time.Minute); ; <-ticker.C {
+		n := 0
+		for _, c := range m.Calls() {
+			if c == call {
+				n++
+			}
+		}
+		if n >= times {
+			return
+		}
+		if time.Now().After(end) {
+			m.t.Fatalf("%q was called %d times within a minute, not %d", call, n, times)
+		}
+	}
 }
 
 // Fail makes a function that is not of a card fail; nvml.SUCCESS takes it back.

@@ -184,6 +184,7 @@ nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long ty
 	read_table(card, "events", &t);
 	e->types[card] = types;
 	e->read[card] = t.count;
+	note("RegisterEvents %d", card);
 	return NVML_SUCCESS;
 }
 

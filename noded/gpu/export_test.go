@@ -1,0 +1,10 @@
+package gpu
+
+import "time"
+
+// SetPatience shortens the deadline of calls that are asked without one.
+func (h *Host) SetPatience(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.patience = d
+}
