@@ -87,6 +87,11 @@ func (w *world) openCLSession(t *testing.T, ref string) *easelv1.Session {
 		t.Fatal(err)
 	}
 	t.Logf("GIMP's window after %d ms", s.GetWindowMs())
+	for line := range strings.Lines(containerLog(s)) {
+		if strings.Contains(line, "OpenCL") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
 	t.Cleanup(func() {
 		if err := w.endAll(); err != nil { // before its image goes
 			t.Error(err)

@@ -76,6 +76,11 @@ func (r *Runtime) CreateContainer(ctx context.Context, c Container) error {
 }
 
 func (r *Runtime) create(ctx context.Context, c Container) error {
+	cpus, err := r.usable(c.Limits.CPUSet)
+	if err != nil {
+		return err
+	}
+	c.Limits.CPUSet = cpus
 	image, err := r.client.GetImage(ctx, c.Image)
 	if errdefs.IsNotFound(err) {
 		return fmt.Errorf("%w (build or import it: noded image build)", err)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,6 +90,48 @@ func checkHomeThrottled(t *testing.T, r *Runtime, c Container) {
 	text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/blkio", c.Cgroup, "box/blkio.throttle.write_bps_device"))
 	if err != nil || !strings.Contains(string(text), DeviceOf(c.Home)+" ") {
 		t.Errorf("throttled devices %q (the home is %s), %v", text, DeviceOf(c.Home), err)
+	}
+}
+
+// What a session asks for at once of its home takes the time that its limits say, whatever the disk could do.
+func TestDiskLimitsHold(t *testing.T) {
+	r := dial(t)
+	homes := &volume.Homes{StateDir: shared.path("throttle-state"), RunDir: shared.path("run"), Size: 64 << 20}
+	t.Cleanup(func() {
+		if err := homes.Sweep(t.Context(), func(string) bool { return false }); err != nil {
+			t.Error(err)
+		}
+	})
+	const rate, amount = 8, 16 // MiB a second, MiB
+	c := newSession(t, r, func(c *Container) {
+		c.Home = filepath.Join(c.RunDir, "home")
+		c.Limits.ReadBps, c.Limits.WriteBps = rate<<20, rate<<20
+	})
+	if err := homes.Open(t.Context(), "ada", c.Home); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.CreateContainer(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.StartTask(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"write", "read"} {
+		var got struct {
+			MS    int64
+			Error string
+		}
+		tell(t, c, fmt.Sprintf("direct %s /home/artist/big %d", what, amount), &got)
+		t.Logf("%s: %d MiB in %d ms", what, amount, got.MS)
+		if least := int64(1000 * amount / rate / 2); got.Error != "" || got.MS < least { // half: the kernel counts in slices of time
+			t.Errorf("%s: %d MiB took %d ms, at %d MiB a second they take %d at least; %s", what, amount, got.MS, rate, least, got.Error)
+		}
+	}
+	if err := r.Remove(t.Context(), c.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := homes.Close(t.Context(), "ada", c.Home); err != nil {
+		t.Fatal(err)
 	}
 }
 

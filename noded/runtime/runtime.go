@@ -27,6 +27,7 @@ import (
 type Limits struct {
 	Memory            int64
 	CPUs              float64
+	CPUSet            string // processors that it is pinned to, "0-15,32-47"; "" for all
 	PIDs              int64
 	ReadBps, WriteBps uint64
 	Device            string // "major:minor" of the disk that ReadBps and WriteBps are for (DeviceOf), "" for none

@@ -163,9 +163,12 @@ func withLimits(c Container) oci.SpecOpts {
 				r.Memory.Swap = &c.Limits.Memory // memory and swap together: no swap
 			}
 		}
+		if c.Limits.CPUs > 0 || c.Limits.CPUSet != "" {
+			r.CPU = &specs.LinuxCPU{Cpus: c.Limits.CPUSet}
+		}
 		if c.Limits.CPUs > 0 {
 			period, quota := uint64(100_000), int64(c.Limits.CPUs*100_000)
-			r.CPU = &specs.LinuxCPU{Period: &period, Quota: &quota}
+			r.CPU.Period, r.CPU.Quota = &period, &quota
 		}
 		if c.Limits.PIDs > 0 {
 			r.Pids = &specs.LinuxPids{Limit: &c.Limits.PIDs}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -28,6 +29,19 @@ func (r *Runtime) weighSessions() error {
 		return nil
 	}
 	return r.groups.Limit(parent, cgroup.Limits{CPUWeight: sessionsWeight})
+}
+
+// usable is the part of the processors near a card that sessions can have. None is an error that says so: who asked for pinned sessions would
+// otherwise have others without a word.
+func (r *Runtime) usable(cpus string) (string, error) {
+	if cpus == "" {
+		return "", nil
+	}
+	cpus, err := r.groups.Usable(r.parent, cpus)
+	if err != nil {
+		return "", fmt.Errorf("pinning it to the processors near its card: %w (sessions.pin turns this off)", err)
+	}
+	return cpus, nil
 }
 
 // streamerSlice is what the streamer asks to run at a time, in ns. The kernel wakes first what asked for less: the streamer works

@@ -78,3 +78,36 @@ func TestSystemdsSliceIsLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// Container and worker of a session that is pinned have its processor and no other.
+func TestSessionIsPinned(t *testing.T) {
+	r := dial(t)
+	own := allowed(t, os.Getpid())
+	cpu := own[strings.LastIndexAny(own, ",-")+1:]
+	c, pid := started(t, r, func(c *Container) { c.Limits.CPUSet = cpu + ",16000" })
+	_, w := worker(t, r, c, pid)
+	for name, pid := range map[string]int{"container": pid, "worker": w.PID} {
+		if got := allowed(t, pid); got != cpu {
+			t.Errorf("the %s may run on %s, want %s", name, got, cpu)
+		}
+	}
+	if got := allowed(t, os.Getpid()); got != own {
+		t.Errorf("we ourselves may run on %s, want %s", got, own)
+	}
+	far := newSession(t, r, func(c *Container) { c.Limits.CPUSet = "16000" })
+	if err := r.CreateContainer(t.Context(), far); err == nil || !strings.Contains(err.Error(), "sessions.pin") {
+		t.Errorf("a session on processors that are not there: %v", err)
+	}
+}
+
+// allowed are the processors that a process may run on.
+func allowed(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "\nCpus_allowed_list:\t")
+	list, _, _ = strings.Cut(list, "\n")
+	return list
+}

@@ -75,6 +75,10 @@ func (r *Runtime) startWorker(ctx context.Context, s WorkerSpec) (Worker, error)
 	}
 	limits := groupLimits(s.Limits)
 	limits.CPUWeight = streamerWeight
+	var err error
+	if limits.CPUSet, err = r.usable(s.Limits.CPUSet); err != nil {
+		return Worker{}, err
+	}
 	if err := r.groups.Limit(s.Cgroup, limits); err != nil {
 		return Worker{}, err
 	}
@@ -112,7 +116,7 @@ func openLog(path string) (*os.File, error) {
 }
 
 func groupLimits(l Limits) cgroup.Limits {
-	g := cgroup.Limits{Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, ReadBps: l.ReadBps, WriteBps: l.WriteBps}
+	g := cgroup.Limits{Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, CPUSet: l.CPUSet, ReadBps: l.ReadBps, WriteBps: l.WriteBps}
 	if l.Device != "" {
 		g.Devices = []string{l.Device}
 	}

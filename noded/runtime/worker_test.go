@@ -27,7 +27,7 @@ func worker(t *testing.T, r *Runtime, c Container, initPID int) (WorkerSpec, Wor
 		Cgroup: c.Cgroup + "/streamer", IPCPID: initPID,
 		Config:  []byte(filepath.Join(c.RunDir, "worker/streamer.sock") + "\n"),
 		LogPath: shared.path("logs/" + c.ID + ".worker"),
-		Limits:  Limits{Memory: 128 << 20, CPUs: 1, PIDs: 64},
+		Limits:  Limits{Memory: 128 << 20, CPUs: 1, PIDs: 64, CPUSet: c.Limits.CPUSet},
 	}
 	w, err := r.StartWorker(t.Context(), spec)
 	if err != nil {

@@ -16,6 +16,7 @@ const uidsPerSession = 65536
 type Admission struct {
 	Max       int
 	Limits    Limits // of each session
+	Pin       bool   // sessions to the processors near their card
 	UIDBase   uint32 // the first session's; each has 65536 from its own
 	PortFirst uint16 // UDP
 	PortLast  uint16

@@ -333,6 +333,8 @@ func (h *host) StartWorker(_ context.Context, spec WorkerSpec) (Worker, error) {
 	}
 	if b := h.boxes[spec.ID]; b != nil && !b.running {
 		return Worker{}, errors.New("no such process") // whose IPC namespace it would join
+	} else if b != nil && spec.CPUSet != b.c.Limits.CPUSet {
+		h.t.Errorf("a streamer on processors %q beside a container on %q", spec.CPUSet, b.c.Limits.CPUSet)
 	}
 	for _, p := range h.procs {
 		if p.cgroup == spec.Cgroup {

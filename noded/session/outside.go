@@ -110,6 +110,7 @@ type WorkerSpec struct {
 	Cgroup   string
 	IPCPID   int // whose IPC namespace it joins
 	CPUs     float64
+	CPUSet   string // "" for all processors
 	Config   []byte // goes to its standard input
 	LogPath  string
 }

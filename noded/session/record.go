@@ -88,6 +88,10 @@ type Limits struct {
 	Memory int64   `json:"memory"` // bytes
 	CPUs   float64 `json:"cpus"`
 	PIDs   int64   `json:"pids"`
+	CPUSet string  `json:"cpuset,omitempty"` // the processors that it is pinned to
+
+	DiskRead  uint64 `json:"disk_read,omitempty"` // bytes a second, 0 for no bound
+	DiskWrite uint64 `json:"disk_write,omitempty"`
 }
 
 // Worker is a streamer process: the pid alone could by now be another's.

@@ -252,6 +252,9 @@ func (m *Manager) allot(all, leaving []Record, r Record, encoder string) (Record
 	}
 	r.ID, r.GPU, r.Wanted, r.Created = newID(), slice, WantRunning, time.Now()
 	r.UIDBase, r.UDPPort, r.Limits = uids, port, m.settings().admission.Limits
+	if m.settings().admission.Pin {
+		r.Limits.CPUSet = slice.CPUs
+	}
 	if r.pooled() {
 		r.Warmed = r.Created
 	}

@@ -6,6 +6,7 @@ import "time"
 type Settings struct {
 	Max          int
 	Limits       Limits // of each session
+	Pin          bool   // sessions to the processors near their card
 	Image        string // default reference
 	Grace        time.Duration
 	StartTimeout time.Duration
@@ -20,7 +21,7 @@ type settings struct {
 
 func (o *Options) settings() *settings {
 	return &settings{admission: o.Admission, Settings: Settings{
-		Max: o.Admission.Max, Limits: o.Admission.Limits, Image: o.Image, Grace: o.Grace, StartTimeout: o.StartTimeout, LogLevel: o.LogLevel,
+		Max: o.Admission.Max, Limits: o.Admission.Limits, Pin: o.Admission.Pin, Image: o.Image, Grace: o.Grace, StartTimeout: o.StartTimeout, LogLevel: o.LogLevel,
 	}}
 }
 
@@ -29,7 +30,7 @@ func (m *Manager) settings() *settings { return m.inForce.Load() }
 // Configure brings other settings into force.
 func (m *Manager) Configure(s Settings) {
 	next := &settings{Settings: s, admission: m.settings().admission}
-	next.admission.Max, next.admission.Limits = s.Max, s.Limits
+	next.admission.Max, next.admission.Limits, next.admission.Pin = s.Max, s.Limits, s.Pin
 	m.inForce.Store(next)
 	m.bell.ring()
 }

@@ -228,3 +228,26 @@ func TestAWarmSessionOfAFailedCardIsNotGivenAway(t *testing.T) {
 		t.Fatalf("session %s (warm %s) was given", s.ID, w.ID)
 	}
 }
+
+// TestSessionsArePinnedToTheirCardWhenAsked: a session without a card has all processors, and so have all when nobody asked.
+func TestSessionsArePinnedToTheirCardWhenAsked(t *testing.T) {
+	for _, pin := range []bool{false, true} {
+		h := newHost(t)
+		h.slices[2].CPUs = "4-7"
+		n := start(t, h, "", func(o *Options) { o.Admission.Pin = pin })
+		for class, want := range map[string]string{gpu.Whole: "4-7", gpu.None: ""} {
+			if !pin {
+				want = ""
+			}
+			s := n.mustReserve("user-"+class, class, "")
+			n.untilState(s.ID, Ready)
+			h.mu.Lock()
+			got := h.boxes[s.ID].c.Limits.CPUSet
+			h.mu.Unlock()
+			if got != want {
+				t.Errorf("pin %v, class %s: on processors %q, want %q", pin, class, got, want)
+			}
+		}
+		n.stop()
+	}
+}

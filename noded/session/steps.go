@@ -141,7 +141,7 @@ func startStreamer(ctx context.Context, k *keeper, r Record) (func(*Record), err
 	}
 	w, err := k.workers.StartWorker(ctx, WorkerSpec{
 		ID: r.ID, UID: r.WorkerUID(), GID: r.WorkerUID(), Cgroup: k.streamerCgroup(),
-		IPCPID: r.InitPID, CPUs: r.Limits.CPUs, Config: config, LogPath: k.paths.Streamer,
+		IPCPID: r.InitPID, CPUs: r.Limits.CPUs, CPUSet: r.Limits.CPUSet, Config: config, LogPath: k.paths.Streamer,
 	})
 	if err != nil {
 		return nil, err

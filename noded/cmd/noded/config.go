@@ -69,6 +69,9 @@ type Config struct {
 		Memory       Bytes         `yaml:"memory"`
 		CPUs         float64       `yaml:"cpus"`
 		PIDs         int64         `yaml:"pids"`
+		DiskRead     Bytes         `yaml:"disk_read"`
+		DiskWrite    Bytes         `yaml:"disk_write"`
+		Pin          bool          `yaml:"pin"`
 		HomeSize     Bytes         `yaml:"home_size"`
 		Grace        time.Duration `yaml:"grace"`
 		StartTimeout time.Duration `yaml:"start_timeout"`
@@ -115,6 +118,7 @@ func defaults() Config {
 	c.Relay.Allocations, c.Relay.SessionAllocations = 2000, 32
 	c.Relay.Bandwidth, c.Relay.SessionBandwidth = 256<<20, 32<<20
 	c.Sessions.Max, c.Sessions.Memory, c.Sessions.CPUs, c.Sessions.PIDs = 8, 2<<30, 2, 512
+	c.Sessions.DiskRead, c.Sessions.DiskWrite = 256<<20, 256<<20 // a home on an ordinary SSD leaves room for others
 	c.Sessions.HomeSize = 4 << 30
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
 	c.Sessions.UIDBase = 10_000_000
@@ -298,6 +302,11 @@ func (c *Config) validateSessions(bad func(field, format string, args ...any)) {
 	if s.PIDs < 64 {
 		bad("sessions.pids", "%d: GIMP and its plug-ins need at least 64", s.PIDs)
 	}
+	for field, rate := range map[string]Bytes{"sessions.disk_read": s.DiskRead, "sessions.disk_write": s.DiskWrite} {
+		if rate != 0 && rate < 1<<20 {
+			bad(field, "%s: want 1MiB (a second) at least, or 0 for no limit", rate)
+		}
+	}
 	if s.HomeSize < 64<<20 {
 		bad("sessions.home_size", "%s: want at least 64MiB", s.HomeSize)
 	}
@@ -332,8 +341,12 @@ func (c *Config) warm() []pool.Wish {
 
 func (c *Config) admission() session.Admission {
 	return session.Admission{
-		Max:       c.Sessions.Max,
-		Limits:    session.Limits{Memory: int64(c.Sessions.Memory), CPUs: c.Sessions.CPUs, PIDs: c.Sessions.PIDs},
+		Max: c.Sessions.Max,
+		Limits: session.Limits{
+			Memory: int64(c.Sessions.Memory), CPUs: c.Sessions.CPUs, PIDs: c.Sessions.PIDs,
+			DiskRead: uint64(c.Sessions.DiskRead), DiskWrite: uint64(c.Sessions.DiskWrite),
+		},
+		Pin:       c.Sessions.Pin,
 		UIDBase:   c.Sessions.UIDBase,
 		PortFirst: c.Media.Ports.First, PortLast: c.Media.Ports.Last,
 		DiskFloor: diskFloor,

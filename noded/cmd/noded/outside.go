@@ -15,9 +15,6 @@ type outside struct {
 	device   string // whose I/O a container's limits are for
 }
 
-// Bounds of a session's disk traffic, in bytes a second: a home on an ordinary SSD leaves room for others.
-const diskRate = 256 << 20
-
 // Bounds of a streamer beside its processors.
 const (
 	streamerMemory = 1 << 30 // bytes: an 8192×8192 screen with its pictures fits
@@ -29,8 +26,8 @@ func (o *outside) container(c session.Container) runtime.Container {
 		ID: c.ID, Image: c.Image, UIDBase: c.UIDBase, RunDir: c.RunDir, Home: c.Home, Cgroup: c.Cgroup,
 		Warm: string(c.Warmth), Width: c.Width, Height: c.Height, LogPath: c.LogPath,
 		Limits: runtime.Limits{
-			Memory: c.Limits.Memory, CPUs: c.Limits.CPUs, PIDs: c.Limits.PIDs,
-			ReadBps: diskRate, WriteBps: diskRate, Device: o.device,
+			Memory: c.Limits.Memory, CPUs: c.Limits.CPUs, PIDs: c.Limits.PIDs, CPUSet: c.Limits.CPUSet,
+			ReadBps: c.Limits.DiskRead, WriteBps: c.Limits.DiskWrite, Device: o.device,
 		},
 	}
 }
@@ -85,7 +82,7 @@ func (o *outside) Usage(cgroup string) (session.Usage, error) {
 func (o *outside) StartWorker(ctx context.Context, s session.WorkerSpec) (session.Worker, error) {
 	w, err := o.Runtime.StartWorker(ctx, runtime.WorkerSpec{
 		ID: s.ID, Path: o.streamer, UID: s.UID, GID: s.GID, Cgroup: s.Cgroup, IPCPID: s.IPCPID,
-		Config: s.Config, LogPath: s.LogPath, Limits: runtime.Limits{Memory: streamerMemory, CPUs: s.CPUs, PIDs: streamerPIDs},
+		Config: s.Config, LogPath: s.LogPath, Limits: runtime.Limits{Memory: streamerMemory, CPUs: s.CPUs, CPUSet: s.CPUSet, PIDs: streamerPIDs},
 	})
 	return session.Worker(w), err
 }

@@ -36,6 +36,7 @@ var reloads = reload.Fields{
 	"relay.listen": reload.Restart, "relay.tls_listen": reload.Restart, "relay.public": reload.Restart, "relay.ports": reload.Restart,
 	"relay.allocations": reload.Live, "relay.session_allocations": reload.Live, "relay.bandwidth": reload.Live, "relay.session_bandwidth": reload.Live,
 	"sessions.max": reload.Live, "sessions.memory": reload.Live, "sessions.cpus": reload.Live, "sessions.pids": reload.Live,
+	"sessions.disk_read": reload.Live, "sessions.disk_write": reload.Live, "sessions.pin": reload.Live,
 	"sessions.home_size": reload.Restart, "sessions.grace": reload.Live, "sessions.start_timeout": reload.Live, "sessions.uid_base": reload.Restart,
 	"pool.ready": reload.Live, "pool.desktop": reload.Live, "pool.max_age": reload.Live, "pool.cpu": reload.Live,
 	"gpu.library": reload.Restart, "gpu.layout": reload.Restart, "gpu.driver_root": reload.Restart,
@@ -79,7 +80,7 @@ func (r running) apply(cfg Config) error {
 func (c *Config) settings() session.Settings {
 	a := c.admission()
 	return session.Settings{
-		Max: a.Max, Limits: a.Limits, Image: c.Image, Grace: c.Sessions.Grace, StartTimeout: c.Sessions.StartTimeout, LogLevel: c.Log.Level,
+		Max: a.Max, Limits: a.Limits, Pin: a.Pin, Image: c.Image, Grace: c.Sessions.Grace, StartTimeout: c.Sessions.StartTimeout, LogLevel: c.Log.Level,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type Limits struct {
 	Memory            int64
 	CPUs              float64
+	CPUSet            string // the processors that they run on, "0-15,32-47"; see Usable
 	CPUWeight         uint64
 	PIDs              int64
 	ReadBps, WriteBps uint64
@@ -33,8 +34,8 @@ type Tree struct {
 	extra string            // a v2 hierarchy beside the v1 controllers: runc makes groups there too, and forgets them
 }
 
-// controllersV1 are those that a worker is placed in. cpuset and devices are left out: the first holds nobody until it is
-// configured, and a worker opens no device.
+// controllersV1 are those that a worker is placed in. cpuset and devices are left out: the first is for those that are pinned alone,
+// and a worker opens no device.
 var controllersV1 = []string{"memory", "cpu", "cpuacct", "pids", "blkio", "freezer"}
 
 // controllersV2 are enabled from the root down to a group; io is left out where the kernel lacks it.
@@ -121,7 +122,7 @@ func (t *Tree) Limit(path string, l Limits) error {
 	} else {
 		err = t.limitV1(path, l)
 	}
-	if err = errors.Join(err, t.weigh(path, l.CPUWeight)); err != nil {
+	if err = errors.Join(err, t.weigh(path, l.CPUWeight), t.pin(path, l.CPUSet)); err != nil {
 		return fmt.Errorf("limiting control group %s: %w", path, err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,11 +31,13 @@ func (t *Tree) Place(path string) (Placement, error) {
 		}
 		return Placement{FD: dir}, nil
 	}
-	for _, controller := range controllersV1 {
-		if dir := t.v1[controller]; dir != "" {
-			if err := write(filepath.Join(dir, path), "tasks", "0"); err != nil {
-				return Placement{}, fmt.Errorf("entering control group %s: %w", path, err)
-			}
+	for _, controller := range slices.Concat(controllersV1, []string{"cpuset"}) {
+		dir := t.v1[controller]
+		if dir == "" || controller == "cpuset" && !exists(filepath.Join(dir, path), "tasks") {
+			continue // not a pinned one
+		}
+		if err := write(filepath.Join(dir, path), "tasks", "0"); err != nil {
+			return Placement{}, fmt.Errorf("entering control group %s: %w", path, err)
 		}
 	}
 	return Placement{}, nil

@@ -109,6 +109,8 @@ func obey(words []string) any {
 		eat()
 	case "fill": // a file, until it is refused
 		return fill(words[1])
+	case "direct": // past the page cache: write or read, path, MiB; how many milliseconds it took
+		return direct(words[1], words[2], words[3])
 	case "files": // empty ones, until it is refused
 		for n := range 10_000_000 {
 			f, err := os.Create(fmt.Sprintf("%s/f%d", words[1], n))
@@ -163,6 +165,33 @@ func fill(path string) any {
 		}
 	}
 	return map[string]any{"n": n}
+}
+
+func direct(what, path, mib string) any {
+	flags := os.O_RDWR | os.O_CREATE | syscall.O_DIRECT
+	f, err := os.OpenFile(path, flags, 0o600)
+	if err != nil {
+		return map[string]any{"error": err.Error()}
+	}
+	defer f.Close()
+	// A mapping is aligned as O_DIRECT wants it.
+	block, err := syscall.Mmap(-1, 0, 1<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return map[string]any{"error": err.Error()}
+	}
+	defer func() { _ = syscall.Munmap(block) }()
+	n, _ := strconv.Atoi(mib)
+	began := time.Now()
+	for range n {
+		transfer := f.Write
+		if what == "read" {
+			transfer = f.Read
+		}
+		if k, err := transfer(block); err != nil || k != len(block) {
+			return map[string]any{"error": fmt.Sprintf("%d bytes, %v", k, err)}
+		}
+	}
+	return map[string]any{"ms": time.Since(began).Milliseconds()}
 }
 
 func shm(words []string) any {
