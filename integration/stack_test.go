@@ -61,6 +61,10 @@ func get(t *testing.T) *world {
 		t.Fatalf("start the stack: %v", shared.err)
 	}
 	w := &shared
+	// The test before may have killed something last: its end must not be this one's failure.
+	if err := w.stack.AwaitNode(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("noded's log ends:\n%s", w.stack.Noded.LogTail(40))

@@ -58,7 +58,8 @@ type Nodes interface {
 type Placer interface {
 	Place(ctx context.Context, req placement.Request) (s directory.Session, created bool, err error)
 	Candidates(req placement.Request) ([]placement.Candidate, error)
-	Explain(req placement.Request) ([]placement.Explanation, error)
+	Explain(req placement.Request, most int) (first []placement.Explanation, total int, err error)
+	Choices(user, role string) []placement.Choice
 }
 
 // Arrivals counts the sessions that begin, for who foresees the next.
@@ -108,6 +109,7 @@ func (a *API) routes() []route {
 		{"GET", "/api/v1/sessions/{id}", a.getSession},
 		{"DELETE", "/api/v1/sessions/{id}", a.endSession},
 		{"GET", "/api/v1/route", a.route},
+		{"GET", "/api/v1/classes", a.classes},
 		{"GET", "/api/v1/nodes", a.listNodes},
 		{"POST", "/api/v1/nodes/{name}/drain", a.duty(easelv1.Duty_DUTY_DRAINING)},
 		{"POST", "/api/v1/nodes/{name}/cordon", a.duty(easelv1.Duty_DUTY_CORDONED)},

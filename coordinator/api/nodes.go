@@ -21,7 +21,9 @@ type Node struct {
 	Total     int        `json:"total"`
 	Used      int        `json:"used"`
 	Classes   []Room     `json:"classes"`
-	Pools     []Pool     `json:"pools"` // warm sessions
+	Cards     []Card     `json:"cards"`
+	Slices    []Slice    `json:"slices"` // of the cards
+	Pools     []Pool     `json:"pools"`  // warm sessions
 	Load      Load       `json:"load"`
 	Duty      string     `json:"duty"` // serving, cordoned or draining; "" when the node did not say
 	Deadline  *time.Time `json:"deadline,omitempty"`
@@ -39,9 +41,25 @@ type Node struct {
 
 // Room is the sessions of a class that a node can hold and holds.
 type Room struct {
-	Class string `json:"class"`
-	Total int    `json:"total"`
-	Used  int    `json:"used"`
+	Class    string `json:"class"`
+	Total    int    `json:"total"`
+	Used     int    `json:"used"`
+	Encoders int    `json:"encoders"` // of the free ones, those with a card's encoder
+}
+
+// Card is the cards of one model.
+type Card struct {
+	Model     string `json:"model"`
+	Count     int    `json:"count"`
+	Unhealthy int    `json:"unhealthy"`
+	Encoder   bool   `json:"encoder"` // the model has an encoder engine
+}
+
+// Slice is the parts of one kind into which cards are divided.
+type Slice struct {
+	Profile string `json:"profile"`
+	Total   int    `json:"total"`
+	Used    int    `json:"used"`
 }
 
 // Pool is the warm sessions of one kind.
@@ -78,7 +96,7 @@ func (a *API) ListNodes(ctx context.Context) []Node {
 	for _, m := range a.Nodes.Missing() {
 		nodes = append(nodes, Node{
 			Name: m.Meta.Name, URL: m.Meta.URL, Version: m.Meta.Version, Region: m.Meta.Place.Region, Zone: m.Meta.Place.Zone,
-			Classes: []Room{}, Pools: []Pool{}, Images: []string{}, Degraded: []string{},
+			Classes: []Room{}, Cards: []Card{}, Slices: []Slice{}, Pools: []Pool{}, Images: []string{}, Degraded: []string{},
 			Seen: m.Seen.UTC(), Lost: m.Lost, Error: "it has not been heard of since " + m.Seen.UTC().Format("15:04:05 UTC"),
 		})
 	}
@@ -89,12 +107,18 @@ func describeNode(n directory.NodeStatus) Node {
 	c, load := n.Capacity, n.Capacity.Load
 	one := Node{
 		Name: n.Meta.Name, URL: n.Meta.URL, Version: n.Meta.Version, Region: n.Meta.Place.Region, Zone: n.Meta.Place.Zone,
-		Total: c.Total, Used: c.Used, Classes: []Room{}, Pools: []Pool{}, Draining: c.Draining, Full: c.Full,
+		Total: c.Total, Used: c.Used, Classes: []Room{}, Cards: []Card{}, Slices: []Slice{}, Pools: []Pool{}, Draining: c.Draining, Full: c.Full,
 		Load:   Load{CPUs: load.CPUs, CPUPercent: int(100*load.CPU + .5), MemoryTotal: load.MemoryTotal, MemoryFree: load.MemoryFree},
 		Images: append([]string{}, c.Images...), Relay: n.Meta.Relay, Seen: n.Seen.UTC(), Reachable: n.Err == nil, Degraded: []string{},
 	}
 	for _, r := range c.Classes {
-		one.Classes = append(one.Classes, Room{Class: r.Class, Total: r.Total, Used: r.Used})
+		one.Classes = append(one.Classes, Room{Class: r.Class, Total: r.Total, Used: r.Used, Encoders: r.Encoders})
+	}
+	for _, g := range c.GPUs {
+		one.Cards = append(one.Cards, Card{Model: g.Model, Count: g.Count, Unhealthy: g.Unhealthy, Encoder: g.Encoder})
+	}
+	for _, s := range c.Slices {
+		one.Slices = append(one.Slices, Slice{Profile: s.Profile, Total: s.Total, Used: s.Used})
 	}
 	if n.Err != nil {
 		one.Error = n.Err.Error()

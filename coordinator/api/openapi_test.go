@@ -52,7 +52,7 @@ func TestEveryRouteIsDocumentedAndEveryDocumentedRouteExists(t *testing.T) {
 func TestSchemasListTheFieldsOfTheirTypes(t *testing.T) {
 	schemas := document(t)["components"].(map[string]any)["schemas"].(map[string]any)
 	for name, v := range map[string]any{
-		"Room": Room{}, "Pool": Pool{}, "Load": Load{}, "Duty": DutyAnswer{}, "Event": events.Event{},
+		"Room": Room{}, "Card": Card{}, "Slice": Slice{}, "Choice": placement.Choice{}, "Pool": Pool{}, "Load": Load{}, "Duty": DutyAnswer{}, "Event": events.Event{},
 		"Session": Session{}, "SessionList": SessionList{}, "Node": Node{}, "Me": Me{}, "Route": Route{}, "Candidate": Candidate{},
 		"Explanation": placement.Explanation{}, "FilterResult": placement.FilterResult{}, "ScoreResult": placement.ScoreResult{}, "SessionRequest": SessionRequest{}, "SignIn": signInRequest{},
 	} {

@@ -88,7 +88,7 @@ func TestNodeIsToldWithPlaceRoomAndLoad(t *testing.T) {
 		c.Load = cluster.Load{CPUs: 16, CPU: .25, MemoryTotal: 64 << 30, MemoryFree: 32 << 30}
 	})
 	n := decode[map[string][]Node](t, f.do("GET", "/api/v1/nodes", "root", ""), http.StatusOK)["nodes"][0]
-	if n.Used != 3 || len(n.Classes) != 1 || n.Classes[0] != (Room{"none", 8, 3}) || n.Load.CPUPercent != 25 || n.Load.CPUs != 16 || n.Lost || !n.Reachable {
+	if n.Used != 3 || len(n.Classes) != 1 || n.Classes[0] != (Room{Class: "none", Total: 8, Used: 3}) || n.Load.CPUPercent != 25 || n.Load.CPUs != 16 || n.Lost || !n.Reachable {
 		t.Fatalf("%+v", n)
 	}
 }

@@ -18,11 +18,15 @@ func TestRouteExplainsEveryNode(t *testing.T) {
 	if len(plain.Candidates) != 2 || plain.Candidates[0].Node != "node-c" || plain.Candidates[0].Ping != f.nodes[2].URL+"/ping" || plain.Nodes != nil {
 		t.Errorf("got %+v", plain)
 	}
-	explained := decode[Route](t, f.do("GET", "/api/v1/route?image=easel/gimp&explain=1", "ada", ""), http.StatusOK)
+	own := decode[Route](t, f.do("GET", "/api/v1/route?image=easel/gimp&explain=1", "ada", ""), http.StatusOK)
+	if len(own.Nodes) != 1 || own.Nodes[0].Node != "node-c" || own.More != 2 {
+		t.Errorf("who is no administrator is told of %+v and %d more", own.Nodes, own.More)
+	}
+	explained := decode[Route](t, f.do("GET", "/api/v1/route?image=easel/gimp&explain=1", "root", ""), http.StatusOK)
 	var order []string
 	for _, n := range explained.Nodes {
 		order = append(order, fmt.Sprint(n.Rank, n.Node))
-		if len(n.Filters) != 5 || len(n.Scores) != 6 {
+		if len(n.Filters) != 6 || len(n.Scores) != 7 {
 			t.Errorf("%s: %d filters, %d scores", n.Node, len(n.Filters), len(n.Scores))
 		}
 	}

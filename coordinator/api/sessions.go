@@ -30,6 +30,9 @@ type Session struct {
 	Node             string      `json:"node"`
 	Image            string      `json:"image,omitempty"`
 	Class            string      `json:"class,omitempty"`
+	GPU              string      `json:"gpu,omitempty"`     // the slice that it holds
+	OpenCL           string      `json:"opencl,omitempty"`  // "on", "off", or why it is off
+	Encoder          string      `json:"encoder,omitempty"` // that makes the picture now
 	Created          time.Time   `json:"created"`
 	Times            []StateTime `json:"times"`
 	WindowMS         int64       `json:"window_ms,omitempty"`
@@ -62,6 +65,7 @@ func Describe(s directory.Session) Session {
 	out := Session{
 		ID: s.GetId(), User: s.GetUser(), Key: s.GetKey(), State: stateName(s.GetState()), Reason: s.GetReason(),
 		Node: s.Node.Name, Image: s.GetImage(), Class: s.GetClass(), Created: s.GetCreated().AsTime(),
+		GPU: s.GetGpu(), OpenCL: s.GetOpencl(), Encoder: s.GetEncoder(),
 		Times: []StateTime{}, WindowMS: s.GetWindowMs(), Warm: s.GetWarm(), Warmth: s.GetWarmth(), Viewers: s.GetViewers(), Path: s.GetPath(),
 		Expires: timeOrNil(s.GetExpires()), Notice: s.GetNotice(), NoticeUntil: timeOrNil(s.GetNoticeUntil()), Degraded: append([]string{}, s.GetDegraded()...),
 		GIMPRestarts: s.GetGimpRestarts(), StreamerRestarts: s.GetStreamerRestarts(),
@@ -89,10 +93,12 @@ func timeOrNil(t *timestamppb.Timestamp) *time.Time {
 
 // SessionRequest is what somebody asks for who wants a session.
 type SessionRequest struct {
-	Key   string             `json:"key"`
-	Image string             `json:"image"`
-	Class string             `json:"class"`
-	Pings map[string]float64 `json:"pings"` // round trips in ms that the browser measured, by node
+	Key   string `json:"key"`
+	Image string `json:"image"`
+	Class string `json:"class"`
+	// Encoder is how the picture of a session with a GPU is to be encoded: "hardware", "any", or "" for what the cluster's configuration says.
+	Encoder string             `json:"encoder"`
+	Pings   map[string]float64 `json:"pings"` // round trips in ms that the browser measured, by node
 }
 
 func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {

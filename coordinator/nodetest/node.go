@@ -2,6 +2,7 @@
 package nodetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -46,6 +47,7 @@ type Node struct {
 	calls    map[string]int
 	made     int
 	capacity cluster.Capacity
+	slices   []Slice
 	order    *easelv1.DrainRequest
 }
 
@@ -246,9 +248,13 @@ func (n *Node) Reserve(ctx context.Context, req *connect.Request[easelv1.Reserve
 	if n.enforce && n.living("", "") >= n.capacity.Total {
 		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d of %d sessions", n.capacity.Total, n.capacity.Total))
 	}
+	gpu, err := n.slice(cmp.Or(req.Msg.GetClass(), "none"), req.Msg.GetEncoder())
+	if err != nil {
+		return nil, err
+	}
 	s := &easelv1.Session{
 		Id:   sessionID(n.Name, n.made),
-		User: req.Msg.GetUser(), Key: req.Msg.GetKey(), Image: "easel/gimp", Class: "none", Intent: req.Msg.GetIntent(),
+		User: req.Msg.GetUser(), Key: req.Msg.GetKey(), Image: "easel/gimp", Class: cmp.Or(req.Msg.GetClass(), "none"), Gpu: gpu, Intent: req.Msg.GetIntent(),
 		State: easelv1.State_STATE_STARTING, Created: timestamppb.New(time.Now()),
 		XSocket: "/secret/host/path", Pids: &easelv1.Pids{Streamer: 42},
 		Times: []*easelv1.StateTime{{State: easelv1.State_STATE_RESERVED, At: timestamppb.Now()}},
@@ -256,6 +262,63 @@ func (n *Node) Reserve(ctx context.Context, req *connect.Request[easelv1.Reserve
 	n.sessions = append(n.sessions, s)
 	n.made++
 	return connect.NewResponse(&easelv1.ReserveResponse{Session: clone(s), Created: true}), nil
+}
+
+// slice is what a session of a class holds, or the node's refusal as noded words it; n.mu is held.
+func (n *Node) slice(class, encoder string) (string, error) {
+	if class == "none" {
+		return "", nil
+	}
+	for _, s := range n.slices {
+		if s.Class != class {
+			continue
+		}
+		taken := slices.ContainsFunc(n.sessions, func(have *easelv1.Session) bool {
+			return have.GetGpu() == s.ID && have.GetState() != easelv1.State_STATE_STOPPED
+		})
+		if !taken && (s.Encoder || encoder != "hardware") {
+			return s.ID, nil
+		}
+	}
+	switch {
+	case !slices.ContainsFunc(n.slices, func(s Slice) bool { return s.Class == class }):
+		return "", Refusal("class", "this node has no GPU to give for class "+class)
+	case encoder == "hardware":
+		return "", Refusal("encoder", "no free slice of class "+class+" has an encoder")
+	}
+	return "", Refusal("gpu", "no slice of class "+class+" is free")
+}
+
+// Slice is a part of a GPU that a node gives to one session.
+type Slice struct {
+	ID, Class string
+	Encoder   bool
+}
+
+// SetSlices says what GPUs the node has to give. What gossip tells of them is said by Tell.
+func (n *Node) SetSlices(all ...Slice) { n.set(func() { n.slices = all }) }
+
+// Refusal is a node's refusal that gives its reason, as noded's are.
+func Refusal(reason, text string) error {
+	code := connect.CodeResourceExhausted
+	if reason == easelv1.RefusalClass {
+		code = connect.CodeFailedPrecondition
+	}
+	err := connect.NewError(code, errors.New(text))
+	err.Meta().Set(easelv1.RefusalHeader, reason)
+	return err
+}
+
+// Sessions returns those that have not ended.
+func (n *Node) Sessions() (all []*easelv1.Session) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.sessions {
+		if s.GetState() != easelv1.State_STATE_STOPPED && s.GetState() != easelv1.State_STATE_FAILED {
+			all = append(all, clone(s))
+		}
+	}
+	return all
 }
 
 // Get implements NodeService.

@@ -31,27 +31,33 @@ type ScoreResult struct {
 	Why    string  `json:"why"`
 }
 
-// Explain tells of every node what Route thinks of it, the ones that are asked first and the rest after.
-func (r *Router) Explain(req *Request) []Explanation {
+// Explain tells of nodes what Route thinks of them, the ones that are asked first and the rest after: of so many at most. total is how many
+// there are.
+func (r *Router) Explain(req *Request, most int) (first []Explanation, total int) {
 	p := r.view()
 	q := r.ask(p, req)
 	defer r.queries.Put(q)
-	all := make([]Explanation, 0, len(p.seats))
-	verdicts := make(map[string]verdict, len(p.seats))
+	type judged struct {
+		seat    int
+		verdict verdict
+		total   float64
+	}
+	all := make([]judged, len(p.seats))
 	for i := range p.seats {
 		s := &p.seats[i]
-		verdicts[s.node.Meta.Name] = q.judge(s)
-		all = append(all, q.explain(s))
+		all[i] = judged{i, q.judge(s), q.total(s)}
 	}
-	slices.SortStableFunc(all, func(a, b Explanation) int {
-		return cmp.Or(cmp.Compare(verdicts[b.Node], verdicts[a.Node]), cmp.Compare(b.Total, a.Total))
+	slices.SortStableFunc(all, func(a, b judged) int {
+		return cmp.Or(cmp.Compare(b.verdict, a.verdict), cmp.Compare(b.total, a.total))
 	})
-	for i := range all {
-		if verdicts[all[i].Node] != no {
-			all[i].Rank = i + 1
+	for i, one := range all[:min(len(all), most)] {
+		e := q.explain(&p.seats[one.seat])
+		if one.verdict != no {
+			e.Rank = i + 1
 		}
+		first = append(first, e)
 	}
-	return all
+	return first, len(all)
 }
 
 func (q *query) explain(s *seat) Explanation {

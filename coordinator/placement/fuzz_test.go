@@ -21,7 +21,7 @@ func FuzzPings(f *testing.F) {
 			return
 		}
 		clients.Complete(&req, address)
-		for _, e := range router.Explain(&req) {
+		for _, e := range explained(router, req) {
 			for _, s := range e.Scores {
 				if !(s.Value >= 0 && s.Value <= 1) {
 					t.Errorf("%s: %s is %v", e.Node, s.Name, s.Value)
@@ -36,18 +36,33 @@ func FuzzPings(f *testing.F) {
 
 // Records come from the network: one that lies may win, but no decision fails by it.
 func FuzzCapacity(f *testing.F) {
-	f.Add(8, 3, float32(0.5), "gimp", "ready", 2, float32(48), float32(2))
-	f.Add(-1, 1<<30, float32(-7), "", "", -5, float32(91), float32(1e30))
-	f.Fuzz(func(t *testing.T, total, used int, load float32, image, kind string, warm int, latitude, longitude float32) {
+	f.Add(8, 3, float32(0.5), "gimp", "ready", 2, float32(48), float32(2), "shared", 1)
+	f.Add(-1, 1<<30, float32(-7), "", "", -5, float32(91), float32(1e30), "", -1)
+	f.Fuzz(func(t *testing.T, total, used int, load float32, image, kind string, warm int, latitude, longitude float32, class string, free int) {
 		n := node("a", total, used, at(latitude, longitude), busy(load))
+		n.Capacity.Classes = []cluster.Room{{Class: class, Total: total, Used: used, Encoders: free}, {Class: "none", Total: free, Used: used}}
+		n.Capacity.GPUs = []cluster.GPU{{Model: kind, Count: total, Unhealthy: used, Encoder: true}}
 		n.Capacity.Warm = []cluster.Warm{{Image: image, Kind: kind, Count: warm}}
 		r := NewRouter(RouterOptions{Config: Defaults(), Members: static{n, node("b", 8, 1)}})
-		req := Request{Image: image, Place: cluster.Place{Latitude: longitude, Longitude: latitude}}
+		req := Request{Image: image, Class: class, Place: cluster.Place{Latitude: longitude, Longitude: latitude}}
 		if got := r.Route(&req, maxCandidates); len(got) > 2 {
 			t.Errorf("%d candidates of two nodes", len(got))
 		}
-		if got := r.Explain(&req); len(got) != 2 {
+		got := explained(r, req)
+		if len(got) != 2 {
 			t.Errorf("%d nodes explained", len(got))
+		}
+		for _, e := range got {
+			for _, s := range e.Scores {
+				if !(s.Value >= 0 && s.Value <= 1) {
+					t.Errorf("%s: %s is %v", e.Node, s.Name, s.Value)
+				}
+			}
+		}
+		for _, c := range r.Choices("ada", "user") {
+			if c.Free < 0 || c.Total < 0 {
+				t.Errorf("a choice is %+v", c)
+			}
 		}
 	})
 }

@@ -127,13 +127,17 @@ func (p *Placer) Candidates(req Request) ([]Candidate, error) {
 	return p.Router.Route(&req, maxCandidates), nil
 }
 
-// Explain tells of every node why it would be asked first, later or never.
-func (p *Placer) Explain(req Request) ([]Explanation, error) {
+// Explain tells of so many nodes at most why each would be asked first, later or never; total is how many there are.
+func (p *Placer) Explain(req Request, most int) (first []Explanation, total int, err error) {
 	if err := p.homes(&req); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return p.Router.Explain(&req), nil
+	first, total = p.Router.Explain(&req, most)
+	return first, total, nil
 }
+
+// Choices is what a user may ask for.
+func (p *Placer) Choices(user, role string) []Choice { return p.Router.Choices(user, role) }
 
 func (p *Placer) homes(req *Request) error {
 	_, homes, err := p.Index.Get(req.User, req.Key)

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,12 @@ func ill(n *cluster.Node) { n.Capacity.GPUs[len(n.Capacity.GPUs)-1].Unhealthy = 
 
 func policy(p Policy) func(*Config) {
 	return func(c *Config) { c.Policies = append(c.Policies, p) }
+}
+
+// explained is of every node.
+func explained(r *Router, req Request) []Explanation {
+	all, _ := r.Explain(&req, math.MaxInt)
+	return all
 }
 
 func order(r *Router, req Request) string {
@@ -190,8 +197,8 @@ func TestEveryFilterSaysWhy(t *testing.T) {
 		{"encoder", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 2, 0), blind), `it has no hardware encoder for class gpu, so the picture would be encoded by the CPU; ask with encoder "any"`},
 		{"room", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 3, 1), encoders(0)), "none of the 2 free places of class gpu has a hardware encoder free"},
 	} {
-		explained := router([]cluster.Node{tt.node}, eu).Explain(&tt.req)[0]
-		for _, f := range explained.Filters {
+		one := explained(router([]cluster.Node{tt.node}, eu), tt.req)[0]
+		for _, f := range one.Filters {
 			if f.Name == tt.filter && (f.Passes || !strings.Contains(f.Why, tt.says)) {
 				t.Errorf("%s: %+v, want %q", tt.filter, f, tt.says)
 			}
@@ -210,7 +217,7 @@ func TestEveryScoreStaysWithinItsBounds(t *testing.T) {
 		{}, {Pings: map[string]float64{"a": 1e4, "b": 0.001, "gone": 4}, Homes: []string{"d", "gone"}}, {Place: cluster.Place{Latitude: -90, Longitude: -180}},
 	} {
 		for _, strategy := range []func(*Config){func(*Config) {}, pack} {
-			for _, e := range router(nodes, strategy).Explain(&req) {
+			for _, e := range explained(router(nodes, strategy), req) {
 				total := 0.0
 				for _, s := range e.Scores {
 					if !(s.Value >= 0 && s.Value <= 1) || s.Why == "" {
@@ -241,7 +248,7 @@ func TestExplainAgreesWithRoute(t *testing.T) {
 	r := NewRouter(RouterOptions{Config: Defaults(), Members: static(nodes)})
 	req := Request{User: "ada", Key: "1", Image: "gimp", Pings: map[string]float64{"n04": 20, "n07": 31}}
 	candidates := r.Route(&req, maxCandidates)
-	for i, e := range r.Explain(&req) {
+	for i, e := range explained(r, req) {
 		if i < len(candidates) && (candidates[i].Node.Meta.Name != e.Node || candidates[i].Score != e.Total || e.Rank != i+1) {
 			t.Errorf("%d: asked %s (%v), explained %+v", i, candidates[i].Node.Meta.Name, candidates[i].Score, e)
 		}

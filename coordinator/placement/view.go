@@ -17,6 +17,7 @@ type view struct {
 	seats  []seat
 	byName map[string]int32
 	names  map[string]int32 // numbers for images, classes, regions and zones
+	texts  []string         // by number
 	sites  []vector         // where seats are; many nodes share one
 }
 
@@ -190,6 +191,7 @@ func (v *view) number(text string) int32 {
 	if !ok {
 		n = int32(len(v.names))
 		v.names[text] = n
+		v.texts = append(v.texts, text)
 	}
 	return n
 }

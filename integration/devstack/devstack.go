@@ -121,7 +121,7 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 		{"coordinator", func(ctx context.Context) error { return s.Coordinator.Start(ctx, s.Env["coordinator"]...) }},
 		{"node joins", s.joinNode},
 		{"noded", func(ctx context.Context) error { return s.Noded.Start(ctx, s.Env["noded"]...) }},
-		{"node known to coordinator", s.awaitNode},
+		{"node known to coordinator", s.AwaitNode},
 	}
 	for _, step := range steps {
 		if err := s.step(ctx, step.name, step.do); err != nil {

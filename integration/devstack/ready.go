@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// awaitNode returns when the coordinator has heard of the node and would place a session on it.
-func (s *Stack) awaitNode(ctx context.Context) error {
+// AwaitNode returns when the coordinator has heard of the node and would place a session on it.
+func (s *Stack) AwaitNode(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startDeadline, fmt.Errorf("the coordinator has not heard of the node within %s", startDeadline))
 	defer cancel()
 	for _, url := range []string{s.NodeURL() + "/readyz", s.CoordinatorURL() + "/readyz"} {

@@ -24,7 +24,10 @@ type Container struct {
 	RunDir        string // RUN/s/ID
 	Home          string // host path of the mounted home volume, "" for one in memory that ends with the session
 	Limits        Limits
-	Cgroup        string // "/easel/ID"; the container is in "box" below it
+	Cgroup        string   // "/easel/ID"; the container is in "box" below it
+	Devices       []string // CDI names of what it gets of the host's, specified in DeviceDir
+	DeviceDir     string
+	OpenCL        bool   // GIMP may compute by such a device
 	Width, Height int    // first size of the screen, zero for the image's own
 	Warm          string // "ready" or "desktop": init waits for Wake, and Home comes by AttachHome; "" for neither
 	LogPath       string // what the container prints; at most two files of a megabyte, LogPath and LogPath.1
@@ -236,7 +239,7 @@ func (r *Runtime) Remove(ctx context.Context, id string, grace time.Duration) er
 
 func (r *Runtime) remove(ctx context.Context, id string, grace time.Duration) error {
 	group := path.Join(r.parent, id)
-	bundle, err := r.bundleOf(id)
+	bundles, err := r.bundles(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -260,7 +263,7 @@ func (r *Runtime) remove(ctx context.Context, id string, grace time.Duration) er
 	if err := r.endOrphan(ctx, id); err != nil {
 		return err
 	}
-	if err := r.freeBundle(ctx, id, bundle); err != nil {
+	if err := r.freeBundle(ctx, id, bundles); err != nil {
 		return err
 	}
 	if err := r.client.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {

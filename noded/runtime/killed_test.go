@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestKilledContainerdLosesNoSession(t *testing.T) {
@@ -134,7 +138,7 @@ func TestKilledShimEndsTheSession(t *testing.T) {
 // removeShimSocket does, at the test's end, what a killed shim does not.
 func removeShimSocket(t *testing.T, c Container) {
 	t.Helper()
-	text, err := os.ReadFile(shared.path("state/io.containerd.runtime.v2.task/" + shared.namespace() + "/" + c.ID + "/bootstrap.json"))
+	text, err := os.ReadFile(shared.bundle(c.ID) + "/bootstrap.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,6 +169,38 @@ func TestContainerdKilledWhileASessionEnds(t *testing.T) {
 			t.Fatalf("killed after %d ms, removed again: %v", after, err)
 		}
 		discard(t, r, c)
+	}
+}
+
+// containerd hides a bundle before it removes it, and never looks at a hidden one again.
+func TestBundleThatContainerdForgotIsTakenAway(t *testing.T) {
+	r := dial(t)
+	c, _ := started(t, r, nil)
+	dir, err := r.bundles(t.Context(), c.ID)
+	if err != nil || dir != filepath.Dir(shared.bundle(c.ID)) {
+		t.Fatalf("containerd's bundles are in %q, %v", dir, err)
+	}
+	discard(t, r, c)
+	hidden := filepath.Join(dir, "."+c.ID)
+	root := filepath.Join(hidden, "rootfs")
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(hidden, "config.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := dial(t) // as after a restart: it has seen no bundle itself
+	if ids, err := again.Sessions(t.Context()); err != nil || !slices.Equal(ids, []string{c.ID}) {
+		t.Errorf("what there is: %v, %v; want %s", ids, err, c.ID)
+	}
+	if err := again.Remove(t.Context(), c.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := again.Sessions(t.Context()); err != nil || len(ids) > 0 {
+		t.Errorf("after that there is %v, %v", ids, err)
 	}
 }
 

@@ -132,6 +132,11 @@ func (b *bench) socket() string          { return b.path("containerd.sock") }
 // namespace is this run's own, so that two runs at once do not take each other's containers for theirs.
 func (b *bench) namespace() string { return filepath.Base(b.dir) }
 
+// bundle is where containerd keeps a task's directory.
+func (b *bench) bundle(id string) string {
+	return b.path("state/io.containerd.runtime.v2.task/" + b.namespace() + "/" + id)
+}
+
 func (b *bench) startContainerd() error {
 	log, err := os.OpenFile(b.path("containerd.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -24,7 +24,7 @@ func (r *Runtime) endOrphan(ctx context.Context, id string) error {
 	for {
 		shims := r.shimsOf(id)
 		if len(shims) == 0 {
-			return r.removeBundles(bundles)
+			return r.removeOrphaned(bundles)
 		}
 		for _, pid := range shims {
 			if time.Now().Before(given) {
@@ -71,17 +71,14 @@ func hasFlag(args []string, flag, value string) bool {
 	return at >= 0 && at+1 < len(args) && args[at+1] == value
 }
 
-// removeBundles takes away the directories of killed shims, which containerd does not know.
-func (r *Runtime) removeBundles(bundles map[string]bool) error {
+// removeOrphaned takes away the bundles of killed shims, which containerd does not know.
+func (r *Runtime) removeOrphaned(bundles map[string]bool) error {
 	for bundle := range bundles {
-		if !strings.Contains(bundle, "/io.containerd.runtime.v2.task/"+r.namespace+"/") {
+		if filepath.Base(filepath.Dir(bundle)) != r.namespace || !strings.Contains(bundle, bundlesOf) {
 			continue
 		}
-		if err := unix.Unmount(filepath.Join(bundle, "rootfs"), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && err != unix.EINVAL && err != unix.ENOENT {
-			return fmt.Errorf("unmounting the root of a forgotten container: %w", err)
-		}
-		if err := os.RemoveAll(bundle); err != nil {
-			return fmt.Errorf("removing the bundle of a forgotten container: %w", err)
+		if err := removeBundle(bundle); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
@@ -52,6 +54,8 @@ type Runtime struct {
 	parent    string
 	logWriter string
 	log       *slog.Logger
+
+	seenBundles atomic.Pointer[string] // where containerd keeps our bundles, once that was seen
 
 	stop     context.Context
 	cancel   context.CancelFunc
@@ -141,7 +145,7 @@ func (r *Runtime) Image(ctx context.Context, ref string) (digest string, ok bool
 	return image.Target().Digest.String(), true, nil
 }
 
-// Sessions are the ids of every container that CreateContainer made and Remove did not take away.
+// Sessions are the ids of every container that CreateContainer made and Remove did not take away, whole or in part.
 func (r *Runtime) Sessions(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -149,11 +153,15 @@ func (r *Runtime) Sessions(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the session containers: %w", err)
 	}
-	ids := make([]string, 0, len(found))
+	ids, err := r.bundled(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range found {
 		ids = append(ids, c.Labels[labelSession])
 	}
-	return ids, nil
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
 }
 
 // Cgroups are the names of the control groups right below the parent of all sessions' groups: a session's id each.

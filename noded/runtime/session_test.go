@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 
 	"easel/pkg/safesocket"
@@ -54,7 +56,8 @@ func discard(t *testing.T, r *Runtime, c Container) {
 	}
 }
 
-// leftovers lists what of the session is still in containerd, the control groups, the mounts and the file system.
+// leftovers lists what of the session, and of it alone, is still in containerd, the control groups, the mounts and the file system: another
+// test's leftovers are that test's failure.
 func leftovers(ctx context.Context, r *Runtime, c Container) error {
 	var errs []error
 	if _, err := r.client.LoadContainer(ctx, c.ID); !errdefs.IsNotFound(err) {
@@ -63,26 +66,21 @@ func leftovers(ctx context.Context, r *Runtime, c Container) error {
 	if _, err := r.client.SnapshotService(snapshotter).Stat(ctx, c.ID); !errdefs.IsNotFound(err) {
 		errs = append(errs, fmt.Errorf("snapshot (%v)", err))
 	}
-	leases, err := r.client.LeasesService().List(ctx)
-	if err != nil || len(leases) > 0 {
-		errs = append(errs, fmt.Errorf("leases %v (%v)", leases, err))
+	all, err := r.client.LeasesService().List(ctx)
+	if err != nil || slices.ContainsFunc(all, func(l leases.Lease) bool { return l.ID == leaseID(c.ID) }) {
+		errs = append(errs, fmt.Errorf("leases %v (%v)", all, err))
 	}
-	if groups, err := r.Cgroups(); err != nil || len(groups) > 0 {
-		errs = append(errs, fmt.Errorf("control groups %v (%v)", groups, err))
-		for _, group := range groups {
-			errs = append(errs, r.RemoveCgroup(ctx, r.parent+"/"+group))
-		}
+	if groups, err := r.Cgroups(); err != nil || slices.Contains(groups, c.ID) {
+		errs = append(errs, fmt.Errorf("its control group (%v)", err), r.RemoveCgroup(ctx, r.parent+"/"+c.ID))
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || strings.Contains(string(mounts), c.ID) {
 		errs = append(errs, fmt.Errorf("mounts with %s (%v)", c.ID, err))
 	}
-	if _, err := os.Lstat(c.RunDir); !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, fmt.Errorf("%s (%v)", c.RunDir, err))
-	}
-	tasks, err := bundles()
-	if err != nil || len(tasks) > 0 {
-		errs = append(errs, fmt.Errorf("bundles %v (%v)", tasks, err))
+	for _, path := range []string{c.RunDir, shared.bundle(c.ID), shared.bundle("." + c.ID)} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("%s (%v)", path, err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -144,16 +142,4 @@ func ended(t *testing.T, exits <-chan Exit) Exit {
 		t.Fatal("the container does not end")
 	}
 	return Exit{}
-}
-
-// bundles are the directories that containerd keeps for tasks. It may still be removing one, when a task that nobody waited for ended.
-func bundles() (left []string, err error) {
-	for range 200 {
-		left, err = filepath.Glob(shared.path("state/io.containerd.runtime.v2.task/" + shared.namespace() + "/*"))
-		if err != nil || len(left) == 0 {
-			return nil, err
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return left, nil
 }

@@ -47,7 +47,7 @@ func specOpts(c Container, env []string) []oci.SpecOpts {
 	if appArmorEnabled() {
 		opts = append(opts, apparmor.WithDefaultProfile("easel-session"))
 	}
-	return opts
+	return append(opts, withDevices(c))
 }
 
 func idMap(base uint32) []specs.LinuxIDMapping {
@@ -66,6 +66,9 @@ func environment(c Container, image []string) []string {
 	}
 	if c.Limits.CPUs > 0 {
 		env = append(env, fmt.Sprintf("EASEL_CPUS=%g", c.Limits.CPUs))
+	}
+	if c.OpenCL {
+		env = append(env, "EASEL_OPENCL=1")
 	}
 	if c.Warm != "" {
 		env = append(env, "EASEL_WARM="+c.Warm)

@@ -44,13 +44,37 @@ func (c *Cluster) heartbeat(n int) {
 		place = c.Coordinate().append(nil)
 	}
 	c.mu.Lock()
+	msg := c.beatLocked(place)
+	c.mu.Unlock()
+	c.tellCoordinators(msg)
+}
+
+func (c *Cluster) beatLocked(place []byte) []byte {
 	var seq uint64
 	if c.own != nil {
 		seq = c.seq
 	}
-	msg := encodeBeat(c.cfg.Role, c.cfg.Name, seq, c.cfg.Meta.Trust, place)
+	return encodeBeat(c.cfg.Role, c.cfg.Name, seq, c.cfg.Meta.Trust, place)
+}
+
+// met is the name of a contact that is new.
+type met string
+
+// greet tells a new contact at once what the next heartbeats would: who restarts again and again would never come to send one.
+func (c *Cluster) greet(name string) {
+	c.mu.Lock()
+	m, ok := c.contacts[name]
+	if !ok || m.refused {
+		c.mu.Unlock()
+		return
+	}
+	to, coordinator, have := m.beats.node, m.said.Value().meta.Role == RoleCoordinator, m.record.seq
+	msg := c.beatLocked(nil)
 	c.mu.Unlock()
-	c.tellCoordinators(msg)
+	if !coordinator { // only coordinators are sent heartbeats; they ask for what they lack
+		msg = encodeAnswer(c.cfg.Role, c.cfg.Name, have)
+	}
+	c.send(&to, msg)
 }
 
 // tellCoordinators sends msg to every coordinator but this member.

@@ -73,7 +73,7 @@ type Cluster struct {
 	place *coordinate.Client
 	queue *memberlist.TransmitLimitedQueue
 	count *counters
-	inbox chan any      // what memberlist's loops hand to run: arrived, beat, answer
+	inbox chan any      // what memberlist's loops hand to run: arrived, beat, answer, met
 	kick  chan struct{} // this member has news
 	lost  chan struct{} // a member has gone: it may come back and know nobody
 	stop  context.CancelFunc

@@ -160,6 +160,30 @@ func TestSilentNodeExpires(t *testing.T) {
 	}
 }
 
+// A node that is killed before it comes to send a heartbeat, again and again, is heard all the same.
+func TestNodeIsHeardAsSoonAsItJoins(t *testing.T) {
+	key := newKey()
+	slow := func(c *Config) { c.Heartbeat = time.Hour }
+	front := start(t, key, RoleCoordinator, "front", slow)
+	node := start(t, key, RoleNode, "n1", slow, joining(front.Addr()))
+	addr := node.Addr()
+	publish(t, node, Capacity{Total: 1})
+	await(t, front, "the node", sees("n1"))
+	node.closing.Do(func() { // as when it is killed: it tells nobody
+		node.stop()
+		node.wg.Wait()
+		node.closeErr = node.list.Shutdown()
+	})
+	front.mu.Lock()
+	front.contacts[memberName(RoleNode, "n1")].beats.silent = true
+	front.notifyLocked()
+	front.mu.Unlock()
+	await(t, front, "the silent node to be out of the view", sees())
+	again := start(t, key, RoleNode, "n1", slow, joining(front.Addr()), func(c *Config) { c.Bind = addr })
+	publish(t, again, Capacity{Total: 2})
+	await(t, front, "the node that was started again", func(n []Node) bool { return len(n) == 1 && n[0].Capacity.Total == 2 })
+}
+
 func TestJoinIsRetriedUntilTheOtherIsThere(t *testing.T) {
 	key := newKey()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

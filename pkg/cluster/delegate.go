@@ -166,6 +166,7 @@ func (d *delegate) setMember(n *memberlist.Node, what string) {
 		if c.exchanges(n.Name, meta.Role) {
 			m.beats = &contact{heard: c.clock.now(), heardAt: time.Now()}
 			c.contacts[n.Name] = m
+			d.handOff(met(n.Name))
 		}
 	}
 	m.said = unique.Make(description{meta, string(n.Meta), netip.AddrPortFrom(ip.Unmap(), n.Port)})

@@ -61,6 +61,8 @@ func (c *Cluster) take(message any) {
 		c.hearBeat(m)
 	case answer:
 		c.hearAnswer(m)
+	case met:
+		c.greet(string(m))
 	}
 }
 

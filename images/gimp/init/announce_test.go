@@ -65,7 +65,7 @@ func TestReportHasTheAgreedNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"seq":3,"ready":true,"services":{"gimp":{"state":"running","pid":7,"restarts":2},"xorg":{"state":"starting","pid":0,"restarts":0}},` +
-		`"gimp":{"state":"running","pid":7,"restarts":2,"window_ms":2500}}`
+		`"gimp":{"state":"running","pid":7,"restarts":2,"window_ms":2500},"opencl":{"state":"off"}}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}

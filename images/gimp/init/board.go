@@ -35,6 +35,7 @@ type report struct {
 	Ready    bool                     `json:"ready"`
 	Services map[string]serviceReport `json:"services"`
 	GIMP     gimpReport               `json:"gimp"`
+	OpenCL   openCLReport             `json:"opencl"`
 }
 
 // board holds the state of every service, for who reports it and for services that wait for one another.
@@ -43,11 +44,12 @@ type board struct {
 	seq      uint64
 	services map[string]serviceReport
 	windowMS int64
+	opencl   openCLReport
 	changed  chan struct{} // closed and replaced at each change
 }
 
 func newBoard(names []string) *board {
-	b := &board{seq: 1, services: map[string]serviceReport{}, changed: make(chan struct{})}
+	b := &board{seq: 1, services: map[string]serviceReport{}, opencl: openCLReport{State: openCLOff}, changed: make(chan struct{})}
 	for _, n := range names {
 		b.services[n] = serviceReport{State: starting}
 	}
@@ -77,6 +79,21 @@ func (b *board) windowShown(ms int64) {
 	}
 }
 
+func (b *board) setOpenCL(r openCLReport) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.opencl != r {
+		b.opencl = r
+		b.tell()
+	}
+}
+
+func (b *board) openCL() openCLReport {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.opencl
+}
+
 // tell wakes who waits. The lock is held.
 func (b *board) tell() {
 	b.seq++
@@ -88,7 +105,7 @@ func (b *board) tell() {
 func (b *board) snapshot() (report, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := report{Seq: b.seq, Services: map[string]serviceReport{}}
+	r := report{Seq: b.seq, Services: map[string]serviceReport{}, OpenCL: b.opencl}
 	for name, s := range b.services {
 		r.Services[name] = s
 	}

@@ -36,8 +36,9 @@ func run(began time.Time, log *slog.Logger) error {
 	width, widthErr := side("EASEL_WIDTH", os.Getenv("EASEL_WIDTH"), usualWidth)
 	height, heightErr := side("EASEL_HEIGHT", os.Getenv("EASEL_HEIGHT"), usualHeight)
 	gimprc, gimprcErr := systemGimprc(os.Getenv("EASEL_MEMORY"), os.Getenv("EASEL_CPUS"))
+	kind, patience, openCLErr := kindOfOpenCL(os.Getenv("EASEL_OPENCL"))
 	artist, warmErr := expectArtist(os.Getenv("EASEL_WARM"), home)
-	if err := errors.Join(widthErr, heightErr, gimprcErr, warmErr); err != nil {
+	if err := errors.Join(widthErr, heightErr, gimprcErr, openCLErr, warmErr); err != nil {
 		return err
 	}
 	p := containerPaths(home)
@@ -57,6 +58,8 @@ func run(began time.Time, log *slog.Logger) error {
 		names = append(names, service.name)
 	}
 	s.board = newBoard(names)
+	reaper := newReaper()
+	s.opencl = &openCL{kind: kind, patience: patience, program: s.proof, reaper: reaper, board: s.board, log: log, first: make(chan struct{})}
 	announcer, err := announceAt(p.edge+"/init.sock", s.board, log)
 	if err != nil {
 		return err
@@ -67,13 +70,13 @@ func run(began time.Time, log *slog.Logger) error {
 			log.Error("the artist's home is not as it should be", "error", err)
 		}
 	})
+	waiting.Go(func() { s.opencl.begin(ctx) })
 	defer waiting.Wait()
-	return supervise(ctx, services, s.board, announcer, usualLimits, log)
+	return supervise(ctx, services, reaper, s.board, announcer, usualLimits, log)
 }
 
 // supervise keeps all services until ctx ends, then ends them: GIMP first, while it still has a screen to end on, and X and D-Bus last.
-func supervise(ctx context.Context, services []service, b *board, a *announcer, l limits, log *slog.Logger) error {
-	reaper := newReaper()
+func supervise(ctx context.Context, services []service, reaper *reaper, b *board, a *announcer, l limits, log *slog.Logger) error {
 	reaped := make(chan struct{})
 	stopReaping := make(chan struct{})
 	go func() { defer close(reaped); reaper.run(stopReaping) }()

@@ -165,7 +165,7 @@ func kept(t *testing.T, services ...service) (*board, string, func() time.Durati
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- supervise(ctx, services, b, a, quickLimits, log) }()
+	go func() { done <- supervise(ctx, services, newReaper(), b, a, quickLimits, log) }()
 	var took time.Duration
 	ended := false
 	end := func() time.Duration {

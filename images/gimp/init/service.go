@@ -13,8 +13,9 @@ import (
 // service is one program that belongs to the session for as long as the session lives.
 type service struct {
 	name  string
-	after []string        // services that must be running before it can start
-	await <-chan struct{} // closed when it may start; nil when it need not wait
+	after []string // services that must be running before it can start
+	// await returns when it may start, or ctx ends; fails is how often in a row it has ended. Nil when it need not wait.
+	await func(ctx context.Context, fails int)
 
 	// prepare readies what the program needs and says what to run. It is called before each start; the files are closed after it.
 	prepare func() (command, error)
@@ -82,9 +83,8 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		}
 		if k.await != nil {
-			select {
-			case <-k.await:
-			case <-ctx.Done():
+			k.await(ctx, fails)
+			if ctx.Err() != nil {
 				return
 			}
 		}

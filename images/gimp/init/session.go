@@ -25,13 +25,14 @@ type paths struct {
 	runtime   string // our own, in memory
 	config    string // /etc/easel
 	profile   string // GIMP's profile in the image
+	proof     string // the program that proves OpenCL
 	home      string
 }
 
 func containerPaths(home string) paths {
 	return paths{
 		edge: "/run/easel/edge", authority: "/run/easel/xauthority", xSockets: "/tmp/.X11-unix", runtime: "/tmp/runtime", config: "/etc/easel",
-		profile: "/usr/share/easel/profile", home: home,
+		profile: "/usr/share/easel/profile", proof: "/usr/lib/easel/prove-opencl.py", home: home,
 	}
 }
 
@@ -45,6 +46,7 @@ type session struct {
 	board   *board
 	began   time.Time
 	arrival *arrival
+	opencl  *openCL
 	log     *slog.Logger
 
 	mu     sync.Mutex
@@ -62,7 +64,7 @@ func environment(base []string, p paths) []string {
 	return append(env,
 		"DISPLAY="+display, "XAUTHORITY="+p.authority, "XDG_RUNTIME_DIR="+p.runtime, "XDG_SESSION_TYPE=x11",
 		"DBUS_SESSION_BUS_ADDRESS=unix:path="+p.runtime+"/bus", "PULSE_SERVER=unix:"+p.runtime+"/pulse.sock",
-		"GDK_BACKEND=x11", "NO_AT_BRIDGE=1", "GSETTINGS_BACKEND=memory", "GEGL_USE_OPENCL=no",
+		"GDK_BACKEND=x11", "NO_AT_BRIDGE=1", "GSETTINGS_BACKEND=memory",
 	)
 }
 
@@ -72,9 +74,8 @@ func (s *session) services() []service {
 	const grace = time.Second
 	p := s.paths
 	sound, vnc := []string{gimpName}, []string{"xorg", gimpName}
-	var artist <-chan struct{}
 	if s.arrival.warm == warmDesktop {
-		sound, vnc, artist = nil, []string{"xorg"}, s.arrival.came
+		sound, vnc = nil, []string{"xorg"}
 	}
 	return []service{
 		{
@@ -95,7 +96,7 @@ func (s *session) services() []service {
 			name: "vnc", after: vnc, prepare: s.vnc, ready: listens(p.edge + "/vnc.sock"), patience: 20 * time.Second, grace: grace,
 		},
 		{
-			name: gimpName, after: []string{"dbus", "xorg"}, await: artist, prepare: s.gimp, ready: s.gimpReady, patience: 3 * time.Minute,
+			name: gimpName, after: []string{"dbus", "xorg"}, await: s.gimpMayStart, prepare: s.gimp, ready: s.gimpReady, patience: 3 * time.Minute,
 			ask: s.closeGIMP, asked: 2 * time.Second, grace: grace,
 		},
 	}
@@ -225,10 +226,23 @@ func (s *session) gimp() (command, error) {
 		s.log.Error("GIMP starts without its prepared profile", "error", err)
 	}
 	defaults := s.paths.runtime + "/gimprc"
-	if err := os.WriteFile(defaults, []byte(s.gimprc), 0o600); err != nil {
+	if err := os.WriteFile(defaults, []byte(s.gimprc+s.opencl.gimprc()), 0o600); err != nil {
 		return command{}, fmt.Errorf("write GIMP's defaults: %w", err)
 	}
-	return s.plain("/usr/bin/gimp-3.0", "--no-splash", "--stack-trace-mode=never", "--system-gimprc="+defaults)()
+	c, err := s.plain("/usr/bin/gimp-3.0", "--no-splash", "--stack-trace-mode=never", "--system-gimprc="+defaults)()
+	c.env = s.opencl.environment(c.env, s.opencl.on())
+	return c, err
+}
+
+// gimpMayStart waits for what GIMP cannot learn after its start: the artist's profile, on a warm desktop, and whether OpenCL works.
+func (s *session) gimpMayStart(ctx context.Context, fails int) {
+	if s.arrival.warm == warmDesktop {
+		select {
+		case <-s.arrival.came:
+		case <-ctx.Done():
+		}
+	}
+	s.opencl.settle(ctx, fails)
 }
 
 func (s *session) gimpReady(ctx context.Context, c command) error {

@@ -34,7 +34,12 @@ func TestGIMPWaitsForItsArtistOnAWarmDesktop(t *testing.T) {
 		t.Fatal(err)
 	}
 	gimp := script("gimp", dir, "touch gimp.ready; exec sleep 1000")
-	gimp.await = a.came
+	gimp.await = func(ctx context.Context, _ int) {
+		select {
+		case <-a.came:
+		case <-ctx.Done():
+		}
+	}
 	b, _, _ := kept(t, gimp, script("x", dir, "touch x.ready; exec sleep 1000"))
 	waited := make(chan error, 1)
 	go func() { waited <- a.wait(t.Context(), func() error { return nil }) }()

@@ -13,6 +13,7 @@ type outside struct {
 	*runtime.Runtime
 	streamer string
 	device   string // whose I/O a container's limits are for
+	cdi      string // the directory of the specifications of sessions' devices
 }
 
 // Bounds of a streamer beside its processors.
@@ -25,6 +26,7 @@ func (o *outside) container(c session.Container) runtime.Container {
 	return runtime.Container{
 		ID: c.ID, Image: c.Image, UIDBase: c.UIDBase, RunDir: c.RunDir, Home: c.Home, Cgroup: c.Cgroup,
 		Warm: string(c.Warmth), Width: c.Width, Height: c.Height, LogPath: c.LogPath,
+		Devices: c.Devices, DeviceDir: o.cdi, OpenCL: c.OpenCL,
 		Limits: runtime.Limits{
 			Memory: c.Limits.Memory, CPUs: c.Limits.CPUs, PIDs: c.Limits.PIDs, CPUSet: c.Limits.CPUSet,
 			ReadBps: c.Limits.DiskRead, WriteBps: c.Limits.DiskWrite, Device: o.device,

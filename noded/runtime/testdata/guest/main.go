@@ -131,6 +131,19 @@ func obey(words []string) any {
 			return "error: " + err.Error()
 		}
 		return string(text)
+	case "open": // to read and to write
+		f, err := os.OpenFile(words[1], os.O_RDWR, 0)
+		if err == nil {
+			err = f.Close()
+		}
+		return say(err)
+	case "list":
+		entries, err := os.ReadDir(words[1])
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return map[string]any{"names": names, "error": say(err)}
 	case "shm": // System V shared memory of this IPC namespace: get key size
 		return shm(words[1:])
 	}

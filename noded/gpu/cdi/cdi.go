@@ -1,0 +1,164 @@
+// Package cdi writes the specification by which a slice of a card enters a session's container: one file a session, in the form of the
+// Container Device Interface, from what NVIDIA's own library finds. Of that it takes what a session needs to compute, and no more: its
+// container is hostile.
+package cdi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/NVIDIA/go-nvml/pkg/nvml"
+	"github.com/NVIDIA/nvidia-container-toolkit/pkg/nvcdi"
+	specs "tags.cncf.io/container-device-interface/specs-go"
+
+	"easel/noded/gpu"
+)
+
+// kind is the kind of all devices that are made here; a session's device is named for it.
+const kind = "easel.local/gpu"
+
+// suffix is what marks a specification among the files of the directory.
+const suffix = ".json"
+
+// Maker makes and removes specifications.
+type Maker struct {
+	dir, root string
+	lib       nvml.Interface
+	log       *slog.Logger
+	asking    chan struct{} // holds one while NVIDIA's library is asked
+}
+
+// New gives a maker that keeps its files in dir, for root alone, and finds the driver's below root ("/" on most hosts).
+func New(dir, root string, lib nvml.Interface, log *slog.Logger) (*Maker, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the GPU specifications: %w", err)
+	}
+	return &Maker{dir: dir, root: root, lib: lib, log: log, asking: make(chan struct{}, 1)}, nil
+}
+
+// Dir is where the specifications lie.
+func (m *Maker) Dir() string { return m.dir }
+
+// DeviceOf is the UUID by which NVIDIA's library knows the device that a slice lies on.
+func DeviceOf(s gpu.Slice) string {
+	device, _, _ := strings.Cut(s.ID, "#")
+	return device
+}
+
+// Make writes the specification of a session's slice, and names its devices. What was there before it replaces.
+func (m *Maker) Make(ctx context.Context, session string, s gpu.Slice) (devices []string, err error) {
+	found, err := m.ask(ctx, DeviceOf(s))
+	if err != nil {
+		return nil, fmt.Errorf("ask for the devices of %s: %w", s.ID, err)
+	}
+	edits, err := m.pick(found)
+	if err != nil {
+		return nil, fmt.Errorf("devices of %s: %w", s.ID, err)
+	}
+	spec := specs.Spec{Version: "0.6.0", Kind: kind, Devices: []specs.Device{{Name: session, ContainerEdits: edits}}}
+	text, err := json.MarshalIndent(spec, "", "\t")
+	if err != nil {
+		return nil, fmt.Errorf("encode the GPU specification of session %s: %w", session, err)
+	}
+	if err := m.write(session, text); err != nil {
+		return nil, fmt.Errorf("write the GPU specification of session %s: %w", session, err)
+	}
+	return []string{kind + "=" + session}, nil
+}
+
+// write puts the file there whole: its reader never meets half of it.
+func (m *Maker) write(session string, text []byte) error {
+	half := filepath.Join(m.dir, session+".new")
+	if err := os.WriteFile(half, text, 0o600); err != nil {
+		return errors.Join(err, os.Remove(half))
+	}
+	return os.Rename(half, m.path(session))
+}
+
+func (m *Maker) path(session string) string { return filepath.Join(m.dir, session+suffix) }
+
+// Remove takes a session's specification away; absent is success.
+func (m *Maker) Remove(session string) error {
+	for _, path := range []string{filepath.Join(m.dir, session+".new"), m.path(session)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the GPU specification of session %s: %w", session, err)
+		}
+	}
+	return nil
+}
+
+// ask has NVIDIA's library say all that there is of a device. The library asks the driver, which may never answer: one question at a
+// time, and who waits for longer than ctx goes without.
+func (m *Maker) ask(ctx context.Context, device string) (*specs.ContainerEdits, error) {
+	select {
+	case m.asking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("an earlier question hangs in the driver: %w", context.Cause(ctx))
+	}
+	type answer struct {
+		edits *specs.ContainerEdits
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() { // it ends with the driver's answer, and lets the next one ask then
+		defer func() { <-m.asking }()
+		edits, err := m.find(device)
+		answers <- answer{edits, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.edits, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the driver does not answer: %w", context.Cause(ctx))
+	}
+}
+
+// find is what NVIDIA's library would give a container: the device's own nodes, then the driver's nodes and files. Its hooks are left out:
+// they are programs that would run beside a hostile container, and the links that they make are made as mounts (pick).
+func (m *Maker) find(device string) (*specs.ContainerEdits, error) {
+	lib, err := nvcdi.New(
+		nvcdi.WithMode(nvcdi.ModeNvml), nvcdi.WithNvmlLib(m.lib), nvcdi.WithDriverRoot(m.root), nvcdi.WithDisabledHooks(nvcdi.AllHooks),
+		nvcdi.WithFeatureFlags(nvcdi.FeatureDisableNvsandboxUtils, nvcdi.FeatureDisableIPCDiscoverer, nvcdi.FeatureNoAdditionalGIDsForDeviceNodes),
+		nvcdi.WithLogger(logger{m.log}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	own, err := lib.GetDeviceSpecsByID(device)
+	if err != nil {
+		return nil, err
+	}
+	if len(own) != 1 {
+		return nil, fmt.Errorf("it names %d devices, want one", len(own))
+	}
+	common, err := lib.GetCommonEdits()
+	if err != nil {
+		return nil, err
+	}
+	all := own[0].ContainerEdits
+	if common != nil && common.ContainerEdits != nil {
+		all.DeviceNodes = append(all.DeviceNodes, common.DeviceNodes...)
+		all.Mounts = append(all.Mounts, common.Mounts...)
+	}
+	return &all, nil
+}
+
+// logger is NVIDIA's library's view of a slog.Logger. What it warns of are files that a driver need not have.
+type logger struct{ *slog.Logger }
+
+func (l logger) say(format string, args []any) {
+	l.Debug("NVIDIA's CDI library: " + fmt.Sprintf(format, args...))
+}
+
+func (l logger) Debugf(format string, args ...any)   { l.say(format, args) }
+func (l logger) Errorf(format string, args ...any)   { l.say(format, args) }
+func (l logger) Infof(format string, args ...any)    { l.say(format, args) }
+func (l logger) Tracef(string, ...any)               {}
+func (l logger) Warningf(format string, args ...any) { l.say(format, args) }
