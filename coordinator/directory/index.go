@@ -36,18 +36,20 @@ type Placement struct {
 	Session string `json:"session,omitempty"` // "" until the node has answered
 	Image   string `json:"image,omitempty"`   // as it was asked for, for who asks again when the node is lost
 	Class   string `json:"class,omitempty"`
+	Encoder string `json:"encoder,omitempty"`
 	At      int64  `json:"at"` // of the intent, ms since the Unix epoch
 }
 
 // Owner is whose a session is and where it runs.
 type Owner struct {
-	User  string `json:"user"`
-	Key   string `json:"key"`
-	Node  string `json:"node"`
-	Image string `json:"image,omitempty"` // this and the following as the placement's
-	Class string `json:"class,omitempty"`
-	At    int64  `json:"at"`
-	Ended string `json:"ended,omitempty"` // why it must end once its node is back; "" while it may live
+	User    string `json:"user"`
+	Key     string `json:"key"`
+	Node    string `json:"node"`
+	Image   string `json:"image,omitempty"` // this and the following as the placement's
+	Class   string `json:"class,omitempty"`
+	Encoder string `json:"encoder,omitempty"`
+	At      int64  `json:"at"`
+	Ended   string `json:"ended,omitempty"` // why it must end once its node is back; "" while it may live
 }
 
 // Index is the coordinators' shared memory of where sessions were placed. It is a memory, not the truth: that
@@ -170,7 +172,7 @@ func place(tx state.Tx, user, key string, p Placement) {
 }
 
 func ownerOf(user, key string, p Placement) Owner {
-	return Owner{User: user, Key: key, Node: p.Node, Image: p.Image, Class: p.Class, At: p.At}
+	return Owner{User: user, Key: key, Node: p.Node, Image: p.Image, Class: p.Class, Encoder: p.Encoder, At: p.At}
 }
 
 // name is the key of a user's key in the index.

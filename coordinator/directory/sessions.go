@@ -23,6 +23,8 @@ type Session struct {
 	*easelv1.Session
 	Node cluster.Meta
 	Lost string // why nothing can be known of it, for a person; "" when its node was asked
+	// Wish is the encoder that a lost session was asked for with, for who asks again.
+	Wish string
 }
 
 // Live tells whether a session is neither ended, failed nor lost.
@@ -72,7 +74,7 @@ func (d *Directory) Placed(ctx context.Context, user, key string, p Placement) (
 func lostSession(id string, o Owner, why string) Session {
 	return Session{
 		Session: &easelv1.Session{Id: id, User: o.User, Key: o.Key, Image: o.Image, Class: o.Class, Created: timestamppb.New(time.UnixMilli(o.At))},
-		Node:    cluster.Meta{Name: o.Node}, Lost: why,
+		Node:    cluster.Meta{Name: o.Node}, Lost: why, Wish: o.Encoder,
 	}
 }
 
@@ -88,7 +90,7 @@ func (d *Directory) Find(ctx context.Context, id string) (Session, error) {
 	if !found || owner.Ended != "" {
 		return Session{}, fmt.Errorf("session %q: %w", id, ErrNotFound)
 	}
-	return d.Placed(ctx, owner.User, owner.Key, Placement{Node: owner.Node, Session: id, Image: owner.Image, Class: owner.Class, At: owner.At})
+	return d.Placed(ctx, owner.User, owner.Key, Placement{Node: owner.Node, Session: id, Image: owner.Image, Class: owner.Class, Encoder: owner.Encoder, At: owner.At})
 }
 
 func (d *Directory) get(ctx context.Context, node cluster.Meta, id string) (Session, error) {

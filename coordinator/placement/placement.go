@@ -250,7 +250,7 @@ func (a *attempt) claim(ctx context.Context, c *Candidate) (directory.Session, b
 		return a.reserve(ctx, c)
 	}
 	intent := directory.Placement{
-		Intent: rand.Text(), Node: c.Node.Meta.Name, Image: a.req.Image, Class: a.req.Class, At: a.Now().UnixMilli(),
+		Intent: rand.Text(), Node: c.Node.Meta.Name, Image: a.req.Image, Class: a.req.Class, Encoder: a.req.Encoder, At: a.Now().UnixMilli(),
 	}
 	if err := a.Index.Swap(ctx, a.req.User, a.req.Key, a.placed, intent); err != nil {
 		return directory.Session{}, false, indexError(err)

@@ -13,6 +13,7 @@ import (
 	"easel/coordinator/api"
 	"easel/coordinator/auth"
 	"easel/coordinator/events"
+	"easel/coordinator/placement"
 	easelv1 "easel/pkg/api/easel/v1"
 )
 
@@ -26,6 +27,7 @@ const (
 type clusterData struct {
 	Places   []placeData
 	Total    totals
+	Classes  []api.Room // with a GPU, over all nodes
 	Sessions []api.Session
 	More     int // sessions that are not shown
 	Silent   []string
@@ -45,7 +47,7 @@ type nodeData struct {
 }
 
 type totals struct {
-	Nodes, Serving, Used, Room, Warm, WarmWanted, Sessions, Connected, LostSessions int
+	Nodes, Serving, Used, Room, Warm, WarmWanted, Sessions, Connected, LostSessions, Cards, Unhealthy int
 }
 
 // clusterPage is for operators: nodes, sessions, warm pools and what happened of late.
@@ -144,6 +146,7 @@ func (d *clusterData) count(nodes []api.Node) {
 		if n.Reachable && !n.Draining {
 			d.Total.Serving++
 		}
+		d.addGPUs(n)
 		for _, pool := range n.Pools {
 			d.Total.Warm += pool.Warm
 			d.Total.WarmWanted += pool.Want
@@ -153,6 +156,26 @@ func (d *clusterData) count(nodes []api.Node) {
 		d.Places = append(d.Places, *place)
 	}
 	slices.SortFunc(d.Places, func(a, b placeData) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// addGPUs counts a node's cards and the room of its classes with one.
+func (d *clusterData) addGPUs(n api.Node) {
+	for _, c := range n.Cards {
+		d.Total.Cards += c.Count
+		d.Total.Unhealthy += c.Unhealthy
+	}
+	for _, r := range n.Classes {
+		if r.Class == placement.ClassNone {
+			continue
+		}
+		i, found := slices.BinarySearchFunc(d.Classes, r.Class, func(have api.Room, class string) int { return cmp.Compare(have.Class, class) })
+		if !found {
+			d.Classes = slices.Insert(d.Classes, i, api.Room{Class: r.Class})
+		}
+		d.Classes[i].Total += r.Total
+		d.Classes[i].Used += r.Used
+		d.Classes[i].Encoders += r.Encoders
+	}
 }
 
 // Standing is how the node is, in one word that the style knows.

@@ -61,6 +61,7 @@ type Backend interface {
 	CheckPassword(r *http.Request, user, password string) (auth.Account, error)
 	Prepare(r *http.Request, who auth.Who, req api.SessionRequest) (placement.Request, error)
 	Near(req placement.Request) ([]api.Candidate, error)
+	Choices(who auth.Who) []placement.Choice
 	CreateSession(ctx context.Context, who auth.Who, req placement.Request) (directory.Session, bool, error)
 	ListSessions(ctx context.Context, who auth.Who, all, ended bool) (api.SessionList, error)
 	FindSession(ctx context.Context, who auth.Who, id string) (directory.Session, error)
@@ -143,8 +144,8 @@ func (p *Portal) loadPages() error {
 		"asset": func(name string) string { return p.named[name] },
 		"utc":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"label": stateLabel,
-		"gib":   func(bytes uint64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) },
+		"label": stateLabel, "choice": choiceLabel, "slice": sliceLabel,
+		"gib": func(bytes uint64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) },
 	}
 	base, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/parts.html")
 	if err != nil {
@@ -180,6 +181,31 @@ func stateLabel(state string) string {
 		return "Lost"
 	}
 	return state
+}
+
+// choiceLabel is a kind of session as the artist chooses it.
+func choiceLabel(c placement.Choice) string {
+	label := sliceLabel(c.Class)
+	if c.Encoder == placement.Any {
+		label += ", picture by the processor"
+	}
+	if c.Free == 0 {
+		return label + " (none free)"
+	}
+	return fmt.Sprintf("%s (%d free)", label, c.Free)
+}
+
+// sliceLabel is what a class has of a GPU.
+func sliceLabel(class string) string {
+	switch class {
+	case placement.ClassNone, "":
+		return "No GPU"
+	case "shared":
+		return "Shared GPU"
+	case "whole":
+		return "Whole GPU"
+	}
+	return "GPU part " + class
 }
 
 // Register adds the pages to mux.

@@ -5,18 +5,33 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 
 	"easel/coordinator/api"
 	"easel/coordinator/auth"
 	"easel/coordinator/directory"
+	"easel/coordinator/placement"
 )
 
 // homeData is what the page of one's sessions shows.
 type homeData struct {
 	api.SessionList
-	Key  string // for the next session: pressing the button twice gives one
-	Back string // where "End" returns to
-	All  bool   // everybody's
+	Key     string // for the next session: pressing the button twice gives one
+	Back    string // where "End" returns to
+	All     bool   // everybody's
+	Choices []placement.Choice
+}
+
+// maxChoices bounds what the page offers, and with it the nodes that its script may measure.
+const maxChoices = 12
+
+// Choice tells whether there is one.
+func (d homeData) Choice() bool { return len(d.Choices) > 1 }
+
+// ByCPU tells whether something is on offer whose picture no card encodes.
+func (d homeData) ByCPU() bool {
+	return slices.ContainsFunc(d.Choices, func(c placement.Choice) bool { return c.Encoder == placement.Any })
 }
 
 func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
@@ -28,18 +43,40 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := p.Backend.Prepare(r, who, api.SessionRequest{Key: api.DefaultKey})
-	if err != nil {
-		return err
-	}
-	near, err := p.Backend.Near(wanted)
+	choices := p.Backend.Choices(who)
+	choices = choices[:min(len(choices), maxChoices)]
+	near, err := p.near(r, who, choices)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Security-Policy", policyWith(near))
 	return p.show(w, http.StatusOK, "home", page{
-		Title: "My sessions", Who: who, At: "home", Data: homeData{SessionList: list, Key: rand.Text(), Back: "/"},
+		Title: "My sessions", Who: who, At: "home", Data: homeData{SessionList: list, Key: rand.Text(), Back: "/", Choices: choices},
 	})
+}
+
+// near is the nodes that the page's script may measure, whatever of the choices is chosen.
+func (p *Portal) near(r *http.Request, who auth.Who, choices []placement.Choice) ([]api.Candidate, error) {
+	if len(choices) == 0 {
+		choices = []placement.Choice{{}}
+	}
+	var all []api.Candidate
+	for _, c := range choices {
+		wanted, err := p.Backend.Prepare(r, who, api.SessionRequest{Key: api.DefaultKey, Class: c.Class, Encoder: c.Encoder})
+		if err != nil {
+			return nil, err
+		}
+		near, err := p.Backend.Near(wanted)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range near {
+			if !slices.ContainsFunc(all, func(have api.Candidate) bool { return have.Ping == n.Ping }) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, nil
 }
 
 // fragment is the list of sessions alone, for the script that keeps it fresh.
@@ -68,6 +105,7 @@ func (p *Portal) newSession(w http.ResponseWriter, r *http.Request) error {
 		key = rand.Text()
 	}
 	req := api.SessionRequest{Key: "portal-" + key}
+	req.Class, req.Encoder, _ = strings.Cut(r.PostFormValue("class"), " ")
 	if pings := r.PostFormValue("pings"); pings != "" {
 		if err := json.Unmarshal([]byte(pings), &req.Pings); err != nil {
 			return api.BadRequest("the field pings is not a JSON object of numbers")
@@ -162,7 +200,7 @@ func (p *Portal) again(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err == nil && api.Describe(s).State == lost {
-		s, err = p.create(r, who, api.SessionRequest{Key: s.GetKey(), Image: s.GetImage(), Class: s.GetClass()})
+		s, err = p.create(r, who, api.SessionRequest{Key: s.GetKey(), Image: s.GetImage(), Class: s.GetClass(), Encoder: s.Wish})
 		if err != nil {
 			return err
 		}

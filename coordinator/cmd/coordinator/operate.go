@@ -107,12 +107,50 @@ func nodesOf(ctx context.Context, cfg Config) ([]api.Node, error) {
 
 func nodeTable(w io.Writer, nodes []api.Node, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tPLACE\tSESSIONS\tWARM\tCPU\tMEMORY FREE\tSEEN\tSTATE")
+	fmt.Fprintln(table, "NODE\tPLACE\tSESSIONS\tGPU\tCARDS\tWARM\tCPU\tMEMORY FREE\tSEEN\tSTATE")
 	for _, n := range nodes {
-		fmt.Fprintf(table, "%s\t%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\n",
-			n.Name, placeOf(n), n.Used, n.Total, warmOf(n), cpuOf(n), memoryOf(n), ago(n.Seen, now), nodeState(n))
+		fmt.Fprintf(table, "%s\t%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			n.Name, placeOf(n), n.Used, n.Total, classesOf(n), cardsOf(n), warmOf(n), cpuOf(n), memoryOf(n), ago(n.Seen, now), nodeState(n))
 	}
 	return table.Flush()
+}
+
+// classesOf is how many slices of each class are held, and how many of the free ones have an encoder.
+func classesOf(n api.Node) string {
+	var all []string
+	for _, r := range n.Classes {
+		if r.Class == "none" {
+			continue
+		}
+		one := fmt.Sprintf("%s %d/%d", r.Class, r.Used, r.Total)
+		if r.Encoders > 0 {
+			one += fmt.Sprintf(" (%d enc)", r.Encoders)
+		}
+		all = append(all, one)
+	}
+	if len(all) == 0 {
+		return "-"
+	}
+	return strings.Join(all, ", ")
+}
+
+// cardsOf is a node's cards by model, with those that are not well.
+func cardsOf(n api.Node) string {
+	var all []string
+	for _, c := range n.Cards {
+		one := fmt.Sprintf("%d %s", c.Count, strings.TrimPrefix(c.Model, "NVIDIA "))
+		if !c.Encoder {
+			one += ", no encoder"
+		}
+		if c.Unhealthy > 0 {
+			one += fmt.Sprintf(", %d UNHEALTHY", c.Unhealthy)
+		}
+		all = append(all, one)
+	}
+	if len(all) == 0 {
+		return "-"
+	}
+	return strings.Join(all, "; ")
 }
 
 func placeOf(n api.Node) string {

@@ -29,6 +29,11 @@ func TestNodeTableSaysHowEachNodeIs(t *testing.T) {
 		{Name: "e", Reachable: true, Duty: "serving", Full: "8 of 8"},
 		{Name: "f", Error: "no route"},
 		{Name: "g", Lost: true, Error: "silent since noon"},
+		{
+			Name: "h", Reachable: true, Duty: "serving",
+			Classes: []api.Room{{Class: "none", Total: 8}, {Class: "1g.10gb", Total: 7, Used: 2}, {Class: "shared", Total: 4, Used: 1, Encoders: 3}},
+			Cards:   []api.Card{{Model: "NVIDIA H100 80GB HBM3", Count: 2, Unhealthy: 1}, {Model: "NVIDIA L40S", Count: 1, Encoder: true}},
+		},
 	}, now)
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +48,7 @@ func TestNodeTableSaysHowEachNodeIs(t *testing.T) {
 		{"e ", "full: 8 of 8"},
 		{"f ", "SILENT: no route"},
 		{"g ", "LOST: silent since noon"},
+		{"h ", "1g.10gb 2/7, shared 1/4 (3 enc)", "2 H100 80GB HBM3, no encoder, 1 UNHEALTHY; 1 L40S "},
 	} {
 		for _, part := range want {
 			if !strings.Contains(lines[i], part) {

@@ -101,6 +101,30 @@ describe("measureNearest", () => {
 		expect(pings()).toBeUndefined();
 	});
 
+	it("measures the nodes of what is chosen, and those of another choice when it changes", async () => {
+		const select = document.createElement("select");
+		select.name = "class";
+		select.innerHTML = '<option value="none">-</option><option value="1g.10gb any">-</option>';
+		form.append(select);
+		const asked: string[] = [];
+		fetch.mockImplementation(async (url) => {
+			if (url.startsWith("/api/v1/route")) {
+				asked.push(url);
+				const node = url.includes("1g.10gb") ? "gpu" : "cpu";
+				return Response.json({ candidates: [{ node, ping: `https://${node}/ping` }] });
+			}
+			return new Response(null, { status: 204 });
+		});
+		await start();
+		expect(Object.keys(pings() as object)).toEqual(["cpu"]);
+		select.value = "1g.10gb any";
+		select.dispatchEvent(new Event("change"));
+		await vi.advanceTimersByTimeAsync(100);
+		expect(Object.keys(pings() as object)).toEqual(["gpu"]);
+		expect(asked).toEqual(["/api/v1/route?class=none&encoder=", "/api/v1/route?class=1g.10gb&encoder=any"]);
+		expect(press().defaultPrevented).toBe(false);
+	});
+
 	it("leaves a press alone that somebody else holds", async () => {
 		fetch.mockRejectedValue(new TypeError("away"));
 		await start();

@@ -25,15 +25,30 @@ export async function measureNearest(at: Nearest): Promise<void> {
 		return;
 	}
 	const report = field;
+	const choice = at.form.elements.namedItem("class");
 	let measured = Number.NEGATIVE_INFINITY;
 	let sent = false;
 
+	/** The nodes that suit depend on what is chosen. */
+	function route(): string {
+		const [kind, encoder] = choice instanceof HTMLSelectElement ? choice.value.split(" ") : [];
+		return kind ? `${url}?${new URLSearchParams({ class: kind, encoder: encoder ?? "" })}` : (url ?? "");
+	}
+
 	async function measure(patience: number): Promise<void> {
-		const pings = await within(patience, (signal) => pingAll(at, url ?? "", signal));
-		if (Object.keys(pings).length > 0) {
+		const from = route();
+		const pings = await within(patience, (signal) => pingAll(at, from, signal));
+		if (Object.keys(pings).length > 0 && from === route()) {
 			report.value = JSON.stringify(pings);
 			measured = at.now();
 		}
+	}
+
+	if (choice instanceof HTMLSelectElement) {
+		choice.addEventListener("change", () => {
+			measured = Number.NEGATIVE_INFINITY;
+			void measure(patienceMs);
+		});
 	}
 
 	at.form.addEventListener("submit", (event) => {
