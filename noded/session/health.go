@@ -51,6 +51,8 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		return bad("its GIMP")
 	case h.GIMP.WindowMS < 0 || h.GIMP.WindowMS > maxWindowMS:
 		return bad("its window's time")
+	case h.Fallbacks < 0 || h.Fallbacks > maxCount:
+		return bad("its encoder's fallbacks")
 	case !h.OpenCL.Valid():
 		return bad("its OpenCL")
 	case len(h.Services) > maxServices:
@@ -65,7 +67,7 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 	for i, text := range h.Degraded {
 		h.Degraded[i] = words(text, maxWords)
 	}
-	h.Error = words(h.Error, maxWords)
+	h.Error, h.Encoder = words(h.Error, maxWords), words(h.Encoder, maxWords)
 	h.OpenCL.Device, h.OpenCL.Why = words(h.OpenCL.Device, maxWords), words(h.OpenCL.Why, maxWords)
 	return h, nil
 }

@@ -22,6 +22,7 @@ func TestCheckHealthRefusesNonsense(t *testing.T) {
 		"gimp":      {GIMP: contract.GIMP{State: "dancing"}},
 		"gimp pid":  {GIMP: contract.GIMP{PID: 1 << 30}},
 		"window":    {GIMP: contract.GIMP{WindowMS: -1}},
+		"fallbacks": {Fallbacks: -1},
 		"opencl":    {OpenCL: contract.OpenCL{State: "maybe"}},
 		"opencl 2":  {OpenCL: contract.OpenCL{State: contract.OpenCLFailed, Why: strings.Repeat("x", 5000)}},
 		"service":   {Services: map[string]contract.Service{"a\nb": {}}},
@@ -37,9 +38,13 @@ func TestCheckHealthBoundsItsTexts(t *testing.T) {
 	h := contract.Health{Error: "bad\x1b]0;title\a" + strings.Repeat("x", 5000), Degraded: make([]string, 100)}
 	h.Degraded[0] = "line\nbreak\u202e"
 	h.OpenCL = contract.OpenCL{State: contract.OpenCLFailed, Why: "no\x1bkernel\n"}
+	h.Encoder = "an\x1b encoder\n"
 	got, err := checkHealth(h)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if strings.ContainsAny(got.Encoder, "\x1b\n") || !strings.Contains(got.Encoder, "encoder") {
+		t.Errorf("the encoder: %q", got.Encoder)
 	}
 	if strings.ContainsAny(got.OpenCL.Why, "\x1b\n") || !strings.Contains(got.OpenCL.Why, "kernel") {
 		t.Errorf("OpenCL: %q", got.OpenCL.Why)

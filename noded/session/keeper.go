@@ -44,6 +44,7 @@ type parts struct {
 	metrics    *Metrics
 	media      []string
 	relayPorts []uint16
+	driver     string
 	logLevel   string
 	grace      time.Duration
 	startLimit time.Duration

@@ -33,6 +33,7 @@ type Options struct {
 	StartTimeout  time.Duration
 	Media         []string // addresses of the streamers' UDP ports
 	RelayPorts    []uint16 // first and last of the relay's, nil for none
+	Driver        string   // folder of the graphics driver's libraries, "" leaves it to the loader
 	LogLevel      string   // of the streamers
 
 	Store      *Store
@@ -77,7 +78,7 @@ func New(o Options) *Manager {
 	m.inForce.Store(o.settings())
 	m.parts = parts{
 		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, gpus: o.GPUs, streamers: o.Streamers,
-		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts,
+		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts, driver: o.Driver,
 		changed: m.bell.ring, heard: m.bell.heard,
 	}
 	order, err := m.store.Order(o.Boot)

@@ -11,6 +11,7 @@ type Metrics struct {
 	failed           prometheus.Counter
 	streamerRestarts prometheus.Counter
 	gimpRestarts     prometheus.Counter
+	fallbacks        prometheus.Counter
 	refused          *prometheus.CounterVec
 	memory, cpu      prometheus.Gauge
 	leaks            *prometheus.CounterVec
@@ -37,6 +38,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		failed:           counter("easel_sessions_failed_total", "Sessions that failed."),
 		streamerRestarts: counter("easel_streamer_restarts_total", "Streamers that ended and were started again."),
 		gimpRestarts:     counter("easel_gimp_restarts_total", "GIMPs that ended and were started again."),
+		fallbacks:        counter("easel_encoder_fallbacks_total", "Times that a session's picture was to be encoded by a card and a worse encoder had to stand in."),
 		refused:          prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_sessions_refused_total", Help: "Sessions that were refused, by reason."}, []string{"reason"}),
 		memory:           gauge("easel_sessions_memory_bytes", "Memory that all sessions take."),
 		cpu:              gauge("easel_sessions_cpu_seconds", "Processor time that the sessions of now have taken."),
@@ -44,6 +46,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		duty:             prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_node_duty", Help: "1 for what the node does for new sessions: serving, cordoned or draining."}, []string{"duty"}),
 		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
-	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
+	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.fallbacks, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
 	return m
 }

@@ -223,7 +223,7 @@ func (k *keeper) expire(r *Record) { r.Expires = time.Now().Add(k.grace) }
 
 // apply moves the session to where its streamer says it is.
 func (k *keeper) apply(ctx context.Context, h contract.Health) (ended bool, err error) {
-	k.health.Store(&h)
+	k.noteFallbacks(k.health.Swap(&h), h)
 	defer k.changed()
 	if h.GIMP.State == contract.Failed {
 		return true, k.fail(ctx, "GIMP ends again and again; its container gave up"+k.saying(h))
@@ -292,6 +292,22 @@ func (k *keeper) noteRestarts(ctx context.Context, r Record, h contract.Health) 
 	}
 	_, err := k.store.Update(k.id, func(r *Record) error { r.GIMPRestarts = restarts; return nil })
 	return err
+}
+
+// noteFallbacks counts encoders that a worse one stood in for. What a streamer that was taken up again had counted before is not new; a new
+// streamer counts from 0.
+func (k *keeper) noteFallbacks(before *contract.Health, h contract.Health) {
+	if before == nil {
+		return
+	}
+	known := before.Fallbacks
+	if h.Fallbacks < known {
+		known = 0
+	}
+	if n := h.Fallbacks - known; n > 0 {
+		k.metrics.fallbacks.Add(float64(n))
+		k.log.Warn("a worse encoder stands in", "encoder", h.Encoder, "degraded", h.Degraded)
+	}
 }
 
 // outOfMemory asks for a while only: whoever watches the session must not wait for a containerd that hangs.

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"easel/noded/stream/contract"
 	easelv1 "easel/pkg/api/easel/v1"
 )
 
@@ -42,6 +43,9 @@ func (s *Session) Proto() *easelv1.Session {
 		Expires: stamp(s.Expires), Degraded: s.Health.Degraded, Opencl: s.Health.OpenCL.String(), Warm: s.Warmth != Cold, Warmth: s.Warmth.String(), Intent: s.Intent,
 		Notice: s.Notice.Text, NoticeUntil: stamp(s.Notice.Until),
 		Pids: &easelv1.Pids{Streamer: int32(s.Pids.Streamer), Init: int32(s.Pids.Init), X: int32(s.Pids.X), Gimp: int32(s.Pids.GIMP)},
+	}
+	if s.Health.Path == contract.PathDirect || s.Health.Path == contract.PathRelay {
+		p.Encoder = s.Health.Encoder
 	}
 	for _, t := range s.Times {
 		p.Times = append(p.Times, &easelv1.StateTime{State: protoStates[t.State], At: stamp(t.At)})

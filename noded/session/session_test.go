@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"easel/noded/gpu"
 	"easel/noded/stream/contract"
@@ -297,6 +299,45 @@ func TestOpenCLThatFailsIsTold(t *testing.T) {
 			t.Errorf("%v sessions are %s", m.GetGauge().GetValue(), state)
 		}
 	}
+}
+
+func TestStreamerIsToldItsEncoder(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", func(o *Options) { o.Admission.Max = 4 })
+	for class, want := range map[string]contract.Encoder{
+		gpu.None: {}, gpu.Shared: {Kind: contract.NVENC, Device: "GPU-a"}, gpu.Whole: {Kind: contract.NVENC, Device: "GPU-b"}, "1g.10gb": {},
+	} {
+		s := n.mustReserve("ann-"+class, class, EncoderAny)
+		n.untilState(s.ID, Ready)
+		h.mu.Lock()
+		spec := h.streamed[len(h.streamed)-1]
+		h.mu.Unlock()
+		cfg, err := contract.ReadConfig(bytes.NewReader(spec.Config))
+		if err != nil || spec.ID != s.ID || cfg.Encoder != want {
+			t.Errorf("class %s: the streamer of %s is told %+v (%v), want %+v", class, spec.ID, cfg.Encoder, err, want)
+		}
+	}
+}
+
+func TestEncoderThatStandsInIsToldAndCounted(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	h.say(s.ID, func(x *contract.Health) { x.Viewers, x.Path, x.Encoder = 1, contract.PathDirect, "NVENC (card)" })
+	n.until(s.ID, "hardware", func(s Session) bool { return s.Proto().GetEncoder() == "NVENC (card)" })
+	h.say(s.ID, func(x *contract.Health) {
+		x.Encoder, x.Fallbacks, x.Degraded = "x264 (software)", 1, []string{"encoder: x264 (software) stands in: the card is lost"}
+	})
+	n.until(s.ID, "software", func(s Session) bool {
+		return s.Proto().GetEncoder() == "x264 (software)" && len(s.Health.Degraded) == 1 && strings.Contains(s.Health.Degraded[0], "the card is lost")
+	})
+	var counted dto.Metric
+	if err := n.metrics.fallbacks.Write(&counted); err != nil || counted.GetCounter().GetValue() != 1 {
+		t.Errorf("%v fallbacks were counted (%v), want 1", counted.GetCounter().GetValue(), err)
+	}
+	h.say(s.ID, func(x *contract.Health) { x.Viewers, x.Path = 0, contract.PathNone })
+	n.until(s.ID, "nobody watches", func(s Session) bool { return s.Proto().GetEncoder() == "" })
 }
 
 // TestRestartLeavesSessionsAlone: invariant 3.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"easel/noded/stream/contract"
@@ -161,6 +162,10 @@ func (k *keeper) streamerConfig(r Record) (contract.Config, error) {
 	c := contract.Config{
 		Session: r.ID, Socket: k.paths.Worker + "/" + StreamerSocket, XSocket: k.paths.XSocket, XCookie: hex.EncodeToString(cookie),
 		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), RelayPorts: k.relayPorts, Initial: firstSize, LogLevel: k.logLevel,
+	}
+	if r.GPU.Encoder {
+		device, _, _ := strings.Cut(r.GPU.ID, "#") // a share's card
+		c.Encoder = contract.Encoder{Kind: contract.NVENC, Device: device, Libraries: k.driver}
 	}
 	return c, c.Validate()
 }

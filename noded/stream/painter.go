@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"image"
 	"log/slog"
 	"sync"
@@ -38,13 +37,12 @@ var refineQPs = [...]int{28, 24, 20, 16, 0}
 // painter brings one display's picture to the present peer: no damage, no work; one frame in flight, and what comes
 // meanwhile is merged into the next. One goroutine, run, owns everything in it.
 type painter struct {
-	d       *display.Display
-	viewers *viewers
-	codec   Codec
-	meter   *meter
-	board   *board
-	log     *slog.Logger
-	epoch   time.Time // of the RTP timestamps
+	d        *display.Display
+	viewers  *viewers
+	encoders *encoders
+	meter    *meter
+	log      *slog.Logger
+	epoch    time.Time // of the RTP timestamps
 
 	frame   *display.Frame
 	enc     Encoder
@@ -187,6 +185,11 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	}
 	p.tune(peer)
 	pkt, err := p.enc.Encode(key, qp)
+	if err != nil && p.encoders.broke(err) {
+		p.close() // and begin anew at once, with a keyframe of the next encoder
+		p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -319,17 +322,13 @@ func (p *painter) fit() error {
 		return err
 	}
 	p.quality = p.wanted(p.peer)
-	enc, err := p.codec.Open(image.Pt(size.X&^1, size.Y&^1), p.quality)
+	enc, err := p.encoders.open(image.Pt(size.X&^1, size.Y&^1), p.quality, time.Now())
 	if err != nil {
 		frame.Close()
-		return fmt.Errorf("open an encoder for a screen of %v: %w", size, err)
+		return err
 	}
 	p.frame, p.enc, p.lastKey = frame, enc, time.Time{}
-	info := enc.Info()
-	p.viewers.setInfo(info, size)
-	p.board.degrade("encoder: "+info.Encoder, true)
-	p.board.degrade("chroma: "+info.Chroma, info.Chroma != "4:4:4")
-	p.log.Info("encoding", "size", size, "encoder", info.Encoder, "chroma", info.Chroma)
+	p.viewers.setInfo(enc.Info(), size)
 	p.d.Damage.Add(image.Rectangle{Max: size})
 	return nil
 }

@@ -34,7 +34,7 @@ const (
 // Worker is one session's streamer. Run runs it.
 type Worker struct {
 	cfg       contract.Config
-	codec     Codec
+	encoders  *encoders
 	log       *slog.Logger
 	transport *transport
 	board     *board
@@ -50,8 +50,8 @@ type Worker struct {
 	typing atomic.Pointer[display.Keyboard]
 }
 
-// Run works until ctx ends. An error means that the process should end and be started anew.
-func Run(ctx context.Context, cfg contract.Config, codec Codec, log *slog.Logger) error {
+// Run works until ctx ends, with the first of the codecs that can be had. An error means that the process should end and be started anew.
+func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Logger) error {
 	t, err := newTransport(cfg.UDPAddrs, cfg.UDPPort, log)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg contract.Config, codec Codec, log *slog.Logger
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
 	w := &Worker{
-		cfg: cfg, codec: codec, log: log, transport: t, board: b, viewers: newViewers(b), meter: &meter{}, epoch: time.Now(),
+		cfg: cfg, encoders: newEncoders(codecs, b, log), log: log, transport: t, board: b, viewers: newViewers(b), meter: &meter{}, epoch: time.Now(),
 		xWake: make(chan struct{}, 1), resWak: make(chan struct{}, 1),
 	}
 	if cfg.Initial.Valid() {
@@ -175,7 +175,7 @@ func (w *Worker) display(ctx context.Context) error {
 	w.viewers.setSize(contract.Size{Width: d.Size().X, Height: d.Size().Y})
 	w.log.Info("display open", "size", d.Size())
 	group, ctx := errgroup.WithContext(ctx)
-	painter := &painter{d: d, viewers: w.viewers, codec: w.codec, meter: w.meter, board: w.board, log: w.log, epoch: w.epoch}
+	painter := &painter{d: d, viewers: w.viewers, encoders: w.encoders, meter: w.meter, log: w.log, epoch: w.epoch}
 	group.Go(func() error { return painter.run(ctx) })
 	group.Go(func() error { return w.resizes(ctx, d) })
 	group.Go(func() error { return w.cursors(ctx, d) })

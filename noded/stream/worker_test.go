@@ -27,19 +27,25 @@ import (
 )
 
 // testCodec is what cmd/streamer gives the worker.
-type testCodec struct{}
+type testCodec struct{ card *codec.NVENC } // nil for x264
 
 type testEncoder struct {
 	picture *codec.Picture
 	codec.Encoder
 }
 
-func (testCodec) Open(size image.Point, q Quality) (Encoder, error) {
+func (c testCodec) Open(size image.Point, q Quality) (Encoder, error) {
 	p, err := codec.NewPicture(size.X, size.Y)
 	if err != nil {
 		return nil, err
 	}
-	e, err := codec.NewX264(size.X, size.Y, 2, codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS})
+	rate := codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS}
+	var e codec.Encoder
+	if c.card != nil {
+		e, err = c.card.NewEncoder(size.X, size.Y, codec.Chroma420, rate)
+	} else {
+		e, err = codec.NewX264(size.X, size.Y, 2, rate)
+	}
 	if err != nil {
 		p.Close()
 		return nil, err
@@ -76,8 +82,11 @@ type session struct {
 
 const allRunning = `{"seq":1,"ready":true,"services":{"xorg":{"state":"running","pid":5,"restarts":0}},"gimp":{"state":"running","pid":9,"restarts":0,"window_ms":2100}}`
 
-func startSession(t testing.TB) *session {
+func startSession(t testing.TB, codecs ...Codec) *session {
 	t.Helper()
+	if len(codecs) == 0 {
+		codecs = []Codec{testCodec{}}
+	}
 	// A unix socket's path is short.
 	dir, err := os.MkdirTemp("", "stream-")
 	if err != nil {
@@ -104,7 +113,7 @@ func startSession(t testing.TB) *session {
 	if os.Getenv("STREAM_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	go func() { s.ended <- Run(ctx, s.cfg, testCodec{}, log) }()
+	go func() { s.ended <- Run(ctx, s.cfg, codecs, log) }()
 	t.Cleanup(func() {
 		cancel()
 		select {

@@ -48,8 +48,11 @@ func nvencFailure(status C.int, e *C.struct_nvenc_error) error {
 // frameLimit is how long a frame may take before the driver counts as hung: a picture that stands still longer is a stream that froze.
 const frameLimit = time.Second
 
-// openFactor is how many times longer opening and closing may take: a card that slept has to wake.
-const openFactor = 10
+// How many times longer other things may take: a card that slept has to wake, and a session is made of memory.
+const (
+	deviceFactor  = 20
+	sessionFactor = 3
+)
 
 // NVENCOptions say which device encodes.
 type NVENCOptions struct {
@@ -88,7 +91,7 @@ func OpenNVENC(o NVENCOptions) (*NVENC, error) {
 			C.free(unsafe.Pointer(s))
 		}
 	}
-	err := n.call("open", func() error {
+	err := n.call("open", deviceFactor, func() error {
 		defer free()
 		var e C.struct_nvenc_error
 		status := C.nvenc_open_device(cuda, encode, device, &n.c, &e)
@@ -110,9 +113,9 @@ func library(folder, name string) string {
 }
 
 // call makes one call on the driver's thread that is not a frame.
-func (n *NVENC) call(doing string, do func() error) error {
+func (n *NVENC) call(doing string, factor time.Duration, do func() error) error {
 	var failed error
-	if err := n.thread.run(newDriverCall(func() { failed = do() }), doing, openFactor*n.limit); err != nil {
+	if err := n.thread.run(newDriverCall(func() { failed = do() }), doing, factor*n.limit); err != nil {
 		return err
 	}
 	return failed
@@ -124,7 +127,7 @@ func (n *NVENC) Name() string { return n.name }
 // Capabilities asks the device. It takes a session for a moment.
 func (n *NVENC) Capabilities() (NVENCCapabilities, error) {
 	var caps C.struct_nvenc_caps
-	err := n.call("ask", func() error {
+	err := n.call("ask", sessionFactor, func() error {
 		var e C.struct_nvenc_error
 		status := C.nvenc_caps(n.c, &caps, &e)
 		return nvencFailure(status, &e)
@@ -152,7 +155,7 @@ func (n *NVENC) Capabilities() (NVENCCapabilities, error) {
 
 // Close lets the device go. Its encoders must be closed before.
 func (n *NVENC) Close() {
-	_ = n.call("close", func() error { C.nvenc_close_device(n.c); return nil }) // what hangs stays
+	_ = n.call("close", sessionFactor, func() error { C.nvenc_close_device(n.c); return nil }) // what hangs stays
 	n.thread.end()
 }
 
@@ -184,7 +187,7 @@ func (n *NVENC) NewEncoder(width, height int, chroma Chroma, r Rate) (Encoder, e
 	if chroma == Chroma444 {
 		full = 1
 	}
-	err := n.call("open a session", func() error {
+	err := n.call("open a session", sessionFactor, func() error {
 		var fail C.struct_nvenc_error
 		status := C.nvenc_open(n.c, C.int(width), C.int(height), full, C.int(r.Quality), &e.c, &fail)
 		return nvencFailure(status, &fail)
@@ -246,7 +249,7 @@ func (e *nvenc) Info() Info {
 }
 
 func (e *nvenc) Close() {
-	_ = e.device.call("close a session", func() error { C.nvenc_close(e.c); return nil }) // what hangs stays
+	_ = e.device.call("close a session", 1, func() error { C.nvenc_close(e.c); return nil }) // what hangs stays
 }
 
 // NAL unit types that a viewer has no use for.

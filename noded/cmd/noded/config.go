@@ -364,3 +364,11 @@ func (c *Config) place() cluster.Place {
 
 func (c *Config) identityDir() string { return filepath.Join(c.StateDir, "identity") }
 func (c *Config) adminSocket() string { return filepath.Join(c.RunDir, "noded.sock") }
+
+// driver is the folder of the graphics driver's libraries, "" where the loader finds them.
+func (c *Config) driver() string {
+	if c.GPU.Library == "" {
+		return ""
+	}
+	return filepath.Dir(c.GPU.Library)
+}

@@ -11,11 +11,16 @@ import (
 type x264Codec struct{ threads int }
 
 func (c x264Codec) Open(size image.Point, q stream.Quality) (stream.Encoder, error) {
+	return openEncoder(size, func() (codec.Encoder, error) { return codec.NewX264(size.X, size.Y, c.threads, rateOf(q)) })
+}
+
+// openEncoder makes a picture and what encodes it.
+func openEncoder(size image.Point, open func() (codec.Encoder, error)) (stream.Encoder, error) {
 	picture, err := codec.NewPicture(size.X, size.Y)
 	if err != nil {
 		return nil, err
 	}
-	enc, err := codec.NewX264(size.X, size.Y, c.threads, rateOf(q))
+	enc, err := open()
 	if err != nil {
 		picture.Close()
 		return nil, err

@@ -1,5 +1,5 @@
 // Command streamer is the stream worker of one session: noded starts it beside the session's container, unprivileged, and writes its
-// configuration to its stdin. "streamer probe" proves the encoder by encoding one picture.
+// configuration to its stdin. "streamer probe" proves an encoder by one picture.
 package main
 
 import (
@@ -26,7 +26,7 @@ const (
 	exitWrongUse = 2
 )
 
-var errUsage = errors.New("usage: streamer < configuration.json, or: streamer probe")
+var errUsage = errors.New("usage: streamer < configuration.json, or: streamer probe [--encoder x264|nvenc --device GPU-… [--libraries FOLDER]]")
 
 func main() {
 	err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
@@ -43,8 +43,8 @@ func main() {
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	switch {
-	case len(args) == 1 && args[0] == "probe":
-		return probe(stdout)
+	case len(args) > 0 && args[0] == "probe":
+		return probe(ctx, args[1:], stdout)
 	case len(args) > 0:
 		return errUsage
 	}
@@ -66,7 +66,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log.Info("streaming", "socket", cfg.Socket)
-	return stream.Run(ctx, cfg, x264Codec{threads: encoderThreads()}, log)
+	codecs := []stream.Codec{x264Codec{threads: encoderThreads()}}
+	if cfg.Encoder.Kind == contract.NVENC {
+		hardware := startNVENC(cfg.Encoder)
+		defer hardware.close()
+		codecs = []stream.Codec{hardware, codecs[0]}
+	}
+	return stream.Run(ctx, cfg, codecs, log)
 }
 
 // harden gives up what a streamer never needs: new privileges, core dumps and being traced, for the X cookie is in its memory.

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
 	"easel/noded/stream/contract"
+	"easel/pkg/codec"
+	"easel/pkg/codec/nvenctest"
 )
 
 func TestProbeEncodesOnePicture(t *testing.T) {
@@ -22,8 +25,41 @@ func TestProbeEncodesOnePicture(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &p); err != nil {
 		t.Fatal(err)
 	}
-	if !p.OK || p.Codec != "H264" || p.MS <= 0 || p.Error != "" {
+	if !p.OK || p.Codec != "H264" || p.MS <= 0 || p.Error != "" || !slices.Equal(p.Chroma, []string{"4:2:0"}) {
 		t.Fatalf("probe says %+v", p)
+	}
+	if p.Decoder != "ffmpeg" || p.PSNR < 33 {
+		t.Fatalf("the decoded picture: %+v", p)
+	}
+}
+
+func TestProbeProvesNVENC(t *testing.T) {
+	d := nvenctest.Build(t)
+	ask := func(device string) (probed, error) {
+		var out bytes.Buffer
+		err := run(context.Background(), []string{"probe", "--encoder", "nvenc", "--device", device, "--libraries", d.Libraries}, strings.NewReader(""), &out, io.Discard)
+		var p probed
+		if jerr := json.Unmarshal(out.Bytes(), &p); jerr != nil {
+			t.Fatalf("%v: %q (%v)", jerr, out.Bytes(), err)
+		}
+		return p, err
+	}
+	p, err := ask(nvenctest.Other)
+	if err != nil || !p.OK || p.Encoder != "NVENC (Double of another card)" || !slices.Equal(p.Chroma, []string{"4:2:0", "4:4:4"}) || !slices.Equal(p.Codecs, []string{"H264", "HEVC"}) {
+		t.Errorf("a card that can: %+v (%v)", p, err)
+	}
+	if p.Decoder != "ffmpeg" || p.PSNR < 33 {
+		t.Errorf("the decoded picture: %+v", p)
+	}
+	d.Fault("no_engine", 1)
+	p, err = ask(nvenctest.Card)
+	if !errors.Is(err, codec.ErrNoEngine) || p.OK || !strings.Contains(p.Error, "no encoder engine") {
+		t.Errorf("a card that cannot: %+v (%v)", p, err)
+	}
+	for _, args := range [][]string{{"--encoder", "nvenc"}, {"--encoder", "magic"}, {"--device", nvenctest.Card}, {"--loud"}, {"now"}} {
+		if err := run(context.Background(), append([]string{"probe"}, args...), strings.NewReader(""), io.Discard, io.Discard); !errors.Is(err, errUsage) {
+			t.Errorf("probe %v: %v", args, err)
+		}
 	}
 }
 

@@ -66,7 +66,7 @@ func TestReadConfigRefuses(t *testing.T) {
 		"a tiny screen":                        {`{"initial":{"width":1,"height":1}}`, "1x1 is outside"},
 		"an unknown encoder":                   {`{"encoder":{"kind":"vaapi"}}`, `kind "vaapi" is not known`},
 		"an encoder's device without its kind": {`{"encoder":{"device":"GPU-1"}}`, "kind is missing"},
-		"NVENC on no card":                     {`{"encoder":{"kind":"nvenc","device":"0"}}`, "nvidia-smi -L"},
+		"NVENC on no card":                     {`{"encoder":{"kind":"nvenc","device":"GPU-5;rm"}}`, "nvidia-smi -L"},
 		"x264 on a card":                       {`{"encoder":{"kind":"x264","device":"` + card + `"}}`, "not x264's"},
 		"a driver in a relative place":         {`{"encoder":{"kind":"nvenc","device":"` + card + `","libraries":"lib"}}`, "not an absolute path"},
 		"a relative path":                      {`{"socket":"a/b"}`, "not an absolute path"},

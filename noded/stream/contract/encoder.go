@@ -22,7 +22,7 @@ type Encoder struct {
 }
 
 // devicePattern is a card or MIG device as NVML and CUDA write it, the older "MIG-GPU-…/gi/ci" included.
-var devicePattern = regexp.MustCompile(`^(GPU-|MIG-|MIG-GPU-)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/[0-9]{1,3}/[0-9]{1,3})?$`)
+var devicePattern = regexp.MustCompile(`^(GPU|MIG)-[0-9A-Za-z/-]{1,80}$`)
 
 // Validate says what is wrong with the choice.
 func (e Encoder) Validate() error {

@@ -52,7 +52,7 @@ type Health struct {
 	OpenCL   OpenCL             `json:"opencl"`
 	Degraded []string           `json:"degraded"`
 	Error    string             `json:"error"`
-	// Encoder is what makes the picture now, for people; "" when nobody watches. Fallbacks counts how often a worse one had to take over.
+	// Encoder is what makes the picture, for people; "" until somebody watches. Fallbacks counts how often a worse one had to take over.
 	Encoder   string `json:"encoder"`
 	Fallbacks int    `json:"fallbacks"`
 }

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"time"
+
+	"easel/noded/stream"
+	"easel/noded/stream/contract"
+	"easel/pkg/codec"
+)
+
+// driverPatience is how long a viewer's first picture waits for a driver that is still starting; the driver had time since the streamer began.
+const driverPatience = 5 * time.Second
+
+var errStarting = errors.New("NVIDIA's driver is still starting")
+
+// nvencCodec gives the stream NVENC. The driver starts beside everything else, as it takes its time.
+type nvencCodec struct {
+	started chan struct{} // closed when device or err is there
+	device  *codec.NVENC
+	err     error
+}
+
+func startNVENC(e contract.Encoder) *nvencCodec {
+	c := &nvencCodec{started: make(chan struct{})}
+	go func() {
+		defer close(c.started)
+		c.device, c.err = codec.OpenNVENC(codec.NVENCOptions{Device: e.Device, Libraries: e.Libraries})
+	}()
+	return c
+}
+
+func (c *nvencCodec) Open(size image.Point, q stream.Quality) (stream.Encoder, error) {
+	timer := time.NewTimer(driverPatience)
+	defer timer.Stop()
+	select {
+	case <-c.started:
+	case <-timer.C:
+		return nil, fmt.Errorf("open NVENC: %w", errStarting)
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	return openEncoder(size, func() (codec.Encoder, error) {
+		return c.device.NewEncoder(size.X, size.Y, codec.Chroma420, rateOf(q))
+	})
+}
+
+// close waits for the driver, which starts within a deadline, and lets it go.
+func (c *nvencCodec) close() {
+	<-c.started
+	if c.device != nil {
+		c.device.Close()
+	}
+}
