@@ -26,6 +26,8 @@ type Order struct {
 	Reason   string    `json:"reason,omitempty"`  // shown to artists
 	// Boot, when not empty, is the boot of the host that the order ends with.
 	Boot string `json:"boot,omitempty"`
+
+	slice bool // it is for the holders of one GPU slice, not for the node
 }
 
 // maxDrain bounds how far off a deadline may be.
@@ -225,44 +227,40 @@ func (m *Manager) carryOut(ctx context.Context) {
 
 // carryOutOnce returns when to look again if nothing changes before.
 func (m *Manager) carryOutOnce(ctx context.Context, heard crier) time.Duration {
-	next := time.Hour
+	next, now := time.Hour, time.Now()
 	all, err := m.store.List()
 	if err != nil {
 		m.log.Error("cannot carry out the node's duty", "error", err)
 		return tellAgain
 	}
-	o := m.Order()
+	node := m.Order()
 	living := map[string]bool{}
-	var late bool
-	if o.Duty == Draining {
-		left := time.Until(o.Deadline)
-		late, next = left <= 0, min(next, max(left, 0))
-	}
 	var untold []Record
 	for _, r := range all {
 		if r.State.Ended() {
 			continue
 		}
 		living[r.ID] = true
-		if o.Duty == Draining && (late || r.User == "") {
+		o := m.vacancies.of(r, node)
+		if o.Duty == Draining && (!o.Deadline.After(now) || r.User == "") {
 			if err := m.endFor(ctx, r, o); err != nil {
 				next = tellAgain
 			}
 			continue
 		}
+		if o.Duty == Draining {
+			next = min(next, o.Deadline.Sub(now))
+		}
 		if r.Steps["streamer"] == Done && !heard.knows(r, o.notice()) {
 			untold = append(untold, r)
 		}
-	}
-	if late && next <= 0 {
-		next = time.Hour // all are ending: nothing is left to wait for
 	}
 	for id := range heard {
 		if !living[id] {
 			delete(heard, id)
 		}
 	}
-	if !m.tell(ctx, untold, o.notice(), heard) {
+	if !m.tell(ctx, untold, func(r Record) contract.Notice { return m.vacancies.of(r, node).notice() }, heard) {
 		next = min(next, tellAgain)
 	}
 	return next
@@ -270,6 +268,9 @@ func (m *Manager) carryOutOnce(ctx context.Context, heard crier) time.Duration {
 
 func (m *Manager) endFor(ctx context.Context, r Record, o Order) error {
 	reason := "its node was drained"
+	if o.slice {
+		reason = "its graphics card was taken"
+	}
 	if o.Reason != "" {
 		reason += ": " + o.Reason
 	}
@@ -288,8 +289,8 @@ func (m *Manager) endFor(ctx context.Context, r Record, o Order) error {
 // tellAtOnce is how many streamers are told at the same time.
 const tellAtOnce = 16
 
-// tell gives every session's streamer the notice, and returns false when one did not take it.
-func (m *Manager) tell(ctx context.Context, sessions []Record, n contract.Notice, heard crier) bool {
+// tell gives every session's streamer its notice, and returns false when one did not take it.
+func (m *Manager) tell(ctx context.Context, sessions []Record, notice func(Record) contract.Notice, heard crier) bool {
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	slots, all := make(chan struct{}, tellAtOnce), true
@@ -299,6 +300,7 @@ func (m *Manager) tell(ctx context.Context, sessions []Record, n contract.Notice
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(ctx, tellPatience)
 			defer cancel()
+			n := notice(r)
 			err := m.streamers.Notify(ctx, m.places.of(r.ID).Worker, n)
 			mu.Lock()
 			defer mu.Unlock()

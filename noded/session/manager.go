@@ -57,6 +57,7 @@ type Manager struct {
 	host          Host
 	boot          string
 	duty          duty
+	vacancies     vacancies
 	ordering      sync.Mutex // held by SetDuty
 	settled       atomic.Bool
 	bell          bell
@@ -166,7 +167,7 @@ func (m *Manager) Get(id string) (Session, error) {
 func (m *Manager) session(r Record) Session {
 	s := Session{Record: r, Paths: m.places.of(r.ID)}
 	if !r.State.Ended() {
-		s.Notice = m.Order().notice()
+		s.Notice = m.vacancies.of(r, m.Order()).notice()
 	}
 	if k := m.keeperOf(r.ID); k != nil {
 		if h := k.health.Load(); h != nil {
