@@ -19,6 +19,7 @@ import (
 
 	"easel/noded/gateway"
 	"easel/noded/gpu"
+	"easel/noded/gpu/partition"
 	"easel/noded/pool"
 	"easel/noded/runtime"
 	"easel/noded/session"
@@ -90,6 +91,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	cards := gpu.Open(gpu.Library(cfg.GPU.Library), log, time.Now)
 	defer cards.Close()
 	cards.Register(registry)
+	layout, err := newLayout(ctx, log, db, cards, points)
+	if err != nil {
+		return err
+	}
 	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry))
 	if err != nil {
 		return err
@@ -118,7 +123,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	if err != nil {
 		return err
 	}
-	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, cards: cards, registry: registry}
+	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, cards: cards, layout: layout, registry: registry}
 	reloader := reload.New(cfg, reloads, reading.again, parts.apply, log)
 	return runAll(ctx, cfg, log, member, parts, reloader, reading.hangups)
 }
@@ -141,7 +146,7 @@ func makeDirs(cfg Config) error {
 
 // armed is the daemon's failpoints, as the environment sets them.
 func armed(log *slog.Logger) (*failpoint.Set, error) {
-	points := failpoint.New(session.Failpoints())
+	points := failpoint.New(append(session.Failpoints(), partition.Failpoints()...))
 	spec := os.Getenv(failpoint.Environment)
 	if err := points.Arm(spec); err != nil {
 		return nil, fmt.Errorf("%s: %w; \"noded failpoints\" lists them", failpoint.Environment, err)
@@ -200,7 +205,7 @@ func runAll(
 ) error {
 	operator := http.NewServeMux()
 	operator.Handle("/", parts.gate.NodeService())
-	operator.Handle(easelv1connect.NewGPUServiceHandler(&gpuService{host: parts.cards}))
+	operator.Handle(easelv1connect.NewGPUServiceHandler(&gpuService{host: parts.cards, keeper: parts.layout, sessions: holders{parts.manager}}))
 	operator.Handle(reload.Path, reloader.Handler())
 	servers, err := openDoors(cfg, log, member, behind{browsers: parts.gate, coordinators: parts.gate.NodeService(), operator: operator})
 	if err != nil {
@@ -208,6 +213,11 @@ func runAll(
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return parts.cards.Run(ctx) })
+	group.Go(func() error { return parts.layout.Run(ctx) })
+	group.Go(func() error {
+		compareLayout(ctx, cfg.GPU.Layout, parts.layout, holders{parts.manager}, log)
+		return nil
+	})
 	group.Go(func() error { return parts.manager.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx) })

@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"easel/noded/gpu"
+	"easel/noded/gpu/partition"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/api/easel/v1/easelv1connect"
 )
@@ -16,13 +17,13 @@ import (
 // gpuService answers an operator on the daemon's own socket.
 type gpuService struct {
 	easelv1connect.UnimplementedGPUServiceHandler
-	host    *gpu.Host
-	layout  gpu.Layout  // nil when nobody keeps one
-	holders gpu.Holders // nil when nobody hands out
+	host     *gpu.Host
+	keeper   *partition.Keeper
+	sessions holders
 }
 
 func (s *gpuService) GPUStatus(context.Context, *connect.Request[easelv1.GPUStatusRequest]) (*connect.Response[easelv1.GPUStatusResponse], error) {
-	text, err := json.Marshal(s.host.Status(s.layout, s.holders))
+	text, err := json.Marshal(s.host.Status(s.keeper, s.sessions))
 	if err != nil {
 		return nil, fmt.Errorf("write the cards' status: %w", err)
 	}
@@ -32,12 +33,16 @@ func (s *gpuService) GPUStatus(context.Context, *connect.Request[easelv1.GPUStat
 // gpus is "noded gpu": its subcommands.
 func gpus(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return wrongUse("gpu: a command is missing: status")
+		return wrongUse("gpu: a command is missing: status, plan or apply")
 	}
 	name, rest := args[0], args[1:]
 	switch name {
 	case "status":
 		return gpuStatus(ctx, rest, stdout, stderr)
+	case "plan":
+		return gpuPlan(ctx, rest, stdout, stderr)
+	case "apply":
+		return gpuApply(ctx, rest, stdout, stderr)
 	}
 	return wrongUse("there is no command \"gpu %s\"", name)
 }

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"easel/noded/gpu/partition"
 	"easel/noded/session"
 	"easel/pkg/identity"
 	"easel/pkg/telemetry"
@@ -44,8 +45,11 @@ const usage = `usage: noded COMMAND [flags]
   session stop ID… | --all              end sessions, and wait until they are gone
   image build | import FILE [REF] | export [REF] FILE | list
   gpu status                            the node's cards, how they are divided, and who holds what
+  gpu plan [FILE]                       what applying a layout file (default gpu.layout) would change, and why
+  gpu apply [FILE] [--drain 5m] [--dry-run]
+                                        divide the cards so; sessions in the way end after the drain's time
   doctor                                check this host
-  failpoints                            list where a test may interrupt the daemon
+  failpoints [--gpu]                    list where a test may interrupt the daemon
   version
 
 Every command takes --config FILE (default ` + defaultConfig + `, where it exists); most take --json.
@@ -116,13 +120,19 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	return wrongUse("there is no command %q", name)
 }
 
-// failpoints lists the daemon's failpoints, one a line, so that a test can walk them all.
+// failpoints lists the daemon's failpoints, one a line, so that a test can walk them all: those of a session's life, or those of
+// a division of the cards.
 func failpoints(args []string, stdout, stderr io.Writer) error {
 	c := newCommand("failpoints", false)
+	ofCards := c.Bool("gpu", false, "those of \"noded gpu apply\"")
 	if _, err := c.arguments(args, 0, 0, "no arguments"); err != nil {
 		return c.help(err, stderr)
 	}
-	for _, name := range session.Failpoints() {
+	names := session.Failpoints()
+	if *ofCards {
+		names = partition.Failpoints()
+	}
+	for _, name := range names {
 		fmt.Fprintln(stdout, name)
 	}
 	return nil

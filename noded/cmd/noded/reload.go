@@ -15,6 +15,7 @@ import (
 
 	"easel/noded/gateway"
 	"easel/noded/gpu"
+	"easel/noded/gpu/partition"
 	"easel/noded/pool"
 	"easel/noded/relay"
 	"easel/noded/session"
@@ -58,6 +59,7 @@ type running struct {
 	relay    *relay.Relay // nil when there is none
 	pool     *pool.Pool
 	cards    *gpu.Host
+	layout   *partition.Keeper
 	registry prometheus.Registerer
 }
 

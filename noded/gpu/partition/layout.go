@@ -37,6 +37,8 @@ type Place struct {
 
 func (p Place) String() string { return fmt.Sprintf("%s at %d:%d", p.Profile, p.Start, p.Size) }
 
+func (p Place) overlaps(q Place) bool { return p.Start < q.Start+q.Size && q.Start < p.Start+p.Size }
+
 // String says it as a person would.
 func (d Division) String() string {
 	switch d.Mode {
@@ -72,6 +74,11 @@ func list(profiles []string) string {
 		words = append(words, p)
 	}
 	return strings.Join(words, " + ")
+}
+
+// same tells whether two divisions ask for the same, wherever the instances lie.
+func (d Division) same(o Division) bool {
+	return d.Mode == o.Mode && d.Shares == o.Shares && d.Memory == o.Memory && slices.Equal(d.Profiles, o.Profiles)
 }
 
 // Layout is what is in force on a node.

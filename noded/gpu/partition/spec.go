@@ -42,6 +42,9 @@ type Rule struct {
 	Division Division
 }
 
+// exact tells whether the rule names one card, and so counts above a rule for a model.
+func (r Rule) exact() bool { return r.Model == "" }
+
 func (r Rule) String() string {
 	switch {
 	case r.UUID != "":
