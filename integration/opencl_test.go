@@ -280,7 +280,7 @@ func poclLayer(t *testing.T, cache string, base gimp.Built) string {
 	defer os.Remove(root)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	mmdebstrap := exec.CommandContext(ctx, "mmdebstrap", "--mode=root", "--variant=extract", "--include="+name, "--aptopt=APT::Install-Recommends false",
+	mmdebstrap := exec.CommandContext(ctx, "mmdebstrap", "--mode=root", "--variant=extract", "--include="+name, "--aptopt=APT::Install-Recommends false", "--aptopt=Acquire::Retries 3",
 		"--keyring=/usr/share/keyrings", recipe.Suite, root, "deb "+recipe.Mirror+" "+recipe.Suite+" main")
 	if out, err := mmdebstrap.CombinedOutput(); err != nil {
 		t.Fatalf("get %s: %v\n%s", name, err, out)
