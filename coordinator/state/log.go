@@ -7,13 +7,14 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
+
+	"easel/pkg/boltfile"
 )
 
 var (
@@ -52,21 +53,15 @@ func openLog(path string, patience time.Duration, applied func() uint64) (l *log
 	return l, nil
 }
 
-// openRaftFile opens a bbolt file that is durable at every write. Its list of free pages is written too: without, bbolt looks
-// for them in a goroutine of its own, whose panic in a damaged file ends the process.
+// openRaftFile opens a bbolt file that is durable at every write.
 func openRaftFile(path string, patience time.Duration) (db *bbolt.DB, err error) {
 	err = unlessDamaged(func() error {
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout: patience, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapSize,
-		})
-		switch {
-		case errors.Is(err, bolterrors.ErrTimeout):
-			return ErrLocked
-		case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
+		db, err = boltfile.Open(path, &bbolt.Options{Timeout: patience, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapSize})
 		return err
 	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		err = ErrLocked
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -81,15 +76,13 @@ func openRaftFile(path string, patience time.Duration) (db *bbolt.DB, err error)
 	return db, nil
 }
 
-// unlessDamaged takes bbolt's panics, and faults of the mapped file, for what they are.
-func unlessDamaged(read func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", ErrDamaged, r)
-		}
-	}()
-	return read()
+// unlessDamaged says of a damaged file that it is the log's.
+func unlessDamaged(read func() error) error {
+	err := boltfile.Guard(read)
+	if errors.Is(err, boltfile.ErrDamaged) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
 }
 
 func (l *logStore) check() error {

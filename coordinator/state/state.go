@@ -19,6 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"easel/pkg/boltfile"
 )
 
 // Reasons for which this package refuses. Errors match them by errors.Is.
@@ -91,9 +93,12 @@ const mapSize = 256 << 20
 
 func openDatabase(path string, o *bbolt.Options) (*bbolt.DB, error) {
 	o.InitialMmapSize, o.FreelistType = mapSize, bbolt.FreelistMapType
-	db, err := bbolt.Open(path, 0o600, o)
-	if errors.Is(err, bolterrors.ErrTimeout) {
+	db, err := boltfile.Open(path, o)
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
 		err = ErrLocked
+	case errors.Is(err, boltfile.ErrDamaged):
+		err = fmt.Errorf("%w; put back a copy of it that is whole, with the coordinator stopped", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the coordinator's database %s: %w", path, err)

@@ -25,6 +25,7 @@ import (
 	"easel/noded/session"
 	"easel/noded/volume"
 	"easel/pkg/api/easel/v1/easelv1connect"
+	"easel/pkg/boltfile"
 	"easel/pkg/failpoint"
 	"easel/pkg/identity"
 	"easel/pkg/reload"
@@ -61,14 +62,25 @@ func daemon(ctx context.Context, args []string, stderr io.Writer) error {
 	return serve(ctx, cfg, log, level, reading{again: c.load, hangups: hangups})
 }
 
+func openDatabase(path string) (*bbolt.DB, error) {
+	db, err := boltfile.Open(path, &bbolt.Options{Timeout: databasePatience})
+	switch {
+	case errors.Is(err, boltfile.ErrDamaged):
+		err = fmt.Errorf("open %s: %w; put back a copy of it that is whole, or move it away: the sessions that are up are ended then, the artists' homes stay", path, err)
+	case err != nil:
+		err = fmt.Errorf("open %s: %w; does another noded use it?", path, err)
+	}
+	return db, err
+}
+
 // serve wires the parts together and runs them.
 func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelVar, reading reading) error {
 	if err := makeDirs(cfg); err != nil {
 		return err
 	}
-	db, err := bbolt.Open(filepath.Join(cfg.StateDir, "noded.db"), 0o600, &bbolt.Options{Timeout: databasePatience})
+	db, err := openDatabase(filepath.Join(cfg.StateDir, "noded.db"))
 	if err != nil {
-		return fmt.Errorf("open %s/noded.db: %w; does another noded use it?", cfg.StateDir, err)
+		return err
 	}
 	defer db.Close()
 	member, err := loadMember(cfg)
