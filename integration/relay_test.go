@@ -34,21 +34,7 @@ func TestCutUDPGoesThroughTheRelay(t *testing.T) {
 	dropUDP(t, port, fmt.Sprintf("udp dport %d udp sport != %d-%d drop; udp sport %d udp dport != %d-%d drop;", port, relay[0], relay[1], port, relay[0], relay[1]))
 	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
 	w.comesThroughTheRelay(t, p, s.ID)
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	if err := p.Move(500, 350); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 5*time.Second, "the pointer moves through the relay", func() error {
-		at, err := x.Pointer()
-		if err == nil && (at.X < 450 || at.X > 550) {
-			err = fmt.Errorf("it is at %v", at)
-		}
-		return err
-	})
+	w.pointerFollows(t, p, s.ID)
 }
 
 // Where no UDP gets out at all, the relay is reached by TCP.
