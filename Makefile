@@ -22,7 +22,7 @@ export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 web_pages := $(patsubst %/package.json,%,$(wildcard pkg/viewer/package.json coordinator/portal/package.json coordinator/portal/web/package.json))
 go_dirs := coordinator images integration noded packaging pkg
 
-.PHONY: help run stop clean build web containerd image test unit lint lint-go lint-web web-test fuzz integration cluster chaos bench bench-sim packages generate deps deps-test tools need-go need-node need-root
+.PHONY: help run stop clean build web containerd image test unit lint lint-go lint-web web-test fuzz integration cluster chaos bench bench-sim test-gpu packages generate deps deps-test tools need-go need-node need-root
 
 help: ## Says what each target does.
 	@echo "Easel: GIMP in the browser. Targets:"
@@ -94,6 +94,12 @@ bench: need-root deps-test build containerd tools ## Measures Easel beside Tiger
 bench-sim: need-go ## Simulates a cluster of SIM_NODES (5000) nodes and SIM_SESSIONS (20000) sessions in virtual time; see CONTRIBUTING.md for what it takes.
 	@mkdir -p out/bench
 	@go test -count 1 -v -timeout 12h -run '^TestCluster$$' ./integration/sim -nodes $(or $(SIM_NODES),5000) -sessions $(or $(SIM_SESSIONS),20000) | tee out/bench/sim-$(or $(SIM_NODES),5000).txt
+
+test-gpu: need-root need-go deps ## Tries this machine's NVIDIA cards and changes nothing on them; "Error 77" where there is none. Needs root.
+	@mkdir -p bin out
+	@cc -O2 -Wall -Wextra -Werror -o bin/gpu-compute integration/gpucard/compute/compute.c -ldl
+	@go build -ldflags '-extldflags=-Wl,-z,lazy' -o bin/test-gpu ./integration/cmd/test-gpu
+	@bin/test-gpu $(GPU_FLAGS) | tee out/test-gpu.txt
 
 packages: deps need-go build containerd tools ## Builds easel-node and easel-coordinator as .deb into out/.
 	@packaging/packages.sh
