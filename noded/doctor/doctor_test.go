@@ -35,6 +35,8 @@ type fakeHost struct {
 	gpus         gpu.Inventory
 	probe        string
 	probeErr     error
+	nvenc        string // what the probe of a card says
+	probes       []string
 	clock        bool
 }
 
@@ -67,7 +69,11 @@ func (f *fakeHost) Containerd(context.Context, string) (string, error) {
 	return f.containerd, f.containerErr
 }
 
-func (f *fakeHost) StreamerProbe(context.Context, string) ([]byte, error) {
+func (f *fakeHost) StreamerProbe(_ context.Context, _ string, args ...string) ([]byte, error) {
+	f.probes = append(f.probes, strings.Join(args, " "))
+	if len(args) > 0 {
+		return []byte(f.nvenc), nil
+	}
 	return []byte(f.probe), f.probeErr
 }
 
@@ -89,6 +95,7 @@ func goodHost() *fakeHost {
 		programs: []string{"mkfs.ext4", "e2fsck"}, kernel: "6.1.0-25-amd64", containerd: "v2.4.2",
 		listen: func(string, string) error { return nil }, disk: 100 << 30, gpus: gpu.Inventory{Absent: "no library"},
 		probe: `{"codec":"H.264","encoder":"x264","ok":true,"ms":4.5}`, clock: true,
+		nvenc: `{"codec":"H264","encoder":"NVENC (NVIDIA L40S)","ok":true,"ms":2.5}`,
 	}
 }
 
@@ -161,6 +168,13 @@ func TestEachCheckFindsWhatItIsFor(t *testing.T) {
 			h.gpus = gpu.Inventory{Cards: []gpu.Card{{Model: "NVIDIA L40S", Index: 3, Faults: []gpu.Fault{{Code: "lost", Text: "it has fallen off the bus"}}}}}
 		}, "gpu", Warn, "card 3 (): it has fallen off the bus"},
 		{"codec that fails", func(h *fakeHost) { h.probe = `{"codec":"H.264","encoder":"x264","ok":false,"error":"no slices"}` }, "codecs", Fail, "no slices"},
+		{"a card that encodes", func(h *fakeHost) {
+			h.gpus = gpu.Inventory{Cards: []gpu.Card{{UUID: "GPU-1", Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}}}}}
+		}, "codecs", OK, "x264: one picture in 4.5 ms; H264 by NVENC (NVIDIA L40S): one picture in 2.5 ms"},
+		{"a card whose encoder fails", func(h *fakeHost) {
+			h.gpus = gpu.Inventory{Cards: []gpu.Card{{UUID: "GPU-1", Index: 2, Engines: gpu.Engines{Encode: []string{"h264"}}}}}
+			h.nvenc = `{"encoder":"nvenc","ok":false,"error":"start CUDA: no permission"}`
+		}, "codecs", Warn, "probe --encoder nvenc --device GPU-1"},
 		{"probe that says rubbish", func(h *fakeHost) { h.probe = "Segmentation fault" }, "codecs", Fail, "no JSON"},
 		{"no streamer", func(h *fakeHost) { h.probeErr = os.ErrNotExist }, "codecs", Fail, "--reinstall easel-node"},
 		{"clock adrift", func(h *fakeHost) { h.clock = false }, "clock", Warn, "timesyncd"},
@@ -266,6 +280,26 @@ func TestTriesSucceedOnAHostThatCarriesSessions(t *testing.T) {
 	}
 	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), dir) {
 		t.Errorf("a mount is left below %s", dir)
+	}
+}
+
+// A card without an encoder is not even asked, nor one that is not well; one that is divided is asked by its first part.
+func TestOnlyCardsThatEncodeAreProbed(t *testing.T) {
+	h, encode := goodHost(), gpu.Engines{Encode: []string{"h264", "av1"}}
+	mig := gpu.MIG{Capable: true, Enabled: true}
+	h.gpus = gpu.Inventory{Cards: []gpu.Card{
+		{UUID: "GPU-h100", Model: "NVIDIA H100"},
+		{UUID: "GPU-sick", Engines: encode, Faults: []gpu.Fault{{Code: "xid"}}},
+		{UUID: "GPU-empty", Engines: encode, MIG: mig},
+		{UUID: "GPU-parts", Engines: encode, MIG: mig, Instances: []gpu.Instance{{UUID: "MIG-1"}, {UUID: "MIG-2"}}},
+		{UUID: "GPU-l40s", Engines: encode},
+	}}
+	o := options(h)
+	o.GPULibrary = "/opt/driver/libnvidia-ml.so.1"
+	checkCodecs(t.Context(), h, o)
+	want := []string{"", "--encoder nvenc --device MIG-1 --libraries /opt/driver", "--encoder nvenc --device GPU-l40s --libraries /opt/driver"}
+	if !slices.Equal(h.probes, want) {
+		t.Errorf("the probes were %q, want %q", h.probes, want)
 	}
 }
 

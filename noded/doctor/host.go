@@ -29,8 +29,8 @@ type Host interface {
 	DiskFree(path string) (uint64, error)
 	// GPUs is what NVIDIA's library at a path knows; "" is where the loader finds it.
 	GPUs(library string) gpu.Inventory
-	// StreamerProbe runs `streamer probe` and returns what it printed.
-	StreamerProbe(ctx context.Context, path string) ([]byte, error)
+	// StreamerProbe runs `streamer probe` and returns what it printed; with arguments as a user without rights, as sessions' streamers are.
+	StreamerProbe(ctx context.Context, path string, args ...string) ([]byte, error)
 	// ClockSynchronised says whether the kernel's clock is kept in step with the world's.
 	ClockSynchronised() (bool, error)
 }

@@ -193,8 +193,11 @@ func (machine) DiskFree(path string) (uint64, error) {
 	return st.Bavail * uint64(st.Bsize), nil
 }
 
-func (machine) StreamerProbe(ctx context.Context, path string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, path, "probe")
+func (machine) StreamerProbe(ctx context.Context, path string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, path, append([]string{"probe"}, args...)...)
+	if len(args) > 0 && os.Getuid() == 0 { // a card is opened by its device files
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	var exit *exec.ExitError
@@ -207,6 +210,9 @@ func (machine) StreamerProbe(ctx context.Context, path string) ([]byte, error) {
 	}
 	return out[:min(len(out), mostRead)], err
 }
+
+// nobody is the user and group that own nothing.
+const nobody = 65534
 
 func firstLine(text []byte) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -172,37 +171,6 @@ func checkGPU(_ context.Context, h Host, o Options) Result {
 		return Result{Status: Warn, Found: text, Means: "no session is given a card that is faulty", Mend: strings.Join(faults, "; ")}
 	}
 	return ok("%s", text)
-}
-
-// encoded is what `streamer probe` prints when it has encoded one picture.
-type encoded struct {
-	Codec   string  `json:"codec"`
-	Encoder string  `json:"encoder"`
-	OK      bool    `json:"ok"`
-	Ms      float64 `json:"ms"`
-	Error   string  `json:"error"`
-}
-
-func checkCodecs(ctx context.Context, h Host, o Options) Result {
-	broken := func(found string) Result {
-		return Result{
-			Status: Fail, Found: found,
-			Means: "no picture could be encoded, so every session falls back to VNC",
-			Mend:  "install easel-node again with its libraries (apt-get install --reinstall easel-node; libx264 and libyuv), then run: " + o.Streamer + " probe",
-		}
-	}
-	out, err := h.StreamerProbe(ctx, o.Streamer)
-	if err != nil {
-		return broken(fmt.Sprintf("%s probe failed: %v", o.Streamer, err))
-	}
-	var e encoded
-	if err := json.Unmarshal(out, &e); err != nil {
-		return broken(fmt.Sprintf("%s probe answered what is no JSON: %v", o.Streamer, err))
-	}
-	if !e.OK {
-		return broken(fmt.Sprintf("%s could not encode a picture: %s", e.Encoder, e.Error))
-	}
-	return ok("%s by %s: one picture in %.1f ms", e.Codec, e.Encoder, e.Ms)
 }
 
 func checkClock(_ context.Context, h Host, _ Options) Result {

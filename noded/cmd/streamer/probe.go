@@ -27,6 +27,9 @@ type probed struct {
 	Error   string   `json:"error,omitempty"`
 }
 
+// probeLimit is how long a frame may take: a host that is busy has an encoder all the same.
+const probeLimit = 10 * time.Second
+
 var probeRate = codec.Rate{Quality: 23, Kbps: 20000, BufferMS: 60}
 
 // probe proves an encoder by one 1920x1080 picture, which is decoded where a decoder is at hand, and says how that went.
@@ -61,7 +64,7 @@ func (p *probed) prove(ctx context.Context, e contract.Encoder) error {
 	}
 	chroma := []codec.Chroma{codec.Chroma420}
 	if e.Kind == contract.NVENC {
-		card, err := codec.OpenNVENC(codec.NVENCOptions{Device: e.Device, Libraries: e.Libraries})
+		card, err := codec.OpenNVENC(codec.NVENCOptions{Device: e.Device, Libraries: e.Libraries, FrameLimit: probeLimit})
 		if err != nil {
 			return err
 		}
