@@ -100,6 +100,9 @@ func (m *Manager) sliceTroubles(r Record) (troubles []string) {
 	if r.GPU.ID == "" || !r.holds() {
 		return nil
 	}
+	if m.settings().admission.Pin && r.GPU.CPUs == "" {
+		troubles = append(troubles, "it runs on all processors: the driver does not tell which are near its card")
+	}
 	now, there := m.sliceOf(r.GPU.ID)
 	switch {
 	case !there:

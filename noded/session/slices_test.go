@@ -248,6 +248,10 @@ func TestSessionsArePinnedToTheirCardWhenAsked(t *testing.T) {
 				t.Errorf("pin %v, class %s: on processors %q, want %q", pin, class, got, want)
 			}
 		}
+		unknown := n.mustReserve("carl", "1g.10gb", "") // its card's are not known
+		if told := len(unknown.Health.Degraded) == 1 && strings.Contains(unknown.Health.Degraded[0], "runs on all processors"); told != pin {
+			t.Errorf("pin %v: degraded is %q", pin, unknown.Health.Degraded)
+		}
 		n.stop()
 	}
 }

@@ -140,7 +140,7 @@ func (o *openCL) prove(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // the session ends
 	}
-	o.log.Info("OpenCL was proven or not", "took", time.Since(began).Round(time.Millisecond))
+	o.log.Info("the proof of OpenCL has ended", "took", time.Since(began).Round(time.Millisecond))
 	switch {
 	case err != nil:
 		o.tell(openCLReport{State: openCLFailed, Why: err.Error()})
