@@ -282,6 +282,10 @@ func TestSessionWhoseNodeCouldNotTellEndsSoon(t *testing.T) {
 	defer cancel()
 	var watch sync.WaitGroup
 	watch.Go(func() { _ = d.Run(ctx) })
+	// A node is settled with when it comes into view: that must be over, or it finds the session before node-b is asked.
+	for (members[0].Calls("List") == 0 || members[1].Calls("List") == 0) && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
 	p.Fleet = deaf{d, "node-a"}
 	s, _, err := p.Place(ctx, Request{User: "ada", Key: "1"})
 	if err != nil || s.Node.Name != "node-b" || members[0].Calls("Reserve") != 1 {
