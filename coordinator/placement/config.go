@@ -53,7 +53,8 @@ type Policy struct {
 
 // Defaults is the configuration of who says nothing about placement. A home is worth any distance within a
 // continent, because without it an artist's files are elsewhere. A warm session saves some seconds once,
-// a near node some milliseconds in every stroke: 25 ms outweigh it. The last slots beside a free GPU are worth 75 ms to who needs none.
+// a near node some milliseconds in every stroke: 25 ms outweigh it. The last slots beside a free GPU are left alone
+// by who needs none, unless the next place is 75 ms farther or fuller by as much as load and room can say.
 func Defaults() Config {
 	return Config{Strategy: Spread, Encoder: Hardware, Weights: Weights{Distance: 10, Home: 10, Warm: 1, Load: 2, Room: 1, Fit: 3, Even: 0.1}}
 }

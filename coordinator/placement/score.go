@@ -112,8 +112,8 @@ func whyRoominess(q *query, s *seat) string {
 	return fmt.Sprintf("%d of %d free, %s", max(0, q.free), s.total, strategy)
 }
 
-// fitness likes a place that has no more than is asked for. Who needs no GPU leaves the slots beside free ones to who does, and the more so the
-// fewer there are; who takes any encoder has a card's rather than none.
+// fitness likes a place that has no more than is asked for. Who needs no GPU leaves the slots beside free ones to who does, a little while there
+// are twice as many, and the more the fewer there are; who takes any encoder has a card's rather than none.
 func fitness(q *query, s *seat) float64 {
 	switch {
 	case q.gpu && (q.hardware || q.room == nil || q.room.encoders > q.room.tally.held()):
@@ -125,7 +125,7 @@ func fitness(q *query, s *seat) float64 {
 	case q.free <= s.gpus:
 		return 0
 	}
-	return 0.5 * float64(q.free-s.gpus) / float64(q.free)
+	return 0.8 * min(1, float64(q.free-s.gpus)/float64(s.gpus))
 }
 
 func whyFit(q *query, s *seat) string {

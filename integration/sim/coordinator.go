@@ -90,8 +90,8 @@ func (c *Coordinator) Placed(ctx context.Context, user, key string, p directory.
 	defer time.Sleep(delay)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if id, ok := n.sessions[p.Intent]; ok {
-		return session(id, user, key, cluster.Meta{Name: n.Name}), nil
+	if s, ok := n.sessions[p.Intent]; ok {
+		return session(s.id, user, key, cluster.Meta{Name: n.Name}), nil
 	}
 	return directory.Session{}, directory.ErrNotFound
 }

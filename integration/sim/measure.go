@@ -185,6 +185,7 @@ type Placements struct {
 	Took                   Spread // ms, from the request at the coordinator to the node's answer
 	Chosen, Best           Spread // round trip from the artist to the node, ms; best is the nearest with room at that moment
 	Beyond                 Spread // chosen - best
+	GPUs, Unasked          int    // sessions with a GPU; of them, those whose picture the CPU encodes though nobody said that it may
 	Sessions               []Placed
 }
 
@@ -220,9 +221,7 @@ func (s *Sim) Place(ctx context.Context, sessions int, perSecond float64, off in
 	}
 	p.Refusals, p.Silences = refusals, silences
 	for _, n := range s.Nodes {
-		if n.used() > n.Total {
-			p.Double += n.used() - n.Total
-		}
+		p.Double += n.tooMany()
 	}
 	return p
 }
@@ -233,6 +232,12 @@ func (p *Placements) add(a asked) {
 		return
 	}
 	p.Placed++
+	if a.class != placement.ClassNone {
+		p.GPUs++
+		if a.encoder != placement.Any && !a.Node.Cards.Encoder {
+			p.Unasked++
+		}
+	}
 	p.Took = append(p.Took, ms(a.took))
 	p.Chosen, p.Best, p.Beyond = append(p.Chosen, ms(a.chosen)), append(p.Best, ms(a.best)), append(p.Beyond, ms(a.chosen-a.best))
 	p.Sessions = append(p.Sessions, a.Placed)
@@ -263,15 +268,26 @@ func (s *Sim) artist(off int) artist {
 
 type asked struct {
 	Placed
+	kind
 	err                error
 	took, chosen, best time.Duration
 }
+
+// kind is what artists ask for.
+type kind struct{ class, encoder string }
+
+// wishes is what they ask for, and which part of them each: parts of an H100 are asked for by who knows that it cannot encode.
+var (
+	wishes      = []kind{{class: placement.ClassNone}, {class: "shared"}, {class: "1g.10gb", encoder: placement.Any}}
+	wishesShare = []float64{.9, .05, .05}
+)
 
 func (s *Sim) ask(ctx context.Context, a artist) asked {
 	place := s.World.Place(a.spot)
 	// What a database knows of an address is some hundred kilometres off.
 	place.Latitude, place.Longitude = place.Latitude+3*(a.rng.Float32()-.5), place.Longitude+3*(a.rng.Float32()-.5)
-	req := placement.Request{User: a.name, Key: "default", Place: place, Pings: map[string]float64{}}
+	wish := wishes[pick(a.rng, wishesShare)]
+	req := placement.Request{User: a.name, Key: "default", Class: wish.class, Encoder: wish.encoder, Place: place, Pings: map[string]float64{}}
 	time.Sleep(s.World.Delay(a.spot, a.front.Spot))
 	candidates := a.front.Router.Route(&req, 5)
 	slowest := time.Duration(0)
@@ -285,7 +301,7 @@ func (s *Sim) ask(ctx context.Context, a artist) asked {
 		slowest = max(slowest, rtt)
 	}
 	time.Sleep(slowest + 2*s.World.Delay(a.spot, a.front.Spot))
-	best := s.nearest(a)
+	best := s.nearest(a, wish.class, a.front.Router.Encoder(&req))
 	began := time.Now()
 	got, _, err := a.front.Placer.Place(ctx, req)
 	if err != nil {
@@ -293,15 +309,15 @@ func (s *Sim) ask(ctx context.Context, a artist) asked {
 	}
 	n := s.byName[got.Node.Name]
 	return asked{
-		Placed: Placed{n, got.GetId()}, took: time.Since(began), chosen: 2 * s.World.Delay(a.spot, n.Spot), best: best,
+		Placed: Placed{n, got.GetId()}, kind: wish, took: time.Since(began), chosen: 2 * s.World.Delay(a.spot, n.Spot), best: best,
 	}
 }
 
-// nearest is the round trip to the nearest node that has room now and that the coordinator could reach.
-func (s *Sim) nearest(a artist) time.Duration {
+// nearest is the round trip to the nearest node that has room for a class now and that the coordinator could reach.
+func (s *Sim) nearest(a artist, class, encoder string) time.Duration {
 	best := time.Duration(1<<63 - 1)
 	for _, n := range s.Nodes {
-		if d := 2 * s.World.Delay(a.spot, n.Spot); d < best && n.room() {
+		if d := 2 * s.World.Delay(a.spot, n.Spot); d < best && n.room(class, encoder) {
 			if _, _, ok := a.front.Wire.reach(n.Wire.Addr()); ok {
 				best = d
 			}

@@ -88,8 +88,8 @@ func (s *Sim) boot(ctx context.Context) error {
 	for i := range s.Options.Nodes {
 		spot := s.World.Stand(s.rng, pick(s.rng, nodeShares), 2*time.Millisecond)
 		n := &Node{
-			Name: fmt.Sprintf("n%04d", i), Spot: spot, Wire: s.Network.Attach(spot, s.Seed), Total: 16 + 8*s.rng.IntN(3),
-			sessions: map[string]string{}, rng: rand.New(rand.NewPCG(s.Seed, uint64(100+i))),
+			Name: fmt.Sprintf("n%04d", i), Spot: spot, Wire: s.Network.Attach(spot, s.Seed), Total: 16 + 8*s.rng.IntN(3), Cards: kinds[i%len(kinds)],
+			sessions: map[string]held{}, rng: rand.New(rand.NewPCG(s.Seed, uint64(100+i))),
 		}
 		var err error
 		if n.Gossip, err = s.member(ctx, cluster.RoleNode, n.Name, spot, n.Wire, key, join); err != nil {

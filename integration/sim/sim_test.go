@@ -146,6 +146,10 @@ func (d *day) placed(when string, p *Placements, retries float64) {
 	if p.Double > 0 {
 		d.t.Errorf("nodes hold %d sessions more than they have room for", p.Double)
 	}
+	d.say("%s: %d of the sessions have a GPU", when, p.GPUs)
+	if p.Unasked > 0 || p.GPUs == 0 {
+		d.t.Errorf("of %d sessions with a GPU %d have a picture that the CPU encodes though they did not ask for it", p.GPUs, p.Unasked)
+	}
 	if float64(p.Refusals) > retries*float64(p.Placed)+1 {
 		d.t.Errorf("%d stale-view retries for %d sessions", p.Refusals, p.Placed)
 	}
