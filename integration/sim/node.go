@@ -86,12 +86,6 @@ func (n *Node) refuses(class, encoder string) error {
 	return nil
 }
 
-func (n *Node) used() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.sessions)
-}
-
 // tooMany is how many sessions or slices the node gave that it did not have.
 func (n *Node) tooMany() int {
 	n.mu.Lock()
