@@ -37,9 +37,7 @@ plain_integration() { go list ./integration/deptest ./integration/relaybench ./i
 
 lint() {
   local ok=0
-  make lint-go || ok=1
-  make lint-web || ok=1
-  return $ok
+  { make lint-go || ok=1; make lint-web || ok=1; [[ $ok -eq 0 ]]; } 2>&1 | tee "$reports/lint.log"
 }
 
 unit() {
@@ -84,7 +82,7 @@ fuzz_one() {
   echo "FAIL  $1 $2"
   cat "$log"
   echo "$1 $2" >>"$reports/fuzz.failed"
-  rm -f "$log"
+  mv "$log" "$reports/fuzz-$2.log"
   return 1
 }
 
@@ -102,6 +100,17 @@ cluster() {
 
 build() {
   packaging/install-deps.sh build run test && make build containerd tools
+}
+
+# why repeats, briefly, what the failed phases said: of a long run often the end alone is seen.
+why() {
+  local name files=()
+  for name in "${failed[@]}"; do
+    for f in "$reports/$name".json "$reports/$name".log "$reports/$name"-*.log; do
+      [[ -e $f ]] && files+=("$f")
+    done
+  done
+  [[ ${#files[@]} -eq 0 ]] || go run ./packaging/failures "${files[@]}"
 }
 
 # count ACTION counts tests (not packages) that ended so, in all phases run now.
@@ -125,6 +134,7 @@ for name in "${phases[@]}"; do
   phase "$name" "$name" || [[ $name != build ]] || break
 done
 
+[[ ${#failed[@]} -eq 0 ]] || { echo "=== why" && why; }
 echo "=== times"
 printf '%s\n' "${timings[@]}"
 skipped=$(count skip)
