@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,6 +42,25 @@ func TestParseReadsEveryForm(t *testing.T) {
 	for i, r := range spec.Rules {
 		if got := strings.Join([]string{strconv.Itoa(r.Line), r.String() + ":", r.Division.String()}, " "); got != want[i] {
 			t.Errorf("rule %d: %s, want %s", i, got, want[i])
+		}
+	}
+}
+
+// The packaged sample can be read, and shows every field.
+func TestPackagedSample(t *testing.T) {
+	text, err := os.ReadFile("../../../packaging/gpu.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := Parse(text, "gpu.yaml")
+	if err != nil || len(spec.Rules) != 4 {
+		t.Fatalf("%d rules, %v", len(spec.Rules), err)
+	}
+	for _, form := range []reflect.Type{reflect.TypeFor[document](), reflect.TypeFor[entry]()} {
+		for i := range form.NumField() {
+			if name := form.Field(i).Tag.Get("yaml"); !strings.Contains(string(text), name+":") {
+				t.Errorf("the sample does not show %s", name)
+			}
 		}
 	}
 }
