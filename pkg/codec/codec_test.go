@@ -3,7 +3,11 @@ package codec
 import (
 	"image"
 	"math/rand/v2"
+	"os"
 	"testing"
+	"time"
+
+	"easel/pkg/codec/nvenctest"
 )
 
 var usual = Rate{Quality: 23, Kbps: 30000, BufferMS: 50}
@@ -219,6 +223,42 @@ func BenchmarkUpdate(b *testing.B) {
 }
 
 func BenchmarkEncode(b *testing.B) {
+	benchmarkEncoder(b, func(b *testing.B, w, h int) Encoder {
+		e, err := NewX264(w, h, 2, usual)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return e
+	})
+}
+
+// The same by NVENC: on the card that EASEL_NVENC_DEVICE names, by UUID, and else on the double, which encodes by x264 on one thread and so
+// says what the way to it costs.
+func BenchmarkEncodeNVENC(b *testing.B) {
+	o := NVENCOptions{Device: os.Getenv("EASEL_NVENC_DEVICE"), FrameLimit: time.Minute}
+	if o.Device == "" {
+		o.Device, o.Libraries = nvenctest.Card, nvenctest.Build(b).Libraries
+	}
+	card, err := OpenNVENC(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(card.Close)
+	b.Log(card.Name())
+	for _, chroma := range []Chroma{Chroma420, Chroma444} {
+		b.Run(string(chroma), func(b *testing.B) {
+			benchmarkEncoder(b, func(b *testing.B, w, h int) Encoder {
+				e, err := card.NewEncoder(w, h, chroma, usual)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return e
+			})
+		})
+	}
+}
+
+func benchmarkEncoder(b *testing.B, open func(b *testing.B, w, h int) Encoder) {
 	const w, h = 1920, 1080
 	base := screen(w, h)
 	for _, m := range []struct {
@@ -242,7 +282,13 @@ func BenchmarkEncode(b *testing.B) {
 		}},
 	} {
 		b.Run(m.name, func(b *testing.B) {
-			p, e := newPair(b, w, h)
+			e := open(b, w, h)
+			b.Cleanup(e.Close)
+			p, err := NewPictureOf(Chroma(e.Info().Chroma), w, h)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(p.Close)
 			src := append([]byte(nil), base...)
 			if _, err := p.Update(src, w*4, full(w, h)); err != nil {
 				b.Fatal(err)

@@ -79,7 +79,7 @@ func (d *Driver) compile() {
 	}
 	for library, arguments := range map[string][]string{
 		cudaLibrary:   {"cuda.c", "double.c"},
-		encodeLibrary: {"encode.c", "double.c", "-lx264"},
+		encodeLibrary: {"encode.c", "h264.c", "double.c", "-lx264"},
 	} {
 		cc := exec.Command("cc", append([]string{
 			"-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden", "-o", filepath.Join(d.Libraries, library),
