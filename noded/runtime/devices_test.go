@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"golang.org/x/sys/unix"
 
 	"easel/noded/gpu"
@@ -23,11 +23,8 @@ func TestContainerHasItsSlice(t *testing.T) {
 	r := dial(t)
 	machine := nvmltest.NewMachine(t, nvmltest.L40S(), nvmltest.L40S())
 	t.Setenv(machine.Variable())
-	lib := nvml.New(nvml.WithLibraryPath(nvmltest.BuildDouble(t)))
-	if ret := lib.Init(); ret != nvml.SUCCESS {
-		t.Fatal(ret)
-	}
-	defer lib.Shutdown()
+	cards := gpu.Open(gpu.Library(nvmltest.BuildDouble(t)), slog.Default(), time.Now)
+	defer cards.Close()
 	root := machine.DriverRoot()
 	// The double's nodes are /dev/null under other names, which every container may open: this one needs a rule of its own.
 	control := filepath.Join(root, "dev/nvidiactl")
@@ -41,7 +38,7 @@ func TestContainerHasItsSlice(t *testing.T) {
 	if err := os.Chmod(control, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	maker, err := cdi.New(filepath.Join(t.TempDir(), "cdi"), root, lib, slog.Default())
+	maker, err := cdi.New(filepath.Join(t.TempDir(), "cdi"), root, cards, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,11 +16,12 @@ type graphics struct {
 	slices   []gpu.Slice
 	prepared map[string]gpu.Slice // what was made for the container of a session
 	busyFor  int                  // how often memory is not seen to be free
+	takes    map[string]uint64    // bytes of memory, by session
 }
 
 func newGraphics() graphics {
 	return graphics{
-		prepared: map[string]gpu.Slice{},
+		prepared: map[string]gpu.Slice{}, takes: map[string]uint64{},
 		slices: []gpu.Slice{
 			{ID: "GPU-a#0", Class: gpu.Shared, Card: "GPU-a", Memory: 24 << 30, Encoder: true, OpenCL: true},
 			{ID: "GPU-a#1", Class: gpu.Shared, Card: "GPU-a", Memory: 24 << 30, Encoder: true, OpenCL: true},
@@ -77,6 +78,20 @@ func (h *host) Free(_ context.Context, s gpu.Slice, session string) error {
 	}
 	delete(h.prepared, session)
 	return nil
+}
+
+func (h *host) Used(_ gpu.Slice, session string) (memory uint64, busy float64, known bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	memory, known = h.takes[session]
+	return memory, 0.5, known
+}
+
+// take has a session's programs take so much of its card's memory.
+func (h *host) take(session string, memory uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.takes[session] = memory
 }
 
 // expectDevices looks whether a container that is made gets what its session holds.

@@ -8,6 +8,9 @@ type Metrics struct {
 	ready            *prometheus.HistogramVec
 	starts           *prometheus.CounterVec
 	opencl           *prometheus.GaugeVec
+	slices           *prometheus.GaugeVec
+	sliceMemory      *prometheus.GaugeVec
+	sliceBusy        *prometheus.GaugeVec
 	failed           prometheus.Counter
 	streamerRestarts prometheus.Counter
 	gimpRestarts     prometheus.Counter
@@ -35,6 +38,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"start"}),
 		starts:           prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_session_starts_total", Help: "Sessions that users were given, by what they began from: cold, or a warm desktop or ready session that was claimed."}, []string{"start"}),
 		opencl:           prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_sessions_opencl", Help: "Sessions whose card should compute for GIMP, by what came of the proof: on, proving or failed."}, []string{"state"}),
+		slices:           prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_gpu_slices", Help: "GPU slices by class: total (those that can be handed out, or are), used, and held back: their session has ended, and their memory is not seen to be free."}, []string{"class", "state"}),
+		sliceMemory:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_gpu_slice_memory_bytes", Help: "Memory that the session which holds a slice takes of its card."}, []string{"slice", "class"}),
+		sliceBusy:        prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_gpu_slice_busy_ratio", Help: "Part of the time that the session which holds a slice keeps its card busy; cards in MIG mode do not say."}, []string{"slice", "class"}),
 		failed:           counter("easel_sessions_failed_total", "Sessions that failed."),
 		streamerRestarts: counter("easel_streamer_restarts_total", "Streamers that ended and were started again."),
 		gimpRestarts:     counter("easel_gimp_restarts_total", "GIMPs that ended and were started again."),
@@ -47,5 +53,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
 	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.fallbacks, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
+	r.MustRegister(m.slices, m.sliceMemory, m.sliceBusy)
 	return m
 }

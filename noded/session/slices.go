@@ -22,6 +22,9 @@ type GPUs interface {
 	// Free takes away what Prepare made and returns once the session's processes hold nothing of the slice any more. When they do until ctx
 	// ends, the error says who holds what.
 	Free(ctx context.Context, s gpu.Slice, session string) error
+	// Used is what the session takes of the slice's device, as it was seen last: bytes of memory, and a part of its time, below 0 where nobody
+	// knows. It is quick.
+	Used(s gpu.Slice, session string) (memory uint64, busy float64, known bool)
 }
 
 // Encoders that a session can ask for, beside "", which is EncoderAny.
@@ -112,7 +115,38 @@ func (m *Manager) sliceTroubles(r Record) (troubles []string) {
 	case now.Encoder && !r.GPU.Encoder:
 		troubles = append(troubles, "the CPU encodes its picture: when it began, every encoder of its card was taken")
 	}
+	if memory, _, known := m.gpus.Used(r.GPU, r.ID); known && r.GPU.Class == gpu.Shared && memory > r.GPU.Memory {
+		troubles = append(troubles, fmt.Sprintf("it takes %d MiB of its card's memory, and its part is %d: those who share the card may run short", memory>>20, r.GPU.Memory>>20))
+	}
 	return troubles
+}
+
+// measureSlices brings the gauges of slices up to date.
+func (m *Manager) measureSlices(held []Record) {
+	m.metrics.slices.Reset()
+	for _, r := range m.node(held).Rooms() {
+		m.metrics.slices.WithLabelValues(r.Class, "total").Set(float64(r.Total))
+		m.metrics.slices.WithLabelValues(r.Class, "used").Set(float64(r.Used))
+		m.metrics.slices.WithLabelValues(r.Class, "held back").Set(0)
+	}
+	m.metrics.sliceMemory.Reset()
+	m.metrics.sliceBusy.Reset()
+	for _, r := range held {
+		if r.GPU.ID == "" || m.gpus == nil {
+			continue
+		}
+		if r.lingers() {
+			m.metrics.slices.WithLabelValues(r.GPU.Class, "held back").Inc()
+		}
+		memory, busy, known := m.gpus.Used(r.GPU, r.ID)
+		if !known {
+			continue
+		}
+		m.metrics.sliceMemory.WithLabelValues(r.GPU.ID, r.GPU.Class).Set(float64(memory))
+		if busy >= 0 {
+			m.metrics.sliceBusy.WithLabelValues(r.GPU.ID, r.GPU.Class).Set(busy)
+		}
+	}
 }
 
 // awaitSlice returns once no other session holds the slice: a warm one that gave way for this one may still be ending.

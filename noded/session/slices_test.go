@@ -2,10 +2,14 @@ package session
 
 import (
 	"errors"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"easel/noded/gpu"
 )
@@ -253,5 +257,32 @@ func TestSessionsArePinnedToTheirCardWhenAsked(t *testing.T) {
 			t.Errorf("pin %v: degraded is %q", pin, unknown.Health.Degraded)
 		}
 		n.stop()
+	}
+}
+
+// TestWhatSessionsTakeOfCardsIsTold: by class and by slice, to Prometheus; and to who looks at a session that takes more than its part.
+func TestWhatSessionsTakeOfCardsIsTold(t *testing.T) {
+	h := newHost(t)
+	registry := prometheus.NewRegistry()
+	n := start(t, h, "", func(o *Options) { o.Metrics = NewMetrics(registry) })
+	s := n.mustReserve("ann", gpu.Shared, "")
+	n.untilState(s.ID, Ready)
+	h.take(s.ID, 25<<30)
+	if got, _ := n.Get(s.ID); !slices.ContainsFunc(got.Health.Degraded, func(d string) bool { return strings.Contains(d, "its part is 24576") }) {
+		t.Fatalf("degraded %v", got.Health.Degraded)
+	}
+	n.measure()
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	text := answer.Body.String()
+	for _, want := range []string{
+		`easel_gpu_slices{class="shared",state="total"} 2`, `easel_gpu_slices{class="shared",state="used"} 1`,
+		`easel_gpu_slices{class="whole",state="used"} 0`, `easel_gpu_slices{class="1g.10gb",state="total"} 2`,
+		`easel_gpu_slice_memory_bytes{class="shared",slice="` + s.GPU.ID + `"} 2.68435456e+10`,
+		`easel_gpu_slice_busy_ratio{class="shared",slice="` + s.GPU.ID + `"} 0.5`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("no metric %s in\n%s", want, text)
+		}
 	}
 }

@@ -239,6 +239,7 @@ func (m *Manager) measure() {
 		m.metrics.opencl.WithLabelValues(s).Set(float64(opencl[s]))
 	}
 	m.measureDuty()
+	m.measureSlices(holding(all))
 	m.metrics.memory.Set(float64(total.Memory))
 	m.metrics.cpu.Set(total.CPU)
 }

@@ -27,20 +27,26 @@ const kind = "easel.local/gpu"
 // suffix is what marks a specification among the files of the directory.
 const suffix = ".json"
 
+// Cards are the host's cards.
+type Cards interface {
+	// Ask has a question put to a card or a MIG device, by its UUID, and gives up on one that does not answer; the question may go on then.
+	Ask(ctx context.Context, device string, question func(nvml.Device) error) error
+	NVML() nvml.Interface
+}
+
 // Maker makes and removes specifications.
 type Maker struct {
 	dir, root string
-	lib       nvml.Interface
+	cards     Cards
 	log       *slog.Logger
-	asking    chan struct{} // holds one while NVIDIA's library is asked
 }
 
 // New gives a maker that keeps its files in dir, for root alone, and finds the driver's below root ("/" on most hosts).
-func New(dir, root string, lib nvml.Interface, log *slog.Logger) (*Maker, error) {
+func New(dir, root string, cards Cards, log *slog.Logger) (*Maker, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the GPU specifications: %w", err)
 	}
-	return &Maker{dir: dir, root: root, lib: lib, log: log, asking: make(chan struct{}, 1)}, nil
+	return &Maker{dir: dir, root: root, cards: cards, log: log}, nil
 }
 
 // Dir is where the specifications lie.
@@ -94,37 +100,25 @@ func (m *Maker) Remove(session string) error {
 	return nil
 }
 
-// ask has NVIDIA's library say all that there is of a device. The library asks the driver, which may never answer: one question at a
-// time, and who waits for longer than ctx goes without.
+// ask has NVIDIA's library say all that there is of a device, which it asks the driver.
 func (m *Maker) ask(ctx context.Context, device string) (*specs.ContainerEdits, error) {
-	select {
-	case m.asking <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("an earlier question hangs in the driver: %w", context.Cause(ctx))
-	}
-	type answer struct {
-		edits *specs.ContainerEdits
-		err   error
-	}
-	answers := make(chan answer, 1)
-	go func() { // it ends with the driver's answer, and lets the next one ask then
-		defer func() { <-m.asking }()
+	found := make(chan *specs.ContainerEdits, 1)
+	err := m.cards.Ask(ctx, device, func(nvml.Device) error {
 		edits, err := m.find(device)
-		answers <- answer{edits, err}
-	}()
-	select {
-	case a := <-answers:
-		return a.edits, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the driver does not answer: %w", context.Cause(ctx))
+		found <- edits
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return <-found, nil
 }
 
 // find is what NVIDIA's library would give a container: the device's own nodes, then the driver's nodes and files. Its hooks are left out:
 // they are programs that would run beside a hostile container, and the links that they make are made as mounts (pick).
 func (m *Maker) find(device string) (*specs.ContainerEdits, error) {
 	lib, err := nvcdi.New(
-		nvcdi.WithMode(nvcdi.ModeNvml), nvcdi.WithNvmlLib(m.lib), nvcdi.WithDriverRoot(m.root), nvcdi.WithDisabledHooks(nvcdi.AllHooks),
+		nvcdi.WithMode(nvcdi.ModeNvml), nvcdi.WithNvmlLib(m.cards.NVML()), nvcdi.WithDriverRoot(m.root), nvcdi.WithDisabledHooks(nvcdi.AllHooks),
 		nvcdi.WithFeatureFlags(nvcdi.FeatureDisableNvsandboxUtils, nvcdi.FeatureDisableIPCDiscoverer, nvcdi.FeatureNoAdditionalGIDsForDeviceNodes),
 		nvcdi.WithLogger(logger{m.log}),
 	)
