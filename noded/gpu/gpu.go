@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -92,4 +93,10 @@ type Slice struct {
 	Encoder bool   `json:"encoder"` // its card's NVENC can be used from it
 	OpenCL  bool   `json:"opencl"`
 	Unfit   string `json:"unfit,omitempty"` // why it is not handed out, "" when it can be
+}
+
+// Device is the UUID by which the driver knows what the slice lies on: its card, or its MIG device.
+func (s Slice) Device() string {
+	device, _, _ := strings.Cut(s.ID, "#")
+	return device
 }

@@ -19,13 +19,18 @@ type graphics struct {
 	takes    map[string]uint64    // bytes of memory, by session
 }
 
+const (
+	cardA = "GPU-aaaaaaaa-0000-4000-8000-000000000000"
+	cardB = "GPU-bbbbbbbb-0000-4000-8000-000000000000"
+)
+
 func newGraphics() graphics {
 	return graphics{
 		prepared: map[string]gpu.Slice{}, takes: map[string]uint64{},
 		slices: []gpu.Slice{
-			{ID: "GPU-a#0", Class: gpu.Shared, Card: "GPU-a", Memory: 24 << 30, Encoder: true, OpenCL: true},
-			{ID: "GPU-a#1", Class: gpu.Shared, Card: "GPU-a", Memory: 24 << 30, Encoder: true, OpenCL: true},
-			{ID: "GPU-b", Class: gpu.Whole, Card: "GPU-b", Memory: 48 << 30, Encoder: true, OpenCL: true},
+			{ID: cardA + "#0", Class: gpu.Shared, Card: cardA, Memory: 24 << 30, Encoder: true, OpenCL: true},
+			{ID: cardA + "#1", Class: gpu.Shared, Card: cardA, Memory: 24 << 30, Encoder: true, OpenCL: true},
+			{ID: cardB, Class: gpu.Whole, Card: cardB, Memory: 48 << 30, Encoder: true, OpenCL: true},
 			{ID: "MIG-1", Class: "1g.10gb", Card: "GPU-c", Memory: 10 << 30},
 			{ID: "MIG-2", Class: "1g.10gb", Card: "GPU-c", Memory: 10 << 30},
 		},
@@ -40,8 +45,8 @@ func (h *host) Slices() []gpu.Slice {
 
 func (h *host) Inventory() gpu.Inventory {
 	return gpu.Inventory{Cards: []gpu.Card{
-		{UUID: "GPU-a", Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}, Sessions: 1}},
-		{UUID: "GPU-b", Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}}},
+		{UUID: cardA, Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}, Sessions: 1}},
+		{UUID: cardB, Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}}},
 		{UUID: "GPU-c", Model: "NVIDIA A100", MIG: gpu.MIG{Capable: true, Enabled: true}, Instances: []gpu.Instance{
 			{UUID: "MIG-1", Profile: "1g.10gb", Start: 0, Size: 1}, {UUID: "MIG-2", Profile: "1g.10gb", Start: 1, Size: 1},
 		}},

@@ -288,7 +288,8 @@ type Status struct {
 	Full          string // why there is no room; "" when there is
 	Degraded      []string
 	Images        []string
-	Rooms         []allocate.Room // of the GPU classes that the node has
+	Rooms         []allocate.Room // of the GPU classes that the node has; a warm session gives way here too
+	Slices        []allocate.Room // the same, with what warm sessions hold
 	Cards         []gpu.Card
 }
 
@@ -323,7 +324,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 		}
 	}
 	node := m.node(used)
-	s.Rooms, s.Cards = node.Rooms(), node.Cards
+	s.Rooms, s.Slices, s.Cards = node.Rooms(), m.node(held).Rooms(), node.Cards
 	if _, refusal := m.makeRoom(held, Record{Class: gpu.None}, EncoderAny); refusal != nil {
 		s.Full = refusal.Detail
 	}

@@ -112,7 +112,7 @@ func TestRefusalsSayWhy(t *testing.T) {
 		"no encoder": {
 			request: Request{User: "bob", Key: "k", Class: "1g.10gb", Encoder: EncoderHardware}, reason: "encoder", says: "no encoder engine",
 		},
-		"unfit": {host: func(h *host) { h.spoil("GPU-b", "XID 79: it fell off the bus") }, request: Request{User: "bob", Key: "k", Class: gpu.Whole}, reason: "gpu", says: "fell off the bus"},
+		"unfit": {host: func(h *host) { h.spoil(cardB, "XID 79: it fell off the bus") }, request: Request{User: "bob", Key: "k", Class: gpu.Whole}, reason: "gpu", says: "fell off the bus"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -305,7 +305,7 @@ func TestStreamerIsToldItsEncoder(t *testing.T) {
 	h := newHost(t)
 	n := start(t, h, "", func(o *Options) { o.Admission.Max = 4 })
 	for class, want := range map[string]contract.Encoder{
-		gpu.None: {}, gpu.Shared: {Kind: contract.NVENC, Device: "GPU-a"}, gpu.Whole: {Kind: contract.NVENC, Device: "GPU-b"}, "1g.10gb": {},
+		gpu.None: {}, gpu.Shared: {Kind: contract.NVENC, Device: cardA}, gpu.Whole: {Kind: contract.NVENC, Device: cardB}, "1g.10gb": {},
 	} {
 		s := n.mustReserve("ann-"+class, class, EncoderAny)
 		n.untilState(s.ID, Ready)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"errors"
 	"net/http/httptest"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"easel/noded/gpu"
+	"easel/noded/stream/contract"
 )
 
 func (n *node) reserveClass(user, class, encoder string) (Session, error) {
@@ -41,11 +43,11 @@ func TestSliceIsHeldUntilTheSessionIsReleased(t *testing.T) {
 	h := newHost(t)
 	n := start(t, h, "", nil)
 	first := n.mustReserve("ann", gpu.Whole, "")
-	if first.GPU.ID != "GPU-b" || first.Proto().Gpu != "GPU-b" || first.Class != gpu.Whole {
+	if first.GPU.ID != cardB || first.Proto().Gpu != cardB || first.Class != gpu.Whole {
 		t.Fatalf("slice %+v", first.GPU)
 	}
 	n.untilState(first.ID, Ready)
-	if got := h.inUse(); !slices.Equal(got, []string{"GPU-b"}) {
+	if got := h.inUse(); !slices.Equal(got, []string{cardB}) {
 		t.Fatalf("devices were made of %v", got)
 	}
 	_, err := n.reserveClass("bob", gpu.Whole, "")
@@ -87,6 +89,25 @@ func TestHeldBackSliceTakesNoPlace(t *testing.T) {
 	n.untilReleased(first.ID)
 }
 
+// encoderOf is what a session's streamer was told to encode by.
+func (n *node) encoderOf(id string) contract.Encoder {
+	n.t.Helper()
+	h := n.host.(*host)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.streamed {
+		if s.ID == id {
+			c, err := contract.ReadConfig(bytes.NewReader(s.Config))
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			return c.Encoder
+		}
+	}
+	n.t.Fatalf("session %s has no streamer", id)
+	return contract.Encoder{}
+}
+
 // TestEncodersAreCounted: two sessions share a card that can encode for one.
 func TestEncodersAreCounted(t *testing.T) {
 	h := newHost(t)
@@ -94,6 +115,10 @@ func TestEncodersAreCounted(t *testing.T) {
 	first := n.mustReserve("ann", gpu.Shared, EncoderHardware)
 	if !first.GPU.Encoder {
 		t.Fatal("the first got no encoder")
+	}
+	n.untilState(first.ID, Ready)
+	if got, want := n.encoderOf(first.ID), (contract.Encoder{Kind: contract.NVENC, Device: cardA}); got != want {
+		t.Fatalf("its streamer has encoder %+v, want %+v", got, want)
 	}
 	_, err := n.reserveClass("bob", gpu.Shared, EncoderHardware)
 	n.expectRefused(err, "encoder")
@@ -103,6 +128,10 @@ func TestEncodersAreCounted(t *testing.T) {
 	}
 	if got, _ := n.Get(second.ID); !slices.ContainsFunc(got.Health.Degraded, func(d string) bool { return strings.Contains(d, "CPU encodes") }) {
 		t.Fatalf("nothing says that the CPU encodes: %v", got.Health.Degraded)
+	}
+	n.untilState(second.ID, Ready)
+	if got := n.encoderOf(second.ID); got != (contract.Encoder{}) {
+		t.Fatalf("its streamer has encoder %+v, want none", got)
 	}
 	status, err := n.Status(t.Context())
 	if err != nil || len(status.Rooms) != 3 {
@@ -122,7 +151,7 @@ func TestCardThatFailsInUse(t *testing.T) {
 	n := start(t, h, "", nil)
 	s := n.mustReserve("ann", gpu.Whole, "")
 	n.untilState(s.ID, Ready)
-	h.spoil("GPU-b", "XID 79: the card has fallen off the bus")
+	h.spoil(cardB, "XID 79: the card has fallen off the bus")
 	got, err := n.Get(s.ID)
 	if err != nil || got.State != Ready || !slices.ContainsFunc(got.Health.Degraded, func(d string) bool { return strings.Contains(d, "fallen off the bus") }) {
 		t.Fatalf("%s, degraded %v, %v", got.State, got.Health.Degraded, err)
@@ -133,7 +162,7 @@ func TestCardThatFailsInUse(t *testing.T) {
 	n.untilReleased(s.ID)
 	_, err = n.reserveClass("ann", gpu.Whole, "")
 	n.expectRefused(err, "gpu")
-	h.spoil("GPU-b", "")
+	h.spoil(cardB, "")
 	n.untilState(n.mustReserve("ann", gpu.Whole, "").ID, Ready)
 }
 
@@ -202,7 +231,7 @@ func TestWarmSessionLeavesTheLastSlice(t *testing.T) {
 		_, err := n.Prepare(t.Context(), "", class, WarmDesktop, time.Now().Add(time.Hour))
 		n.expectRefused(err, "gpu")
 	}
-	h.spoil("GPU-b", "XID 79")
+	h.spoil(cardB, "XID 79")
 	_, err := n.Prepare(t.Context(), "", gpu.Whole, WarmDesktop, time.Now().Add(time.Hour))
 	n.expectRefused(err, "gpu")
 	n.warmOf(gpu.None, WarmDesktop)

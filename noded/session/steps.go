@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"easel/noded/stream/contract"
@@ -164,8 +163,7 @@ func (k *keeper) streamerConfig(r Record) (contract.Config, error) {
 		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), RelayPorts: k.relayPorts, Initial: firstSize, LogLevel: k.logLevel,
 	}
 	if r.GPU.Encoder {
-		device, _, _ := strings.Cut(r.GPU.ID, "#") // a share's card
-		c.Encoder = contract.Encoder{Kind: contract.NVENC, Device: device, Libraries: k.driver}
+		c.Encoder = contract.Encoder{Kind: contract.NVENC, Device: r.GPU.Device(), Libraries: k.driver}
 	}
 	return c, c.Validate()
 }

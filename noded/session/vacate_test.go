@@ -20,7 +20,7 @@ func TestVacateTakesSlicesAndNothingElse(t *testing.T) {
 	n.untilState(stays.ID, Ready)
 	deadline := time.Now().Add(700 * time.Millisecond)
 	done := make(chan error, 1)
-	go func() { done <- n.Vacate(t.Context(), []string{"GPU-b"}, deadline, "its card is divided anew") }()
+	go func() { done <- n.Vacate(t.Context(), []string{cardB}, deadline, "its card is divided anew") }()
 	untilTold(t, h, leaves.ID, func(n contract.Notice) bool {
 		return strings.Contains(n.Text, "divided anew") && n.Until.Equal(deadline)
 	})
@@ -38,7 +38,7 @@ func TestVacateTakesSlicesAndNothingElse(t *testing.T) {
 	if err != nil || len(held) != 1 || held[0].Session != stays.ID || held[0].User != "bob" || held[0].Slice.ID != stays.GPU.ID {
 		t.Fatalf("%+v, %v", held, err)
 	}
-	if err := n.Vacate(t.Context(), []string{"GPU-b"}, time.Now(), ""); err != nil {
+	if err := n.Vacate(t.Context(), []string{cardB}, time.Now(), ""); err != nil {
 		t.Fatalf("nobody holds it: %v", err)
 	}
 }
@@ -52,7 +52,7 @@ func TestVacateThatIsGivenUpIsTakenBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- n.Vacate(ctx, []string{"GPU-b"}, time.Now().Add(time.Hour), "its card is divided anew")
+		done <- n.Vacate(ctx, []string{cardB}, time.Now().Add(time.Hour), "its card is divided anew")
 	}()
 	untilTold(t, h, s.ID, func(n contract.Notice) bool { return n.Text != "" })
 	cancel()
@@ -69,12 +69,12 @@ func TestVacateThatIsGivenUpIsTakenBack(t *testing.T) {
 func TestVacateEndsWarmSessionsAtOnce(t *testing.T) {
 	h := newHost(t)
 	n := start(t, h, "", nil)
-	w, err := n.Prepare(t.Context(), "", gpu.Whole, WarmDesktop, time.Now().Add(time.Hour))
+	w := n.warmOf("1g.10gb", WarmDesktop)
+	held, err := n.Get(w.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.untilState(w.ID, Ready)
-	if err := n.Vacate(t.Context(), []string{"GPU-b"}, time.Now().Add(time.Hour), "its card is divided anew"); err != nil {
+	if err := n.Vacate(t.Context(), []string{held.GPU.ID}, time.Now().Add(time.Hour), "its card is divided anew"); err != nil {
 		t.Fatal(err)
 	}
 	n.untilReleased(w.ID)

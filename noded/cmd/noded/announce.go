@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"easel/noded/gpu"
 	"easel/noded/pool"
 	"easel/noded/session"
 	"easel/pkg/cluster"
@@ -23,7 +24,7 @@ import (
 const announceEvery = 10 * time.Second
 
 // announce joins the cluster and keeps it told of the node's room.
-func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, manager *session.Manager, warm *pool.Pool, registry prometheus.Registerer) error {
+func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identity.Member, manager *session.Manager, warm *pool.Pool, cards *gpu.Host, registry prometheus.Registerer) error {
 	c, err := cluster.Start(ctx, cluster.Config{
 		Name: cfg.Name, Role: cluster.RoleNode, Bind: cfg.Cluster.Bind, Join: cfg.Cluster.Join,
 		Keys: member.Trust().GetGossipKeys(), Admit: func(m cluster.Meta) error { return member.Admits(m.Role, m.Name) }, Log: log,
@@ -46,12 +47,13 @@ func announce(ctx context.Context, cfg Config, log *slog.Logger, member *identit
 	ticker := time.NewTicker(announceEvery)
 	defer ticker.Stop()
 	for {
-		changed := manager.Changed()
+		changed, cardsChanged := manager.Changed(), cards.Changed()
 		if err := publish(ctx, c, manager, warm, meter); err != nil && ctx.Err() == nil {
 			log.Warn("cannot tell the cluster of this node's room", "error", err)
 		}
 		select {
 		case <-changed:
+		case <-cardsChanged:
 		case <-ticker.C:
 		case <-ctx.Done():
 			watching.Wait()
@@ -73,6 +75,7 @@ func publish(ctx context.Context, c *cluster.Cluster, manager *session.Manager, 
 		Total: s.Capacity, Used: s.Used, Draining: s.Draining || !manager.Settled(), Full: s.Full, Images: s.Images,
 		Classes: []cluster.Room{{Class: "none", Total: s.Capacity, Used: s.Used}}, Load: hostLoad(meter),
 	}
+	tellSlices(&rec, s)
 	for _, w := range states {
 		if w.Warm == 0 {
 			continue

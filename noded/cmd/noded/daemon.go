@@ -107,7 +107,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	if err != nil {
 		return err
 	}
-	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry))
+	lender, err := newLender(cfg, log, cards, layout.Slices)
+	if err != nil {
+		return err
+	}
+	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry), lender)
 	if err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	if err != nil {
 		return err
 	}
-	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, cards: cards, layout: layout, registry: registry}
+	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, cards: cards, layout: layout, lender: lender, registry: registry}
 	reloader := reload.New(cfg, reloads, reading.again, parts.apply, log)
 	return runAll(ctx, cfg, log, member, parts, reloader, reading.hangups)
 }
@@ -169,7 +173,7 @@ func armed(log *slog.Logger) (*failpoint.Set, error) {
 	return points, nil
 }
 
-func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime, points *failpoint.Set, metrics *session.Metrics) (*session.Manager, error) {
+func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime, points *failpoint.Set, metrics *session.Metrics, gpus session.GPUs) (*session.Manager, error) {
 	store, err := session.NewStore(db, log)
 	if err != nil {
 		return nil, err
@@ -178,12 +182,12 @@ func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime,
 	if err != nil {
 		return nil, err
 	}
-	parts := &outside{Runtime: rt, streamer: cfg.Streamer, device: runtime.DeviceOf(cfg.StateDir)}
+	parts := &outside{Runtime: rt, streamer: cfg.Streamer, device: runtime.DeviceOf(cfg.StateDir), cdi: cfg.deviceDir()}
 	return session.New(session.Options{
 		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image, Boot: boot,
 		Admission: cfg.admission(), Grace: cfg.Sessions.Grace, StartTimeout: cfg.Sessions.StartTimeout,
 		Media: cfg.Media.Addresses, RelayPorts: cfg.relayPorts(), Driver: cfg.driver(), LogLevel: cfg.Log.Level,
-		Store: store, Containers: parts, Workers: parts, Streamers: session.StreamerClient{}, Points: points,
+		Store: store, Containers: parts, Workers: parts, GPUs: gpus, Streamers: session.StreamerClient{}, Points: points,
 		Homes: &volume.Homes{StateDir: cfg.StateDir, RunDir: cfg.RunDir, Size: int64(cfg.Sessions.HomeSize), Log: log},
 		Host:  machine{stateDir: cfg.StateDir, media: cfg.Media.Addresses}, Metrics: metrics, Log: log,
 	}), nil
@@ -230,6 +234,7 @@ func runAll(
 		compareLayout(ctx, cfg.GPU.Layout, parts.layout, holders{parts.manager}, log)
 		return nil
 	})
+	group.Go(func() error { return parts.lender.Run(ctx) })
 	group.Go(func() error { return parts.manager.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx) })
@@ -238,7 +243,9 @@ func runAll(
 		group.Go(func() error { return parts.relay.Run(ctx) })
 	}
 	group.Go(func() error { return parts.pool.Run(ctx) })
-	group.Go(func() error { return announce(ctx, cfg, log, member, parts.manager, parts.pool, parts.registry) })
+	group.Go(func() error {
+		return announce(ctx, cfg, log, member, parts.manager, parts.pool, parts.cards, parts.registry)
+	})
 	group.Go(func() error { reloader.OnSignal(ctx, hangups); return nil })
 	group.Go(func() error { return tellSystemd(ctx, log, parts.manager) })
 	log.Info("noded runs", "version", telemetry.Version(version), "listen", cfg.Listen, "url", cfg.PublicURL, "api", cfg.API.URL)

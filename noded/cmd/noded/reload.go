@@ -15,6 +15,7 @@ import (
 
 	"easel/noded/gateway"
 	"easel/noded/gpu"
+	"easel/noded/gpu/lend"
 	"easel/noded/gpu/partition"
 	"easel/noded/pool"
 	"easel/noded/relay"
@@ -60,6 +61,7 @@ type running struct {
 	pool     *pool.Pool
 	cards    *gpu.Host
 	layout   *partition.Keeper
+	lender   *lend.Lender
 	registry prometheus.Registerer
 }
 

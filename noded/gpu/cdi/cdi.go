@@ -12,7 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
+	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/nvidia-container-toolkit/pkg/nvcdi"
@@ -39,28 +39,26 @@ type Maker struct {
 	dir, root string
 	cards     Cards
 	log       *slog.Logger
+	patience  time.Duration
 }
+
+// patience is how long the driver may take to say what there is of a device: it may have to wake the card.
+const patience = 20 * time.Second
 
 // New gives a maker that keeps its files in dir, for root alone, and finds the driver's below root ("/" on most hosts).
 func New(dir, root string, cards Cards, log *slog.Logger) (*Maker, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the GPU specifications: %w", err)
 	}
-	return &Maker{dir: dir, root: root, cards: cards, log: log}, nil
+	return &Maker{dir: dir, root: root, cards: cards, log: log, patience: patience}, nil
 }
 
 // Dir is where the specifications lie.
 func (m *Maker) Dir() string { return m.dir }
 
-// DeviceOf is the UUID by which NVIDIA's library knows the device that a slice lies on.
-func DeviceOf(s gpu.Slice) string {
-	device, _, _ := strings.Cut(s.ID, "#")
-	return device
-}
-
 // Make writes the specification of a session's slice, and names its devices. What was there before it replaces.
 func (m *Maker) Make(ctx context.Context, session string, s gpu.Slice) (devices []string, err error) {
-	found, err := m.ask(ctx, DeviceOf(s))
+	found, err := m.ask(ctx, s.Device())
 	if err != nil {
 		return nil, fmt.Errorf("ask for the devices of %s: %w", s.ID, err)
 	}
@@ -102,6 +100,12 @@ func (m *Maker) Remove(session string) error {
 
 // ask has NVIDIA's library say all that there is of a device, which it asks the driver.
 func (m *Maker) ask(ctx context.Context, device string) (*specs.ContainerEdits, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	// A question that has been put gets the time that it takes: one that is cut short says that the card does not answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.patience)
+	defer cancel()
 	found := make(chan *specs.ContainerEdits, 1)
 	err := m.cards.Ask(ctx, device, func(nvml.Device) error {
 		edits, err := m.find(device)

@@ -17,7 +17,6 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
 	"easel/noded/gpu"
-	"easel/noded/gpu/cdi"
 )
 
 // Cards are the host's cards.
@@ -94,7 +93,7 @@ func (l *Lender) Slices() []gpu.Slice {
 	all, seen := l.Options.Slices(), *l.seen.Load()
 	for i := range all {
 		if s := &all[i]; s.Unfit == "" && s.Class != gpu.Shared {
-			s.Unfit = seen[cdi.DeviceOf(*s)].unfitness()
+			s.Unfit = seen[s.Device()].unfitness()
 		}
 	}
 	return all
@@ -110,7 +109,7 @@ func (s strangers) unfitness() string {
 // Used is what a session's processes took of their device when it was last looked at: bytes of its memory, and a part of its time, which is
 // below 0 where the driver does not say. known is false for a device that could not be looked at.
 func (l *Lender) Used(s gpu.Slice, session string) (memory uint64, busy float64, known bool) {
-	u, known := (*l.seen.Load())[cdi.DeviceOf(s)]
+	u, known := (*l.seen.Load())[s.Device()]
 	took := u.sessions[session]
 	if !u.timed {
 		took.busy = -1
@@ -121,7 +120,7 @@ func (l *Lender) Used(s gpu.Slice, session string) (memory uint64, busy float64,
 // Prepare makes what brings a slice into the container of a session.
 func (l *Lender) Prepare(ctx context.Context, s gpu.Slice, session string) ([]string, error) {
 	if s.Class != gpu.Shared { // who comes alone finds nobody there
-		u, err := l.usesOf(ctx, cdi.DeviceOf(s))
+		u, err := l.usesOf(ctx, s.Device())
 		if err != nil {
 			return nil, err
 		}
@@ -148,8 +147,8 @@ func (l *Lender) Free(ctx context.Context, s gpu.Slice, session string) error {
 			l.Log.Warn("a slice is taken back unseen", "slice", s.ID, "session", session, "reason", why)
 			return nil
 		}
-		holders, err := l.holders(ctx, s, session)
-		if err == nil && len(holders) == 0 {
+		busy := l.busy(ctx, s, session)
+		if busy == nil {
 			return nil
 		}
 		timer := time.NewTimer(l.again)
@@ -157,16 +156,11 @@ func (l *Lender) Free(ctx context.Context, s gpu.Slice, session string) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return errors.Join(err, held(holders, l.within))
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("after %s %w", l.within, busy)
 		}
 	}
-}
-
-func held(holders []gpu.Use, within time.Duration) error {
-	if len(holders) == 0 {
-		return nil
-	}
-	return fmt.Errorf("after %s %s", within, words(holders))
 }
 
 // beyondUse is why nobody can look at a slice, which then is not handed out either; "" when its card answers.
@@ -185,28 +179,41 @@ func (l *Lender) beyondUse(s gpu.Slice) string {
 			return f.Text
 		}
 	}
-	device := cdi.DeviceOf(s)
+	device := s.Device()
 	if device != c.UUID && !slices.ContainsFunc(c.Instances, func(m gpu.Instance) bool { return m.UUID == device }) {
 		return "its MIG device is gone"
 	}
 	return ""
 }
 
-// holders is who keeps a slice from being free.
-func (l *Lender) holders(ctx context.Context, s gpu.Slice, session string) (holders []gpu.Use, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	all, err := l.Cards.Uses(ctx, cdi.DeviceOf(s))
-	if err != nil {
-		return nil, fmt.Errorf("see whether slice %s is free: %w", s.ID, err)
+// uses asks who uses a device. A question that has been put gets the time that it takes: to the host's cards one that is cut short says that
+// the card does not answer.
+func (l *Lender) uses(ctx context.Context, device string) ([]gpu.Use, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askWithin)
+	defer cancel()
+	return l.Cards.Uses(ctx, device)
+}
+
+// busy says who keeps a slice from being free; nil when nobody does.
+func (l *Lender) busy(ctx context.Context, s gpu.Slice, session string) error {
+	all, err := l.uses(ctx, s.Device())
+	if err != nil {
+		return fmt.Errorf("nobody can see whether slice %s is free: %w", s.ID, err)
+	}
+	var holders []gpu.Use
 	for _, u := range all {
 		of, alive := l.SessionOf(u.PID)
 		if s.Class != gpu.Shared || of == session || !alive { // of one that has ended nobody can say whose it was
 			holders = append(holders, u)
 		}
 	}
-	return holders, nil
+	if len(holders) == 0 {
+		return nil
+	}
+	return errors.New(words(holders))
 }
 
 // words says who uses a device: "process 4242 (gimp) holds 300 MiB".
@@ -228,9 +235,7 @@ func words(uses []gpu.Use) string {
 
 // usesOf looks who uses a device.
 func (l *Lender) usesOf(ctx context.Context, device string) (use, error) {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	all, err := l.Cards.Uses(ctx, device)
+	all, err := l.uses(ctx, device)
 	if err != nil {
 		return use{}, err
 	}
@@ -268,7 +273,7 @@ func (l *Lender) Run(ctx context.Context) error {
 func (l *Lender) lookAround(ctx context.Context) {
 	seen := map[string]use{}
 	for _, s := range l.Options.Slices() {
-		device := cdi.DeviceOf(s)
+		device := s.Device()
 		if _, done := seen[device]; done || l.beyondUse(s) != "" {
 			continue
 		}

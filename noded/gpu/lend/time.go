@@ -10,6 +10,11 @@ import (
 // time adds to a device's use how busy each session kept it since the last look. A driver says so of whole cards only.
 func (l *Lender) time(ctx context.Context, device string, u *use) {
 	since := uint64(time.Now().Add(-l.look).UnixMicro())
+	if ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askWithin)
+	defer cancel()
 	samples := make(chan []nvml.ProcessUtilizationSample, 1)
 	err := l.Cards.Ask(ctx, device, func(d nvml.Device) error {
 		found, ret := d.GetProcessUtilization(since)
