@@ -126,7 +126,7 @@ func (t *trial) compute(ctx context.Context, s gpu.Slice) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	maker, err := devices.New(dir, t.DriverRoot, t.host.NVML(), t.Log)
+	maker, err := devices.New(dir, t.DriverRoot, t.host, t.Log)
 	if err != nil {
 		return "", err
 	}
@@ -194,7 +194,7 @@ func (t *trial) free(ctx context.Context, s gpu.Slice) error {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		uses, err := t.host.Uses(ctx, devices.DeviceOf(s))
+		uses, err := t.host.Uses(ctx, s.Device())
 		if err != nil {
 			return err
 		}
