@@ -33,7 +33,7 @@ go_test() {
 unit_packages() { go list ./... | grep -v '/integration/\|/integration$'; }
 
 # integration/… packages whose tests need no machine of their own: they run with the unit tests.
-plain_integration() { go list ./integration/deptest ./integration/relaybench ./integration/xclient/... ./integration/devstack/... ./integration/cmd/... 2>/dev/null; }
+plain_integration() { go list ./integration/deptest ./integration/relaybench ./integration/xclient/... ./integration/gpucard ./integration/devstack/... ./integration/cmd/... 2>/dev/null; }
 
 lint() {
   local ok=0

@@ -27,12 +27,17 @@ func onMock(models ...nvmltest.Model) (*gpu.Host, *nvmltest.Mock) {
 // Every profile of every card is named as NVIDIA names it, and is in the inventory as it was made.
 func TestProfilesOfMockCards(t *testing.T) {
 	for _, model := range append(cards(), nvmltest.RTXPro6000()) {
+		names := map[string]int{}
 		for constant, info := range model.MIGProfiles.GpuInstanceProfiles {
 			name, err := gpu.ProfileName(constant, info, model.MemoryMB<<20)
 			if err != nil || !gpu.ValidClass(name) {
 				t.Errorf("%s: profile %d is %q, %v", model.Name, constant, name, err)
 				continue
 			}
+			if other, twice := names[name]; twice {
+				t.Errorf("%s: profiles %d and %d are both %q", model.Name, constant, other, name)
+			}
+			names[name] = constant
 			t.Run(model.Name+" "+name, func(t *testing.T) {
 				host, mock := onMock(model)
 				defer host.Close()

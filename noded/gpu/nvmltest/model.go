@@ -88,20 +88,21 @@ func RTXPro6000() Model {
 
 // sevenths is a card of seven compute and eight memory slices. go-nvml's data has instances as large as their compute slices; on the
 // cards an instance of three takes four memory slices, of seven all eight, and of one with twice the memory two (nvidia-smi mig
-// -lgipp, as NVIDIA's MIG user guide prints it); it has no places for the A100's compute instances. Nor have these cards the encoders
-// that it gives the B200.
+// -lgipp, as NVIDIA's MIG user guide prints it); it has no places for the A100's compute instances. Its sizes of memory are those of the
+// names, of which the driver keeps some: by them an H200 would have 1g.35gb twice. Nor have these cards the encoders that it gives the B200.
 func sevenths(c gpus.Config) Model {
 	m := c.MIGProfiles
-	m.GpuInstanceProfiles = maps.Clone(m.GpuInstanceProfiles)
-	for i, p := range m.GpuInstanceProfiles {
-		p.EncoderCount = 0
-		m.GpuInstanceProfiles[i] = p
-	}
 	m.GpuInstancePlacements = maps.Clone(m.GpuInstancePlacements)
 	m.GpuInstancePlacements[nvml.GPU_INSTANCE_PROFILE_3_SLICE] = []nvml.GpuInstancePlacement{{Start: 0, Size: 4}, {Start: 4, Size: 4}}
 	m.GpuInstancePlacements[nvml.GPU_INSTANCE_PROFILE_7_SLICE] = []nvml.GpuInstancePlacement{{Start: 0, Size: 8}}
 	if _, ok := m.GpuInstanceProfiles[nvml.GPU_INSTANCE_PROFILE_1_SLICE_REV2]; ok {
 		m.GpuInstancePlacements[nvml.GPU_INSTANCE_PROFILE_1_SLICE_REV2] = []nvml.GpuInstancePlacement{{Start: 0, Size: 2}, {Start: 2, Size: 2}, {Start: 4, Size: 2}, {Start: 6, Size: 2}}
+	}
+	m.GpuInstanceProfiles = maps.Clone(m.GpuInstanceProfiles)
+	for i, p := range m.GpuInstanceProfiles {
+		p.EncoderCount = 0
+		p.MemorySizeMB = uint64(m.GpuInstancePlacements[i][0].Size) * (c.MemoryMB / 8) * 31 / 32
+		m.GpuInstanceProfiles[i] = p
 	}
 	m.ComputeInstancePlacements = map[int]map[int][]nvml.ComputeInstancePlacement{}
 	for gi, compute := range m.ComputeInstanceProfiles {

@@ -20,9 +20,8 @@ func TestApplyDividesAndPutsTogether(t *testing.T) {
 	}{
 		{nvmltest.A100(), []string{"3g.20gb", "2g.10gb", "1g.5gb", "1g.5gb+me"}, "1g.5gb", 7},
 		{nvmltest.H100(), []string{"3g.40gb", "2g.20gb", "1g.20gb"}, "1g.10gb", 7},
-		// go-nvml's data of these two says a little more than an eighth of the memory, which is rounded up to two.
-		{nvmltest.H200(), []string{"4g.88gb", "1g.35gb", "1g.35gb+me"}, "1g.35gb", 7},
-		{nvmltest.B200(), []string{"3g.90gb", "3g.90gb"}, "1g.45gb", 7},
+		{nvmltest.H200(), []string{"4g.71gb", "1g.35gb", "1g.18gb+me"}, "1g.18gb", 7},
+		{nvmltest.B200(), []string{"3g.90gb", "3g.90gb"}, "1g.23gb", 7},
 		{nvmltest.RTXPro6000(), []string{"2g.48gb", "1g.24gb+gfx", "1g.24gb"}, "1g.24gb", 4},
 	} {
 		t.Run(c.model.Name, func(t *testing.T) {
