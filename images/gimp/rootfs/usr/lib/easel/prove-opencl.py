@@ -64,7 +64,7 @@ class Launches:
 def filtered(Gegl, picture, operation, properties):
     area = Gegl.Rectangle.new(0, 0, WIDTH, HEIGHT)
     source = Gegl.Buffer.new("RGBA float", 0, 0, WIDTH, HEIGHT)
-    source.set(area, "R'G'B'A u8", picture)
+    source.set(area, "RGBA float", picture)  # as it is computed with: a conversion would be looked for first
     result = Gegl.Buffer.new("RGBA float", 0, 0, WIDTH, HEIGHT)
     graph = Gegl.Node()
     nodes = []
@@ -82,7 +82,8 @@ def filtered(Gegl, picture, operation, properties):
 def failure(Gegl, gegl):
     """Why OpenCL is not to be used, or nothing."""
     launches = Launches(gegl)
-    picture = random.Random(1).randbytes(WIDTH * HEIGHT * 4)
+    noise = random.Random(1)
+    picture = array.array("f", (noise.random() for _ in range(WIDTH * HEIGHT * 4))).tobytes()
     for operation, properties in FILTERS:
         Gegl.config().props.use_opencl = False
         want = filtered(Gegl, picture, operation, properties)
