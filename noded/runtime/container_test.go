@@ -150,10 +150,11 @@ func TestForkBombIsBounded(t *testing.T) {
 		t.Errorf("%d processes seen from the host, init %d, %v", len(inside), inside[1], err)
 	}
 	begin := time.Now()
-	if err := r.Remove(t.Context(), c.ID, 5*time.Second); err != nil {
+	const grace = time.Minute
+	if err := r.Remove(t.Context(), c.ID, grace); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > grace {
 		t.Errorf("ending it took %v", took)
 	}
 }
