@@ -113,7 +113,7 @@ func (k *Keeper) carryOut(ctx context.Context, job *Job) error {
 	var errs []error
 	w := k.now.Load().Work
 	for _, t := range w.Tasks {
-		if t.Phase == failed || t.Phase == resets || t.Phase == done {
+		if !t.open() {
 			continue
 		}
 		if ctx.Err() != nil {

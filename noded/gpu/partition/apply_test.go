@@ -131,6 +131,13 @@ func TestSharesThatStayAreKept(t *testing.T) {
 	for range 4 {
 		w.hold("s", "shared")
 	}
+	w.vacated = func([]string) error {
+		if got := w.slices(); got != "shared, shared, shared (it is being divided anew), shared (it is being divided anew)" {
+			t.Errorf("meanwhile there is %s", got)
+		}
+		w.vacated = nil
+		return nil
+	}
 	if _, err := w.apply("  - index: 0\n    shares: 2\n    memory: 10GiB\n"); err != nil {
 		t.Fatal(err)
 	}

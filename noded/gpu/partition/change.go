@@ -88,7 +88,8 @@ func (c *change) forward(ctx context.Context) error {
 		return err
 	}
 	c.tell("it is %s now", to)
-	return c.hit(ctx, "committed")
+	_ = c.hit(ctx, "committed") // what is committed is not undone
+	return nil
 }
 
 // back brings it to what it was.
@@ -100,7 +101,8 @@ func (c *change) back(ctx context.Context) error {
 		return err
 	}
 	c.tell("it is as it was before")
-	return c.hit(ctx, "undone")
+	_ = c.hit(ctx, "undone")
+	return nil
 }
 
 // commit opens the card again, after the inventory has seen it.
@@ -115,7 +117,7 @@ func (c *change) walk(ctx context.Context, p phase, prefix string, steps []step)
 	if err != nil {
 		return err
 	}
-	if len(card.Faults) > 0 {
+	if p == changing && len(card.Faults) > 0 { // going back is tried in any case
 		return errors.New(card.Faults[0].Text)
 	}
 	c.d = c.driver(card)
@@ -242,11 +244,13 @@ func (c *change) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, makeBudget)
+	defer cancel()
 	var refusal error
 	tried := 0
 	for made := range c.tries(profiles) {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return fmt.Errorf("the driver took none of the first %d ways to place %s (%w): %w", tried, list(c.t.To.Profiles), context.Cause(ctx), refusal)
 		}
 		tried++
 		if err := c.note(changing, func(t *task) { t.Made = made }); err != nil {

@@ -52,6 +52,8 @@ const (
 	// usePatience is how long a card may still be in use after its sessions ended.
 	usePatience = 30 * time.Second
 	useAgain    = 250 * time.Millisecond
+	// makeBudget bounds the trying of places on one card.
+	makeBudget = 5 * time.Minute
 	// endPatience is how long sessions may take to end after their deadline.
 	endPatience = 2 * time.Minute
 	// MaxDrain bounds how far off a deadline may be.
@@ -115,6 +117,11 @@ func (k *Keeper) Divided(card string) string {
 func (k *Keeper) Run(ctx context.Context) error {
 	k.mu.Lock()
 	k.ctx = ctx
+	if k.unfinished() { // Recover had too little time
+		job := newJob(k.clock)
+		k.job = job
+		k.owned.Go(func() { job.end(k.carryOut(ctx, job)) })
+	}
 	k.mu.Unlock()
 	close(k.ready)
 	<-ctx.Done()
@@ -123,6 +130,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.mu.Unlock()
 	k.owned.Wait()
 	return nil
+}
+
+// unfinished tells whether work is recorded that can go on now.
+func (k *Keeper) unfinished() bool {
+	w := k.now.Load().Work
+	return w != nil && slices.ContainsFunc(w.Tasks, func(t task) bool { return t.open() })
 }
 
 // ErrBusy is returned while a layout is being applied.

@@ -87,4 +87,6 @@ type Layout struct {
 	Cards map[string]Division `json:"cards"`
 	// Closed are cards of which nothing is handed out now, and why: they are being divided, or that failed.
 	Closed map[string]string `json:"closed,omitempty"`
+	// Next is what closed cards are being made: slices that stay through it are handed out as ever.
+	Next map[string]Division `json:"next,omitempty"`
 }

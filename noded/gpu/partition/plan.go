@@ -175,8 +175,7 @@ func (c *Change) decide(l Layout, held []Held) {
 			}
 		}
 	} else if !c.from.MIG.Enabled {
-		same := Layout{Cards: map[string]Division{c.Card: c.To}}
-		for _, s := range cut(same, c.from.Card) {
+		for _, s := range cut(map[string]Division{c.Card: c.To}, c.from.Card) {
 			after[gpu.Slice{ID: s.ID, Class: s.Class, Memory: s.Memory}] = true
 		}
 	}

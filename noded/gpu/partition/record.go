@@ -62,7 +62,10 @@ type task struct {
 	Boot  string   `json:"boot,omitempty"` // of resets
 }
 
-// closed is why nothing of the card is handed out; "" when it may be.
+// open tells whether the task can go on now.
+func (t task) open() bool { return t.Phase != failed && t.Phase != resets && t.Phase != done }
+
+// closed is why nothing new of the card is handed out; "" when it may be.
 func (t task) closed() string {
 	switch t.Phase {
 	case done:
@@ -77,13 +80,18 @@ func (t task) closed() string {
 
 // layout is what others may know of the record.
 func (r record) layout() Layout {
-	l := Layout{Cards: r.Cards, Closed: map[string]string{}}
+	l := Layout{Cards: r.Cards, Closed: map[string]string{}, Next: map[string]Division{}}
 	if r.Work == nil {
 		return l
 	}
 	for _, t := range r.Work.Tasks {
 		if why := t.closed(); why != "" {
 			l.Closed[t.Card] = why
+		}
+		if t.Phase == waiting || t.Phase == changing {
+			next := t.To
+			next.Made = t.Keep
+			l.Next[t.Card] = next
 		}
 	}
 	return l

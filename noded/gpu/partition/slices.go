@@ -12,20 +12,39 @@ import (
 func Slices(l Layout, inv gpu.Inventory) []gpu.Slice {
 	var all []gpu.Slice
 	for _, c := range inv.Cards {
-		all = append(all, cut(l, c)...)
+		all = append(all, closeSome(l, c, cut(l.Cards, c))...)
 	}
 	return all
 }
 
-func cut(l Layout, c gpu.Card) []gpu.Slice {
-	d, told := l.Cards[c.UUID]
+// closeSome marks the slices of a closed card, but those that stay.
+func closeSome(l Layout, c gpu.Card, all []gpu.Slice) []gpu.Slice {
+	why := l.Closed[c.UUID]
+	if why == "" {
+		return all
+	}
+	var stay []gpu.Slice
+	if _, is := l.Next[c.UUID]; is {
+		stay = cut(l.Next, c)
+	}
+	for i, s := range all {
+		if s.Unfit == "" && !slices.Contains(stay, s) {
+			all[i].Unfit = why
+		}
+	}
+	return all
+}
+
+// cut is the slices of a card that is divided so.
+func cut(divisions map[string]Division, c gpu.Card) []gpu.Slice {
+	d, told := divisions[c.UUID]
 	if !told {
 		d = Division{Mode: Whole}
 		if c.MIG.Enabled {
 			d.Mode = MIG
 		}
 	}
-	unfit := unfitness(l, c, d)
+	unfit := unfitness(c, d)
 	whole := gpu.Slice{
 		ID: c.UUID, Class: gpu.Whole, Card: c.UUID, Memory: c.Memory, NUMA: c.NUMA, CPUs: c.CPUs,
 		Encoder: len(c.Engines.Encode) > 0, OpenCL: true, Unfit: unfit,
@@ -40,10 +59,8 @@ func cut(l Layout, c gpu.Card) []gpu.Slice {
 }
 
 // unfitness is why nothing of the card is handed out; "" when it can be.
-func unfitness(l Layout, c gpu.Card, d Division) string {
-	switch why := l.Closed[c.UUID]; {
-	case why != "":
-		return why
+func unfitness(c gpu.Card, d Division) string {
+	switch {
 	case len(c.Faults) > 0:
 		return c.Faults[0].Text
 	case c.MIG.Enabled != c.MIG.Pending:

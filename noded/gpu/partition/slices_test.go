@@ -43,13 +43,18 @@ func TestSlices(t *testing.T) {
 		"a foreign instance":         {migCard(), map[string]Division{"GPU-a": {Mode: MIG, Made: made}}, nil, "MIG-1 3g.40gb 40 enc; MIG-2 1g.10gb 10 (something else than noded made it)"},
 		"a profile that is no class": {odd, nil, nil, `MIG-1 1c.3g.40gb 40 enc (sessions cannot ask for its profile); MIG-2 1g.10gb 10`},
 		"closed":                     {card(), nil, map[string]string{"GPU-a": "it is being divided"}, "GPU-a whole 80 enc (it is being divided)"},
+		"closed but for what stays":  {migCard(), nil, map[string]string{"GPU-a": "it is being divided"}, "MIG-1 3g.40gb 40 enc; MIG-2 1g.10gb 10 (it is being divided)"},
 		"faulty":                     {lost, map[string]Division{"GPU-a": {Mode: Shared, Shares: 1}}, nil, "GPU-a#1 shared 80 enc (it fell off the bus)"},
 		"mode waits for a reset":     {pending, nil, nil, "GPU-a whole 80 enc (its MIG mode changes with the card's next reset)"},
 		"MIG mode was turned off":    {card(), map[string]Division{"GPU-a": {Mode: MIG, Profiles: []string{"7g.80gb"}}}, nil, "GPU-a whole 80 enc (it is to be MIG 7g.80gb, but its MIG mode is off)"},
 		"MIG mode was turned on":     {migCard(), map[string]Division{"GPU-a": {Mode: Whole}}, nil, "GPU-a whole 80 enc (it is to be whole, but its MIG mode is on)"},
 	} {
 		var got []string
-		for _, s := range Slices(Layout{Cards: c.cards, Closed: c.shut}, gpu.Inventory{Cards: []gpu.Card{c.card}}) {
+		l := Layout{Cards: c.cards, Closed: c.shut}
+		if strings.Contains(name, "stays") {
+			l.Next = map[string]Division{"GPU-a": {Mode: MIG, Made: made}}
+		}
+		for _, s := range Slices(l, gpu.Inventory{Cards: []gpu.Card{c.card}}) {
 			if s.Card != "GPU-a" || s.NUMA != 1 || s.CPUs != "8-15" || !s.OpenCL {
 				t.Errorf("%s: %+v", name, s)
 			}

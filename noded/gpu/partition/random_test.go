@@ -1,0 +1,119 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"easel/noded/gpu/nvmltest"
+)
+
+// Files at random, one after the other, with sessions that come and steps that fail: after each the record, the card and what is handed
+// out agree, and whoever was not in the way still holds what it held.
+func TestLayoutsAtRandom(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t, nvmltest.A100())
+	profiles := []string{"1g.5gb", "1g.5gb", "1g.5gb+me", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"}
+	applied, failures := 0, 0
+	for range 60 {
+		file := whole
+		switch random.IntN(6) {
+		case 0:
+		case 1:
+			file = fmt.Sprintf("  - index: 0\n    shares: %d\n", 1+random.IntN(4))
+		default:
+			var some []string
+			for range 1 + random.IntN(4) {
+				some = append(some, profiles[random.IntN(len(profiles))])
+			}
+			file = mig(some...)
+		}
+		for _, s := range w.keeper.Slices() {
+			if s.Unfit == "" && random.IntN(4) == 0 {
+				w.held[s.ID] = Held{Slice: s, Session: "s", User: "u"}
+			}
+		}
+		before := w.state()
+		point := Failpoints()[random.IntN(len(Failpoints()))]
+		if random.IntN(2) == 0 {
+			if err := w.points.Arm(point + "=1*error"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		events, err := w.apply(file)
+		if err := w.points.Arm(point + "=off"); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			failures++
+			if got := w.state(); got != before && len(w.keeper.Layout().Closed) == 0 {
+				t.Fatalf("%s failed (%v): the card was %s and is %s", file, err, before, got)
+			}
+			w.restart() // what could not even be undone is undone now
+		} else if slices.ContainsFunc(events, func(e Event) bool { return strings.Contains(e.Text, "make ") }) {
+			applied++
+		}
+		w.sound()
+		there := ids(w)
+		for id := range w.held {
+			if !strings.Contains(there+" ", id+" ") {
+				t.Fatalf("%s took %s from its session without a word; there is %s", file, id, there)
+			}
+		}
+	}
+	if applied < 5 || failures < 5 {
+		t.Fatalf("%d applied, %d failed: that proves nothing", applied, failures)
+	}
+}
+
+// What a daemon left undone and the next one had no time for before it served, it does while it serves.
+func TestWorkGoesOnAfterAShortRecovery(t *testing.T) {
+	w := newWorld(t, nvmltest.A100())
+	if err := w.points.Arm("gpu/begun-make=pause"); err != nil {
+		t.Fatal(err)
+	}
+	job, err := w.keeper.Apply(w.spec(mig("3g.20gb", "2g.10gb")), 0, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached := make(chan struct{})
+	go func() {
+		_ = job.Follow(t.Context(), func(e Event) error {
+			if strings.Contains(e.Text, "turn MIG mode on") {
+				close(reached)
+			}
+			return nil
+		})
+	}()
+	<-reached
+	w.end()
+	if err := w.points.Arm("gpu/begun-make=off"); err != nil {
+		t.Fatal(err)
+	}
+	none, cancel := context.WithCancel(t.Context())
+	cancel()
+	k, err := New(Options{DB: w.db, Cards: w, Boot: w.boot, Points: w.points, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Recover(none); err == nil {
+		t.Fatal("there was time")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = k.Run(ctx) }()
+	w.keeper, w.end = k, func() { cancel(); <-done }
+	<-k.ready
+	if _, err := w.follow(k.job); err != nil {
+		t.Fatal(err)
+	}
+	if w.sound(); w.slices() != "3g.20gb, 2g.10gb" && w.slices() != "2g.10gb, 3g.20gb" {
+		t.Fatal(w.slices())
+	}
+}
