@@ -77,7 +77,12 @@ type Session struct {
 
 // Create asks the coordinator's API for a session with an idempotency key.
 func (a *Artist) Create(key string) (Session, error) {
-	body, err := json.Marshal(map[string]string{"key": key})
+	return a.CreateAs(map[string]string{"key": key})
+}
+
+// CreateAs asks for one with more wishes, such as class and encoder.
+func (a *Artist) CreateAs(wishes map[string]string) (Session, error) {
+	body, err := json.Marshal(wishes)
 	if err != nil {
 		return Session{}, err
 	}

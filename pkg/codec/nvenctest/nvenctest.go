@@ -119,6 +119,12 @@ func (d *Driver) Fault(key string, value int) {
 	d.write("faults", b.String())
 }
 
+// OnlyCard gives the double one card with this UUID instead of its own devices.
+func (d *Driver) OnlyCard(uuid, name string) {
+	d.t.Helper()
+	d.write("devices", fmt.Sprintf("%s %[1]s %s\n", uuid, name))
+}
+
 // OpenToAll lets processes of any user load the double and write what they call.
 func (d *Driver) OpenToAll() {
 	d.t.Helper()
