@@ -137,6 +137,12 @@ func set(v reflect.Value, text string) error {
 			return fmt.Errorf("%q: want a whole number", text)
 		}
 		v.SetUint(n)
+	case *bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q: want true or false", text)
+		}
+		*p = b
 	case *float64:
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil {
