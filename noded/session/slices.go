@@ -212,3 +212,26 @@ func (m *Manager) lingering(r Record) string {
 	}
 	return fmt.Sprintf("session %s has ended, but %s", r.ID, *why)
 }
+
+// retireUnfit ends the warm sessions whose slice is not handed out any more: nobody is to begin on a card that is not well.
+func (m *Manager) retireUnfit(ctx context.Context) {
+	all, err := m.store.List()
+	if err != nil {
+		return // what is wrong with the store shows elsewhere
+	}
+	for _, r := range all {
+		if !r.pooled() || r.State.Ended() || r.GPU.ID == "" {
+			continue
+		}
+		why := "it is gone from the node"
+		if s, there := m.sliceOf(r.GPU.ID); there {
+			why = s.Unfit
+		}
+		if why == "" {
+			continue
+		}
+		if err := m.Retire(ctx, r.ID, "its GPU slice is not well: "+why); err != nil && ctx.Err() == nil {
+			m.log.Warn("a warm session on a card that is not well stays for now", "session", r.ID, "error", err)
+		}
+	}
+}

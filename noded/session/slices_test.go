@@ -260,6 +260,8 @@ func TestAWarmSessionOfAFailedCardIsNotGivenAway(t *testing.T) {
 	if s, err := n.reserveClass("ann", "1g.10gb", ""); err == nil {
 		t.Fatalf("session %s (warm %s) was given", s.ID, w.ID)
 	}
+	n.retireUnfit(t.Context())
+	n.untilReleased(w.ID)
 }
 
 // TestSessionsArePinnedToTheirCardWhenAsked: a session without a card has all processors, and so have all when nobody asked.

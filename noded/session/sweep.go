@@ -32,6 +32,7 @@ func (m *Manager) tend(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		m.measure()
+		m.retireUnfit(ctx)
 		select {
 		case <-ctx.Done():
 			return

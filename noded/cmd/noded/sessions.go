@@ -224,7 +224,12 @@ func describe(w io.Writer, s *easelv1.Session) error {
 	row("cgroup", "%s", s.Cgroup)
 	row("home", "%s", s.Volume)
 	row("stream", "UDP port %d", s.UdpPort)
-	row("GPU", "%s", orNone(s.Gpu))
+	if s.Gpu == "" {
+		row("GPU", "none")
+	} else {
+		row("GPU", "%s (%s)", s.Gpu, s.Class)
+	}
+	row("encoder", "%s", s.Encoder)
 	row("OpenCL", "%s", s.Opencl)
 	row("start", "%s", map[bool]string{true: "warm (" + s.Warmth + ")", false: "cold"}[s.Warm])
 	for _, d := range s.Degraded {
@@ -239,13 +244,6 @@ func userOf(s *easelv1.Session) string {
 		return "(warm: " + s.Warmth + ")"
 	}
 	return s.User
-}
-
-func orNone(text string) string {
-	if text == "" {
-		return "none"
-	}
-	return text
 }
 
 func stopSessions(ctx context.Context, args []string, stdout, stderr io.Writer) error {
