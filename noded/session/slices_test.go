@@ -3,9 +3,11 @@ package session
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -314,6 +316,60 @@ func TestWhatSessionsTakeOfCardsIsTold(t *testing.T) {
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("no metric %s in\n%s", want, text)
+		}
+	}
+}
+
+// TestManyAtOnceShareSlicesFairly has requests come and go at once: the host in memory fails the test when a slice is in two containers, and
+// in the end nothing is held.
+func TestManyAtOnceShareSlicesFairly(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", func(o *Options) { o.Admission.Max = 8 })
+	classes := []string{gpu.Shared, gpu.Whole, "1g.10gb"}
+	var asking sync.WaitGroup
+	given := make([]int, 6)
+	for i := range given {
+		asking.Go(func() {
+			for round := range 6 {
+				s, _, err := n.Reserve(t.Context(), Request{User: fmt.Sprint("u", i), Key: fmt.Sprint(round), Class: classes[(i+round)%len(classes)]})
+				var refusal *Refusal
+				if errors.As(err, &refusal) && refusal.Reason == "gpu" {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				given[i]++
+				if _, err := n.Stop(t.Context(), s.ID, ""); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	asking.Wait()
+	sum := 0
+	for _, g := range given {
+		sum += g
+	}
+	if sum < 5 {
+		t.Errorf("only %d sessions were given slices", sum)
+	}
+	all, err := n.List("", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		n.untilReleased(s.ID)
+	}
+	n.expectNothingLeft(h)
+	status, err := n.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, room := range status.Slices {
+		if room.Used != 0 {
+			t.Errorf("in the end %+v", room)
 		}
 	}
 }
