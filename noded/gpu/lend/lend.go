@@ -189,9 +189,6 @@ func (l *Lender) beyondUse(s gpu.Slice) string {
 // uses asks who uses a device. A question that has been put gets the time that it takes: to the host's cards one that is cut short says that
 // the card does not answer.
 func (l *Lender) uses(ctx context.Context, device string) ([]gpu.Use, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askWithin)
 	defer cancel()
 	return l.Cards.Uses(ctx, device)
@@ -274,17 +271,15 @@ func (l *Lender) lookAround(ctx context.Context) {
 	seen := map[string]use{}
 	for _, s := range l.Options.Slices() {
 		device := s.Device()
-		if _, done := seen[device]; done || l.beyondUse(s) != "" {
+		if _, done := seen[device]; done || ctx.Err() != nil || l.beyondUse(s) != "" {
 			continue
 		}
 		u, err := l.usesOf(ctx, device)
 		if err != nil {
-			if ctx.Err() == nil {
-				l.Log.Debug("cannot see who uses a card", "device", device, "error", err)
-			}
+			l.Log.Debug("cannot see who uses a card", "device", device, "error", err)
 			continue
 		}
-		l.time(ctx, device, &u)
+		l.measure(ctx, device, &u)
 		seen[device] = u
 	}
 	l.tell(seen)

@@ -7,8 +7,8 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 )
 
-// time adds to a device's use how busy each session kept it since the last look. A driver says so of whole cards only.
-func (l *Lender) time(ctx context.Context, device string, u *use) {
+// measure adds to a device's use how busy each session kept it since the last look. A driver says so of whole cards only.
+func (l *Lender) measure(ctx context.Context, device string, u *use) {
 	since := uint64(time.Now().Add(-l.look).UnixMicro())
 	if ctx.Err() != nil {
 		return
