@@ -116,7 +116,7 @@ func MakePlan(spec Spec, l Layout, cards []State, held []Held) Plan {
 		case r.exact():
 			p.Refused = fmt.Sprintf("line %d: this node has no card with %s; \"noded gpu status\" lists them", r.Line, r)
 		default:
-			p.Notes = append(p.Notes, fmt.Sprintf("line %d: no card here is a %s", r.Line, r))
+			p.Notes = append(p.Notes, fmt.Sprintf("line %d: no card here has %s", r.Line, r))
 		}
 	}
 	return p
@@ -139,7 +139,7 @@ func ruleFor(rules []Rule, c gpu.Card) (*Rule, string, error) {
 			return found, fmt.Sprintf("line %d: %s", found.Line, found), nil
 		}
 	}
-	return nil, "no line is about it: it stays as it is", nil
+	return nil, "no line is about it", nil
 }
 
 // now is how a card is divided, in words.
