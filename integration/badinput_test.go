@@ -195,7 +195,7 @@ const hostilePage = `(async () => {
   if (answer.status !== 201) throw new Error('offer refused: ' + answer.status);
   await pc.setRemoteDescription({type: 'answer', sdp: await answer.text()});
   const late = () => 'channel does not open: connection ' + pc.connectionState + ', ' + Object.values(channels).map((c) => c.label + ' ' + c.readyState).join(', ');
-  await Promise.race([opened, new Promise((_, no) => setTimeout(() => no(new Error(late())), 10000))]);
+  await Promise.race([opened, new Promise((_, no) => setTimeout(() => no(new Error(late())), 15000))]);
   const random = (n) => crypto.getRandomValues(new Uint8Array(n));
   for (const c of [channels.input, channels.motion, channels.control]) {
     const send = (m) => { try { if (c.readyState === 'open') c.send(m); } catch (e) { /* closed by the other side: as it may */ } };

@@ -126,8 +126,11 @@ func startSession(t testing.TB, codecs ...Codec) *session {
 		}
 		s.client.CloseIdleConnections()
 	})
-	s.await(t, "the worker's socket", func() bool {
-		_, err := os.Stat(s.cfg.Socket)
+	s.await(t, "the worker's socket", func() bool { // it is there before anybody listens on it
+		conn, err := net.Dial("unix", s.cfg.Socket)
+		if err == nil {
+			conn.Close()
+		}
 		return err == nil
 	})
 	return s
