@@ -146,7 +146,7 @@ func TestMalformedSDPAndDataChannelMessages(t *testing.T) {
 			wantProblem(t, r.Status, http.Header{"Content-Type": {r.Type}}, r.Text, 400, 406, 413, 415, 422)
 		})
 	}
-	if err := p.Until(10*time.Second, "window.easel.state === 'connected'"); err != nil {
+	if err := p.Until(30*time.Second, "window.easel.state === 'connected'"); err != nil {
 		t.Errorf("malformed offers disturbed the page that was connected: %v", err)
 	}
 	t.Run("data channels", func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestMalformedSDPAndDataChannelMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	eventually(t, 5*time.Second, "no key is down", func() error {
+	eventually(t, 30*time.Second, "no key is down", func() error {
 		held, err := x.HeldKeys()
 		if err == nil && len(held) > 0 {
 			err = fmt.Errorf("held: %v", held)

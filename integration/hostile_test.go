@@ -122,7 +122,7 @@ func (w *world) answers(t *testing.T) {
 // gone checks that an ended session holds nothing any more.
 func (w *world) gone(t *testing.T, s *easelv1.Session) {
 	t.Helper()
-	eventually(t, 20*time.Second, "nothing is left of session "+s.GetId(), func() error {
+	eventually(t, 30*time.Second, "nothing is left of session "+s.GetId(), func() error {
 		held, err := holdings(s.GetId(), s.GetCgroup())
 		if err != nil {
 			return err

@@ -43,7 +43,7 @@ func isModifier(keysym uint32) bool { return keysym >= 0xffe1 && keysym <= 0xffe
 func hears(t *testing.T, heard <-chan xclient.Key, what string, want ...[]uint32) {
 	t.Helper()
 	for i, any := range want {
-		limit := time.After(5 * time.Second)
+		limit := time.After(30 * time.Second)
 		for got := false; !got; {
 			select {
 			case k := <-heard:
@@ -126,7 +126,7 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, 5*time.Second, "Control and Alt are down", func() error {
+		eventually(t, 30*time.Second, "Control and Alt are down", func() error {
 			held, err := x.HeldKeys()
 			if err == nil && len(held) < 2 {
 				err = fmt.Errorf("held: %v", held)
@@ -136,7 +136,7 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 		if err := p.Do("window.dispatchEvent(new Event('blur'))"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 5*time.Second, "no key is down", func() error {
+		eventually(t, 30*time.Second, "no key is down", func() error {
 			held, err := x.HeldKeys()
 			if err == nil && len(held) > 0 {
 				err = fmt.Errorf("held: %v", held)
@@ -164,7 +164,7 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "héж日本"
-	eventually(t, 20*time.Second, "GIMP's text is "+want, func() error {
+	eventually(t, 30*time.Second, "GIMP's text is "+want, func() error {
 		for _, c := range []string{"a", "c"} {
 			k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0])}
 			if err := artist.Control(p, k); err != nil {

@@ -147,17 +147,29 @@ func (w *world) complete(t *testing.T, id string) error {
 	}
 }
 
-// visit connects a viewer to a session and leaves again.
+// visit connects a viewer to a session and leaves again. It gives up as soon as noded is killed.
 func (w *world) visit(t *testing.T, id string) error {
 	p, err := w.openAs(t, id)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := artist.AwaitPicture(p, 20*time.Second); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	go func() {
+		select {
+		case <-w.stack.Noded.Exited():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for err = artist.AwaitPicture(p, time.Second); err != nil && ctx.Err() == nil; {
+		err = artist.AwaitPicture(p, time.Second)
+	}
+	if err != nil {
 		return err
 	}
-	_, err = artist.Await(t.Context(), w.node, id, 20*time.Second, easelv1.State_STATE_CONNECTED)
+	_, err = artist.Await(ctx, w.node, id, 30*time.Second, easelv1.State_STATE_CONNECTED)
 	return err
 }
 
@@ -183,7 +195,7 @@ func (w *world) whole(t *testing.T, point, id string) {
 		t.Errorf("%d sessions after kill -9 at %s, want at most one", n, point)
 	}
 	if s.GetState() != easelv1.State_STATE_STOPPED && s.GetState() != easelv1.State_STATE_FAILED {
-		eventually(t, 15*time.Second, "the session lives after kill -9 at "+point, func() error { return lives(w.inspect(t, id)) })
+		eventually(t, 30*time.Second, "the session lives after kill -9 at "+point, func() error { return lives(w.inspect(t, id)) })
 		if _, err := w.node.Stop(t.Context(), connect.NewRequest(&easelv1.StopRequest{Id: id})); err != nil {
 			t.Fatal(err)
 		}

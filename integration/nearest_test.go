@@ -17,7 +17,7 @@ func TestPortalMeasuresHowFarNodesAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	const report = `document.querySelector("form[data-route] input[name=pings]").value`
-	if err := p.Until(10*time.Second, report+` !== ""`); err != nil {
+	if err := p.Until(30*time.Second, report+` !== ""`); err != nil {
 		t.Fatalf("%v\n%s", err, p.Console())
 	}
 	pings, err := browser.Eval[map[string]float64](p, time.Second, "JSON.parse("+report+")")

@@ -62,13 +62,13 @@ func TestCutUDPLandsOnVNC(t *testing.T) {
 		}
 		return nil
 	})
-	if err := artist.AwaitPicture(p, 15*time.Second); err != nil {
+	if err := artist.AwaitPicture(p, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Until(5*time.Second, "/fallback|vnc/i.test(document.body.innerText)"); err != nil {
+	if err := p.Until(30*time.Second, "/fallback|vnc/i.test(document.body.innerText)"); err != nil {
 		t.Errorf("the page does not say so: %v", err)
 	}
-	eventually(t, 10*time.Second, "the node's status says so", func() error {
+	eventually(t, 30*time.Second, "the node's status says so", func() error {
 		now := w.inspect(t, s.ID)
 		if now.GetPath() != "vnc" || now.GetState() != easelv1.State_STATE_CONNECTED || len(now.GetDegraded()) == 0 {
 			return fmt.Errorf("path %q, state %v, degraded %v", now.GetPath(), now.GetState(), now.GetDegraded())
@@ -88,7 +88,7 @@ func (w *world) pointerFollows(t *testing.T, p *browser.Page, id string) {
 	}
 	defer x.Close()
 	offset := 1.0
-	eventually(t, 20*time.Second, "the pointer moves", func() error {
+	eventually(t, 30*time.Second, "the pointer moves", func() error {
 		offset = -offset
 		if err := p.Move(500+offset, 350); err != nil {
 			return err
@@ -152,13 +152,13 @@ func TestFirefoxShowsThePicture(t *testing.T) {
 	switch path {
 	case "direct":
 	case "vnc":
-		if err := f.Until(t.Context(), 5*time.Second, "/fallback|vnc/i.test(document.body.innerText)"); err != nil {
+		if err := f.Until(t.Context(), 30*time.Second, "/fallback|vnc/i.test(document.body.innerText)"); err != nil {
 			t.Errorf("the page does not say so: %v", err)
 		}
 	default:
 		t.Errorf("Firefox is on %q, want direct or vnc", path)
 	}
-	eventually(t, 10*time.Second, "there is a picture", func() error {
+	eventually(t, 30*time.Second, "there is a picture", func() error {
 		var dark bool
 		// GIMP's window is grey; a page that shows nothing is all one colour.
 		if err := f.Eval(t.Context(), "new Set(Array.from({length: 64}, (_, i) => __probe.sample([[20 + i * 9, 8 + i * 5]])[0].join())).size < 3", &dark); err != nil {

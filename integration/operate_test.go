@@ -24,14 +24,14 @@ func TestDrainIsTold(t *testing.T) {
 	}
 	order("drain", "--deadline", "1h", "--reason", "a new kernel")
 	t.Cleanup(func() { _, _ = w.stack.NodedCLI(context.Background(), "uncordon") })
-	if err := p.Until(10*time.Second, notice+".hidden === false && "+notice+".textContent.includes('a new kernel')"); err != nil {
+	if err := p.Until(30*time.Second, notice+".hidden === false && "+notice+".textContent.includes('a new kernel')"); err != nil {
 		t.Error(err)
 	}
 	if out, err := w.stack.NodedCLI(t.Context(), "session", "create", "--user", "zoe"); err == nil || !strings.Contains(err.Error()+out, "drained") {
 		t.Errorf("a draining node made a session: %s, %v", out, err)
 	}
 	order("uncordon")
-	if err := p.Until(10*time.Second, notice+".hidden === true"); err != nil {
+	if err := p.Until(30*time.Second, notice+".hidden === true"); err != nil {
 		t.Error(err)
 	}
 }

@@ -28,7 +28,7 @@ func (w *world) newImage(t *testing.T) (*browser.Page, *xclient.Screen, image.Re
 	t.Helper()
 	s := w.session(t)
 	p := w.view(t, s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{Width: 1600, Height: 900})
-	eventually(t, 20*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
+	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
 	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestPaintPressureTaper(t *testing.T) {
 		{"the X screen", func() (*image.RGBA, error) { return x.Grab(band) }},
 		{"the browser", func() (*image.RGBA, error) { return p.Pixels(band) }},
 	} {
-		eventually(t, 15*time.Second, "the stroke tapers on "+side.name, func() error {
+		eventually(t, 30*time.Second, "the stroke tapers on "+side.name, func() error {
 			img, err := side.look()
 			if err != nil {
 				return err

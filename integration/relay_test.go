@@ -16,7 +16,7 @@ import (
 // comesThroughTheRelay fails unless the page and the node agree that the picture does.
 func (w *world) comesThroughTheRelay(t *testing.T, p *browser.Page, id string) {
 	t.Helper()
-	eventually(t, 10*time.Second, "page and node say that the picture comes through the relay", func() error {
+	eventually(t, 30*time.Second, "page and node say that the picture comes through the relay", func() error {
 		path, err := pathOf(p)
 		if now := w.inspect(t, id); err != nil || path != "relay" || now.GetPath() != "relay" || now.GetState() != easelv1.State_STATE_CONNECTED {
 			return fmt.Errorf("the page says %q, %v; the node %q, %v", path, err, now.GetPath(), now.GetState())
@@ -51,7 +51,7 @@ func TestOnlyTCPGetsThrough(t *testing.T) {
 		port, relay[0], relay[1], port, relay[0], relay[1], listen, listen))
 	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
 	w.comesThroughTheRelay(t, p, s.ID)
-	if err := artist.AwaitPicture(p, 10*time.Second); err != nil {
+	if err := artist.AwaitPicture(p, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 }

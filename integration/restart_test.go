@@ -46,8 +46,8 @@ func TestStreamRunsThroughRestarts(t *testing.T) {
 			} else {
 				t.Logf("%.0f frames a second while it was away", rate)
 			}
-			after := w.await(t, s.ID, 20*time.Second, easelv1.State_STATE_CONNECTED)
-			eventually(t, 10*time.Second, "every process is the one it was", func() error {
+			after := w.await(t, s.ID, 30*time.Second, easelv1.State_STATE_CONNECTED)
+			eventually(t, 30*time.Second, "every process is the one it was", func() error {
 				after = w.inspect(t, s.ID)
 				if after.GetPids().GetStreamer() != before.GetPids().GetStreamer() || after.GetPids().GetGimp() != before.GetPids().GetGimp() {
 					return fmt.Errorf("they were %v, are %v", before.GetPids(), after.GetPids())
@@ -56,7 +56,7 @@ func TestStreamRunsThroughRestarts(t *testing.T) {
 			})
 		})
 	}
-	if err := p.Until(5*time.Second, "window.easel.state === 'connected'"); err != nil {
+	if err := p.Until(30*time.Second, "window.easel.state === 'connected'"); err != nil {
 		t.Error(err)
 	}
 }
@@ -114,17 +114,17 @@ func TestStreamerDiesAndComesBack(t *testing.T) {
 	if err := killPID(before.GetPids().GetStreamer()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "another streamer runs", func() error {
+	eventually(t, 30*time.Second, "another streamer runs", func() error {
 		now := w.inspect(t, s.ID)
 		if now.GetPids().GetStreamer() == before.GetPids().GetStreamer() || now.GetPids().GetStreamer() == 0 || now.GetStreamerRestarts() == 0 {
 			return fmt.Errorf("%v, %d restarts", now.GetPids(), now.GetStreamerRestarts())
 		}
 		return nil
 	})
-	if err := p.Until(20*time.Second, "window.easel.state === 'connected' && __probe.size().width > 0"); err != nil {
+	if err := p.Until(30*time.Second, "window.easel.state === 'connected' && __probe.size().width > 0"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "the same GIMP runs", func() error {
+	eventually(t, 30*time.Second, "the same GIMP runs", func() error {
 		if after := w.inspect(t, s.ID); after.GetPids().GetGimp() != before.GetPids().GetGimp() {
 			return fmt.Errorf("GIMP was %d, is %d: the drawing is lost", before.GetPids().GetGimp(), after.GetPids().GetGimp())
 		}
@@ -140,7 +140,7 @@ func TestContainerDies(t *testing.T) {
 	if err := killPID(w.inspect(t, s.ID).GetPids().GetInit()); err != nil {
 		t.Fatal(err)
 	}
-	got := w.await(t, s.ID, 20*time.Second, easelv1.State_STATE_FAILED)
+	got := w.await(t, s.ID, 30*time.Second, easelv1.State_STATE_FAILED)
 	if got.GetReason() == "" {
 		t.Error("it failed without a reason")
 	}
@@ -163,7 +163,7 @@ func TestContainerdAwayWhileASessionStarts(t *testing.T) {
 	if err != nil {
 		// A refusal that says why is an answer too; afterwards it must work.
 		t.Logf("refused: %v", err)
-		eventually(t, 15*time.Second, "the node admits a session again", func() (err error) {
+		eventually(t, 30*time.Second, "the node admits a session again", func() (err error) {
 			r, err = w.node.Reserve(t.Context(), connect.NewRequest(&easelv1.ReserveRequest{User: "patient", Key: key(t), Class: "none"}))
 			return err
 		})

@@ -32,7 +32,7 @@ func TestScreenFollowsWindowAndClicksLand(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := image.Pt(int(float64(c.width)*c.dpr), int(float64(c.height)*c.dpr))
-			eventually(t, 15*time.Second, "the page shows the new size", func() error { return hasSize(p, want.X, want.Y) })
+			eventually(t, 30*time.Second, "the page shows the new size", func() error { return hasSize(p, want.X, want.Y) })
 			size, err := x.Size()
 			if err != nil || size != want {
 				t.Fatalf("the X screen is %v, want %v (%v)", size, want, err)
@@ -80,7 +80,7 @@ func clicksLand(t *testing.T, p *browser.Page, x *xclient.Screen, width, height 
 			if q.Button != at.want {
 				t.Errorf("click %d with the %s button came as button %d", i, at.button, q.Button)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("click %d at %g,%g never came", i, at.x, at.y)
 		}
 	}
@@ -91,7 +91,7 @@ func TestFixedSizeShowsPixelForPixel(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.view(t, s.ID, "scale=1&chrome=0&size=1920x1080", browser.PageOptions{Width: 1920, Height: 1080})
-	eventually(t, 15*time.Second, "the page shows 1920×1080", func() error { return hasSize(p, 1920, 1080) })
+	eventually(t, 30*time.Second, "the page shows 1920×1080", func() error { return hasSize(p, 1920, 1080) })
 	box, err := browser.Eval[[4]float64](p, 5*time.Second,
 		"(() => { const r = document.querySelector('#screen video, #screen canvas').getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })()")
 	if err != nil || box != [4]float64{0, 0, 1920, 1080} {
@@ -105,7 +105,7 @@ func TestColoursArriveAsDrawn(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.view(t, s.ID, "scale=1&chrome=0&size=1280x720", browser.PageOptions{Width: 1280, Height: 720})
-	eventually(t, 15*time.Second, "the page shows 1280×720", func() error { return hasSize(p, 1280, 720) })
+	eventually(t, 30*time.Second, "the page shows 1280×720", func() error { return hasSize(p, 1280, 720) })
 	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
 	if err != nil {
 		t.Fatal(err)
@@ -128,15 +128,15 @@ func TestColoursArriveAsDrawn(t *testing.T) {
 			}
 			select {
 			case <-changed:
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("click %d never came", n)
 			}
 		}
 		want := xclient.Palette[n]
-		if err := p.Shows(10*time.Second, want, target.Points()...); err != nil {
+		if err := p.Shows(30*time.Second, want, target.Points()...); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 5*time.Second, fmt.Sprintf("colour %v is exact to 6 levels", want), func() error {
+		eventually(t, 30*time.Second, fmt.Sprintf("colour %v is exact to 6 levels", want), func() error {
 			img, err := p.Pixels(image.Rect(300, 200, 310, 210))
 			if err != nil {
 				return err

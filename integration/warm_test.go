@@ -101,13 +101,13 @@ func TestReadySessionIsClaimed(t *testing.T) {
 	if s.GetWarmth() != "ready" || s.GetUser() != user {
 		t.Fatalf("claimed %v", s)
 	}
-	s = w.await(t, s.GetId(), 20*time.Second, easelv1.State_STATE_READY)
+	s = w.await(t, s.GetId(), 30*time.Second, easelv1.State_STATE_READY)
 	if took := s.GetTimes()[len(s.GetTimes())-1].GetAt().AsTime().Sub(s.GetCreated().AsTime()); took > 5*time.Second {
 		t.Errorf("it was ready %s after the claim: GIMP's start was waited for", took)
 	}
 	s = w.inspect(t, s.GetId())
 	homeInside(t, s)
-	eventually(t, 10*time.Second, "the home has a profile", func() error {
+	eventually(t, 30*time.Second, "the home has a profile", func() error {
 		_, err := os.Stat(filepath.Join(s.GetVolume(), ".config/GIMP/3.0/pluginrc"))
 		return err
 	})
@@ -118,7 +118,7 @@ func TestReadySessionIsClaimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := artist.AwaitPicture(p, 20*time.Second); err != nil {
+	if err := artist.AwaitPicture(p, 30*time.Second); err != nil {
 		t.Error(err)
 	}
 	p.Close()

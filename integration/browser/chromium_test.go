@@ -63,7 +63,7 @@ func openLocal(t *testing.T, query string) *Page {
 	if err := p.Go(srv.URL + "/" + query); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Until(10*time.Second, "__probe.size().width === 640"); err != nil {
+	if err := p.Until(30*time.Second, "__probe.size().width === 640"); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -75,7 +75,7 @@ func TestProbeTimesAChangeInCanvasAndVideo(t *testing.T) {
 		t.Run(query[1:], func(t *testing.T) {
 			p := openLocal(t, query)
 			points := []image.Point{{100, 100}, {600, 340}}
-			if err := p.Shows(5*time.Second, color.RGBA{255, 255, 255, 255}, points...); err != nil {
+			if err := p.Shows(30*time.Second, color.RGBA{255, 255, 255, 255}, points...); err != nil {
 				t.Fatal(err)
 			}
 			if err := p.Move(300, 200); err != nil {
@@ -85,7 +85,7 @@ func TestProbeTimesAChangeInCanvasAndVideo(t *testing.T) {
 				if err := p.Do("color = '#ffffff'; draw()"); err != nil {
 					t.Fatal(err)
 				}
-				if err := p.Shows(5*time.Second, color.RGBA{255, 255, 255, 255}, points...); err != nil {
+				if err := p.Shows(30*time.Second, color.RGBA{255, 255, 255, 255}, points...); err != nil {
 					t.Fatal(err)
 				}
 				if err := p.Animate(animating); err != nil {

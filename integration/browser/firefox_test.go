@@ -30,7 +30,7 @@ func TestFirefoxLoadsClicksAndSees(t *testing.T) {
 	if err := f.Click(t.Context(), 200, 150); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Until(t.Context(), 10*time.Second, "__probe.sample([[100,100]])[0].join() === '200,0,0'"); err != nil {
+	if err := f.Until(t.Context(), 30*time.Second, "__probe.sample([[100,100]])[0].join() === '200,0,0'"); err != nil {
 		t.Fatal(err)
 	}
 	var h264 []string

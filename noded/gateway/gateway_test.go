@@ -446,7 +446,7 @@ func TestStatusWaitsForAChange(t *testing.T) {
 		n.become(session.Connected)
 	}()
 	start := time.Now()
-	if body := text(t, n.ask("GET", "/s/"+living+"/status?wait=ready", "", n.in)); !strings.Contains(body, `"state":"connected"`) || time.Since(start) > 5*time.Second {
+	if body := text(t, n.ask("GET", "/s/"+living+"/status?wait=ready", "", n.in)); !strings.Contains(body, `"state":"connected"`) || time.Since(start) > statusWait/2 {
 		t.Fatalf("%s after %s", body, time.Since(start))
 	}
 	for _, state := range []string{"sleeping", "READY", "unspecified%00"} {

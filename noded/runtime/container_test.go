@@ -217,12 +217,15 @@ func TestRemoveEndsWhatListensToTermAndWhatDoesNot(t *testing.T) {
 			if deaf {
 				tell(t, c, "ignore-term", new(string))
 			}
-			const grace = 3 * time.Second
+			grace := time.Minute
+			if deaf {
+				grace = time.Second
+			}
 			begin := time.Now()
 			if err := r.Remove(t.Context(), c.ID, grace); err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(begin); deaf != (took >= grace) || took > 10*time.Second {
+			if took := time.Since(begin); deaf != (took >= grace) {
 				t.Errorf("took %v", took)
 			}
 			if err := r.Remove(t.Context(), c.ID, grace); err != nil {

@@ -138,10 +138,10 @@ func startSession(t testing.TB, codecs ...Codec) *session {
 
 func (s *session) await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 15 s for %s", what)
+			t.Fatalf("waited 30 s for %s", what)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -297,8 +297,8 @@ func (p *penSocket) next(t testing.TB) record {
 	select {
 	case r := <-p.records:
 		return r
-	case <-time.After(5 * time.Second):
-		t.Fatal("the pen driver got no record in 5 s")
+	case <-time.After(30 * time.Second):
+		t.Fatal("the pen driver got no record in 30 s")
 		return record{}
 	}
 }
@@ -359,7 +359,7 @@ func TestHealthFollowsInitAndX(t *testing.T) {
 		if got.Seq <= h.Seq || got.GIMP.State != contract.Restarting {
 			t.Fatalf("the watch returned %+v", got)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the watch did not return on a change")
 	}
 }
