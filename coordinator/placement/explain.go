@@ -3,6 +3,7 @@ package placement
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -45,7 +46,7 @@ func (r *Router) Explain(req *Request, most int) (first []Explanation, total int
 	all := make([]judged, len(p.seats))
 	for i := range p.seats {
 		s := &p.seats[i]
-		all[i] = judged{i, q.judge(s), q.total(s)}
+		all[i] = judged{i, q.judge(s), q.total(s, math.Inf(-1))}
 	}
 	slices.SortStableFunc(all, func(a, b judged) int {
 		return cmp.Or(cmp.Compare(b.verdict, a.verdict), cmp.Compare(b.total, a.total))
@@ -62,7 +63,7 @@ func (r *Router) Explain(req *Request, most int) (first []Explanation, total int
 
 func (q *query) explain(s *seat) Explanation {
 	q.look(s)
-	e := Explanation{Node: s.node.Meta.Name, Total: q.total(s), Distance: float64(q.distance[s.index])}
+	e := Explanation{Node: s.node.Meta.Name, Total: q.total(s, math.Inf(-1)), Distance: float64(q.distance[s.index])}
 	for _, f := range filters {
 		result := FilterResult{Name: f.name, Passes: f.passes(q, s)}
 		if !result.Passes {

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -19,6 +20,7 @@ type query struct {
 	mark         uint64
 	pack         bool
 	weights      []float64 // of scores
+	terms        []term    // of a total: the scores that count
 	homes        []int32
 	pings        []ping
 	distance     []float32 // ms, by seat
@@ -29,6 +31,12 @@ type query struct {
 	// Of the seat that is looked at.
 	room *room // of the class, nil when it has none
 	free int32 // sessions of the class that it can take, by its last record and the ledger
+}
+
+// term is a score that counts. rest is the most that those after it can add to a total.
+type term struct {
+	weight, rest float64
+	value        func(*query, *seat) float64
 }
 
 // look makes q's filters and scores speak of a seat.
@@ -51,6 +59,15 @@ func (r *Router) ask(p *prepared, req *Request) *query {
 	q.weights = q.weights[:0]
 	for i := range scores {
 		q.weights = append(q.weights, scores[i].weight(&cfg.Weights))
+	}
+	q.terms = q.terms[:0]
+	for i, w := range q.weights {
+		if w > 0 {
+			q.terms = append(q.terms, term{weight: w, value: scores[i].value})
+		}
+	}
+	for i := len(q.terms) - 2; i >= 0; i-- {
+		q.terms[i].rest = q.terms[i+1].rest + q.terms[i+1].weight
 	}
 	q.image, q.class = p.find(req.Image), p.find(q.className())
 	q.gpu, q.hardware = q.className() != ClassNone, cfg.encoderOf(req.Class, req.Encoder) == Hardware
@@ -101,12 +118,14 @@ func (q *query) judge(s *seat) verdict {
 	return v
 }
 
-// total is of the seat that q looks at.
-func (q *query) total(s *seat) float64 {
+// total is of the seat that q looks at. It stops where the seat cannot come above floor any more: most nodes are too far.
+func (q *query) total(s *seat, floor float64) float64 {
 	sum := 0.0
-	for i := range scores {
-		if w := q.weights[i]; w > 0 {
-			sum += w * scores[i].value(q, s)
+	for i := range q.terms {
+		t := &q.terms[i]
+		sum += t.weight * t.value(q, s)
+		if sum+t.rest < floor {
+			break
 		}
 	}
 	return sum
@@ -131,6 +150,14 @@ type top struct {
 type entry struct {
 	seat  int32
 	score float64
+}
+
+// floor is what an offer must be above, with some room for how sums are rounded.
+func (t *top) floor() float64 {
+	if t.n < t.most || t.n == 0 {
+		return math.Inf(-1)
+	}
+	return t.entries[t.n-1].score - 1e-9
 }
 
 func (t *top) offer(seat int32, score float64) {

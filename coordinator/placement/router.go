@@ -186,9 +186,9 @@ func (r *Router) Route(req *Request, most int) []Candidate {
 		s := &p.seats[i]
 		switch q.judge(s) {
 		case yes:
-			best.offer(s.index, q.total(s))
+			best.offer(s.index, q.total(s, best.floor()))
 		case perhaps:
-			last.offer(s.index, q.total(s))
+			last.offer(s.index, q.total(s, last.floor()))
 		}
 	}
 	candidates := make([]Candidate, 0, min(best.most, best.n+last.n))

@@ -259,6 +259,35 @@ func TestExplainAgreesWithRoute(t *testing.T) {
 	}
 }
 
+// Route stops adding up where a node is out of the running; Explain does not.
+func TestRouteFindsTheBestOfManyNodes(t *testing.T) {
+	nodes := world(700)
+	for i := range nodes {
+		if i%5 == 0 {
+			class("shared", 4, i%6)(&nodes[i])
+		}
+	}
+	for _, strategy := range []func(*Config){func(*Config) {}, pack, func(c *Config) { c.Weights = Weights{Load: 3, Home: 1} }} {
+		r := router(nodes, strategy)
+		for _, req := range []Request{
+			{User: "ada", Key: "1"},
+			{User: "bob", Key: "2", Class: "shared", Encoder: Any, Place: cluster.Place{Latitude: 48.9, Longitude: 2.3}},
+			{User: "eva", Key: "3", Homes: []string{"n13", "n650"}, Pings: map[string]float64{"n3": 12, "n400": 18, "n5": 300}, Image: "gimp"},
+		} {
+			candidates := r.Route(&req, maxCandidates)
+			best, total := r.Explain(&req, maxCandidates)
+			if len(candidates) != maxCandidates || total != len(nodes) {
+				t.Fatalf("%d candidates, %d nodes explained", len(candidates), total)
+			}
+			for i, c := range candidates {
+				if c.Node.Meta.Name != best[i].Node || c.Score != best[i].Total {
+					t.Errorf("%s: number %d is %s (%v), and of all %s (%v)", req.User, i+1, c.Node.Meta.Name, c.Score, best[i].Node, best[i].Total)
+				}
+			}
+		}
+	}
+}
+
 func TestTwoCoordinatorsAgreeAndACrowdSpreads(t *testing.T) {
 	nodes := []cluster.Node{node("n1", 8, 0), node("n2", 8, 0), node("n3", 8, 0)}
 	turned := []cluster.Node{nodes[2], nodes[0], nodes[1]}
