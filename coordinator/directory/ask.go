@@ -24,7 +24,7 @@ func ask[T any](ctx context.Context, d *Directory, node cluster.Meta, tries int,
 	}
 	backoff := firstBackoff
 	for try := 1; ; try++ {
-		answer, err := askOnce(ctx, client, call)
+		answer, err := askOnce(ctx, d.AskWithin, client, call)
 		if err == nil {
 			return answer.Msg, nil
 		}
@@ -40,8 +40,8 @@ func ask[T any](ctx context.Context, d *Directory, node cluster.Meta, tries int,
 	}
 }
 
-func askOnce[T any](ctx context.Context, client easelv1connect.NodeServiceClient, call func(context.Context, easelv1connect.NodeServiceClient) (*connect.Response[T], error)) (*connect.Response[T], error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func askOnce[T any](ctx context.Context, within time.Duration, client easelv1connect.NodeServiceClient, call func(context.Context, easelv1connect.NodeServiceClient) (*connect.Response[T], error)) (*connect.Response[T], error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return call(ctx, client)
 }

@@ -3,7 +3,6 @@
 package directory
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,11 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
-	easelv1 "easel/pkg/api/easel/v1"
-	"easel/pkg/api/easel/v1/easelv1connect"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
 )
@@ -47,6 +43,7 @@ type Members interface {
 type Directory struct {
 	Options
 	clients *clients
+	polls   *polls
 
 	mu      sync.Mutex
 	view    sightings
@@ -63,6 +60,8 @@ type Options struct {
 	Now     func() time.Time // nil means time.Now
 	// LookEvery spaces looks at a busy gossip; 0 means 50 ms, and less than 0 looks every time.
 	LookEvery time.Duration
+	// AskWithin bounds one question to one node; 0 means 5 s.
+	AskWithin time.Duration
 }
 
 // New returns a Directory. Run must be called for sessions to be settled.
@@ -73,37 +72,18 @@ func New(o Options) *Directory {
 	if o.LookEvery == 0 {
 		o.LookEvery = 50 * time.Millisecond
 	}
+	if o.AskWithin == 0 {
+		o.AskWithin = callTimeout
+	}
 	return &Directory{
-		Options: o, view: sightings{began: o.Now(), nodes: map[string]sighting{}}, doubted: map[string]bool{}, clients: newClients(o.Peers),
+		Options: o, view: sightings{began: o.Now(), nodes: map[string]sighting{}}, doubted: map[string]bool{}, clients: newClients(o.Peers), polls: newPolls(),
 	}
 }
 
-// Close drops idle connections to nodes.
-func (d *Directory) Close() { d.clients.close() }
-
-// NodeStatus is a node's own word beside what gossip says of it.
-type NodeStatus struct {
-	cluster.Node
-	Status *easelv1.StatusResponse // nil when it did not answer
-	Err    error
-}
-
-// Statuses asks every node in the view how it is.
-func (d *Directory) Statuses(ctx context.Context) []NodeStatus {
-	nodes := d.Nodes()
-	all := make([]NodeStatus, len(nodes))
-	metas := make([]cluster.Meta, len(nodes))
-	at := map[string]int{}
-	for i, n := range nodes {
-		all[i].Node, metas[i], at[n.Meta.Name] = n, n.Meta, i
-	}
-	d.each(metas, func(node cluster.Meta) {
-		one := &all[at[node.Name]]
-		one.Status, one.Err = ask(ctx, d, node, 1, func(ctx context.Context, c easelv1connect.NodeServiceClient) (*connect.Response[easelv1.StatusResponse], error) {
-			return c.Status(ctx, connect.NewRequest(&easelv1.StatusRequest{}))
-		})
-	})
-	return all
+// Close ends the questions that are under way, and drops idle connections to nodes.
+func (d *Directory) Close() {
+	d.polls.close()
+	d.clients.close()
 }
 
 // Link returns the address that opens s in a browser, as its user. It works once and within a minute.

@@ -1,6 +1,7 @@
 package directory_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
@@ -223,6 +224,37 @@ func TestStatuses(t *testing.T) {
 	got := d.Statuses(t.Context())
 	if len(got) != 2 || got[0].Status.GetDegraded()[0] != "no GPU" || got[1].Status != nil || got[1].Err == nil {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// The operator's page asks again and again: it waits for a node that hangs once.
+func TestAHungNodeIsWaitedForOnce(t *testing.T) {
+	d, _, b, _ := two(t)
+	if first := d.Statuses(t.Context()); first[0].Err != nil || first[1].Err != nil {
+		t.Fatalf("at first %+v", first)
+	}
+	resume := b.Hang()
+	d.AskWithin = 50 * time.Millisecond
+	if got := d.Statuses(t.Context()); got[1].Err == nil {
+		t.Fatalf("a node that hangs is said to be well: %+v", got)
+	}
+	d.AskWithin = time.Hour
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 3 {
+		got := d.Statuses(ctx)
+		if ctx.Err() != nil || got[1].Err == nil || got[1].Status != nil {
+			t.Fatalf("asked again: %+v, %v", got, ctx.Err())
+		}
+	}
+	if got := b.Calls("Status"); got != 3 {
+		t.Errorf("it was asked %d times, want 3: who comes later joins in", got)
+	}
+	resume()
+	for got := d.Statuses(ctx); got[1].Err != nil; got = d.Statuses(ctx) {
+		if ctx.Err() != nil {
+			t.Fatalf("it answers again, and is said to be silent: %+v", got)
+		}
 	}
 }
 

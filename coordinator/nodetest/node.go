@@ -49,6 +49,7 @@ type Node struct {
 	capacity cluster.Capacity
 	slices   []Slice
 	order    *easelv1.DrainRequest
+	hung     chan struct{} // closed when Status is to answer again; nil when it does
 }
 
 // Start runs a node of a cluster, until the test ends.
@@ -111,6 +112,18 @@ func (n *Node) Break(requests int) { n.set(func() { n.broken = requests }) }
 
 // Slow makes Reserve take a while.
 func (n *Node) Slow(d time.Duration) { n.set(func() { n.delay = d }) }
+
+// Hang makes Status not answer until resume is called, which the test's end does too.
+func (n *Node) Hang() (resume func()) {
+	hung := make(chan struct{})
+	n.set(func() { n.hung = hung })
+	resume = sync.OnceFunc(func() {
+		n.set(func() { n.hung = nil })
+		close(hung)
+	})
+	n.t.Cleanup(resume)
+	return resume
+}
 
 // Tell changes what gossip says of the node.
 func (n *Node) Tell(change func(*cluster.Capacity)) { n.set(func() { change(&n.capacity) }) }
@@ -350,7 +363,17 @@ func (n *Node) Stop(_ context.Context, req *connect.Request[easelv1.StopRequest]
 }
 
 // Status implements NodeService.
-func (n *Node) Status(context.Context, *connect.Request[easelv1.StatusRequest]) (*connect.Response[easelv1.StatusResponse], error) {
+func (n *Node) Status(ctx context.Context, _ *connect.Request[easelv1.StatusRequest]) (*connect.Response[easelv1.StatusResponse], error) {
+	n.mu.Lock()
+	hung := n.hung
+	n.mu.Unlock()
+	if hung != nil {
+		select {
+		case <-hung:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return connect.NewResponse(&easelv1.StatusResponse{
