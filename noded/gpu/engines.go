@@ -20,8 +20,8 @@ const consumerSessions = 8
 func HasEncoder(model string) bool { return !withoutEncoder.MatchString(model) }
 
 // engines says what a card encodes and decodes.
-func engines(d nvml.Device, model string, _ uint32) Engines {
-	e := Engines{Encode: []string{}, Decode: decoders(d, model)}
+func engines(lib nvml.Interface, d nvml.Device, model string) Engines {
+	e := Engines{Encode: []string{}, Decode: decoders(lib, d, model)}
 	if !HasEncoder(model) {
 		return e
 	}
@@ -41,11 +41,14 @@ func engines(d nvml.Device, model string, _ uint32) Engines {
 
 // decoders are those that easel could use, by the table of NVDEC's capabilities in NVIDIA's Video Codec SDK 13.0, as NVML tells only
 // whether there is an engine: AV1 from GA10x and Ada on, not on GA100 and Hopper.
-func decoders(d nvml.Device, model string) []string {
+func decoders(lib nvml.Interface, d nvml.Device, model string) []string {
 	if _, _, ret := d.GetDecoderUtilization(); ret != nvml.SUCCESS {
 		return []string{}
 	}
 	all := []string{"h264", "hevc"}
+	if !has(lib, "nvmlDeviceGetArchitecture") {
+		return all
+	}
 	arch, ret := d.GetArchitecture()
 	if ret != nvml.SUCCESS {
 		return all

@@ -20,7 +20,7 @@ const (
 )
 
 // readHealth is what a card says of itself; what it does not count is no fault.
-func readHealth(d nvml.Device) (faults []Fault, err error) {
+func readHealth(lib nvml.Interface, d nvml.Device) (faults []Fault, err error) {
 	bad := func(code, text string) { faults = append(faults, Fault{Code: code, Text: text}) }
 	n, ret := d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
 	switch {
@@ -29,17 +29,30 @@ func readHealth(d nvml.Device) (faults []Fault, err error) {
 	case ret == nvml.SUCCESS && n > 0:
 		bad(faultECC, fmt.Sprintf("%d memory errors that could not be corrected since it was reset; reset it when no session uses it (nvidia-smi --gpu-reset)", n))
 	}
-	if _, _, pending, failed, ret := d.GetRemappedRows(); ret == nvml.SUCCESS {
-		if failed {
+	if has(lib, "nvmlDeviceGetRemappedRows") {
+		_, _, pending, failed, ret := d.GetRemappedRows()
+		switch {
+		case ret != nvml.SUCCESS:
+		case failed:
 			bad(faultECC, "bad rows of its memory could not be replaced by spare ones; replace the card")
-		} else if pending {
+		case pending:
 			bad(faultECC, "bad rows of its memory are replaced by spare ones at the next reset; reset it when no session uses it (nvidia-smi --gpu-reset)")
 		}
 	}
-	if reasons, ret := d.GetCurrentClocksEventReasons(); ret == nvml.SUCCESS && reasons&nvml.ClocksThrottleReasonHwThermalSlowdown != 0 {
+	if slowedByHeat(lib, d) {
 		bad(faultThermal, "it is too hot and has slowed itself down; look at its cooling")
 	}
 	return faults, nil
+}
+
+// slowedByHeat asks by the call's newer name, or by the one that it had before driver 535.
+func slowedByHeat(lib nvml.Interface, d nvml.Device) bool {
+	ask := d.GetCurrentClocksThrottleReasons
+	if has(lib, "nvmlDeviceGetCurrentClocksEventReasons") {
+		ask = d.GetCurrentClocksEventReasons
+	}
+	reasons, ret := ask()
+	return ret == nvml.SUCCESS && reasons&nvml.ClocksThrottleReasonHwThermalSlowdown != 0
 }
 
 // harmless are XID errors that are a program's and not the card's, or that only tell something, by NVIDIA's XID catalogue: a session is
@@ -188,8 +201,11 @@ func register(lib nvml.Interface, set nvml.EventSet, index int) (nvml.Device, st
 // event takes account of one event.
 func (h *Host) event(uuid string, e nvml.EventData) {
 	if e.EventType == nvml.EventTypeXidCriticalError {
+		first := h.countXID(uuid, e.EventData)
 		if slices.Contains(harmless, e.EventData) {
-			h.log.Warn("a program on a card failed", "card", uuid, "xid", e.EventData)
+			if first { // a session can make as many as it likes
+				h.log.Warn("a program on a card failed; easel_gpu_xid_total counts the next ones", "card", uuid, "xid", e.EventData)
+			}
 			return
 		}
 		f := xidFault(e.EventData, h.now())
@@ -200,6 +216,21 @@ func (h *Host) event(uuid string, e nvml.EventData) {
 		h.mu.Unlock()
 	}
 	h.lookSoon()
+}
+
+// xidOf is one kind of error of one card.
+type xidOf struct {
+	card string
+	code uint64
+}
+
+// countXID counts an error, and tells whether it is the first of its kind.
+func (h *Host) countXID(card string, code uint64) (first bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := xidOf{card, min(code, 999)} // 999 is NVML's word for one that it does not know
+	h.xidCount[key]++
+	return h.xidCount[key] == 1
 }
 
 func (c Card) has(code string) bool {

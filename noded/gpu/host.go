@@ -50,6 +50,8 @@ type Host struct {
 	out     map[int]*absence   // calls that did not come back, by card index
 	xids    map[string][]Fault // what events said of a card, until it was reset
 	loads   map[string]Load
+
+	xidCount map[xidOf]float64
 }
 
 // Open begins to use the library and takes the first look. It does not fail: a library that is absent or silent is in the
@@ -57,7 +59,7 @@ type Host struct {
 func Open(lib nvml.Interface, log *slog.Logger, now func() time.Time) *Host {
 	h := &Host{
 		lib: lib, log: log, now: now, wake: make(chan struct{}, 1), changed: make(chan struct{}),
-		patience: askPatience, out: map[int]*absence{}, xids: map[string][]Fault{}, loads: map[string]Load{},
+		patience: askPatience, out: map[int]*absence{}, xids: map[string][]Fault{}, loads: map[string]Load{}, xidCount: map[xidOf]float64{},
 	}
 	h.Refresh(context.Background())
 	if inv := h.Inventory(); inv.Absent != "" {

@@ -1,12 +1,17 @@
 package gpu
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"maps"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // collector tells Prometheus what the last look found; a scrape asks no card.
 type collector struct {
 	host *Host
 
-	cards, use, encoderUse, encoderSessions, used, total, temperature, fault *prometheus.Desc
+	cards, use, encoderUse, encoderSessions, used, total, temperature, fault, xids *prometheus.Desc
 }
 
 // Register adds the cards' metrics. Their labels are the cards of the host, which are few.
@@ -22,11 +27,12 @@ func (h *Host) Register(r prometheus.Registerer) {
 		total:           prometheus.NewDesc("easel_gpu_memory_bytes", "Memory of a card.", card, nil),
 		temperature:     prometheus.NewDesc("easel_gpu_temperature_celsius", "Temperature of a card.", card, nil),
 		fault:           prometheus.NewDesc("easel_gpu_fault", "1 for each kind of fault that a card has: lost, asking, xid, ecc, thermal.", []string{"card", "code"}, nil),
+		xids:            prometheus.NewDesc("easel_gpu_xid_total", "XID errors that the driver reported of a card, a program's own among them.", []string{"card", "xid"}, nil),
 	})
 }
 
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.cards, c.use, c.encoderUse, c.encoderSessions, c.used, c.total, c.temperature, c.fault} {
+	for _, d := range []*prometheus.Desc{c.cards, c.use, c.encoderUse, c.encoderSessions, c.used, c.total, c.temperature, c.fault, c.xids} {
 		out <- d
 	}
 }
@@ -70,7 +76,16 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		known(c.temperature, l.Temperature, 1, card.UUID)
 		gauge(c.used, float64(l.Memory.Used), card.UUID)
 	}
+	for key, n := range c.host.xidCounts() {
+		out <- prometheus.MustNewConstMetric(c.xids, prometheus.CounterValue, n, key.card, strconv.FormatUint(key.code, 10))
+	}
 	for key, n := range count {
 		gauge(c.cards, float64(n), key[0], key[1])
 	}
+}
+
+func (h *Host) xidCounts() map[xidOf]float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.xidCount)
 }

@@ -2,6 +2,7 @@ package gpu_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -117,6 +118,27 @@ func TestWatchOfMockCards(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A driver of some years ago lacks functions, and one that is called all the same ends the process: the mock panics then.
+func TestOldDriver(t *testing.T) {
+	mock := nvmltest.NewMock(nvmltest.L40S())
+	mock.LookupSymbolFunc = func(string) error { return errors.New("undefined symbol") }
+	c := mock.Cards[0]
+	c.GetMigModeFunc, c.GetMemoryAffinityFunc, c.GetArchitectureFunc, c.GetRemappedRowsFunc = nil, nil, nil, nil
+	c.GetMemoryInfo_v2Func, c.GetCurrentClocksEventReasonsFunc, c.GetTemperatureFunc = nil, nil, nil
+	c.GetCurrentClocksThrottleReasonsFunc = func() (uint64, nvml.Return) {
+		return nvml.ClocksThrottleReasonHwThermalSlowdown, nvml.SUCCESS
+	}
+	host := gpu.Open(mock, slog.New(slog.DiscardHandler), time.Now)
+	defer host.Close()
+	card := host.Inventory().Cards[0]
+	if card.NUMA != -1 || card.MIG.Capable || len(card.Engines.Encode) != 3 || len(card.Faults) != 1 || card.Faults[0].Code != "thermal" {
+		t.Errorf("a card of an old driver: %+v", card)
+	}
+	if m, err := host.MemoryOf(t.Context(), card.UUID); err != nil || m.Total == 0 {
+		t.Errorf("its memory: %+v, %v", m, err)
+	}
 }
 
 // A card falls off the bus while it is used, and its fault keeps the time at which it began.

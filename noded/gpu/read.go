@@ -18,16 +18,15 @@ func readCard(lib nvml.Interface, index int) (Card, Load, error) {
 	if ret != nvml.SUCCESS {
 		return c, Load{}, fmt.Errorf("open card %d: %w", index, ret)
 	}
-	pci, err := c.identify(d)
-	if err != nil {
+	if err := c.identify(d); err != nil {
 		return c, Load{}, err
 	}
-	c.NUMA, c.CPUs = near(d)
+	c.NUMA, c.CPUs = near(lib, d)
 	if err := c.readMIG(lib, d); err != nil {
 		return c, Load{}, err
 	}
-	c.Engines = engines(d, c.Model, pci.PciDeviceId)
-	faults, err := readHealth(d)
+	c.Engines = engines(lib, d, c.Model)
+	faults, err := readHealth(lib, d)
 	if err != nil {
 		return c, Load{}, err
 	}
@@ -35,28 +34,34 @@ func readCard(lib nvml.Interface, index int) (Card, Load, error) {
 	return c, readLoad(lib, d), nil
 }
 
-func (c *Card) identify(d nvml.Device) (nvml.PciInfo, error) {
+// has tells whether the driver's library has a function. One that it lacks ends the process when it is called: those that came late are
+// looked up.
+func has(lib nvml.Interface, function string) bool {
+	return lib.Extensions().LookupSymbol(function) == nil
+}
+
+func (c *Card) identify(d nvml.Device) error {
 	var ret nvml.Return
 	if c.UUID, ret = d.GetUUID(); ret != nvml.SUCCESS {
-		return nvml.PciInfo{}, fmt.Errorf("ask for the UUID: %w", ret)
+		return fmt.Errorf("ask for the UUID: %w", ret)
 	}
 	if c.Model, ret = d.GetName(); ret != nvml.SUCCESS {
-		return nvml.PciInfo{}, fmt.Errorf("ask for the model: %w", ret)
+		return fmt.Errorf("ask for the model: %w", ret)
 	}
 	if c.Minor, ret = d.GetMinorNumber(); ret != nvml.SUCCESS {
-		return nvml.PciInfo{}, fmt.Errorf("ask for the device's minor number: %w", ret)
+		return fmt.Errorf("ask for the device's minor number: %w", ret)
 	}
 	memory, ret := d.GetMemoryInfo()
 	if ret != nvml.SUCCESS {
-		return nvml.PciInfo{}, fmt.Errorf("ask for the memory: %w", ret)
+		return fmt.Errorf("ask for the memory: %w", ret)
 	}
 	c.Memory = memory.Total
 	pci, ret := d.GetPciInfo()
 	if ret != nvml.SUCCESS {
-		return pci, fmt.Errorf("ask for the PCI address: %w", ret)
+		return fmt.Errorf("ask for the PCI address: %w", ret)
 	}
 	c.PCI = strings.ToLower(cString(pci.BusId[:]))
-	return pci, nil
+	return nil
 }
 
 func cString[T ~int8 | ~uint8](s []T) string {
@@ -77,11 +82,11 @@ const (
 )
 
 // near is the NUMA node and the CPUs that a card is at; a host that does not say has -1 and "".
-func near(d nvml.Device) (node int, cpus string) {
+func near(lib nvml.Interface, d nvml.Device) (node int, cpus string) {
 	node = -1
-	if set, ret := d.GetMemoryAffinity(maxNodes, nvml.AFFINITY_SCOPE_NODE); ret == nvml.SUCCESS {
-		if members := members(set); len(members) > 0 {
-			node = members[0]
+	if has(lib, "nvmlDeviceGetMemoryAffinity") {
+		if set, ret := d.GetMemoryAffinity(maxNodes, nvml.AFFINITY_SCOPE_NODE); ret == nvml.SUCCESS && len(members(set)) > 0 {
+			node = members(set)[0]
 		}
 	}
 	if set, ret := d.GetCpuAffinity(maxCPUs); ret == nvml.SUCCESS {
@@ -118,6 +123,9 @@ func list(numbers []int) string {
 }
 
 func (c *Card) readMIG(lib nvml.Interface, d nvml.Device) error {
+	if !has(lib, "nvmlDeviceGetMigMode") {
+		return nil
+	}
 	current, pending, ret := d.GetMigMode()
 	if ret == nvml.ERROR_NOT_SUPPORTED || ret == nvml.ERROR_FUNCTION_NOT_FOUND {
 		return nil

@@ -107,7 +107,7 @@ func processName(pid int) string {
 
 // memoryOf prefers the newer call, which counts the driver's own part apart.
 func memoryOf(lib nvml.Interface, d nvml.Device) (Memory, error) {
-	if lib.Extensions().LookupSymbol("nvmlDeviceGetMemoryInfo_v2") == nil {
+	if has(lib, "nvmlDeviceGetMemoryInfo_v2") {
 		m, ret := d.GetMemoryInfo_v2()
 		if ret == nvml.SUCCESS {
 			return Memory{Total: m.Total, Used: m.Used}, nil
@@ -137,8 +137,10 @@ func readLoad(lib nvml.Interface, d nvml.Device) Load {
 	if m, err := memoryOf(lib, d); err == nil {
 		l.Memory = m
 	}
-	if t, ret := d.GetTemperature(nvml.TEMPERATURE_GPU); ret == nvml.SUCCESS {
-		l.Temperature = int(t)
+	if has(lib, "nvmlDeviceGetTemperature") { // newer headers call it deprecated
+		if t, ret := d.GetTemperature(nvml.TEMPERATURE_GPU); ret == nvml.SUCCESS {
+			l.Temperature = int(t)
+		}
 	}
 	return l
 }

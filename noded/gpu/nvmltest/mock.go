@@ -34,6 +34,7 @@ type MockCard struct {
 	ecc       uint64
 	hot       bool
 	sets      []*mockEvents
+	listened  chan struct{} // closed at the first of them
 	devices   map[[2]int]*mock.Device
 }
 
@@ -52,7 +53,7 @@ func NewMock(models ...Model) *Mock {
 	m := &Mock{Server: server.NewServerWithGPUs(Driver, "12."+Driver, 12080, configs...)}
 	for i, model := range models {
 		d := m.Devices[i].(*server.Device)
-		c := &MockCard{Device: d, model: model, place: fmt.Sprintf("%08X:%02X:00.0", 0, 0x10+i), fails: map[string]nvml.Return{}, devices: map[[2]int]*mock.Device{}}
+		c := &MockCard{Device: d, model: model, place: fmt.Sprintf("%08X:%02X:00.0", 0, 0x10+i), fails: map[string]nvml.Return{}, devices: map[[2]int]*mock.Device{}, listened: make(chan struct{})}
 		c.complete()
 		c.completeMIG()
 		breakable(&d.Device, c.enter)
@@ -120,6 +121,9 @@ func (c *MockCard) Event(kind, data int) {
 		s.pending <- nvml.EventData{Device: c.Device, EventType: uint64(kind), EventData: uint64(data)}
 	}
 }
+
+// AwaitListener waits until somebody has registered for the card's events.
+func (c *MockCard) AwaitListener() { <-c.listened }
 
 func (c *MockCard) set(f func()) {
 	c.mu.Lock()
@@ -221,7 +225,12 @@ func (c *MockCard) complete() {
 		return nvml.EventTypeXidCriticalError | nvml.EventTypeDoubleBitEccError, nvml.SUCCESS
 	}
 	c.RegisterEventsFunc = func(_ uint64, set nvml.EventSet) nvml.Return {
-		c.set(func() { c.sets = append(c.sets, set.(*mockEvents)) })
+		c.set(func() {
+			if len(c.sets) == 0 {
+				close(c.listened)
+			}
+			c.sets = append(c.sets, set.(*mockEvents))
+		})
 		return nvml.SUCCESS
 	}
 	c.IsMigDeviceHandleFunc = func() (bool, nvml.Return) { return false, nvml.SUCCESS }
