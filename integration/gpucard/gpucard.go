@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"log/slog"
 	"os"
@@ -238,6 +239,7 @@ func (t *trial) encode(ctx context.Context, c gpu.Card) (string, error) {
 type encodes struct {
 	Codecs []string `json:"codecs"` // as in gpu.Engines
 	Full   bool     `json:"full"`   // H.264 in 4:4:4
+	Bytes  int      `json:"bytes"`  // of one keyframe of 1920×1080 that it made
 	Why    string   `json:"why"`    // it does not encode
 }
 
@@ -253,7 +255,7 @@ func compare(inventory []string, e encodes) (string, error) {
 	if e.Full {
 		full = "H.264 in 4:4:4 too"
 	}
-	return fmt.Sprintf("%s; %s", list(e.Codecs), full), nil
+	return fmt.Sprintf("%s; %s; a keyframe of 1920×1080 is %d bytes", list(e.Codecs), full, e.Bytes), nil
 }
 
 func list(codecs []string) string {
@@ -283,7 +285,8 @@ func ask(device string) (e encodes, err error) {
 				e.Codecs = append(e.Codecs, strings.ToLower(c))
 			}
 			e.Full = slices.Contains(caps.Chroma, codec.Chroma444)
-			return e, nil
+			e.Bytes, err = picture(n)
+			return e, err
 		}
 	}
 	if errors.Is(err, codec.ErrNoEngine) || errors.Is(err, codec.ErrNoDriver) {
@@ -291,4 +294,34 @@ func ask(device string) (e encodes, err error) {
 		return e, nil
 	}
 	return e, err
+}
+
+// picture has the device encode one picture, as a session's stream begins.
+func picture(n *codec.NVENC) (bytes int, err error) {
+	const w, h = 1920, 1080
+	p, err := codec.NewPictureOf(codec.Chroma420, w, h)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	enc, err := n.NewEncoder(w, h, codec.Chroma420, codec.Rate{Quality: 23, Kbps: 20000, BufferMS: 60})
+	if err != nil {
+		return 0, err
+	}
+	defer enc.Close()
+	pix := make([]byte, w*h*4)
+	for i := range pix {
+		pix[i] = byte(i ^ i>>11)
+	}
+	if _, err := p.Update(pix, w*4, []image.Rectangle{image.Rect(0, 0, w, h)}); err != nil {
+		return 0, err
+	}
+	made, err := enc.Encode(p, codec.FrameOptions{Key: true})
+	if err != nil {
+		return 0, err
+	}
+	if !made.Key || made.Bytes == 0 {
+		return 0, fmt.Errorf("the first frame, of %d bytes, is no keyframe", made.Bytes)
+	}
+	return made.Bytes, nil
 }

@@ -117,8 +117,8 @@ func TestCompare(t *testing.T) {
 		says      string
 		wrong     bool
 	}{
-		{[]string{"h264", "hevc"}, encodes{Codecs: []string{"hevc", "h264"}, Full: true}, "hevc, h264; H.264 in 4:4:4 too", false},
-		{[]string{"h264"}, encodes{Codecs: []string{"h264"}}, "h264; no 4:4:4", false},
+		{[]string{"h264", "hevc"}, encodes{Codecs: []string{"hevc", "h264"}, Full: true, Bytes: 9}, "hevc, h264; H.264 in 4:4:4 too; a keyframe of 1920×1080 is 9 bytes", false},
+		{[]string{"h264"}, encodes{Codecs: []string{"h264"}, Bytes: 9}, "h264; no 4:4:4; a keyframe of 1920×1080 is 9 bytes", false},
 		{nil, encodes{Why: "no engine"}, "nothing, as the inventory says; NVENC itself: no engine", false},
 		{nil, encodes{Codecs: []string{"h264"}}, "", true},
 		{[]string{"h264"}, encodes{Why: "no engine"}, "", true},
