@@ -60,6 +60,7 @@ func (n *node) metrics() string {
 // A real noded sees a card fall off the bus and keep calls, hands out nothing of it, goes on with the other, and takes it back.
 func TestCardFails(t *testing.T) {
 	n := start(t)
+	n.stack.Noded.Env = append(n.stack.Noded.Env, n.machine.Env()) // for doctor, which asks the library itself
 	lost, silent := n.machine.Card(0), n.machine.Card(1)
 	t.Cleanup(silent.Return) // before the stack stops
 	n.faulty(0, "")
@@ -98,6 +99,11 @@ func TestCardFails(t *testing.T) {
 	if got := n.slices(); got != "whole whole" {
 		t.Errorf("afterwards there is %s", got)
 	}
-	lost.XID(79)
+	for end := time.Now().Add(time.Minute); len(n.status().Inventory.Cards[0].Faults) == 0; { // events are followed again a moment later
+		if time.Now().After(end) {
+			t.Fatal("an XID error is not seen")
+		}
+		lost.XID(79)
+	}
 	n.faulty(0, "xid")
 }
