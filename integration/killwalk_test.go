@@ -27,7 +27,7 @@ func TestKillWalk(t *testing.T) {
 	}
 	for _, point := range points {
 		if strings.HasSuffix(point, "-gpu") {
-			continue // the node of these tests has no card; noded/session walks these
+			continue // the node of these tests has no card; integration/gpusession walks these
 		}
 		t.Run(strings.ReplaceAll(point, "/", "-"), func(t *testing.T) { w.walk(t, point) })
 	}
