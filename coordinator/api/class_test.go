@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"easel/coordinator/nodetest"
@@ -70,6 +71,12 @@ func TestClassesAndCardsAreTold(t *testing.T) {
 	i := slices.IndexFunc(nodes, func(n Node) bool { return n.Name == "h100" })
 	if i < 0 || !slices.Equal(nodes[i].Cards, []Card{{Model: "NVIDIA H100 80GB HBM3", Count: 2, Unhealthy: 1}}) || !slices.Equal(nodes[i].Slices, []Slice{{Profile: "1g.10gb", Total: 2}}) {
 		t.Errorf("the node with an H100 is %+v", nodes)
+	}
+	metrics := f.do("GET", "/metrics", "", "")
+	for _, line := range []string{`easel_coordinator_room{class="shared",state="encoders"} 1`, `easel_coordinator_room{class="none",state="free"} 16`, `easel_coordinator_cards{state="unhealthy"} 1`} {
+		if !strings.Contains(string(metrics.body), line+"\n") {
+			t.Errorf("the metrics lack %s", line)
+		}
 	}
 	route := decode[Route](t, f.do("GET", "/api/v1/route?class=1g.10gb&encoder=any&explain=1", "root", ""), http.StatusOK)
 	if len(route.Candidates) != 1 || route.Candidates[0].Node != "h100" || len(route.Nodes) != 3 || route.More != 0 {

@@ -26,7 +26,7 @@ func newMetrics(r *prometheus.Registry, nodes Nodes) metrics {
 			Name: "easel_coordinator_sign_ins_total", Help: "Sign-ins by password by outcome: ok, wrong, limited or error.",
 		}, []string{"outcome"}),
 	}
-	r.MustRegister(m.requests, m.placements, m.signIns,
+	r.MustRegister(m.requests, m.placements, m.signIns, newRoomCollector(nodes),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "easel_coordinator_nodes", Help: "Nodes in the view.",
 		}, func() float64 { return float64(len(nodes.Nodes())) }))

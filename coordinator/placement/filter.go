@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"easel/pkg/cluster"
 )
 
 // filter is one reason for which a node may be left out. passes is asked for every node of every decision
@@ -64,7 +66,10 @@ func whyClass(q *query, s *seat) string {
 // should encode from where the CPU would.
 func hasEncoder(q *query, s *seat) bool { return !q.hardware || q.room == nil || s.encoder }
 
-func whyEncoder(q *query, _ *seat) string {
+func whyEncoder(q *query, s *seat) string {
+	if slices.ContainsFunc(s.node.Capacity.GPUs, func(g cluster.GPU) bool { return g.Encoder }) {
+		return fmt.Sprintf("none of its cards with a hardware encoder is well, so the picture of class %s would be encoded by the CPU", q.className())
+	}
 	return fmt.Sprintf("it has no hardware encoder for class %s, so the picture would be encoded by the CPU; ask with encoder %q to take that", q.className(), Any)
 }
 

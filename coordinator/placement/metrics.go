@@ -2,10 +2,13 @@ package placement
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
+
+	easelv1 "easel/pkg/api/easel/v1"
 )
 
 type metrics struct {
@@ -26,8 +29,8 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Buckets: []float64{0, 1, 2, 3, 4, 5, 10, 15},
 		}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "easel_coordinator_placement_refusals_total", Help: "Nodes that did not take a session, by the code of their answer.",
-		}, []string{"code"}),
+			Name: "easel_coordinator_placement_refusals_total", Help: "Nodes that did not take a session, by the code of their answer and the reason that they gave.",
+		}, []string{"code", "reason"}),
 		distance: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "easel_coordinator_placement_distance_ms", Help: "Round trip to the node of a new session in ms, by how it is known.",
 			Buckets: []float64{2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500},
@@ -48,11 +51,21 @@ func (m metrics) placed(created bool, err error, took time.Duration) {
 	m.seconds.WithLabelValues(outcome).Observe(took.Seconds())
 }
 
+// reasons are those that are counted by name.
+var reasons = []string{
+	easelv1.RefusalClass, easelv1.RefusalGPU, easelv1.RefusalEncoder,
+	"full", "memory", "disk", "ports", "image", "late", "cordoned", "draining", "isolated", "containerd", "ending",
+}
+
 func (m metrics) refused(err error) {
 	code := "ended"
 	var c *connect.Error
 	if errors.As(err, &c) {
 		code = c.Code().String()
 	}
-	m.refusals.WithLabelValues(code).Inc()
+	word := reason(err)
+	if !slices.Contains(reasons, word) {
+		word = ""
+	}
+	m.refusals.WithLabelValues(code, word).Inc()
 }

@@ -196,6 +196,7 @@ func TestEveryFilterSaysWhy(t *testing.T) {
 		{"room", Request{}, node("a", 8, 8, region("eu")), "8 of 8 sessions"},
 		{"room", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 2, 2), encoders(0)), "2 of 2 sessions of class gpu"},
 		{"encoder", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 2, 0), blind), `it has no hardware encoder for class gpu, so the picture would be encoded by the CPU; ask with encoder "any"`},
+		{"encoder", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 2, 0), encoders(0), ill), "none of its cards with a hardware encoder is well"},
 		{"room", Request{Class: "gpu"}, node("a", 8, 2, region("eu"), class("gpu", 3, 1), encoders(0)), "none of the 2 free places of class gpu has a hardware encoder free"},
 	} {
 		one := explained(router([]cluster.Node{tt.node}, eu), tt.req)[0]

@@ -53,6 +53,14 @@ func TestArtistChoosesTheClass(t *testing.T) {
 	bob.want(bob.post("/sessions", url.Values{"class": {"whole any"}}), http.StatusServiceUnavailable, "no sessions of class")
 }
 
+// TestTheOnlyClassIsAskedFor: who may have one class alone need not choose, and is not asked to have none.
+func TestTheOnlyClassIsAskedFor(t *testing.T) {
+	s := start(t)
+	s.node.Tell(func(c *cluster.Capacity) { c.Classes = []cluster.Room{{Class: "shared", Total: 2, Encoders: 2}} })
+	ada := s.as("ada")
+	ada.want(ada.get("/"), http.StatusOK, `<input type="hidden" name="class" value="shared hardware">`)
+}
+
 // TestLostSessionKeepsItsChoice: who took the processor's picture is not refused it when the node is lost.
 func TestLostSessionKeepsItsChoice(t *testing.T) {
 	s := start(t)

@@ -31,7 +31,8 @@ export async function measureNearest(at: Nearest): Promise<void> {
 
 	/** The nodes that suit depend on what is chosen. */
 	function route(): string {
-		const [kind, encoder] = choice instanceof HTMLSelectElement ? choice.value.split(" ") : [];
+		const chosen = choice instanceof HTMLSelectElement || choice instanceof HTMLInputElement;
+		const [kind, encoder] = chosen ? choice.value.split(" ") : [];
 		return kind ? `${url}?${new URLSearchParams({ class: kind, encoder: encoder ?? "" })}` : (url ?? "");
 	}
 

@@ -39,7 +39,8 @@ const usage = `usage: noded COMMAND [flags]
   cordon [--reason WHY]                 take no new sessions; those that there are go on
   uncordon                              take sessions again, after a drain too
   reload                                have the daemon read its configuration anew; tells what that changed
-  session create --user U [--key K]     make a session
+  session create --user U [--key K] [--class C] [--encoder E]
+                                        make a session
   session list [--user U] [--all]       living sessions; --all: also ended ones
   session inspect ID                    everything about one session
   session stop ID… | --all              end sessions, and wait until they are gone
