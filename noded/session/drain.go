@@ -269,7 +269,7 @@ func (m *Manager) carryOutOnce(ctx context.Context, heard crier) time.Duration {
 func (m *Manager) endFor(ctx context.Context, r Record, o Order) error {
 	reason := "its node was drained"
 	if o.slice {
-		reason = "its graphics card was taken"
+		reason = "its GPU slice was taken away"
 	}
 	if o.Reason != "" {
 		reason += ": " + o.Reason

@@ -18,7 +18,7 @@ func TestVacateTakesSlicesAndNothingElse(t *testing.T) {
 	leaves, stays := n.mustReserve("ann", gpu.Whole, ""), n.mustReserve("bob", gpu.Shared, "")
 	n.untilState(leaves.ID, Ready)
 	n.untilState(stays.ID, Ready)
-	deadline := time.Now().Add(700 * time.Millisecond)
+	deadline := time.Now().Add(2 * time.Second)
 	done := make(chan error, 1)
 	go func() { done <- n.Vacate(t.Context(), []string{cardB}, deadline, "its card is divided anew") }()
 	untilTold(t, h, leaves.ID, func(n contract.Notice) bool {
@@ -28,7 +28,7 @@ func TestVacateTakesSlicesAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended, _ := n.Get(leaves.ID)
-	if ended.State != Stopped || ended.holds() || ended.Reason != "its graphics card was taken: its card is divided anew" || ended.at(Stopping).Before(deadline) {
+	if ended.State != Stopped || ended.holds() || ended.Reason != "its GPU slice was taken away: its card is divided anew" || ended.at(Stopping).Before(deadline) {
 		t.Fatalf("it ended as %+v", ended)
 	}
 	if left, _ := n.Get(stays.ID); left.State != Ready || left.Notice.Text != "" || h.notice(stays.ID).Text != "" {
