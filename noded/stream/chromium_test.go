@@ -58,6 +58,16 @@ func browse(t *testing.T, s *session) context.Context {
 		_, _ = io.WriteString(w, answer)
 	}))
 	t.Cleanup(server.Close)
+	ctx := startChromium(t)
+	if err := chromedp.Do(ctx, chromedp.Navigate(server.URL), chromedp.Poll[chromedp.Void]("v.videoWidth > 0 && control.readyState === 'open'")); err != nil {
+		t.Fatalf("show the session in Chromium: %v", err)
+	}
+	return ctx
+}
+
+// startChromium starts headless Chromium, which ends with the test.
+func startChromium(t *testing.T) context.Context {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("headless", "new"), chromedp.Flag("allow-loopback-in-peer-connection", true),
 		chromedp.Flag("disable-features", "WebRtcHideLocalIpsWithMdns"), chromedp.Flag("disable-quic", true),
@@ -68,9 +78,6 @@ func browse(t *testing.T, s *session) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx, chromedp.Navigate(server.URL), chromedp.Poll[chromedp.Void]("v.videoWidth > 0 && control.readyState === 'open'")); err != nil {
-		t.Fatalf("show the session in Chromium: %v", err)
-	}
 	return ctx
 }
 

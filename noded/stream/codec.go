@@ -22,6 +22,8 @@ type Encoder interface {
 	// the next call.
 	Encode(key bool, qp int) (Packet, error)
 	SetQuality(q Quality) error
+	// Tiles codes cells of the picture, as the last Update left it.
+	Tiles() TileCoder
 	Info() CodecInfo
 	Close()
 }
@@ -63,3 +65,15 @@ var qualities = map[string]struct {
 }
 
 const defaultQuality = "auto"
+
+// TileCoder codes cells of an encoder's picture exactly, each by itself, for one viewer. Cells are numbered in rows.
+type TileCoder interface {
+	Count() int
+	// Changed lists the cells that Update found to differ since they were last listed, in order. The list is good until the next call.
+	Changed() []uint16
+	// Code appends a cell, which the viewer is taken to have then, and gives its hash.
+	Code(b []byte, cell int) ([]byte, uint32)
+	// Forget has a cell be coded whole the next time, Reset all.
+	Forget(cell int)
+	Reset()
+}

@@ -33,6 +33,7 @@ func (s *shelf) Open(image.Point, Quality) (Encoder, error) {
 func (idle) Update([]byte, int, []image.Rectangle) (int, error) { return 0, nil }
 func (idle) Encode(bool, int) (Packet, error)                   { return Packet{}, nil }
 func (idle) SetQuality(Quality) error                           { return nil }
+func (idle) Tiles() TileCoder                                   { return nil }
 func (i idle) Info() CodecInfo                                  { return i.info }
 func (idle) Close()                                             {}
 

@@ -59,6 +59,12 @@ type painter struct {
 	step     int       // of refineQPs
 	small    bool      // the last refinement had little left to do
 	blurred  time.Time // when the picture last changed
+	shown    bool      // the peer was sent a frame of this size
+	stamp    uint32    // of the last frame
+	tiles    *tiling   // nil while the peer takes none
+	costs    costs
+	// lastTiles is when a change went by tiles.
+	lastTiles time.Time
 }
 
 // run paints until ctx or the display ends.
@@ -91,15 +97,23 @@ func (p *painter) run(ctx context.Context) error {
 
 // arm sets the timer for what is due without an event.
 func (p *painter) arm(timer *time.Timer) {
-	due := p.refineAt
-	if at := p.keyAt(); !at.IsZero() && (due.IsZero() || at.Before(due)) {
-		due = at
+	due := sooner(p.refineAt, p.keyAt())
+	if p.tiles != nil {
+		due = sooner(due, sooner(p.tiles.due, p.rescueAt()))
 	}
 	if p.peer == nil || due.IsZero() {
 		timer.Stop()
 		return
 	}
 	timer.Reset(max(time.Until(latest(due, p.debt.Add(-burst))), 0))
+}
+
+// sooner is the earlier of two times, where zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
 }
 
 // keyAt says when the next keyframe is due: zero if none is.
@@ -113,6 +127,12 @@ func (p *painter) keyAt() time.Time {
 		return p.lastKey.Add(keyLimit)
 	}
 	return time.Time{}
+}
+
+// keyDue tells whether a keyframe must go out.
+func (p *painter) keyDue(now time.Time) bool {
+	at := p.keyAt()
+	return p.lastKey.IsZero() || (!at.IsZero() && !now.Before(at))
 }
 
 // look sends a frame if there is a reason to.
@@ -132,6 +152,10 @@ func (p *painter) look(ctx context.Context) error {
 	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.unacked.none() {
 		peer.keyWanted.Store(false)
 	}
+	p.offerTiles(peer)
+	if p.still(peer) {
+		return nil
+	}
 	if !p.wait(ctx) {
 		return nil
 	}
@@ -141,10 +165,8 @@ func (p *painter) look(ctx context.Context) error {
 // wait holds until a frame may go out, and tells whether there still is a reason for one.
 func (p *painter) wait(ctx context.Context) bool {
 	now := time.Now()
-	keyAt := p.keyAt()
-	key := p.lastKey.IsZero() || (!keyAt.IsZero() && !now.Before(keyAt))
 	refine := !p.refineAt.IsZero() && !now.Before(p.refineAt)
-	if !p.d.Damage.Pending() && !key && !refine {
+	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) {
 		return false
 	}
 	until := latest(p.next, p.debt.Add(-burst))
@@ -177,13 +199,20 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	converted := time.Now()
 	took[stageRead], took[stageConvert] = read.Sub(start), converted.Sub(read)
 
-	keyAt := p.keyAt()
-	key := p.lastKey.IsZero() || (!keyAt.IsZero() && !start.Before(keyAt)) || p.another(changed, start)
+	key, rescue := p.keyDue(start), p.rescue(start)
+	if p.tiles != nil {
+		p.tiles.look()
+		if changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) {
+			return nil
+		}
+	}
+	key = key || p.another(changed, start)
 	qp := p.quantiser(peer, changed, start)
-	if changed == 0 && !key && qp == 0 {
+	if changed == 0 && !key && !rescue && qp == 0 {
 		return nil
 	}
 	p.tune(peer)
+	p.toVideo(peer, start)
 	pkt, err := p.enc.Encode(key, qp)
 	if err != nil && p.encoders.broke(err) {
 		p.close() // and begin anew at once, with a keyframe of the next encoder
@@ -194,7 +223,8 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 		return err
 	}
 	encoded := time.Now()
-	peer.sendFrame(pkt, uint32(start.Sub(p.epoch)*90/time.Millisecond))
+	p.costs.encoded(changed, encoded.Sub(converted), pkt.Bytes)
+	peer.sendFrame(pkt, p.stamp)
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
@@ -260,10 +290,7 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	if changed > 0 {
 		p.next = start.Add(pace)
 	}
-	if p.debt.Before(start) {
-		p.debt = start
-	}
-	p.debt = p.debt.Add(time.Duration(float64(pkt.Bytes*8) / float64(max(p.quality.Kbps, 1)) * float64(time.Millisecond)))
+	p.owe(pkt.Bytes, p.quality.Kbps, start)
 	if pkt.Key {
 		if !p.lastKey.IsZero() {
 			p.repeat = min(p.repeat*2, keyRepMax)
@@ -279,6 +306,14 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	case pkt.Key && pkt.QP > qualities[peer.quality()].finest:
 		p.blur(done) // a keyframe that the rate had no room for
 	}
+}
+
+// owe counts bytes that went out against the rate: video and tiles share it.
+func (p *painter) owe(bytes, kbps int, now time.Time) {
+	if p.debt.Before(now) {
+		p.debt = now
+	}
+	p.debt = p.debt.Add(onWay(float64(bytes), kbps))
 }
 
 // blur has a picture that has changed sharpen as soon as it is still.
@@ -305,7 +340,7 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 
 // adopt begins anew for a peer that has nothing yet.
 func (p *painter) adopt(peer *peer) {
-	p.peer = peer
+	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, costs{}
 	p.lastKey, p.repeat, p.debt = time.Time{}, keyRepeat, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }
@@ -327,7 +362,7 @@ func (p *painter) fit() error {
 		frame.Close()
 		return err
 	}
-	p.frame, p.enc, p.lastKey = frame, enc, time.Time{}
+	p.frame, p.enc, p.lastKey, p.tiles, p.shown = frame, enc, time.Time{}, nil, false
 	p.viewers.setInfo(enc.Info(), size)
 	p.d.Damage.Add(image.Rectangle{Max: size})
 	return nil
@@ -359,7 +394,7 @@ func (p *painter) close() {
 	if p.frame != nil {
 		p.frame.Close()
 		p.enc.Close()
-		p.frame, p.enc = nil, nil
+		p.frame, p.enc, p.tiles = nil, nil, nil
 	}
 }
 

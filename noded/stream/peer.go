@@ -72,6 +72,7 @@ type peer struct {
 	bad       atomic.Uint64
 	control   atomic.Pointer[webrtc.DataChannel]
 	unacked   unacked
+	tiles     *tileFlow
 
 	packets packetizer // the painter's
 
@@ -88,7 +89,7 @@ func (w *Worker) newPeer(ctx context.Context, offer string) (*peer, string, erro
 	log := w.log.With("peer", id)
 	p := &peer{
 		id: id, worker: w, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
-		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
+		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
 	}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.hand = newHand(w.typist, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, log)
@@ -270,6 +271,20 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			}
 			p.obey(m.Data)
 		})
+	case "tiles":
+		d.OnOpen(p.worker.viewers.poke)
+		d.OnMessage(func(m webrtc.DataChannelMessage) {
+			r, err := parseTileReport(m.Data)
+			if err == nil {
+				err = p.tiles.take(r, time.Now())
+			}
+			if err != nil || m.IsString {
+				p.refuse(err)
+				return
+			}
+			p.worker.viewers.poke()
+		})
+		p.tiles.channel.CompareAndSwap(nil, d)
 	default:
 		_ = d.Close()
 	}

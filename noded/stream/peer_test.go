@@ -57,6 +57,12 @@ type viewer struct {
 
 func connect(t testing.TB, s *session) *viewer {
 	t.Helper()
+	return connectWith(t, s, func(*webrtc.PeerConnection) {})
+}
+
+// connectWith prepares the connection by more before it is offered.
+func connectWith(t testing.TB, s *session, more func(pc *webrtc.PeerConnection)) *viewer {
+	t.Helper()
 	v := &viewer{}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
@@ -77,6 +83,7 @@ func connect(t testing.TB, s *session) *viewer {
 	}
 	v.pc.OnTrack(v.track)
 	v.channels(t)
+	more(v.pc)
 	offer, err := v.pc.CreateOffer(nil)
 	if err != nil {
 		t.Fatal(err)

@@ -47,19 +47,25 @@ type Stats struct {
 	Limit   int                    `json:"limit"`   // kbit/s that may be used
 	RTT     float64                `json:"rtt"`     // ms
 	Stages  map[string]Percentiles `json:"stages"`
-	Tiles   uint64                 `json:"exactTiles"`
+	Exact   int                    `json:"exactTiles"` // of the picture, confirmed by the viewer
+	Tiles   int                    `json:"tiles"`      // that it has; 0: the viewer takes none
+	ByTiles uint64                 `json:"tileFrames"` // changes that went as tiles instead of video
+	TileKB  uint64                 `json:"tileKbytes"` // of tiles in all
 	Bad     uint64                 `json:"badMessages"`
 	Client  json.RawMessage        `json:"client,omitempty"`
 }
 
 // meter counts frames and times their stages. It is safe for several goroutines.
 type meter struct {
-	mu     sync.Mutex
-	ring   [stages][statWindow]float32
-	n      uint64
-	keys   uint64
-	sizes  [statWindow]int
-	sentAt [statWindow]time.Time
+	mu             sync.Mutex
+	ring           [stages][statWindow]float32
+	n              uint64
+	keys           uint64
+	exactly, tiles int // confirmed, in all
+	byTiles        uint64
+	tileBytes      uint64
+	sizes          [statWindow]int
+	sentAt         [statWindow]time.Time
 }
 
 // frame notes one frame that was sent.
@@ -77,12 +83,30 @@ func (m *meter) frame(took [stages]time.Duration, bytes int, key bool, now time.
 	}
 }
 
+// tile notes tiles that were sent, for a change or for what was still.
+func (m *meter) tile(bytes int, change bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tileBytes += uint64(bytes)
+	if change {
+		m.byTiles++
+	}
+}
+
+// exact notes how many of so many tiles the viewer has confirmed.
+func (m *meter) exact(confirmed, tiles int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.exactly, m.tiles = confirmed, tiles
+}
+
 // fill puts what was measured into s.
 func (m *meter) fill(s *Stats, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := int(min(m.n, statWindow))
 	s.Frames, s.Keys = m.n, m.keys
+	s.Exact, s.Tiles, s.ByTiles, s.TileKB = m.exactly, m.tiles, m.byTiles, m.tileBytes/1000
 	s.Stages = make(map[string]Percentiles, stages)
 	sorted := make([]float32, n)
 	for i := range stages {

@@ -68,6 +68,8 @@ func (e *testEncoder) SetQuality(q Quality) error {
 
 func (e *testEncoder) Info() CodecInfo { return CodecInfo(e.Encoder.Info()) }
 
+func (e *testEncoder) Tiles() TileCoder { return e.picture.Tiles() }
+
 func (e *testEncoder) Close() { e.Encoder.Close(); e.picture.Close() }
 
 // session is a worker with everything around it: a real X server, and the container's sockets played by the test.

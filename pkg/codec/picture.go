@@ -27,6 +27,7 @@ type Picture struct {
 	c      *C.struct_picture
 	size   image.Point
 	chroma Chroma
+	tiles  *Tiles
 
 	mu      sync.Mutex
 	readers int // calls into a driver that read it, and may do so for ever
@@ -52,8 +53,17 @@ func NewPictureOf(chroma Chroma, width, height int) (*Picture, error) {
 	if c == nil {
 		return nil, fmt.Errorf("make a picture of %dx%d: out of memory", width, height)
 	}
-	return &Picture{c: c, size: image.Pt(width, height), chroma: chroma}, nil
+	p := &Picture{c: c, size: image.Pt(width, height), chroma: chroma}
+	var err error
+	if p.tiles, err = newTiles(p); err != nil {
+		C.picture_free(c)
+		return nil, err
+	}
+	return p, nil
 }
+
+// Tiles codes the picture's cells exactly.
+func (p *Picture) Tiles() *Tiles { return p.tiles }
 
 // Size is the picture's size in pixels.
 func (p *Picture) Size() image.Point { return p.size }
@@ -98,6 +108,7 @@ func (p *Picture) release() {
 
 // Close frees the picture.
 func (p *Picture) Close() {
+	p.tiles.close()
 	p.mu.Lock()
 	p.closed = true
 	p.free()

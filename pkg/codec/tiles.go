@@ -4,7 +4,6 @@ package codec
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"unsafe"
 )
@@ -13,21 +12,21 @@ import (
 const MaxTile = C.TILE_RAW
 
 // Tiles codes cells of a picture exactly, each by itself, for one viewer: it remembers what that viewer has, so that a tile holds only what is
-// new. It is for the goroutine that updates the picture, while it does not.
+// new. It lives as long as its picture, and is for the goroutine that updates that, while it does not.
 type Tiles struct {
 	c       *C.struct_tiles
 	changed []uint16
 }
 
-// NewTiles makes a coder for a viewer that has nothing yet. The picture must outlive it.
-func NewTiles(p *Picture) (*Tiles, error) {
+// newTiles makes a coder for a viewer that has nothing yet.
+func newTiles(p *Picture) (*Tiles, error) {
 	c := C.tiles_new(p.c)
 	if c == nil {
 		return nil, fmt.Errorf("make a coder of tiles for %v: out of memory", p.size)
 	}
 	if c.count > 1<<16 {
 		C.tiles_free(c)
-		return nil, errors.New("make a coder of tiles: more than 65536 cells")
+		return nil, fmt.Errorf("make a coder of tiles for %v: more than 65536 cells", p.size)
 	}
 	return &Tiles{c: c, changed: make([]uint16, int(c.count))}, nil
 }
@@ -61,8 +60,7 @@ func (t *Tiles) Forget(cell int) { unsafe.Slice(t.c.known, int(t.c.count))[cell]
 // Reset is for a viewer that has nothing.
 func (t *Tiles) Reset() { clear(unsafe.Slice(t.c.known, int(t.c.count))) }
 
-// Close frees the coder.
-func (t *Tiles) Close() {
+func (t *Tiles) close() {
 	C.tiles_free(t.c)
 	t.c = nil
 }

@@ -36,11 +36,7 @@ func newScreenTiles(t testing.TB, w, h int) *screenTiles {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
-	tiles, err := NewTiles(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tiles.Close)
+	tiles := p.Tiles()
 	return &screenTiles{t, image.Pt(w, h), make([]byte, w*h*4), p, tiles, make([]uint32, tiles.Count()*64*16)}
 }
 
@@ -165,11 +161,7 @@ func TestForgottenTilesAreCodedWhole(t *testing.T) {
 func TestChangesAreListedOnce(t *testing.T) {
 	const w, h = 640, 480
 	p, e := newPair(t, w, h)
-	tiles, err := NewTiles(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tiles.Close()
+	tiles := p.Tiles()
 	src := make([]byte, w*h*4)
 	fill(src, w*4, image.Rect(70, 20, 71, 21), 200)
 	if _, err := p.Update(src, w*4, full(w, h)); err != nil {

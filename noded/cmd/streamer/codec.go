@@ -45,6 +45,8 @@ func (e *encoder) Encode(key bool, qp int) (stream.Packet, error) {
 
 func (e *encoder) SetQuality(q stream.Quality) error { return e.enc.SetRate(rateOf(q)) }
 
+func (e *encoder) Tiles() stream.TileCoder { return e.picture.Tiles() }
+
 func (e *encoder) Info() stream.CodecInfo { return stream.CodecInfo(e.enc.Info()) }
 
 func (e *encoder) Close() {

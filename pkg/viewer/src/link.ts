@@ -16,10 +16,18 @@ export type Ending =
 	| { kind: "bye"; reason: string }
 	| { kind: "closed" };
 
+/** How much of the picture is exact, bit by bit, by the node's hashes. */
+export interface Tiles {
+	all: number;
+	exact: number;
+}
+
 export interface Link {
 	readonly path: Path;
 	/** Where pointer and keyboard go; null when the link has its own (VNC). */
 	readonly hand: Hand | null;
+	/** Tiles of the screen, and how many are shown exactly; null where the link has none. */
+	readonly tiles: Tiles | null;
 	/** Resolves once, when the link is over for whatever reason. */
 	readonly ended: Promise<Ending>;
 	/** Asks for a remote size. `scale` is the display's, in per cent. */
@@ -40,6 +48,8 @@ export interface LinkHost {
 	gimp(gimp: Gimp): void;
 	/** What the node has to say to the artist; null takes it back. */
 	notice(notice: Notice | null): void;
+	/** Whether the whole picture is exact now. */
+	exact(on: boolean): void;
 	/** The picture takes another way now. */
 	path(path: Path): void;
 	/** The node's figures came. */

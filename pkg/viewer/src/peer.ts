@@ -1,8 +1,9 @@
-// The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels.
+// The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels, and a fourth for exact tiles.
 
 import { parseControl, type Quality, type ToNode } from "./control";
+import { type ExactLayer, offerTiles } from "./exact";
 import { Heartbeat } from "./heartbeat";
-import { type Ending, type Figures, type Link, LinkError, type LinkHost } from "./link";
+import { type Ending, type Figures, type Link, LinkError, type LinkHost, type Tiles } from "./link";
 import type { Ice, Node } from "./node";
 import type { Size } from "./options";
 import { readReport } from "./report";
@@ -41,6 +42,7 @@ export class Peer implements Link {
 		private readonly channels: Channels,
 		private readonly receiver: RTCRtpReceiver,
 		private readonly video: HTMLVideoElement,
+		private readonly exact: ExactLayer | null,
 		private readonly node: Node,
 		private readonly host: LinkHost,
 		/** The start of the relay that the link may go through. */
@@ -63,7 +65,7 @@ export class Peer implements Link {
 	}
 
 	/** Opens a link; throws NodeError when the node refuses and LinkError when the way does not open before `signal` aborts. */
-	static async dial(node: Node, video: HTMLVideoElement, host: LinkHost, way: Way, signal: AbortSignal): Promise<Peer> {
+	static async dial(node: Node, on: Surface, host: LinkHost, way: Way, signal: AbortSignal): Promise<Peer> {
 		if (typeof RTCPeerConnection === "undefined") throw new LinkError("This browser has WebRTC turned off.");
 		if (!canDecodeH264()) throw new LinkError(NO_H264);
 		if (way.onlyRelay && way.ice.servers.length === 0)
@@ -74,7 +76,12 @@ export class Peer implements Link {
 			iceTransportPolicy: way.onlyRelay ? "relay" : "all",
 		});
 		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
-		const peer = new Peer(pc, makeChannels(pc), transceiver.receiver, video, node, host, way.ice.relay);
+		const { receiver } = transceiver;
+		const exact = offerTiles(pc, on.root, {
+			newest: () => newest(receiver),
+			exact: (all) => host.exact(all),
+		});
+		const peer = new Peer(pc, makeChannels(pc), receiver, on.video, exact, node, host, way.ice.relay);
 		try {
 			await peer.negotiate(transceiver, signal);
 			await peer.connected(signal);
@@ -162,6 +169,7 @@ export class Peer implements Link {
 		this.confirmNext();
 		this.confirm();
 		this.confirming = setInterval(() => this.confirm(), CONFIRM);
+		if (this.exact) this.followFrames(this.exact);
 		this.video.addEventListener("resize", () => this.confirmNext(), { signal: this.stop.signal });
 		this.video.addEventListener("loadeddata", () => this.confirm(), { signal: this.stop.signal });
 	}
@@ -170,6 +178,8 @@ export class Peer implements Link {
 		if (this.attached) return;
 		this.attached = true;
 		this.video.srcObject = new MediaStream([this.receiver.track]);
+		// What lies above it belonged to the stream before.
+		this.exact?.alone();
 		// Muted video may always play; a pause while the page is hidden mends itself.
 		this.video.play().catch(() => {});
 	}
@@ -263,8 +273,24 @@ export class Peer implements Link {
 		this.seen(this.newest());
 	}
 
+	/** Tiles of the screen, and how many are shown exactly; null where the video is all there is. */
+	get tiles(): Tiles | null {
+		return this.exact?.tiles ?? null;
+	}
+
+	// What lies above the video is kept in step by its frames.
+	private followFrames(exact: ExactLayer): void {
+		const each = (now: number, frame: VideoFrameCallbackMetadata): void => {
+			if (this.over) return;
+			this.video.requestVideoFrameCallback(each);
+			const took = frame.receiveTime === undefined ? undefined : now - frame.receiveTime;
+			if (frame.rtpTimestamp !== undefined) exact.video(frame.rtpTimestamp, took);
+		};
+		this.video.requestVideoFrameCallback(each);
+	}
+
 	private newest(): number {
-		return this.receiver.getSynchronizationSources()[0]?.rtpTimestamp ?? 0;
+		return newest(this.receiver);
 	}
 
 	private seen(rtp: number): void {
@@ -281,6 +307,7 @@ export class Peer implements Link {
 		this.stop.abort();
 		this.beat.stop();
 		this.sender.close();
+		this.exact?.close();
 		if (this.hiccup !== null) clearTimeout(this.hiccup);
 		if (this.confirming !== null) clearInterval(this.confirming);
 		this.pc.onconnectionstatechange = null;
@@ -288,6 +315,17 @@ export class Peer implements Link {
 		if (this.located !== null && e.kind !== "replaced") this.node.hangUp(this.located);
 		this.end(e);
 	}
+}
+
+/** Where the picture is shown. */
+export interface Surface {
+	video: HTMLVideoElement;
+	/** What holds the video, and the canvas above it. */
+	root: HTMLElement;
+}
+
+function newest(receiver: RTCRtpReceiver): number {
+	return receiver.getSynchronizationSources()[0]?.rtpTimestamp ?? 0;
 }
 
 /** Which ways a link may take. */

@@ -7,8 +7,6 @@ export interface ScreenParts {
 	/** #screen itself, which holds the others. */
 	root: HTMLElement;
 	video: HTMLVideoElement;
-	/** Layers above the video, in remote pixels. */
-	layers: HTMLCanvasElement[];
 }
 
 /** A dragged window edge is still (ms). */
@@ -101,16 +99,12 @@ export class Screen {
 	};
 
 	private lay(): void {
-		const { left, top, w, h, remote } = this.layout;
+		const { left, top, w, h } = this.layout;
 		const { style } = this.parts.root;
 		style.left = `${left}px`;
 		style.top = `${top}px`;
 		style.width = `${w}px`;
 		style.height = `${h}px`;
-		for (const layer of this.parts.layers) {
-			if (layer.width !== remote.w) layer.width = remote.w;
-			if (layer.height !== remote.h) layer.height = remote.h;
-		}
 		this.laid(this.layout);
 	}
 

@@ -4,6 +4,7 @@ import { type Now, Stats } from "./stats";
 
 class FakeLink {
 	watched: boolean[] = [];
+	tiles: { all: number; exact: number } | null = { all: 8, exact: 3 };
 	own: Partial<Figures> = { codec: "H264", profile: "Baseline", chroma: "4:2:0", path: "direct", bytes: 0, decode: 3 };
 	constructor(readonly path: "direct" | "vnc") {}
 	watch(on: boolean): void {
@@ -45,6 +46,17 @@ afterEach(() => {
 });
 
 describe("Stats", () => {
+	it("says whether the picture is exact by what the viewer itself shows", () => {
+		stats.attach(link as unknown as Link);
+		expect(stats.snapshot()).toMatchObject({ tiles: 8, exactTiles: 3, exact: false });
+		link.tiles = { all: 8, exact: 8 };
+		expect(stats.snapshot()).toMatchObject({ tiles: 8, exactTiles: 8, exact: true });
+		for (const none of [null, { all: 0, exact: 0 }]) {
+			link.tiles = none;
+			expect(stats.snapshot()).toMatchObject({ tiles: 0, exactTiles: 0, exact: false });
+		}
+	});
+
 	it("joins the browser's figures and the node's", async () => {
 		stats.attach(link as unknown as Link);
 		await vi.advanceTimersByTimeAsync(0);
@@ -54,7 +66,7 @@ describe("Stats", () => {
 			encoder: "x264",
 			opencl: "off: no kernel ran",
 			profile: "high",
-			exactTiles: 3,
+			exactTiles: 5,
 			stages: { encode: { p50: 7, p99: 9 }, bad: 1 },
 		});
 		expect(stats.snapshot()).toMatchObject({

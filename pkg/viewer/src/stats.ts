@@ -1,6 +1,6 @@
 // The figures that the overlay, and window.easel.stats(), show: the browser's and the node's in one.
 
-import type { Figures, Link } from "./link";
+import type { Figures, Link, Tiles } from "./link";
 import type { Path, Phase } from "./state";
 
 /** Latency of one stage in milliseconds. */
@@ -32,8 +32,12 @@ export interface Snapshot {
 	/** Round trip in milliseconds; null while unknown. */
 	rtt: number | null;
 	stages: Record<string, Stage>;
-	/** Tiles of the picture known to be exact. */
+	/** Tiles of the picture that are shown exactly, proven by their hashes. */
 	exactTiles: number;
+	/** Tiles that the picture has; 0 where the video is all there is. */
+	tiles: number;
+	/** The whole picture is. */
+	exact: boolean;
 	packetsLost: number;
 	keyFrames: number;
 	reconnects: number;
@@ -173,12 +177,17 @@ function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>,
 		bitrate,
 		rtt: own.rtt ?? null,
 		stages: { ...stages(stream.stages), ...ownStages(own) },
-		exactTiles: number(stream.exactTiles),
+		...exactness(now.link?.tiles ?? null),
 		packetsLost: own.packetsLost ?? 0,
 		keyFrames: own.keyFrames ?? 0,
 		reconnects: now.reconnects,
 		server,
 	};
+}
+
+function exactness(tiles: Tiles | null): Pick<Snapshot, "exactTiles" | "tiles" | "exact"> {
+	if (tiles === null) return { exactTiles: 0, tiles: 0, exact: false };
+	return { exactTiles: tiles.exact, tiles: tiles.all, exact: tiles.all > 0 && tiles.exact === tiles.all };
 }
 
 function ownStages(own: Partial<Figures>): Record<string, Stage> {

@@ -35,6 +35,7 @@ export class Strip {
 	private readonly root = byId("strip", HTMLDivElement);
 	private readonly handle = byId("handle", HTMLButtonElement);
 	private readonly way = byId("way", HTMLSpanElement);
+	private readonly sure = byId("sure", HTMLSpanElement);
 	private readonly fullscreen = byId("fullscreen", HTMLButtonElement);
 	private readonly quality = byId("quality", HTMLSelectElement);
 	private readonly capture = byId("capture", HTMLButtonElement);
@@ -86,8 +87,14 @@ export class Strip {
 		this.hideSoon(GREETING);
 	}
 
+	/** Whether every pixel on show is proven to be the remote screen's. */
+	exact(on: boolean): void {
+		this.sure.hidden = !on;
+	}
+
 	/** The picture's way is gone for now. */
 	offline(): void {
+		this.exact(false);
 		this.way.textContent = ways[""];
 		this.way.dataset.way = "";
 	}
@@ -252,7 +259,7 @@ export function lines(s: Snapshot): [name: string, value: string][] {
 		["bitrate", s.bitrate >= 1e6 ? `${(s.bitrate / 1e6).toFixed(1)} Mbit/s` : `${Math.round(s.bitrate / 1000)} kbit/s`],
 		["round trip", s.rtt === null ? "?" : ms(s.rtt)],
 		["lost packets", String(s.packetsLost)],
-		["exact tiles", String(s.exactTiles)],
+		["exact tiles", s.tiles === 0 ? "none" : s.exact ? `all ${s.tiles}` : `${s.exactTiles} of ${s.tiles}`],
 	];
 	for (const [name, { p50, p99 }] of Object.entries(s.stages)) rows.push([name, `${ms(p50)} / ${ms(p99)}`]);
 	if (s.fallback !== "") rows.push(["fallback", s.fallback]);

@@ -95,7 +95,7 @@ export class Viewer {
 		});
 		this.keyboard = this.makeKeyboard();
 		this.pointer = this.makePointer();
-		const parts = { root: this.root, video: this.video, layers: [byId("exact", HTMLCanvasElement)] };
+		const parts = { root: this.root, video: this.video };
 		this.screen = new Screen(
 			parts,
 			options,
@@ -213,7 +213,8 @@ export class Viewer {
 		let peer: Peer;
 		try {
 			const way = { ice: await this.relay(), onlyRelay: this.options.relay };
-			peer = await Peer.dial(this.node, this.video, this.host, way, AbortSignal.any([this.stop.signal, late]));
+			const on = { video: this.video, root: this.root };
+			peer = await Peer.dial(this.node, on, this.host, way, AbortSignal.any([this.stop.signal, late]));
 		} catch (e) {
 			if (late.aborted) throw new LinkError(`No direct stream within ${DIRECT_WITHIN / 1000} seconds.`);
 			throw e;
@@ -443,6 +444,7 @@ export class Viewer {
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
 		notice: (notice) => this.notice.show(notice),
+		exact: (on) => this.strip.exact(on),
 		path: (path) => this.link !== null && this.strip.open(path),
 		stats: (stats) => this.stats.heard(stats),
 	};

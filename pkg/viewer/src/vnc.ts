@@ -17,6 +17,7 @@ const levels: Readonly<Record<Quality, readonly [quality: number, compression: n
 export class Vnc implements Link {
 	readonly path = "vnc";
 	readonly hand = null;
+	readonly tiles = null;
 	readonly ended: Promise<Ending>;
 	private end!: (e: Ending) => void;
 	private over = false;

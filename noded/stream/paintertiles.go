@@ -1,0 +1,154 @@
+package stream
+
+import "time"
+
+// offerTiles begins with tiles once the peer takes them and has a frame to lay them over.
+func (p *painter) offerTiles(peer *peer) {
+	if p.tiles != nil || !p.shown || !peer.tiles.open() {
+		return
+	}
+	peer.tiles.gen++
+	p.beginTiles(peer, p.stamp)
+}
+
+func (p *painter) beginTiles(peer *peer, frame uint32) {
+	now := time.Now()
+	t, err := newTiling(p.enc.Tiles(), peer.tiles, p.frame.Size, frame, now, p.log)
+	if err != nil {
+		p.dropTiles(peer, err)
+		return
+	}
+	p.tiles = t
+}
+
+// dropTiles leaves the picture to the video alone, because the viewer does not keep up with tiles or closed their channel.
+func (p *painter) dropTiles(peer *peer, err error) {
+	p.log.Info("no exact tiles for this viewer", "err", err)
+	p.tiles = nil
+	peer.tiles.stop()
+	p.blur(time.Now())
+}
+
+// toVideo gives the frame that is encoded next its timestamp, whose last bits say which generation of tiles it goes with, and takes from the tiles
+// what it shows instead.
+func (p *painter) toVideo(peer *peer, start time.Time) {
+	before, begins := p.stamp, p.tiles == nil && peer.tiles.open()
+	if begins {
+		peer.tiles.gen++
+	}
+	stamp := func() uint32 {
+		at := uint32(start.Sub(p.epoch)*90/time.Millisecond) &^ genMask
+		if last := before &^ genMask; start.Sub(p.lastSent) < time.Second && !after(at, last) {
+			at = last + genMask + 1
+		}
+		p.stamp, p.shown = at|peer.tiles.gen&genMask, true
+		return p.stamp
+	}
+	if p.tiles == nil {
+		stamp()
+		if begins {
+			p.beginTiles(peer, p.stamp)
+		}
+		return
+	}
+	bytes, err := p.tiles.video(before, stamp, start)
+	if err != nil {
+		p.dropTiles(peer, err)
+	}
+	p.owe(bytes, p.tileRate(peer), start)
+}
+
+// byTiles sends what has changed as tiles if that costs less than a frame of video.
+func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, converted time.Time) bool {
+	cells := len(p.tiles.moved)
+	if cells == 0 || cells > maxTileCells || !p.shown {
+		return false
+	}
+	video, tiles, cell, known := peer.tiles.client()
+	if !known {
+		video, tiles, cell = guessVideo, guessTile, guessCell
+	}
+	if start.Sub(p.lastTiles) > tileTry { // what was dear may be so no longer
+		tiles, cell = min(tiles, guessTile), min(cell, guessCell)
+	}
+	rate := p.tileRate(peer)
+	// Tiles wait in the viewer for the frame before them.
+	hold := max(p.lastSent.Add(video).Sub(start), 0)
+	limit := p.costs.video(cells, p.wanted(peer).Kbps, video)
+	room := p.costs.room(cells, rate, tiles+hold, cell, limit)
+	if room <= 0 {
+		return false
+	}
+	bytes, err := p.tiles.change(room, p.lastStamp(), start)
+	coded := time.Now()
+	p.costs.coded(cells, coded.Sub(converted))
+	if err != nil {
+		p.dropTiles(peer, err)
+		return false
+	}
+	if bytes == 0 {
+		return false
+	}
+	took[stageEncode], took[stageTotal] = coded.Sub(converted), coded.Sub(since)
+	p.meter.frame(took, bytes, false, coded)
+	p.meter.tile(bytes, true)
+	p.owe(bytes, rate, start)
+	p.next, p.lastTiles = start.Add(tilePace), start
+	return true
+}
+
+// still sends cells that have been still as tiles, if nothing more urgent is due.
+func (p *painter) still(peer *peer) bool {
+	now := time.Now()
+	if p.tiles == nil {
+		return false
+	}
+	p.countTiles()
+	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.soon(p.tileRate(peer)) {
+		p.refineAt = now.Add(tileSoon) // the video need not sharpen what tiles are about to cover
+		if p.tiles.missing == 0 {
+			p.refineAt = time.Time{}
+		}
+	}
+	urgent := p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
+	if urgent || !p.tiles.ready(now) || p.debt.Add(-burst).After(now) {
+		return false
+	}
+	bytes, err := p.tiles.still(p.lastStamp(), now)
+	if err != nil {
+		p.dropTiles(peer, err)
+		return false
+	}
+	p.owe(bytes, p.tileRate(peer), now)
+	p.meter.tile(bytes, false)
+	return true
+}
+
+// lastStamp is the timestamp of the frame that was sent last.
+func (p *painter) lastStamp() *uint32 { return &p.stamp }
+
+// rescueAt is when the video must show what tiles should have, because they are late or were read wrong, or it should catch up with them: zero for
+// never.
+func (p *painter) rescueAt() time.Time {
+	switch {
+	case p.tiles == nil:
+		return time.Time{}
+	case p.tiles.doubt():
+		return p.lastSent
+	}
+	return sooner(p.tiles.backAt, p.tiles.flow.overdue(p.lastSent))
+}
+
+func (p *painter) rescue(now time.Time) bool {
+	at := p.rescueAt()
+	return !at.IsZero() && !now.Before(at)
+}
+
+// tileRate is what tiles may use of the way, in kilobits a second: the video's rate, or more where more was seen to get through.
+func (p *painter) tileRate(peer *peer) int { return max(p.wanted(peer).Kbps, peer.tiles.kbps()) }
+
+// countTiles tells the meter how much of the picture is exact.
+func (p *painter) countTiles() {
+	cells, _ := p.tiles.exact()
+	p.meter.exact(cells, len(p.tiles.sent))
+}
