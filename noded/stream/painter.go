@@ -341,6 +341,7 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 // adopt begins anew for a peer that has nothing yet.
 func (p *painter) adopt(peer *peer) {
 	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, costs{}
+	p.viewers.board.degrade(noTiles, false)
 	p.lastKey, p.repeat, p.debt = time.Time{}, keyRepeat, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }

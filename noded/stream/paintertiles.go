@@ -2,6 +2,9 @@ package stream
 
 import "time"
 
+// noTiles says in the session's status that its viewer's picture does not become exact, though its browser could show that.
+const noTiles = "picture: the viewer lost the channel for exact tiles"
+
 // offerTiles begins with tiles once the peer takes them and has a frame to lay them over.
 func (p *painter) offerTiles(peer *peer) {
 	if p.tiles != nil || !p.shown || !peer.tiles.open() {
@@ -23,9 +26,10 @@ func (p *painter) beginTiles(peer *peer, frame uint32) {
 
 // dropTiles leaves the picture to the video alone, because the viewer does not keep up with tiles or closed their channel.
 func (p *painter) dropTiles(peer *peer, err error) {
-	p.log.Info("no exact tiles for this viewer", "err", err)
+	p.log.Warn("no exact tiles for this viewer", "err", err)
 	p.tiles = nil
 	peer.tiles.stop()
+	p.viewers.board.degrade(noTiles, true)
 	p.blur(time.Now())
 }
 

@@ -83,6 +83,9 @@ func (v *tileViewer) read(b []byte) error {
 			v.pix[i] = make([]uint32, 0, 64*16)
 		}
 	case tilesMessage:
+		if count > maxTileCells {
+			return fmt.Errorf("%d cells in one message, at most %d may be", count, maxTileCells)
+		}
 		for range count {
 			cell, length, hash := int(le16(body, 0)), int(le16(body, 2)), le32(body, 4)
 			r := v.cell(cell)

@@ -16,7 +16,7 @@ const (
 	tileBack = 100 * time.Millisecond
 	// tilePace is the shortest time between two changes that go by tiles.
 	tilePace = 4 * time.Millisecond
-	// maxTileCells is how many cells a change that goes by tiles may have.
+	// maxTileCells is how many cells one message may bring: the viewer makes room for all of it at once.
 	maxTileCells = 640
 	// tileSoon is how long tiles may take to make a still picture exact before the video sharpens it first.
 	tileSoon = 400 * time.Millisecond
@@ -198,7 +198,7 @@ func (t *tiling) still(after *uint32, now time.Time) (bytes int, err error) {
 				if ready.Before(next) {
 					next = ready
 				}
-			} else if len(t.build.buf) >= limit {
+			} else if len(t.build.buf) >= limit || t.build.count == maxTileCells {
 				next = now
 				break
 			} else {
