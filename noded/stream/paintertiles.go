@@ -36,13 +36,13 @@ func (p *painter) dropTiles(peer *peer, err error) {
 // toVideo gives the frame that is encoded next its timestamp, whose last bits say which generation of tiles it goes with, and takes from the tiles
 // what it shows instead.
 func (p *painter) toVideo(peer *peer, start time.Time) {
-	before, begins := p.stamp, p.tiles == nil && peer.tiles.open()
+	last, begins := p.stamp&^genMask, p.tiles == nil && peer.tiles.open()
 	if begins {
 		peer.tiles.gen++
 	}
 	stamp := func() uint32 {
 		at := uint32(start.Sub(p.epoch)*90/time.Millisecond) &^ genMask
-		if last := before &^ genMask; start.Sub(p.lastSent) < time.Second && !after(at, last) {
+		if start.Sub(p.lastSent) < time.Second && !after(at, last) {
 			at = last + genMask + 1
 		}
 		p.stamp, p.shown = at|peer.tiles.gen&genMask, true
@@ -55,7 +55,7 @@ func (p *painter) toVideo(peer *peer, start time.Time) {
 		}
 		return
 	}
-	bytes, err := p.tiles.video(before, stamp, start)
+	bytes, err := p.tiles.video(stamp, start)
 	if err != nil {
 		p.dropTiles(peer, err)
 	}
@@ -131,8 +131,7 @@ func (p *painter) still(peer *peer) bool {
 // lastStamp is the timestamp of the frame that was sent last.
 func (p *painter) lastStamp() *uint32 { return &p.stamp }
 
-// rescueAt is when the video must show what tiles should have, because they are late or were read wrong, or it should catch up with them: zero for
-// never.
+// rescueAt is when the video must show what tiles should have, because they are late or were read wrong: zero for never.
 func (p *painter) rescueAt() time.Time {
 	switch {
 	case p.tiles == nil:
@@ -140,7 +139,7 @@ func (p *painter) rescueAt() time.Time {
 	case p.tiles.doubt():
 		return p.lastSent
 	}
-	return sooner(p.tiles.backAt, p.tiles.flow.overdue(p.lastSent))
+	return p.tiles.flow.overdue(p.lastSent)
 }
 
 func (p *painter) rescue(now time.Time) bool {

@@ -3,6 +3,7 @@ package stream
 import (
 	"image"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -12,8 +13,7 @@ const (
 	tileStill = 90 * time.Millisecond
 	// tileBatch is how much goes into one message of still tiles, so that a change never waits for long behind one.
 	tileBatch = 24 << 10
-	// tileBack is how long after the last change that went by tiles the video catches up: what it shows below them can then take their place at once.
-	tileBack = 100 * time.Millisecond
+	maxStill  = 256 // cells of it: some milliseconds of the page's time
 	// tilePace is the shortest time between two changes that go by tiles.
 	tilePace = 4 * time.Millisecond
 	// maxTileCells is how many cells one message may bring: the viewer makes room for all of it at once.
@@ -22,6 +22,8 @@ const (
 	tileSoon = 400 * time.Millisecond
 	// tileGuess is the bytes that a tile takes until some were sent.
 	tileGuess = 300
+	// largeShare is the part of the screen from which on a change leaves nothing above the video, and nothing is made exact beside it.
+	largeShare = 2
 	// leastRoom is how much room still tiles want: a tile takes up to 3 kB.
 	leastRoom = 7 << 10
 )
@@ -36,8 +38,7 @@ type tiling struct {
 
 	sent    []uint32    // the message that brought the cell's present pixels; 0: the video shows it
 	changed []time.Time // when the video last changed it
-	ahead   []bool      // changed by tiles since the last frame
-	backAt  time.Time   // when the video should catch up with them: zero for never
+	large   time.Time   // when much of the screen changed last
 	missing int         // cells that the video shows
 	cursor  int         // where to look for the next still one
 	due     time.Time   // when to look: zero for never
@@ -46,8 +47,7 @@ type tiling struct {
 	bad     uint32
 	doubted bool     // the viewer read a tile wrong
 	moved   []uint16 // cells that the last look at the screen found changed
-	early   []uint16 // that a frame takes the place of, and that the frame before shows as the tiles do
-	late    []uint16 // that it takes the place of as well
+	covered []uint16 // that a frame takes the place of
 	build   tileBuilder
 }
 
@@ -56,7 +56,7 @@ func newTiling(coder TileCoder, flow *tileFlow, size image.Point, after uint32, 
 	n := coder.Count()
 	t := &tiling{
 		coder: coder, flow: flow, size: size, log: log, sent: make([]uint32, n), changed: make([]time.Time, n), missing: n,
-		due: now.Add(tileStill), average: tileGuess, ahead: make([]bool, n), early: make([]uint16, 0, n), late: make([]uint16, 0, n),
+		due: now.Add(tileStill), average: tileGuess, covered: make([]uint16, 0, n),
 	}
 	coder.Reset()
 	coder.Changed()
@@ -102,9 +102,7 @@ func (t *tiling) change(limit int, after *uint32, now time.Time) (bytes int, err
 	t.flow.gen++
 	for _, c := range t.moved {
 		t.bring(int(c), t.flow.n)
-		t.ahead[c] = true
 	}
-	t.backAt = now.Add(tileBack)
 	return len(t.build.buf), t.flow.send(t.build.bytes(), true, now)
 }
 
@@ -116,64 +114,55 @@ func (t *tiling) bring(c int, n uint32) {
 	t.sent[c] = n
 }
 
-// video gives what has just changed to a frame that is about to be encoded, and tells the viewer which tiles it takes the place of: at once
-// where the frame before shows the same, so that they are gone when the new one comes, else together with it. stamp is called when the
-// generation is known, and gives the frame's timestamp.
-func (t *tiling) video(before uint32, stamp func() uint32, now time.Time) (bytes int, err error) {
+// video gives what has just changed to a frame that is about to be encoded, and tells the viewer which tiles it takes the place of. stamp is called
+// when the generation is known, and gives the frame's timestamp.
+func (t *tiling) video(stamp func() uint32, now time.Time) (bytes int, err error) {
 	t.take(now)
-	if len(t.early) > 0 {
-		t.flow.gen++
-		bytes, err = t.cover(t.early, before, now)
+	if len(t.covered) == 0 {
+		stamp()
+		return 0, nil
 	}
-	if len(t.late) > 0 {
-		t.flow.gen++
-	}
-	frame := stamp()
-	if len(t.late) > 0 && err == nil {
-		var n int
-		n, err = t.cover(t.late, frame, now)
-		bytes += n
-	}
-	clear(t.ahead)
-	t.backAt = time.Time{}
-	return bytes, err
+	t.flow.gen++
+	return t.cover(stamp(), now)
 }
 
 // take finds the tiles that a frame takes the place of.
 func (t *tiling) take(now time.Time) {
-	t.early, t.late = t.early[:0], t.late[:0]
-	if t.doubted || t.flow.full() {
-		t.doubted = false
-		for c, n := range t.sent {
-			if n != 0 {
-				t.sent[c], t.changed[c] = 0, now
-				t.late = append(t.late, uint16(c))
-			}
-		}
+	t.covered = t.covered[:0]
+	large := len(t.moved)*largeShare > len(t.sent)
+	if large {
+		t.large = now
 	}
 	for _, c := range t.moved {
 		t.changed[c] = now
-		switch {
-		case t.sent[c] == 0:
-			continue
-		case t.ahead[c]:
-			t.late = append(t.late, c)
-		default:
-			t.early = append(t.early, c)
-		}
-		t.sent[c] = 0
+		t.uncover(c)
 	}
-	t.missing += len(t.early) + len(t.late)
+	// With most of the screen in motion, a few tiles would have the whole canvas be in its way.
+	if large || t.doubted || t.flow.full() {
+		t.doubted = false
+		for c := range t.sent {
+			t.uncover(uint16(c))
+		}
+		slices.Sort(t.covered)
+	}
 	if t.missing > 0 && t.due.IsZero() {
 		t.due = now.Add(tileStill)
 	}
 }
 
-// cover tells the viewer of cells that the video shows once a frame is on show.
-func (t *tiling) cover(cells []uint16, frame uint32, now time.Time) (bytes int, err error) {
+func (t *tiling) uncover(c uint16) {
+	if t.sent[c] != 0 {
+		t.sent[c] = 0
+		t.missing++
+		t.covered = append(t.covered, c)
+	}
+}
+
+// cover tells the viewer of the cells that the video shows once a frame is on show.
+func (t *tiling) cover(frame uint32, now time.Time) (bytes int, err error) {
 	t.flow.n++
 	t.build.begin(videoMessage, t.flow.n, t.flow.gen, &frame)
-	runs(cells, t.build.run)
+	runs(t.covered, t.build.run)
 	return len(t.build.buf), t.flow.send(t.build.bytes(), true, now)
 }
 
@@ -188,6 +177,10 @@ func (t *tiling) still(after *uint32, now time.Time) (bytes int, err error) {
 		t.due = now.Add(tileStill)
 		return 0, nil
 	}
+	if ready := t.large.Add(tileStill); ready.After(now) {
+		t.due = ready
+		return 0, nil
+	}
 	next := now.Add(tileStill)
 	limit := min(tileBatch, room-leastRoom/2)
 	t.build.begin(tilesMessage, t.flow.n+1, t.flow.gen, after)
@@ -198,7 +191,7 @@ func (t *tiling) still(after *uint32, now time.Time) (bytes int, err error) {
 				if ready.Before(next) {
 					next = ready
 				}
-			} else if len(t.build.buf) >= limit || t.build.count == maxTileCells {
+			} else if len(t.build.buf) >= limit || t.build.count == maxStill {
 				next = now
 				break
 			} else {

@@ -30,7 +30,7 @@ const probe = `(() => {
     if (scratch.width !== w || scratch.height !== h) [scratch.width, scratch.height] = [w, h];
     ctx.clearRect(0, 0, w, h);
     for (const e of document.querySelectorAll('#screen video, #screen canvas'))
-      if (e.checkVisibility()) ctx.drawImage(e.videoWidth && frame ? frame : e, x, y, w, h, 0, 0, w, h);
+      if (e.checkVisibility({visibilityProperty: true})) ctx.drawImage(e.videoWidth && frame ? frame : e, x, y, w, h, 0, 0, w, h);
     return ctx.getImageData(0, 0, w, h).data;
   };
   const base64 = (bytes) => new Promise((ok) => {
@@ -58,7 +58,7 @@ const probe = `(() => {
         const on = frame.metadata().rtpTimestamp === told ? this.seen : this.ahead;
         on.push(read(places, frame).join());
         frame.close();
-        if (document.querySelector('#screen > canvas')?.checkVisibility()) this.tilesAbove++;
+        if (document.querySelector('#screen > canvas')?.checkVisibility({visibilityProperty: true})) this.tilesAbove++;
       };
       const frame = () => { requestAnimationFrame(frame); look(); };
       const picture = (_, m) => { video.requestVideoFrameCallback(picture); told = m.rtpTimestamp; look(); };

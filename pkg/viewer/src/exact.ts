@@ -34,8 +34,9 @@ export interface Port {
 
 export class ExactLayer {
 	private readonly context: CanvasRenderingContext2D;
-	private readonly image = new ImageData(CELL_W, CELL_H);
-	private readonly words = new Int32Array(this.image.data.buffer);
+	/** A row of cells, so that neighbours go to the canvas in one piece. */
+	private strip = new ImageData(CELL_W, CELL_H);
+	private words = new Int32Array(this.strip.data.buffer);
 	private filled = new Uint8Array(0);
 	private wide = 0;
 	private count = 0;
@@ -44,6 +45,8 @@ export class ExactLayer {
 	/** The generation that the frame on show goes with. */
 	private needed = 0;
 	private n = 0;
+	/** Nothing on the canvas counts, and it is to be cleared before something does. */
+	private littered = false;
 	/** A tile was read wrong, so that its place on the canvas may be old. */
 	private poisoned = false;
 	private on = false;
@@ -67,7 +70,7 @@ export class ExactLayer {
 		const context = canvas.getContext("2d");
 		if (context === null) throw new Error("the browser gives the exact layer no context");
 		this.context = context;
-		canvas.hidden = true;
+		canvas.style.visibility = "hidden";
 	}
 
 	/** Tiles of the screen, and how many of them are shown exactly. */
@@ -179,43 +182,70 @@ export class ExactLayer {
 	private draw(cells: number, count: number): void {
 		const { data } = this.ring;
 		const began = performance.now();
+		this.tidy();
 		let pixels = cells + count;
-		for (let i = 0; i < count; i++, pixels += CELL_PIXELS) {
-			const cell = data[cells + i] as number;
-			if (cell < 0) {
+		for (let i = 0; i < count; ) {
+			const first = data[cells + i] as number;
+			if (first < 0) {
 				this.poisoned = true;
+				i++;
+				pixels += CELL_PIXELS;
 				continue;
 			}
-			const [x, y] = [(cell % this.wide) * CELL_W, Math.floor(cell / this.wide) * CELL_H];
-			this.put(pixels, Math.min(CELL_W, this.canvas.width - x), Math.min(CELL_H, this.canvas.height - y));
-			this.context.putImageData(this.image, x, y, 0, 0, this.columns, this.rows);
-			if (this.filled[cell] === 0) this.count++;
-			this.filled[cell] = 1;
+			const column = first % this.wide;
+			let run = 0;
+			for (; i < count && column + run < this.wide && data[cells + i] === first + run; i++, run++) {
+				this.copy(pixels, run, Math.min(CELL_W, this.canvas.width - (column + run) * CELL_W));
+				pixels += CELL_PIXELS;
+			}
+			const y = Math.floor(first / this.wide) * CELL_H;
+			this.context.putImageData(this.strip, column * CELL_W, y, 0, 0, run * CELL_W, CELL_H);
+			this.fill(first, run);
 		}
 		const tenths = ((performance.now() - began) * 10_000) / Math.max(count, 1);
 		this.drawTenths += (tenths - this.drawTenths) * NEWS;
 	}
 
-	private columns = CELL_W;
-	private rows = CELL_H;
-
-	// A cell at the edge has shorter rows than the image.
-	private put(from: number, columns: number, rows: number): void {
+	// What lies beyond the canvas's edge is cut off by the canvas.
+	private copy(from: number, cell: number, columns: number): void {
+		const { words } = this;
 		const { data } = this.ring;
-		if (columns === CELL_W) this.words.set(data.subarray(from, from + CELL_PIXELS));
-		else
-			for (let y = 0; y < rows; y++)
-				for (let x = 0; x < columns; x++) this.words[y * CELL_W + x] = data[from + y * columns + x] as number;
-		this.columns = columns;
-		this.rows = rows;
+		const wide = this.wide * CELL_W;
+		for (let y = 0; y < CELL_H; y++) {
+			const to = y * wide + cell * CELL_W;
+			const row = from + y * columns;
+			for (let x = 0; x < columns; x++) words[to + x] = data[row + x] as number;
+		}
+	}
+
+	private tidy(): void {
+		if (this.littered) this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+		this.littered = false;
+	}
+
+	private fill(first: number, run: number): void {
+		for (let cell = first; cell < first + run; cell++) {
+			if (this.filled[cell] === 0) this.count++;
+			this.filled[cell] = 1;
+		}
 	}
 
 	private clear(first: number, length: number): void {
 		for (let cell = first; cell < first + length; cell++) {
-			if (this.filled[cell] !== 1) continue;
+			if (this.filled[cell] === 1) this.count--;
 			this.filled[cell] = 0;
-			this.count--;
-			this.context.clearRect((cell % this.wide) * CELL_W, Math.floor(cell / this.wide) * CELL_H, CELL_W, CELL_H);
+		}
+		// What nobody sees is cleared when there is time.
+		if (this.count === 0) {
+			this.littered = true;
+			return;
+		}
+		// A run may go over several rows.
+		for (let cell = first; cell < first + length; ) {
+			const column = cell % this.wide;
+			const run = Math.min(this.wide - column, first + length - cell);
+			this.context.clearRect(column * CELL_W, Math.floor(cell / this.wide) * CELL_H, run * CELL_W, CELL_H);
+			cell += run;
 		}
 	}
 
@@ -225,6 +255,9 @@ export class ExactLayer {
 		this.wide = Math.ceil(w / CELL_W);
 		this.filled = new Uint8Array(this.wide * Math.ceil(h / CELL_H));
 		this.count = 0;
+		this.littered = false;
+		this.strip = new ImageData(this.wide * CELL_W, CELL_H);
+		this.words = new Int32Array(this.strip.data.buffer);
 	}
 
 	// The frame on show may know of changes that have not come yet: until then, the video alone is right.
@@ -233,7 +266,8 @@ export class ExactLayer {
 		const on = this.count > 0 && !behind && !this.poisoned;
 		if (on === this.on) return;
 		this.on = on;
-		this.canvas.hidden = !on;
+		// Without a layout: this comes with a video frame.
+		this.canvas.style.visibility = on ? "visible" : "hidden";
 	}
 
 	private tell(): void {
