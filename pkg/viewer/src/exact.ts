@@ -11,7 +11,7 @@ const GEN_BITS = 6;
 const GEN_MASK = (1 << GEN_BITS) - 1;
 /** Frames are looked at for so long (ms) after the last tiles came: messages wait for frames while somebody paints. */
 const LINGER = 100;
-/** A frame that was delivered this long (ms) ago is on show, whether the browser told of it or not. */
+/** After this long (ms) without word of the frame that something waits for, the video is asked what it shows. */
 const OVERDUE = 300;
 /** The canvas's class. */
 const LAYER = "exact";
@@ -19,8 +19,8 @@ const LAYER = "exact";
 const NEWS = 0.2;
 
 export interface LayerHost {
-	/** The timestamp of the last frame that the browser delivered. */
-	newest(): number;
+	/** The timestamp of the frame that the video element has now; null where the browser does not tell. */
+	onShow(): number | null;
 	/** The whole picture is exact, or no longer. */
 	exact(all: boolean): void;
 }
@@ -137,8 +137,8 @@ export class ExactLayer {
 
 	private readonly overdue = (): void => {
 		this.late = null;
-		const newest = this.host.newest() >>> 0;
-		if (this.shown === null || ((newest - this.shown) | 0) > 0) this.frameShown(newest);
+		const rtp = this.host.onShow();
+		if (rtp !== null && (this.shown === null || ((rtp - this.shown) | 0) > 0)) this.frameShown(rtp);
 		this.drain();
 	};
 

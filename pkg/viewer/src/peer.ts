@@ -78,7 +78,7 @@ export class Peer implements Link {
 		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
 		const { receiver } = transceiver;
 		const exact = offerTiles(pc, on.root, {
-			newest: () => newest(receiver),
+			onShow: () => onShow(on.video),
 			exact: (all) => host.exact(all),
 		});
 		const peer = new Peer(pc, makeChannels(pc), receiver, on.video, exact, node, host, way.ice.relay);
@@ -290,7 +290,7 @@ export class Peer implements Link {
 	}
 
 	private newest(): number {
-		return newest(this.receiver);
+		return this.receiver.getSynchronizationSources()[0]?.rtpTimestamp ?? 0;
 	}
 
 	private seen(rtp: number): void {
@@ -324,8 +324,13 @@ export interface Surface {
 	root: HTMLElement;
 }
 
-function newest(receiver: RTCRtpReceiver): number {
-	return receiver.getSynchronizationSources()[0]?.rtpTimestamp ?? 0;
+// Chromium tells which frame a picture of the video is; what it has received says less.
+function onShow(video: HTMLVideoElement): number | null {
+	if (typeof VideoFrame === "undefined" || video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return null;
+	const frame = new VideoFrame(video) as VideoFrame & { metadata?: () => { rtpTimestamp?: number } };
+	const rtp = frame.metadata?.().rtpTimestamp ?? null;
+	frame.close();
+	return rtp;
 }
 
 /** Which ways a link may take. */
