@@ -57,6 +57,7 @@ func start(t *testing.T, machine *nvmltest.Machine, library string) *devstack.St
 		NodeConfig: func(c map[string]any) {
 			c["gpu"] = map[string]any{"library": library, "layout": filepath.Join(dir, "none.yaml"), "driver_root": machine.DriverRoot()}
 			c["pool"] = map[string]any{"ready": 0, "desktop": 0}
+			c["sessions"] = map[string]any{"pin": true}
 		},
 	})
 	if err != nil {
