@@ -55,7 +55,7 @@ static int configure(struct nvenc_encoder *e, int width, int height, int yuv444,
 
 	NV_ENC_CONFIG_H264 *h264 = &e->config.encodeCodecConfig.h264Config;
 	h264->idrPeriod = NVENC_INFINITE_GOPLENGTH;
-	h264->repeatSPSPPS = 1;
+	h264->repeatSPSPPS = 1; /* at every IDR */
 	h264->outputAUD = 0;
 	h264->chromaFormatIDC = yuv444 ? 3 : 1;
 	h264->entropyCodingMode = yuv444 ? NV_ENC_H264_ENTROPY_CODING_MODE_CABAC : NV_ENC_H264_ENTROPY_CODING_MODE_CAVLC;
@@ -287,7 +287,7 @@ static int encode(struct nvenc_encoder *e, int key, NV_ENC_MAP_INPUT_RESOURCE *m
 		.bufferFmt = map->mappedBufferFmt,
 		.outputBitstream = e->bitstream,
 		.pictureStruct = NV_ENC_PIC_STRUCT_FRAME,
-		.encodePicFlags = key ? NV_ENC_PIC_FLAG_FORCEIDR | NV_ENC_PIC_FLAG_OUTPUT_SPSPPS : 0,
+		.encodePicFlags = key ? NV_ENC_PIC_FLAG_FORCEIDR : 0,
 		.frameIdx = e->frames,
 		.inputTimeStamp = e->frames,
 		.qpDeltaMap = e->qp_map,

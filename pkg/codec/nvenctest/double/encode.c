@@ -24,7 +24,7 @@ static int zero(const void *p, size_t n)
 	return 1;
 }
 
-/* Versions and reserved fields: what every structure has. */
+/* Versions and reserved fields: what every structure has. Only those are looked at that all of the headers have under that name. */
 #define CHECK(s, p, want)                                                              \
 	do {                                                                           \
 		if ((p)->version != (want))                                            \
@@ -144,7 +144,6 @@ static NVENCSTATUS check_config(struct session *s, const NV_ENC_CONFIG *c)
 	CHECK(s, c, NV_ENC_CONFIG_VER);
 	RESERVED(s, c->reserved);
 	RESERVED(s, c->reserved2);
-	RESERVED(s, rc->reserved);
 	RESERVED(s, h->reserved1);
 	RESERVED(s, h->reserved2);
 	if (full != !memcmp(&c->profileGUID, &NV_ENC_H264_PROFILE_HIGH_444_GUID, sizeof c->profileGUID))
@@ -310,7 +309,6 @@ static NVENCSTATUS destroy_buffer(void *handle, NV_ENC_OUTPUT_PTR buffer)
 static NVENCSTATUS check_picture(struct session *s, const NV_ENC_PIC_PARAMS *p)
 {
 	CHECK(s, p, NV_ENC_PIC_PARAMS_VER);
-	RESERVED(s, p->reserved1);
 	RESERVED(s, p->reserved2);
 	if (!s->initialized || !s->mapped || p->inputBuffer != &s->mapped || p->bufferFmt != s->resource.bufferFormat)
 		return refuse(s, NV_ENC_ERR_INVALID_PARAM, "a picture that is not mapped");
