@@ -88,8 +88,8 @@ func TestCardFails(t *testing.T) {
 	if out, err := n.stack.NodedCLI(t.Context(), "gpu", "status"); err != nil || strings.Count(out, "FAULTY since") != 2 {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if _, err := n.stack.NodedCLI(t.Context(), "status"); err != nil {
-		t.Errorf("a card that keeps calls holds up noded: %v", err)
+	if out, err := n.stack.NodedCLI(t.Context(), "status"); err != nil || strings.Count(out, "is faulty, nothing of it is handed out") != 2 {
+		t.Errorf("the node's status with two faulty cards, one of which keeps calls: %v\n%s", err, out)
 	}
 
 	lost.Return()

@@ -15,6 +15,8 @@ import (
 type graphics struct {
 	slices   []gpu.Slice
 	prepared map[string]gpu.Slice // what was made for the container of a session
+	faults   []gpu.Fault          // of cardB
+	broken   string               // the driver does not work, and why
 	busyFor  int                  // how often memory is not seen to be free
 	takes    map[string]uint64    // bytes of memory, by session
 }
@@ -44,9 +46,11 @@ func (h *host) Slices() []gpu.Slice {
 }
 
 func (h *host) Inventory() gpu.Inventory {
-	return gpu.Inventory{Cards: []gpu.Card{
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return gpu.Inventory{Absent: h.broken, Broken: h.broken != "", Cards: []gpu.Card{
 		{UUID: cardA, Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}, Sessions: 1}},
-		{UUID: cardB, Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}}},
+		{UUID: cardB, Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}}, Faults: slices.Clone(h.faults)},
 		{UUID: "GPU-c", Model: "NVIDIA A100", MIG: gpu.MIG{Capable: true, Enabled: true}, Instances: []gpu.Instance{
 			{UUID: "MIG-1", Profile: "1g.10gb", Start: 0, Size: 1}, {UUID: "MIG-2", Profile: "1g.10gb", Start: 1, Size: 1},
 		}},

@@ -310,6 +310,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	if s.Isolated {
 		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
 	}
+	s.Degraded = append(s.Degraded, m.cardTroubles()...)
 	var used []Record
 	for _, r := range held {
 		switch {

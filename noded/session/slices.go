@@ -121,6 +121,23 @@ func (m *Manager) sliceTroubles(r Record) (troubles []string) {
 	return troubles
 }
 
+// cardTroubles says what is wrong with the node's cards, in words.
+func (m *Manager) cardTroubles() (troubles []string) {
+	if m.gpus == nil {
+		return nil
+	}
+	inv := m.gpus.Inventory()
+	if inv.Broken {
+		troubles = append(troubles, "the cards cannot be used: "+inv.Absent)
+	}
+	for _, c := range inv.Cards {
+		if why, well := c.Well(); !well {
+			troubles = append(troubles, fmt.Sprintf("card %d (%s) is faulty, nothing of it is handed out: %s", c.Index, c.Model, why))
+		}
+	}
+	return troubles
+}
+
 // measureSlices brings the gauges of slices up to date.
 func (m *Manager) measureSlices(held []Record) {
 	m.metrics.slices.Reset()

@@ -373,3 +373,22 @@ func TestManyAtOnceShareSlicesFairly(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusTellsOfFaultyCards: an operator who asks for the node's status hears of its cards, and nothing of those that are well.
+func TestStatusTellsOfFaultyCards(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	defer n.stop()
+	status, err := n.Status(t.Context())
+	if err != nil || len(status.Degraded) != 0 {
+		t.Fatalf("with all well: %q, %v", status.Degraded, err)
+	}
+	h.mu.Lock()
+	h.faults = []gpu.Fault{{Code: "lost", Text: "it has fallen off the bus"}}
+	h.broken = "the library is of another version"
+	h.mu.Unlock()
+	status, err = n.Status(t.Context())
+	if err != nil || len(status.Degraded) != 2 || !strings.Contains(status.Degraded[0], "another version") || !strings.Contains(status.Degraded[1], "fallen off the bus") {
+		t.Errorf("with a lost card: %q, %v", status.Degraded, err)
+	}
+}
