@@ -19,12 +19,13 @@ var (
 	errReset   = errors.New("it takes effect with the card's next reset")
 )
 
-// Bounds of one request to the driver.
-const (
-	askPatience  = 20 * time.Second
-	makePatience = time.Minute
-	modePatience = 3 * time.Minute // it resets the card
-)
+// patience bounds one request to the driver, by kind.
+type patience struct{ ask, make, mode time.Duration }
+
+// usual is what a driver that works needs at the most: a change of the mode resets the card.
+func usual() patience {
+	return patience{ask: 20 * time.Second, make: time.Minute, mode: 3 * time.Minute}
+}
 
 // Instance is a GPU instance as it is on a card.
 type Instance struct {
@@ -39,15 +40,16 @@ func (i Instance) usable() bool { return i.Full || i.Parts == 0 }
 
 // driver is what the division of one card asks of NVML.
 type driver struct {
-	cards  Cards
-	uuid   string
-	memory uint64
+	cards    Cards
+	uuid     string
+	memory   uint64
+	patience patience
 }
 
 // asked is an answer of the card. Its deadline is its own: a daemon that ends waits for what it has begun, or it would leave a half-made
 // instance and take a card for silent that is not.
-func asked[T any](d driver, patience time.Duration, what string, request func(nvml.Device) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func asked[T any](d driver, bound time.Duration, what string, request func(nvml.Device) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	var got, none T
 	err := d.cards.Ask(ctx, d.uuid, func(h nvml.Device) (err error) {
@@ -77,7 +79,7 @@ func failure(ret nvml.Return) error {
 
 // mode tells whether MIG mode is on, and whether it will be after the next reset.
 func (d driver) mode() (gpu.MIG, error) {
-	return asked(d, askPatience, "read MIG mode", func(h nvml.Device) (gpu.MIG, error) {
+	return asked(d, d.patience.ask, "read MIG mode", func(h nvml.Device) (gpu.MIG, error) {
 		now, next, ret := h.GetMigMode()
 		if ret == nvml.ERROR_NOT_SUPPORTED {
 			return gpu.MIG{}, nil
@@ -92,7 +94,7 @@ func (d driver) setMode(on bool) error {
 	if on {
 		mode, what = nvml.DEVICE_MIG_ENABLE, "turn MIG mode on"
 	}
-	_, err := asked(d, modePatience, what, func(h nvml.Device) (struct{}, error) {
+	_, err := asked(d, d.patience.mode, what, func(h nvml.Device) (struct{}, error) {
 		activation, ret := h.SetMigMode(mode)
 		if err := failure(ret); err != nil {
 			return struct{}{}, err
@@ -104,7 +106,7 @@ func (d driver) setMode(on bool) error {
 
 // profiles is what the card can be divided into.
 func (d driver) profiles() ([]Profile, error) {
-	return asked(d, askPatience, "read MIG profiles", func(h nvml.Device) ([]Profile, error) {
+	return asked(d, d.patience.ask, "read MIG profiles", func(h nvml.Device) ([]Profile, error) {
 		var all []Profile
 		err := d.eachProfile(h, func(_ int, name string, info nvml.GpuInstanceProfileInfo) error {
 			if slices.ContainsFunc(all, func(p Profile) bool { return p.Name == name }) {
@@ -152,7 +154,7 @@ func (d driver) eachProfile(h nvml.Device, visit func(number int, name string, i
 
 // present is what is on the card, by place; none when its MIG mode is off.
 func (d driver) present() ([]Instance, error) {
-	return asked(d, askPatience, "read GPU instances", func(h nvml.Device) ([]Instance, error) {
+	return asked(d, d.patience.ask, "read GPU instances", func(h nvml.Device) ([]Instance, error) {
 		var all []Instance
 		err := d.eachInstance(h, func(i Instance, _ nvml.GpuInstance) error {
 			all = append(all, i)
@@ -230,7 +232,7 @@ func eachPart(gi nvml.GpuInstance, visit func(nvml.ComputeInstanceProfileInfo) e
 
 // destroy takes the GPU instance at a place away, with what is in it. None there is success.
 func (d driver) destroy(at Place) error {
-	_, err := asked(d, makePatience, "destroy "+at.String(), func(h nvml.Device) (struct{}, error) {
+	_, err := asked(d, d.patience.make, "destroy "+at.String(), func(h nvml.Device) (struct{}, error) {
 		return struct{}{}, d.eachInstance(h, func(i Instance, gi nvml.GpuInstance) error {
 			if i.Place != at {
 				return nil
@@ -253,7 +255,7 @@ func (d driver) destroy(at Place) error {
 // create makes the GPU instance at a place; half tells that it has been made, with no compute instance in it yet. What is
 // there already is completed.
 func (d driver) create(at Place, half func() error) error {
-	_, err := asked(d, makePatience, "make "+at.String(), func(h nvml.Device) (struct{}, error) {
+	_, err := asked(d, d.patience.make, "make "+at.String(), func(h nvml.Device) (struct{}, error) {
 		gi, slices, parts, err := d.find(h, at)
 		if err != nil {
 			return struct{}{}, err

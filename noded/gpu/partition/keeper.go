@@ -68,6 +68,7 @@ type Keeper struct {
 	points *failpoint.Set
 	clock  func() time.Time
 	log    *slog.Logger
+	asking patience
 	again  time.Duration // between two tries on what is in use
 	trying time.Duration // of all such tries
 
@@ -89,7 +90,7 @@ func New(o Options) (*Keeper, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	k := &Keeper{db: o.DB, cards: o.Cards, boot: o.Boot, points: o.Points, clock: o.Now, log: o.Log, again: useAgain, trying: usePatience, ready: make(chan struct{})}
+	k := &Keeper{db: o.DB, cards: o.Cards, boot: o.Boot, points: o.Points, clock: o.Now, log: o.Log, asking: usual(), again: useAgain, trying: usePatience, ready: make(chan struct{})}
 	k.now.Store(&r)
 	return k, nil
 }
@@ -201,7 +202,7 @@ func (k *Keeper) users(ctx context.Context, card string) (words []string) {
 }
 
 func (k *Keeper) driver(c gpu.Card) driver {
-	return driver{cards: k.cards, uuid: c.UUID, memory: c.Memory}
+	return driver{cards: k.cards, uuid: c.UUID, memory: c.Memory, patience: k.asking}
 }
 
 // card finds a card that is there and well.

@@ -44,7 +44,22 @@ func newWorld(t *testing.T, models ...nvmltest.Model) *world {
 	t.Helper()
 	w := &world{t: t, machine: nvmltest.NewMachine(t, models...), held: map[string]Held{}, boot: "boot-1", points: failpoint.New(Failpoints())}
 	t.Setenv(w.machine.Variable())
-	w.host = gpu.Open(gpu.Library(nvmltest.BuildDouble(t)), quiet(), time.Now)
+	w.open(gpu.Library(nvmltest.BuildDouble(t)))
+	return w
+}
+
+// newMockWorld is the same on go-nvml's mock cards.
+func newMockWorld(t *testing.T, model nvmltest.Model) *world {
+	t.Helper()
+	w := &world{t: t, held: map[string]Held{}, boot: "boot-1", points: failpoint.New(Failpoints())}
+	w.open(nvmltest.NewMock(model))
+	return w
+}
+
+func (w *world) open(lib nvml.Interface) {
+	t := w.t
+	t.Helper()
+	w.host = gpu.Open(lib, quiet(), time.Now)
 	t.Cleanup(w.host.Close)
 	db, err := bbolt.Open(filepath.Join(t.TempDir(), "noded.db"), 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
@@ -54,7 +69,6 @@ func newWorld(t *testing.T, models ...nvmltest.Model) *world {
 	t.Cleanup(func() { db.Close() })
 	w.restart()
 	t.Cleanup(func() { w.end() })
-	return w
 }
 
 // restart is another start of the daemon; with another boot, of the host.
