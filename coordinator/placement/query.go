@@ -20,7 +20,7 @@ type query struct {
 	mark         uint64
 	pack         bool
 	weights      []float64 // of scores
-	terms        []term    // of a total: the scores that count
+	terms        []term    // of a total
 	homes        []int32
 	pings        []ping
 	distance     []float32 // ms, by seat
@@ -37,6 +37,27 @@ type query struct {
 type term struct {
 	weight, rest float64
 	value        func(*query, *seat) float64
+}
+
+// settings is a configuration, made ready for decisions.
+type settings struct {
+	Config
+	weights []float64 // of scores
+	terms   []term    // the scores that count
+}
+
+func newSettings(cfg Config) *settings {
+	s := &settings{Config: cfg}
+	for i := range scores {
+		w := scores[i].weight(&cfg.Weights)
+		if s.weights = append(s.weights, w); w > 0 {
+			s.terms = append(s.terms, term{weight: w, value: scores[i].value})
+		}
+	}
+	for i := len(s.terms) - 2; i >= 0; i-- {
+		s.terms[i].rest = s.terms[i+1].rest + s.terms[i+1].weight
+	}
+	return s
 }
 
 // look makes q's filters and scores speak of a seat.
@@ -56,19 +77,7 @@ type ping struct {
 func (r *Router) ask(p *prepared, req *Request) *query {
 	q, cfg := r.queries.Get().(*query), r.config.Load()
 	q.Request, q.now, q.policy, q.pack = req, r.now(), cfg.policyOf(req.User, req.Role), cfg.Strategy == Pack
-	q.weights = q.weights[:0]
-	for i := range scores {
-		q.weights = append(q.weights, scores[i].weight(&cfg.Weights))
-	}
-	q.terms = q.terms[:0]
-	for i, w := range q.weights {
-		if w > 0 {
-			q.terms = append(q.terms, term{weight: w, value: scores[i].value})
-		}
-	}
-	for i := len(q.terms) - 2; i >= 0; i-- {
-		q.terms[i].rest = q.terms[i+1].rest + q.terms[i+1].weight
-	}
+	q.weights, q.terms = cfg.weights, cfg.terms
 	q.image, q.class = p.find(req.Image), p.find(q.className())
 	q.gpu, q.hardware = q.className() != ClassNone, cfg.encoderOf(req.Class, req.Encoder) == Hardware
 	q.mark = mark(req.User + "\x00" + req.Key)

@@ -48,7 +48,7 @@ type Router struct {
 	now     func() time.Time
 	every   time.Duration
 
-	config  atomic.Pointer[Config]
+	config  atomic.Pointer[settings]
 	current atomic.Pointer[prepared]
 	queries sync.Pool
 
@@ -89,7 +89,7 @@ func NewRouter(o RouterOptions) *Router {
 }
 
 // Configure makes later decisions follow cfg, which must have passed Check.
-func (r *Router) Configure(cfg Config) { r.config.Store(&cfg) }
+func (r *Router) Configure(cfg Config) { r.config.Store(newSettings(cfg)) }
 
 // view returns the nodes as of now, or of a moment ago: many decisions share one view.
 func (r *Router) view() *prepared {

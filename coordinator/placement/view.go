@@ -142,6 +142,7 @@ func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
 		total: int32(c.Total), used: int32(c.Used), cpus: int32(c.Load.CPUs), busy: min(max(c.Load.CPU, 0), 1),
 		draining: c.Draining, suspect: n.Suspect, full: c.Full != "", mark: mark(n.Meta.Name), ledger: l, node: n,
 	}
+	s.images = make([]int32, 0, len(c.Images))
 	for _, image := range c.Images {
 		s.images = append(s.images, v.number(image))
 	}
@@ -149,6 +150,7 @@ func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
 	if len(rooms) == 0 { // it has no GPU
 		rooms = []cluster.Room{{Class: ClassNone, Total: c.Total, Used: c.Used}}
 	}
+	s.rooms = make([]room, 0, len(rooms))
 	for _, r := range rooms {
 		class := cmp.Or(r.Class, ClassNone)
 		one := room{v.number(class), int32(r.Total), int32(r.Used), int32(r.Encoders), l.of(class)}
@@ -161,6 +163,7 @@ func (v *view) seat(index int32, n *cluster.Node, l *ledger) seat {
 	for _, g := range c.GPUs {
 		s.encoder = s.encoder || g.Encoder && g.Unhealthy < g.Count
 	}
+	s.warms = make([]warmth, 0, len(c.Warm))
 	for _, w := range c.Warm {
 		s.warms = append(s.warms, warmth{v.number(w.Image), v.number(cmp.Or(w.Class, ClassNone)), w.Kind == "ready", int32(w.Count)})
 	}
