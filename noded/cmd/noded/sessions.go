@@ -231,6 +231,7 @@ func describe(w io.Writer, s *easelv1.Session) error {
 	}
 	row("encoder", "%s", s.Encoder)
 	row("OpenCL", "%s", s.Opencl)
+	row("encoder", "%s", s.Encoder)
 	row("start", "%s", map[bool]string{true: "warm (" + s.Warmth + ")", false: "cold"}[s.Warm])
 	for _, d := range s.Degraded {
 		row("degraded", "%s", d)

@@ -60,7 +60,8 @@ long fault(const char *key, long otherwise)
 	close(fd);
 	text[n < 0 ? 0 : n] = 0;
 	size_t length = strlen(key);
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+	char *rest = NULL; /* one driver may hang while another is asked */
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		if (!strncmp(line, key, length) && line[length] == '=')
 			return strtol(line + length + 1, NULL, 10);
 	return otherwise;
