@@ -8,3 +8,6 @@ func (h *Host) SetPatience(d time.Duration) {
 	defer h.mu.Unlock()
 	h.patience = d
 }
+
+// Printable is how names of processes are made fit to read.
+var Printable = printable

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 )
@@ -102,7 +103,17 @@ func processName(pid int) string {
 	if err != nil {
 		return "" // it has ended, or is the kernel
 	}
-	return strings.TrimSpace(string(name))
+	return printable(strings.TrimSpace(string(name)))
+}
+
+// printable is a process's name made fit for logs, terminals and messages: a container's program names itself as it likes.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "?"))
 }
 
 // memoryOf prefers the newer call, which counts the driver's own part apart.

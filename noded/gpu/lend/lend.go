@@ -120,12 +120,8 @@ func (l *Lender) Used(s gpu.Slice, session string) (memory uint64, busy float64,
 // Prepare makes what brings a slice into the container of a session.
 func (l *Lender) Prepare(ctx context.Context, s gpu.Slice, session string) ([]string, error) {
 	if s.Class != gpu.Shared { // who comes alone finds nobody there
-		u, err := l.usesOf(ctx, s.Device())
-		if err != nil {
-			return nil, err
-		}
-		if u.strangers != "" {
-			return nil, fmt.Errorf("slice %s: %s", s.ID, u.unfitness())
+		if err := l.busy(ctx, s, session); err != nil {
+			return nil, fmt.Errorf("slice %s is not free: %w", s.ID, err)
 		}
 	}
 	return l.Specs.Make(ctx, session, s)

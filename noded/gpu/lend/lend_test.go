@@ -131,7 +131,7 @@ func TestStrangerOnAWholeCard(t *testing.T) {
 	b := lender(t, whole)
 	b.runs(map[int]string{os.Getpid(): ""}, 5<<20)
 	slice := b.Slices()[0]
-	if _, err := b.Prepare(t.Context(), slice, "sa"); err == nil || !strings.Contains(err.Error(), "of no session, uses it") {
+	if _, err := b.Prepare(t.Context(), slice, "sa"); err == nil || !strings.Contains(err.Error(), "holds 5 MiB") {
 		t.Fatalf("error %v", err)
 	}
 	b.lookAround(t.Context())
