@@ -89,6 +89,12 @@ func (h *host) Free(_ context.Context, s gpu.Slice, session string) error {
 	return nil
 }
 
+func (h *host) Prepared() ([]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.prepared)), nil
+}
+
 func (h *host) Used(_ gpu.Slice, session string) (memory uint64, busy float64, known bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

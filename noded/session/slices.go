@@ -22,6 +22,8 @@ type GPUs interface {
 	// Free takes away what Prepare made and returns once the session's processes hold nothing of the slice any more. When they do until ctx
 	// ends, the error says who holds what.
 	Free(ctx context.Context, s gpu.Slice, session string) error
+	// Prepared names the sessions for which something of Prepare's is there. Free takes it away, of the zero slice too.
+	Prepared() (sessions []string, err error)
 	// Used is what the session takes of the slice's device, as it was seen last: bytes of memory, and a part of its time, below 0 where nobody
 	// knows. It is quick.
 	Used(s gpu.Slice, session string) (memory uint64, busy float64, known bool)

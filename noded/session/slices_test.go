@@ -392,3 +392,20 @@ func TestStatusTellsOfFaultyCards(t *testing.T) {
 		t.Errorf("with a lost card: %q, %v", status.Degraded, err)
 	}
 }
+
+// TestDevicesThatNoSessionOwnsAreSweptAway: the record of before may be lost with its database.
+func TestDevicesThatNoSessionOwnsAreSweptAway(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s := n.mustReserve("ann", gpu.Whole, "")
+	n.untilState(s.ID, Ready)
+	h.mu.Lock()
+	h.prepared["sbbbbbbbbbbbbbbbb"] = gpu.Slice{ID: "MIG-1"}
+	h.mu.Unlock()
+	if err := n.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.inUse(); !slices.Equal(got, []string{cardB}) {
+		t.Fatalf("devices are left of %v, want those of the session that lives", got)
+	}
+}

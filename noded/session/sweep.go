@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"easel/noded/gpu"
 	"easel/noded/stream/contract"
 )
 
@@ -132,6 +133,10 @@ func (m *Manager) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	prepared, err := m.prepared()
+	if err != nil {
+		return err
+	}
 	owned, err := m.owners()
 	if err != nil {
 		return err
@@ -151,6 +156,12 @@ func (m *Manager) sweep(ctx context.Context) error {
 		if ValidID(id) && !owned[id] { // the daemons' own cgroups may lie beside the sessions'
 			leak("cgroup", id)
 			errs = append(errs, m.containers.RemoveCgroup(ctx, m.places.of(id).Cgroup))
+		}
+	}
+	for _, id := range prepared {
+		if !owned[id] {
+			leak("devices", id)
+			errs = append(errs, m.gpus.Free(ctx, gpu.Slice{}, id))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -179,6 +190,14 @@ func (m *Manager) sweepDirs(ctx context.Context, dirs []string, owned map[string
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// prepared is the sessions for whose containers devices were made ready.
+func (m *Manager) prepared() ([]string, error) {
+	if m.gpus == nil {
+		return nil, nil
+	}
+	return m.gpus.Prepared()
 }
 
 func (m *Manager) runDirs() ([]string, error) {

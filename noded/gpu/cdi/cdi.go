@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
@@ -24,8 +26,27 @@ import (
 // kind is the kind of all devices that are made here; a session's device is named for it.
 const kind = "easel.local/gpu"
 
-// suffix is what marks a specification among the files of the directory.
-const suffix = ".json"
+// Endings of the directory's files: of a specification, and of one that is being written.
+const (
+	suffix = ".json"
+	half   = ".new"
+)
+
+// Made names the sessions that have a specification, whole or half written.
+func (m *Maker) Made() ([]string, error) {
+	entries, err := os.ReadDir(m.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the GPU specifications: %w", err)
+	}
+	var sessions []string
+	for _, e := range entries {
+		session := strings.TrimSuffix(strings.TrimSuffix(e.Name(), suffix), half)
+		if !slices.Contains(sessions, session) {
+			sessions = append(sessions, session)
+		}
+	}
+	return sessions, nil
+}
 
 // Cards are the host's cards.
 type Cards interface {
@@ -79,19 +100,19 @@ func (m *Maker) Make(ctx context.Context, session string, s gpu.Slice) (devices 
 
 // write puts the file there whole: its reader never meets half of it.
 func (m *Maker) write(session string, text []byte) error {
-	half := filepath.Join(m.dir, session+".new")
-	if err := os.WriteFile(half, text, 0o600); err != nil {
-		return errors.Join(err, os.Remove(half))
+	part := m.path(session, half)
+	if err := os.WriteFile(part, text, 0o600); err != nil {
+		return errors.Join(err, os.Remove(part))
 	}
-	return os.Rename(half, m.path(session))
+	return os.Rename(part, m.path(session, suffix))
 }
 
-func (m *Maker) path(session string) string { return filepath.Join(m.dir, session+suffix) }
+func (m *Maker) path(session, ending string) string { return filepath.Join(m.dir, session+ending) }
 
 // Remove takes a session's specification away; absent is success.
 func (m *Maker) Remove(session string) error {
-	for _, path := range []string{filepath.Join(m.dir, session+".new"), m.path(session)} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, ending := range []string{half, suffix} {
+		if err := os.Remove(m.path(session, ending)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the GPU specification of session %s: %w", session, err)
 		}
 	}

@@ -94,8 +94,16 @@ func TestSpecificationOfAShare(t *testing.T) {
 			t.Errorf("%s is not in the container: %v", name, places)
 		}
 	}
-	if err := m.Remove(session); err != nil {
+	if err := os.WriteFile(filepath.Join(m.Dir(), "sbbbbbbbbbbbbbbbb.new"), nil, 0o600); err != nil { // a noded was killed
 		t.Fatal(err)
+	}
+	if made, err := m.Made(); err != nil || !slices.Equal(made, []string{session, "sbbbbbbbbbbbbbbbb"}) {
+		t.Errorf("specifications of %v, %v", made, err)
+	}
+	for _, id := range []string{session, "sbbbbbbbbbbbbbbbb"} {
+		if err := m.Remove(id); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := m.Remove(session); err != nil {
 		t.Errorf("removing what is gone: %v", err)

@@ -32,6 +32,7 @@ type Cards interface {
 type Specifications interface {
 	Make(ctx context.Context, session string, s gpu.Slice) (devices []string, err error)
 	Remove(session string) error
+	Made() (sessions []string, err error)
 }
 
 // Options is what a Lender is made of.
@@ -126,6 +127,9 @@ func (l *Lender) Prepare(ctx context.Context, s gpu.Slice, session string) ([]st
 	}
 	return l.Specs.Make(ctx, session, s)
 }
+
+// Prepared names the sessions that Prepare made something for and Free has not taken it away.
+func (l *Lender) Prepared() ([]string, error) { return l.Specs.Made() }
 
 // Free takes it away again and returns once the slice is seen to be free of the session's processes; a slice of class Whole or a MIG device,
 // of any. A card that cannot be asked lends nothing until it is well again, and then it has forgotten what it held: nobody waits for it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ func (s *specs) Remove(session string) error {
 	delete(s.made, session)
 	return s.fail
 }
+
+func (s *specs) Made() ([]string, error) { return slices.Collect(maps.Keys(s.made)), s.fail }
 
 // bench is a lender on the C double.
 type bench struct {
@@ -84,6 +87,9 @@ func TestSliceIsFreeOnlyWhenItsMemoryIs(t *testing.T) {
 	slice := b.Slices()[0]
 	if devices, err := b.Prepare(t.Context(), slice, "sa"); err != nil || !slices.Equal(devices, []string{"device=sa"}) {
 		t.Fatalf("%v, %v", devices, err)
+	}
+	if made, err := b.Prepared(); err != nil || !slices.Equal(made, []string{"sa"}) {
+		t.Errorf("prepared for %v, %v", made, err)
 	}
 	b.runs(map[int]string{os.Getpid(): "sa"}, 300<<20)
 	err := b.Free(t.Context(), slice, "sa")
