@@ -242,8 +242,8 @@ func TestContainerThatEndsAtOnceSaysSo(t *testing.T) {
 	n.until(s.ID, "at its streamer", func(s Session) bool { return s.Steps["streamer"] == Begun })
 	h.die(s.ID, 1)
 	n.untilReleased(s.ID)
-	if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, "the container ended with exit code 1 before it was ready") || h.began["streamer"] > 1 {
-		t.Fatalf("%s: %s, %d tries", s.State, s.Reason, h.began["streamer"])
+	if s, _ = n.Get(s.ID); s.State != Failed || !strings.Contains(s.Reason, "the container ended with exit code 1 before it was ready") || h.times("streamer") > 1 {
+		t.Fatalf("%s: %s, %d tries", s.State, s.Reason, h.times("streamer"))
 	}
 	n.expectNothingLeft(h)
 }

@@ -78,6 +78,13 @@ func (h *host) doing(what string) error {
 	return h.failing[what]
 }
 
+// times is how often a kind of thing was made.
+func (h *host) times(what string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.began[what]
+}
+
 func (h *host) PrepareDirs(_ context.Context, c Container) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

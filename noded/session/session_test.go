@@ -57,8 +57,8 @@ func TestTwoRequestsForTheSameSessionAtOnceGiveOne(t *testing.T) {
 		}
 	}
 	n.untilState(ids[0], Ready)
-	if h.began["container"] != 1 {
-		t.Fatalf("%d containers were made", h.began["container"])
+	if h.times("container") != 1 {
+		t.Fatalf("%d containers were made", h.times("container"))
 	}
 }
 
@@ -358,7 +358,7 @@ func TestRestartLeavesSessionsAlone(t *testing.T) {
 	if after.Health.Seq == 0 || after.Pids.X == 0 {
 		t.Fatal("the node called itself settled before it had heard from its session")
 	}
-	if after.State != Connected || after.Worker != before.Worker || after.InitPID != before.InitPID || h.began["streamer"] != 1 {
+	if after.State != Connected || after.Worker != before.Worker || after.InitPID != before.InitPID || h.times("streamer") != 1 {
 		t.Fatalf("before %+v, after %+v", before.Record, after.Record)
 	}
 }

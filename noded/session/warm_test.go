@@ -219,7 +219,7 @@ func TestWarmSessionIsTakenUpAfterARestart(t *testing.T) {
 	n.stop()
 	n = start(t, h, "", nil)
 	n.until(id, "up", func(s Session) bool { return n.well(s.Record) })
-	if s, _ := n.reserve("ann", "k"); s.ID != id || h.began["container"] != 1 {
+	if s, _ := n.reserve("ann", "k"); s.ID != id || h.times("container") != 1 {
 		t.Fatalf("%+v", s.Record)
 	}
 	n.untilState(id, Ready)
