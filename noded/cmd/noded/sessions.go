@@ -158,10 +158,10 @@ func listSessions(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return printJSON(stdout, resp.Msg)
 	}
 	table := tabwriter.NewWriter(stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tUSER\tSTATE\tAGE\tVIEWERS\tREASON")
+	fmt.Fprintln(table, "ID\tUSER\tCLASS\tSTATE\tAGE\tVIEWERS\tREASON")
 	for _, s := range resp.Msg.Sessions {
 		age := time.Since(s.Created.AsTime()).Round(time.Second)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", s.Id, userOf(s), stateName(s.State), age, s.Viewers, s.Reason)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Id, userOf(s), s.Class, stateName(s.State), age, s.Viewers, s.Reason)
 	}
 	return table.Flush()
 }

@@ -87,7 +87,7 @@ func (k *Keeper) empty(ctx context.Context, job *Job, p Plan, spec Spec, drain t
 	}
 	if len(ids) > 0 {
 		deadline := k.clock().Add(drain)
-		job.add(Event{Text: fmt.Sprintf("%d session%s in the way end by %s", len(ids), plural(len(ids)), deadline.Local().Format(time.TimeOnly))})
+		job.add(Event{Text: fmt.Sprintf("sessions in the way: %d, which end by %s", len(ids), deadline.Local().Format(time.TimeOnly))})
 		waiting, cancel := context.WithTimeout(ctx, drain+endPatience)
 		defer cancel()
 		if err := sessions.Vacate(waiting, ids, deadline, "its graphics card is divided anew"); err != nil {
