@@ -9,7 +9,7 @@ import { Kind } from "./tile-wire";
 
 const GEN_BITS = 6;
 const GEN_MASK = (1 << GEN_BITS) - 1;
-/** Frames are looked at for so long (ms) after the last tiles came: messages wait for frames while somebody paints. */
+/** While a hand moves and tiles come, and for so long (ms) after, each of the page's frames looks for tiles by itself. */
 const LINGER = 100;
 /** After this long (ms) without word of the frame that something waits for, the video is asked what it shows. */
 const OVERDUE = 300;
@@ -52,7 +52,9 @@ export class ExactLayer {
 	private on = false;
 	private all = false;
 	private over = false;
+	/** When something was last put on the canvas, and when a hand last moved. */
 	private last = 0;
+	private moved = Number.NEGATIVE_INFINITY;
 	private frame: number | null = null;
 	private late: ReturnType<typeof setTimeout> | null = null;
 	/** The oldest entry waited for its frame: how long is not the page's doing. */
@@ -126,9 +128,17 @@ export class ExactLayer {
 		this.tell();
 		if (this.n !== before) this.report();
 		if (at >= 0) this.late ??= setTimeout(this.overdue, OVERDUE);
-		if (this.n !== before || at >= 0) this.last = performance.now();
-		if (this.frame === null && performance.now() - this.last < LINGER) this.frame = requestAnimationFrame(this.tick);
+		const now = performance.now();
+		if (this.n !== before) this.last = now;
+		// What waits for a frame needs none of ours: it would hold the video's back.
+		const painting = at < 0 && now - this.moved < LINGER && now - this.last < LINGER;
+		if (this.frame === null && painting) this.frame = requestAnimationFrame(this.tick);
 	}
+
+	/** A hand moves: from now on for a while, the browser keeps messages until the next frame. */
+	readonly hand = (): void => {
+		this.moved = performance.now();
+	};
 
 	private readonly tick = (): void => {
 		this.frame = null;
@@ -302,11 +312,18 @@ export function offerTiles(pc: RTCPeerConnection, root: HTMLElement, host: Layer
 		worker.terminate();
 		return null;
 	}
-	const port = { report: () => worker.postMessage(0), close: () => worker.terminate() };
+	const gone = new AbortController();
+	const close = (): void => {
+		gone.abort();
+		worker.terminate();
+	};
+	const port = { report: () => worker.postMessage(0), close };
 	const canvas = document.createElement("canvas");
 	canvas.className = LAYER;
 	root.append(canvas);
 	const layer = new ExactLayer(canvas, new Ring(memory), port, host);
+	for (const input of ["pointermove", "pointerdown", "pointerup", "keydown"] as const)
+		window.addEventListener(input, layer.hand, { passive: true, capture: true, signal: gone.signal });
 	worker.onmessage = ({ data }) => (data === "closed" ? layer.close() : layer.wake());
 	worker.onerror = () => layer.close();
 	return layer;
