@@ -115,14 +115,21 @@
     };
   }
 
-  // A page that animates, as one does under a moving hand: every frame looks by itself, at a video and at a canvas alike.
+  // A page that animates, as one does under a moving hand: every frame looks by itself, at a video and at a canvas alike. It looks after all
+  // of the frame's callbacks, whichever asked first, because what they draw is shown by this frame: that is when sizes are observed.
   const lookers = new Set();
   let animating = false;
-  function frame() {
-    if (!animating) return;
-    requestAnimationFrame(frame);
+  const pulse = document.createElement('div');
+  pulse.style.cssText = 'position:fixed;visibility:hidden;width:1px;height:1px';
+  new ResizeObserver(() => {
     const at = performance.now();
     for (const l of [...lookers]) l(at);
+  }).observe(pulse);
+  function frame() {
+    if (!animating) return pulse.remove();
+    requestAnimationFrame(frame);
+    if (!pulse.isConnected) document.documentElement.append(pulse);
+    pulse.style.width = pulse.style.width === '1px' ? '2px' : '1px';
   }
 
   let pressed = null;

@@ -15,7 +15,7 @@ const (
 	guessTile       = 2 * time.Millisecond
 	guessCell       = 10 * time.Microsecond
 	// tileTry is after how long without tiles they are taken to cost no more than that.
-	tileTry = 300 * time.Millisecond
+	tileTry = 2 * time.Second
 	// news is how much of a new measurement is believed.
 	news = 0.2
 )

@@ -132,15 +132,20 @@ func (v *tileViewer) exact() ([]byte, error) {
 	return out, nil
 }
 
-func (v *tileViewer) awaitPicture(t *testing.T, s *session, a *artist, what string) {
+func (v *tileViewer) awaitPicture(t *testing.T, a *artist, what string) {
 	t.Helper()
-	s.await(t, what, func() bool {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		got, err := v.exact()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return got != nil && bytes.Equal(got, a.grab(t, image.Rectangle{Max: v.size}))
-	})
+		if got != nil && bytes.Equal(got, a.grab(t, image.Rectangle{Max: v.size})) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited a minute for %s", what)
+		}
+	}
 }
 
 func TestTilesMakeAStillPictureExact(t *testing.T) {
@@ -149,18 +154,18 @@ func TestTilesMakeAStillPictureExact(t *testing.T) {
 	s.ready(t)
 	v := connectTiles(t, s, false)
 	v.say(t, `{"t":"seen","rtp":1}`)
-	v.awaitPicture(t, s, a, "an exact picture")
+	v.awaitPicture(t, a, "an exact picture")
 	a.fill(t, image.Rect(100, 100, 130, 130), 0xff8800)
-	v.awaitPicture(t, s, a, "a stroke")
+	v.awaitPicture(t, a, "a stroke")
 	a.put(t, a.screen(), image.Rect(0, 0, 1280, 600), noise(1280, 600, 1))
-	v.awaitPicture(t, s, a, "a wholly new picture")
+	v.awaitPicture(t, a, "a wholly new picture")
 	v.say(t, `{"t":"resize","w":1000,"h":702}`)
 	s.await(t, "the new size", func() bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		return v.size == image.Pt(1000, 702)
 	})
-	v.awaitPicture(t, s, a, "an exact picture of another size")
+	v.awaitPicture(t, a, "an exact picture of another size")
 	var st Stats
 	s.await(t, "every tile confirmed", func() bool {
 		s.get(t, "/stats", &st)
@@ -179,9 +184,9 @@ func TestSecondViewerBecomesExactToo(t *testing.T) {
 	for range 2 {
 		v := connectTiles(t, s, false)
 		v.say(t, `{"t":"seen","rtp":1}`)
-		v.awaitPicture(t, s, a, "an exact picture")
+		v.awaitPicture(t, a, "an exact picture")
 		a.fill(t, image.Rect(300, 300, 340, 340), 0x12ab34)
-		v.awaitPicture(t, s, a, "a stroke")
+		v.awaitPicture(t, a, "a stroke")
 	}
 }
 
@@ -218,7 +223,7 @@ func TestViewerThatLiesAboutTilesHarmsNobody(t *testing.T) {
 	s.ready(t)
 	v := connectTiles(t, s, false)
 	v.say(t, `{"t":"seen","rtp":1}`)
-	v.awaitPicture(t, s, a, "an exact picture")
+	v.awaitPicture(t, a, "an exact picture")
 	for _, b := range [][]byte{
 		{}, {tilesAck}, reportOf(tileReport{N: 1 << 30}), reportOf(tileReport{N: 0}), append(reportOf(tileReport{N: v.n}), 0), {99, 1, 2, 3}, bytes.Repeat([]byte{255}, tileAckBytes),
 	} {
@@ -230,7 +235,7 @@ func TestViewerThatLiesAboutTilesHarmsNobody(t *testing.T) {
 	}
 	s.await(t, "the lies counted", func() bool { return numbersOf(t, s).Bad >= 6 })
 	a.fill(t, image.Rect(100, 100, 130, 130), 0xff8800)
-	v.awaitPicture(t, s, a, "a stroke after them")
+	v.awaitPicture(t, a, "a stroke after them")
 }
 
 // TestTilesThatAreReadWrongAreSentAgain: the viewer says only that there was one.
@@ -240,7 +245,7 @@ func TestTilesThatAreReadWrongAreSentAgain(t *testing.T) {
 	s.ready(t)
 	v := connectTiles(t, s, false)
 	v.say(t, `{"t":"seen","rtp":1}`)
-	v.awaitPicture(t, s, a, "an exact picture")
+	v.awaitPicture(t, a, "an exact picture")
 	v.mu.Lock()
 	for i := range v.pix { // as if all had been read wrong: what is coded against them would be too
 		clear(v.pix[i])
@@ -250,7 +255,7 @@ func TestTilesThatAreReadWrongAreSentAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.awaitPicture(t, s, a, "an exact picture again")
+	v.awaitPicture(t, a, "an exact picture again")
 }
 
 func TestFlowCountsWhatIsOnItsWay(t *testing.T) {

@@ -142,14 +142,14 @@ type shownStats struct {
 
 func becomesExact(t *testing.T, ctx context.Context) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		s := evaluate[shownStats](t, ctx, "window.easel.stats()")
 		if s.Exact {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after 20 s %d of %d tiles are exact; %s", s.ExactTiles, s.Tiles, s.Server)
+			t.Fatalf("after a minute %d of %d tiles are exact; %s", s.ExactTiles, s.Tiles, s.Server)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -327,8 +327,12 @@ func TestNoStaleTileIsEverShown(t *testing.T) {
 		xproto.PolyFillRectangle(a.xc, xproto.Drawable(sheet), a.gc, []xproto.Rectangle{brush})
 		a.number(t, xproto.Drawable(sheet), places, n)
 		show()
-		pauses := []time.Duration{4, 8, 16, 16, 16, 33, 120, 350}
-		time.Sleep(pauses[r.IntN(len(pauses))] * time.Millisecond)
+		pauses := []time.Duration{4, 8, 16, 16, 16, 33, 120}
+		pause := pauses[r.IntN(len(pauses))] * time.Millisecond
+		if n%20 == 0 {
+			pause = tileTry // on a machine that is slow with tiles, they are tried again after that
+		}
+		time.Sleep(pause)
 	}
 	becomesExact(t, ctx)
 	s.await(t, "the last number", func() bool {
@@ -361,7 +365,7 @@ func TestNoStaleTileIsEverShown(t *testing.T) {
 	after := numbersOf(t, s)
 	t.Logf("%d pictures of %d drawn in %d looks; %d changes went as tiles, %d as video; tiles lay above in %d looks",
 		len(distinct), steps, len(seen), after.ByTiles-before.ByTiles, after.Frames-before.Frames-(after.ByTiles-before.ByTiles), evaluate[int](t, ctx, "probe.tilesAbove"))
-	if byVideo := after.Frames - before.Frames - (after.ByTiles - before.ByTiles); after.ByTiles-before.ByTiles < 10 || byVideo < 10 {
+	if byVideo := after.Frames - before.Frames - (after.ByTiles - before.ByTiles); after.ByTiles-before.ByTiles < 5 || byVideo < 5 {
 		t.Error("the two ways were not mixed: the test shows nothing")
 	}
 }
