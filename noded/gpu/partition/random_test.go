@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -131,51 +130,5 @@ func TestNobodyIsGivenASliceThatGoes(t *testing.T) {
 	taker.Wait()
 	if w.sound(); given < 10 {
 		t.Fatalf("only %d slices were given", given)
-	}
-}
-
-// What a daemon left undone and the next one had no time for before it served, it does while it serves.
-func TestWorkGoesOnAfterAShortRecovery(t *testing.T) {
-	w := newWorld(t, nvmltest.A100())
-	if err := w.points.Arm("gpu/begun-make=pause"); err != nil {
-		t.Fatal(err)
-	}
-	job, err := w.keeper.Apply(w.spec(mig("3g.20gb", "2g.10gb")), 0, w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reached := make(chan struct{})
-	go func() {
-		_ = job.Follow(t.Context(), func(e Event) error {
-			if strings.Contains(e.Text, "turn MIG mode on") {
-				close(reached)
-			}
-			return nil
-		})
-	}()
-	<-reached
-	w.end()
-	if err := w.points.Arm("gpu/begun-make=off"); err != nil {
-		t.Fatal(err)
-	}
-	none, cancel := context.WithCancel(t.Context())
-	cancel()
-	k, err := New(Options{DB: w.db, Cards: w, Boot: w.boot, Points: w.points, Log: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := k.Recover(none); err == nil {
-		t.Fatal("there was time")
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = k.Run(ctx) }()
-	w.keeper, w.end = k, func() { cancel(); <-done }
-	<-k.ready
-	if _, err := w.follow(k.job); err != nil {
-		t.Fatal(err)
-	}
-	if w.sound(); w.slices() != "3g.20gb, 2g.10gb" && w.slices() != "2g.10gb, 3g.20gb" {
-		t.Fatal(w.slices())
 	}
 }

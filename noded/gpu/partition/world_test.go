@@ -68,7 +68,11 @@ func (w *world) open(lib nvml.Interface) {
 	w.db, db.NoSync = db, true
 	t.Cleanup(func() { db.Close() })
 	w.restart()
-	t.Cleanup(func() { w.end() })
+	t.Cleanup(func() {
+		if w.end != nil {
+			w.end()
+		}
+	})
 }
 
 // restart is another start of the daemon; with another boot, of the host.
