@@ -149,14 +149,23 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 // An artist types letters of any script into GIMP's text tool, and GIMP has exactly that text.
 func TestTextWithAccentsInGIMP(t *testing.T) {
 	p, x, canvas := get(t).newImage(t)
-	if err := p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}); err != nil {
-		t.Fatal(err)
+	// What is typed before GIMP has chosen the tool, and then opened its editor, is lost: each shows on the screen.
+	shows := func(what string, do func() error) {
+		t.Helper()
+		before, err := artist.Screenshot(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if err := artist.Settled(x, before, 30*time.Second); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
 	}
+	shows("the text tool", func() error { return p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}) })
 	at := image.Pt(canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
-	if err := p.Click(float64(at.X), float64(at.Y), browser.Left); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(500 * time.Millisecond) // the tool's editor has no sign of its own that a screen could show
+	shows("its editor", func() error { return p.Click(float64(at.X), float64(at.Y), browser.Left) })
 	if err := p.Type(browser.Key{Key: "h", Code: "KeyH", Windows: 72}, browser.Key{Key: "é", Code: "Digit2", Windows: 50}, browser.Key{Key: "ж", Code: "Semicolon", Windows: 186}); err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 		return image.Rectangle{}, err
 	}
 	// A window that is mapped is not drawn yet, and GIMP takes no keys before it is.
-	if err := settled(x, nil, 30*time.Second); err != nil {
+	if err := Settled(x, nil, 30*time.Second); err != nil {
 		return image.Rectangle{}, fmt.Errorf("GIMP's window: %w", err)
 	}
 	before, err := Screenshot(x)
@@ -36,7 +36,7 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 	if err := Control(p, browser.Key{Key: "n", Code: "KeyN", Windows: 78}); err != nil {
 		return image.Rectangle{}, err
 	}
-	if err := settled(x, before, 10*time.Second); err != nil {
+	if err := Settled(x, before, 10*time.Second); err != nil {
 		return image.Rectangle{}, fmt.Errorf("dialog of a new image: %w", err)
 	}
 	if err := p.Type(browser.Key{Key: "Enter", Code: "Enter", Windows: 13}); err != nil {
@@ -55,8 +55,8 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 	return image.Rectangle{}, fmt.Errorf("GIMP shows no new image: the largest white area is %v", canvas)
 }
 
-// settled waits until the screen differs from a picture, from an empty screen if that is nil, and then rests for a while.
-func settled(x *xclient.Screen, from *image.RGBA, limit time.Duration) error {
+// Settled waits until the screen differs from a picture, from an empty screen if that is nil, and then rests for a while.
+func Settled(x *xclient.Screen, from *image.RGBA, limit time.Duration) error {
 	const (
 		rest  = 700 * time.Millisecond
 		small = 2000 // pixels: a blinking cursor or a tool tip is no change
