@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-//go:embed double/*.c double/*.h
+//go:embed double/*.c double/*.h double/double.map
 var sources embed.FS
 
 // BuildDouble compiles the double and gives its path. It is kept in a cache by its content, so that all tests of a process load the
@@ -66,6 +66,7 @@ func buildDouble() (string, error) {
 	args := []string{
 		"-shared", "-fPIC", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-deprecated-declarations", "-DNVML_NO_UNVERSIONED_FUNC_DEFS=1",
 		"-Wl,-z,nodelete", // symbols that were bound outlive nvmlShutdown
+		"-Wl,--version-script=" + filepath.Join(dir, "double", "double.map"),
 		"-I" + filepath.Dir(header), "-o", made,
 	}
 	if text, err := exec.Command("cc", append(args, units...)...).CombinedOutput(); err != nil {
