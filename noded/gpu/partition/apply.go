@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -70,42 +71,54 @@ func (r *record) begin(file string, at time.Time, boot string, tasks []task) {
 // reopen takes back work that has touched nothing.
 func (k *Keeper) reopen() error { return k.update((*record).settle) }
 
-// empty ends the sessions in the way, and returns the plan as it is then. The cards are closed already: nobody comes.
+// emptyTries bounds how often a card is planned anew because somebody came, or left, meanwhile.
+const emptyTries = 10
+
+// empty ends the sessions in the way, and returns the plan as it is then. The cards are closed already but for what stays by the plan that is
+// recorded. When another plan fits better who holds what by now, what stays is recorded anew, and then looked at again: somebody may have
+// come before that to what does not stay any more.
 func (k *Keeper) empty(ctx context.Context, job *Job, p Plan, spec Spec, drain time.Duration, sessions Sessions) (Plan, error) {
 	if err := k.hit(ctx, "closed"); err != nil {
 		return p, err
 	}
-	p, err := k.Plan(ctx, spec, sessions) // somebody may have come before they were closed
-	if err != nil {
-		return p, err
+	deadline := k.clock().Add(drain)
+	waiting, cancel := context.WithTimeout(ctx, drain+endPatience)
+	defer cancel()
+	for range emptyTries {
+		recorded := tasksOf(p)
+		var err error
+		if p, err = k.Plan(ctx, spec, sessions); err != nil {
+			return p, err
+		}
+		if tasks := tasksOf(p); !reflect.DeepEqual(tasks, recorded) {
+			if err := k.update(func(r *record) { r.begin(spec.Name, k.clock(), k.boot, tasks) }); err != nil {
+				return p, err
+			}
+			continue
+		}
+		ids := p.inWay()
+		if len(ids) == 0 {
+			if why := p.Refusal(); why != "" {
+				return p, fmt.Errorf("apply %s: nothing was touched: %s", spec.Name, why)
+			}
+			return p, nil
+		}
+		job.add(Event{Text: fmt.Sprintf("sessions in the way: %d, which end by %s", len(ids), deadline.Local().Format(time.TimeOnly))})
+		if err := sessions.Vacate(waiting, ids, deadline, "its graphics card is divided anew"); err != nil {
+			return p, fmt.Errorf("apply %s: end the sessions in the way: %w", spec.Name, err)
+		}
 	}
-	var ids []string
+	return p, fmt.Errorf("apply %s: nothing was touched: sessions come to what is to go as often as they are ended there; drain the node, and try again", spec.Name)
+}
+
+// inWay are the slices whose sessions must leave.
+func (p Plan) inWay() (ids []string) {
 	for _, c := range p.Cards {
 		for _, h := range c.InWay {
 			ids = append(ids, h.Slice.ID)
 		}
 	}
-	if len(ids) > 0 {
-		deadline := k.clock().Add(drain)
-		job.add(Event{Text: fmt.Sprintf("sessions in the way: %d, which end by %s", len(ids), deadline.Local().Format(time.TimeOnly))})
-		waiting, cancel := context.WithTimeout(ctx, drain+endPatience)
-		defer cancel()
-		if err := sessions.Vacate(waiting, ids, deadline, "its graphics card is divided anew"); err != nil {
-			return p, fmt.Errorf("apply %s: end the sessions in the way: %w", spec.Name, err)
-		}
-	}
-	if p, err = k.Plan(ctx, spec, sessions); err != nil {
-		return p, err
-	}
-	for _, c := range p.Cards {
-		if len(c.InWay) > 0 {
-			return p, fmt.Errorf("apply %s: nothing was touched: session %s holds %s again", spec.Name, c.InWay[0].Session, c.InWay[0].Slice.ID)
-		}
-	}
-	if why := p.Refusal(); why != "" {
-		return p, fmt.Errorf("apply %s: nothing was touched: %s", spec.Name, why)
-	}
-	return p, nil
+	return ids
 }
 
 // carryOut does the tasks that are recorded, one after the other. One that fails is undone; the others go on.
