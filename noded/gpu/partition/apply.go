@@ -96,11 +96,11 @@ func (k *Keeper) empty(ctx context.Context, job *Job, p Plan, spec Spec, drain t
 			}
 			continue
 		}
+		if why := p.Refusal(); why != "" { // by now: nobody is sent away for what cannot be done
+			return p, fmt.Errorf("apply %s: nothing was touched: %s", spec.Name, why)
+		}
 		ids := p.inWay()
 		if len(ids) == 0 {
-			if why := p.Refusal(); why != "" {
-				return p, fmt.Errorf("apply %s: nothing was touched: %s", spec.Name, why)
-			}
 			return p, nil
 		}
 		job.add(Event{Text: fmt.Sprintf("sessions in the way: %d, which end by %s", len(ids), deadline.Local().Format(time.TimeOnly))})

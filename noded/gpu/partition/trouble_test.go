@@ -298,3 +298,23 @@ func TestDriverThatHangs(t *testing.T) {
 		t.Fatal(w.state())
 	}
 }
+
+// A card that is lost before anybody was sent away: all stay.
+func TestNobodyIsSentAwayForNothing(t *testing.T) {
+	w := newWorld(t, nvmltest.A100(), nvmltest.H100())
+	w.hold("s1", "whole")
+	w.device = func(d nvml.Device) nvml.Device {
+		if w.keeper.now.Load().Work != nil {
+			w.machine.Card(1).Lose()
+		}
+		return d
+	}
+	w.vacated = func(ids []string) error { t.Errorf("%v were to go", ids); return nil }
+	_, err := w.apply(mig("7g.40gb") + "  - index: 1\n    mig: [7g.80gb]\n")
+	if err == nil || !strings.Contains(err.Error(), "nothing was touched: card 1: it cannot be asked") {
+		t.Fatal(err)
+	}
+	if l := w.keeper.Layout(); len(l.Closed) > 0 || len(w.machine.Calls()) > 0 || len(w.held) != 1 {
+		t.Fatalf("%+v, %q, %v", l, w.machine.Calls(), w.held)
+	}
+}
