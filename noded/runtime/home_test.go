@@ -138,7 +138,7 @@ func TestDiskLimitsHold(t *testing.T) {
 // A home comes into a container that runs already, as it does into one that is made with it, and goes with the container.
 func TestHomeComesIntoARunningContainer(t *testing.T) {
 	r := dial(t)
-	homes := &volume.Homes{StateDir: shared.path("attach-state"), RunDir: shared.path("run"), Size: 32 << 20}
+	homes := &volume.Homes{StateDir: t.TempDir(), RunDir: shared.path("run"), Size: 32 << 20}
 	t.Cleanup(func() {
 		if err := homes.Sweep(t.Context(), func(string) bool { return false }); err != nil {
 			t.Error(err)
