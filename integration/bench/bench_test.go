@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"image"
 	"math"
 	"os"
@@ -80,12 +81,16 @@ func TestLikeness(t *testing.T) {
 	a, b := image.NewRGBA(image.Rect(0, 0, 4, 4)), image.NewRGBA(image.Rect(0, 0, 4, 4))
 	if v := likeness(a, b); !math.IsInf(v.RGB, 1) || !math.IsInf(v.Luma, 1) {
 		t.Errorf("equal pictures: %v dB", v)
+	} else if text, err := json.Marshal(v); err != nil || string(text) != `{"Exact":true}` {
+		t.Errorf("equal pictures in JSON: %s, %v", text, err)
 	}
 	for i := range b.Pix {
 		b.Pix[i] = 16
 	}
 	if v := likeness(a, b); math.Abs(v.RGB-24.05) > 0.01 || math.Abs(v.Luma-24.05) > 0.01 {
 		t.Errorf("off by 16: %v dB, want 24.05", v)
+	} else if text, err := json.Marshal(v); err != nil || !strings.HasPrefix(string(text), `{"Exact":false,"RGB":24.0`) {
+		t.Errorf("off by 16 in JSON: %s, %v", text, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"image"
 	"math"
 	"time"
@@ -12,6 +13,20 @@ import (
 // Likeness is how near a shown picture is to the X server's, as peak signal to noise ratio in dB; infinite when exact.
 // Colours of half resolution (4:2:0) bound RGB by what the picture is, whatever the bits; luma they do not.
 type Likeness struct{ RGB, Luma float64 }
+
+// MarshalJSON gives what is exact no number: JSON has none that is infinite.
+func (l Likeness) MarshalJSON() ([]byte, error) {
+	finite := func(v float64) *float64 {
+		if math.IsInf(v, 1) {
+			return nil
+		}
+		return &v
+	}
+	return json.Marshal(struct {
+		Exact     bool
+		RGB, Luma *float64 `json:",omitempty"`
+	}{math.IsInf(l.RGB, 1), finite(l.RGB), finite(l.Luma)})
+}
 
 // compare waits two seconds, then compares what the page shows with what the X server has.
 func compare(ctx context.Context, t *Target) (Likeness, error) {
