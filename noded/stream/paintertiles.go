@@ -83,7 +83,7 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 	if room <= 0 {
 		return false
 	}
-	bytes, err := p.tiles.change(room, p.lastStamp(), start)
+	bytes, err := p.tiles.change(room, &p.stamp, start)
 	coded := time.Now()
 	p.costs.coded(cells, coded.Sub(converted))
 	if err != nil {
@@ -118,7 +118,7 @@ func (p *painter) still(peer *peer) bool {
 	if urgent || !p.tiles.ready(now) || p.debt.Add(-burst).After(now) {
 		return false
 	}
-	bytes, err := p.tiles.still(p.lastStamp(), now)
+	bytes, err := p.tiles.still(&p.stamp, now)
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false
@@ -127,9 +127,6 @@ func (p *painter) still(peer *peer) bool {
 	p.meter.tile(bytes, false)
 	return true
 }
-
-// lastStamp is the timestamp of the frame that was sent last.
-func (p *painter) lastStamp() *uint32 { return &p.stamp }
 
 // rescueAt is when the video must show what tiles should have, because they are late or were read wrong: zero for never.
 func (p *painter) rescueAt() time.Time {

@@ -14,9 +14,10 @@ import (
 	"easel/pkg/api/easel/v1/easelv1connect"
 )
 
+var _ easelv1connect.GPUServiceHandler = (*gpuService)(nil)
+
 // gpuService answers an operator on the daemon's own socket.
 type gpuService struct {
-	easelv1connect.UnimplementedGPUServiceHandler
 	host     *gpu.Host
 	keeper   *partition.Keeper
 	sessions holders
@@ -68,9 +69,7 @@ func gpuStatus(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		return fmt.Errorf("read the node's answer about its cards: %w; is the daemon of this version?", err)
 	}
 	if *asJSON {
-		out := json.NewEncoder(stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(s)
+		return indented(stdout, s)
 	}
 	return s.Write(stdout)
 }

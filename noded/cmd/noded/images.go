@@ -271,9 +271,7 @@ func listImages(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		rows = append(rows, row{i.Name, i.Target.Digest.String(), i.CreatedAt, i.Name == cfg.Image})
 	}
 	if *asJSON {
-		enc := json.NewEncoder(stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(rows)
+		return indented(stdout, rows)
 	}
 	table := tabwriter.NewWriter(stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(table, "REFERENCE\tDIGEST\tIMPORTED")

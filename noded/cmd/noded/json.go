@@ -24,9 +24,14 @@ func printJSON(w io.Writer, m proto.Message) error {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	plain(tree)
+	return indented(w, tree)
+}
+
+// indented writes anything as JSON for a person to read.
+func indented(w io.Writer, v any) error {
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
-	return out.Encode(tree)
+	return out.Encode(v)
 }
 
 // plain rewrites a session's state and its one 64-bit number wherever they stand.

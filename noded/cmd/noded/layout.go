@@ -184,9 +184,7 @@ func showPlan(ctx context.Context, cfg Config, file string, asJSON bool, stdout 
 		return fmt.Errorf("read the node's plan: %w; is the daemon of this version?", err)
 	}
 	if asJSON {
-		out := json.NewEncoder(stdout)
-		out.SetIndent("", "  ")
-		err = out.Encode(p)
+		err = indented(stdout, p)
 	} else {
 		err = p.Write(stdout)
 	}
