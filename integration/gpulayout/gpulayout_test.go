@@ -2,9 +2,6 @@
 package gpulayout
 
 import (
-	"context"
-	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +9,7 @@ import (
 	"time"
 
 	"easel/integration/devstack"
-	"easel/noded/gpu"
+	"easel/integration/gpunode"
 	"easel/noded/gpu/nvmltest"
 )
 
@@ -26,36 +23,9 @@ type node struct {
 
 func start(t *testing.T) *node {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("noded needs root: run this with sudo make integration")
-	}
-	dir, err := os.MkdirTemp("", "easel-gl-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	n := &node{t: t, dir: dir, machine: nvmltest.NewMachine(t, nvmltest.A100(), nvmltest.L40S())}
-	library := nvmltest.BuildDouble(t)
-	n.stack, err = devstack.Start(t.Context(), devstack.Options{
-		Dir: filepath.Join(dir, "stack"), Root: filepath.Join(dir, "containerd-root"), NoImage: true,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Env: map[string][]string{"noded": {n.machine.Env()}},
-		NodeConfig: func(c map[string]any) {
-			c["gpu"] = map[string]any{"library": library, "layout": filepath.Join(dir, "none.yaml")}
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("noded's log ends:\n%s", n.stack.Noded.LogTail(60))
-		}
-		if err := n.stack.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
+	machine := nvmltest.NewMachine(t, nvmltest.A100(), nvmltest.L40S())
+	stack := gpunode.Start(t, gpunode.Options{Machine: machine, Library: nvmltest.BuildDouble(t), NoImage: true})
+	return &node{t: t, stack: stack, machine: machine, dir: t.TempDir()}
 }
 
 // restart ends noded, if it is there, and starts it with failpoints.
@@ -84,16 +54,8 @@ func (n *node) apply(rules string) (string, error) {
 // slices is what noded hands out, by class; it fails when anything is not to be handed out.
 func (n *node) slices() string {
 	n.t.Helper()
-	out, err := n.stack.NodedCLI(n.t.Context(), "gpu", "status", "--json")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	var s gpu.Status
-	if err := json.Unmarshal([]byte(out), &s); err != nil {
-		n.t.Fatalf("%v\n%s", err, out)
-	}
 	var classes []string
-	for _, h := range s.Slices {
+	for _, h := range gpunode.Status(n.t, n.stack).Slices {
 		if h.Unfit != "" || h.Holder != nil {
 			n.t.Fatalf("slice %s: unfit %q, held by %v", h.ID, h.Unfit, h.Holder)
 		}

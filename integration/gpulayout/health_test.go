@@ -1,7 +1,6 @@
 package gpulayout
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,22 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"easel/integration/gpunode"
 	"easel/noded/gpu"
 )
-
-// status is what noded says of its cards.
-func (n *node) status() gpu.Status {
-	n.t.Helper()
-	out, err := n.stack.NodedCLI(n.t.Context(), "gpu", "status", "--json")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	var s gpu.Status
-	if err := json.Unmarshal([]byte(out), &s); err != nil {
-		n.t.Fatalf("%v\n%s", err, out)
-	}
-	return s
-}
 
 // faulty waits until a card has a fault of this code, or with "" none.
 func (n *node) faulty(card int, code string) gpu.Status {
@@ -32,7 +18,7 @@ func (n *node) faulty(card int, code string) gpu.Status {
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
 	for end := time.Now().Add(2 * time.Minute); ; <-ticker.C {
-		s := n.status()
+		s := gpunode.Status(n.t, n.stack)
 		faults := s.Inventory.Cards[card].Faults
 		if code == "" && len(faults) == 0 || code != "" && len(faults) > 0 && faults[0].Code == code {
 			return s
@@ -99,7 +85,7 @@ func TestCardFails(t *testing.T) {
 	if got := n.slices(); got != "whole whole" {
 		t.Errorf("afterwards there is %s", got)
 	}
-	for end := time.Now().Add(time.Minute); len(n.status().Inventory.Cards[0].Faults) == 0; { // events are followed again a moment later
+	for end := time.Now().Add(time.Minute); len(gpunode.Status(n.t, n.stack).Inventory.Cards[0].Faults) == 0; { // events are followed again a moment later
 		if time.Now().After(end) {
 			t.Fatal("an XID error is not seen")
 		}

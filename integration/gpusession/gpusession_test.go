@@ -2,11 +2,8 @@
 package gpusession
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +15,7 @@ import (
 
 	"easel/integration/artist"
 	"easel/integration/devstack"
+	"easel/integration/gpunode"
 	"easel/noded/gpu"
 	"easel/noded/gpu/nvmltest"
 	easelv1 "easel/pkg/api/easel/v1"
@@ -37,37 +35,12 @@ type world struct {
 
 func start(t *testing.T) *world {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("noded needs root: run this with sudo make integration")
-	}
-	dir, err := os.MkdirTemp("", "easel-gs-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	w := &world{t: t, machine: nvmltest.NewMachine(t, nvmltest.L40S(), nvmltest.L40S())}
-	library, root := nvmltest.BuildDouble(t), w.machine.DriverRoot()
-	w.stack, err = devstack.Start(t.Context(), devstack.Options{
-		Dir: dir, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Env: map[string][]string{"noded": {w.machine.Env()}},
-		NodeConfig: func(c map[string]any) {
-			c["gpu"] = map[string]any{"library": library, "driver_root": root, "layout": filepath.Join(dir, "none.yaml")}
-			c["sessions"] = map[string]any{"max": 3, "grace": "10m", "start_timeout": "60s"}
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.node = artist.Node(w.stack)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("noded's log ends:\n%s", w.stack.Noded.LogTail(80))
-		}
-		if err := w.stack.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	layout := filepath.Join(dir, "layout.yaml")
+	machine := nvmltest.NewMachine(t, nvmltest.L40S(), nvmltest.L40S())
+	stack := gpunode.Start(t, gpunode.Options{Machine: machine, Library: nvmltest.BuildDouble(t), Config: map[string]any{
+		"sessions": map[string]any{"max": 3, "grace": "10m", "start_timeout": "60s"},
+	}})
+	w := &world{t: t, stack: stack, node: artist.Node(stack), machine: machine}
+	layout := filepath.Join(t.TempDir(), "layout.yaml")
 	if err := os.WriteFile(layout, []byte("version: 1\ncards:\n  - index: 0\n    shares: 2\n    memory: 16GiB\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +99,8 @@ func (w *world) eventually(what string, is func() error) {
 // slices is the node's slices by their ids.
 func (w *world) slices() map[string]gpu.Holding {
 	w.t.Helper()
-	var s gpu.Status
-	if err := json.Unmarshal([]byte(w.cli("gpu", "status", "--json")), &s); err != nil {
-		w.t.Fatal(err)
-	}
 	all := map[string]gpu.Holding{}
-	for _, h := range s.Slices {
+	for _, h := range gpunode.Status(w.t, w.stack).Slices {
 		all[h.ID] = h
 	}
 	return all

@@ -3,8 +3,6 @@
 package gpustream
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +15,7 @@ import (
 	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/devstack"
+	"easel/integration/gpunode"
 	"easel/noded/gpu"
 	"easel/noded/gpu/nvmltest"
 	easelv1 "easel/pkg/api/easel/v1"
@@ -43,49 +42,19 @@ func drivers(t *testing.T) (*nvenctest.Driver, string) {
 
 func start(t *testing.T, machine *nvmltest.Machine, library string) *devstack.Stack {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("noded needs root: run this with sudo make integration")
-	}
-	dir, err := os.MkdirTemp("", "easel-gs-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	stack, err := devstack.Start(t.Context(), devstack.Options{
-		Dir: dir, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Env: map[string][]string{"noded": {machine.Env()}},
-		NodeConfig: func(c map[string]any) {
-			c["gpu"] = map[string]any{"library": library, "layout": filepath.Join(dir, "none.yaml"), "driver_root": machine.DriverRoot()}
-			c["pool"] = map[string]any{"ready": 0, "desktop": 0}
-			c["sessions"] = map[string]any{"pin": true}
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("noded's log ends:\n%s", stack.Noded.LogTail(60))
-		}
-		if err := stack.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	return stack
+	return gpunode.Start(t, gpunode.Options{Machine: machine, Library: library, Config: map[string]any{
+		"pool": map[string]any{"ready": 0, "desktop": 0}, "sessions": map[string]any{"pin": true},
+	}})
 }
 
 // card is the UUID of the node's card.
 func card(t *testing.T, stack *devstack.Stack) string {
 	t.Helper()
-	out, err := stack.NodedCLI(t.Context(), "gpu", "status", "--json")
-	if err != nil {
-		t.Fatal(err)
+	cards := gpunode.Status(t, stack).Inventory.Cards
+	if len(cards) != 1 {
+		t.Fatalf("%d cards", len(cards))
 	}
-	var s gpu.Status
-	if err := json.Unmarshal([]byte(out), &s); err != nil || len(s.Inventory.Cards) != 1 {
-		t.Fatalf("%d cards (%v)\n%s", len(s.Inventory.Cards), err, out)
-	}
-	return s.Inventory.Cards[0].UUID
+	return cards[0].UUID
 }
 
 // until asks again and again, at most for half a minute.
