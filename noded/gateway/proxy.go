@@ -26,16 +26,20 @@ type forward struct {
 	takes        string // the body's type; "" for none
 	gives        string // the answer's type; "" for none
 	in, out      int64  // most bytes each way
+	screens      bool   // ?screen=N says which of the session's screens it is about
 }
 
 var forwards = []forward{
-	{method: "POST", path: "whep", takes: "application/sdp", gives: "application/sdp", in: 64 << 10, out: 64 << 10},
+	{method: "POST", path: "whep", takes: "application/sdp", gives: "application/sdp", in: 64 << 10, out: 64 << 10, screens: true},
 	{method: "DELETE", path: "whep/{peer}"},
 	{method: "POST", path: "screen", takes: "application/json", in: 1 << 10, out: 4 << 10},
-	{method: "GET", path: "stats", gives: "application/json", out: 256 << 10},
+	{method: "GET", path: "stats", gives: "application/json", out: 256 << 10, screens: true},
 }
 
-var peerPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+var (
+	peerPattern   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	screenPattern = regexp.MustCompile(`^[1-9]$`)
+)
 
 // streamerPatience bounds a streamer's answer, but for WebSockets.
 const streamerPatience = 10 * time.Second
@@ -92,9 +96,17 @@ func (g *Gateway) forward(f forward) http.HandlerFunc {
 			problem.Write(w, http.StatusNotFound, "No such peer", "the address names no connection")
 			return
 		}
+		at := "http://streamer/" + strings.Replace(f.path, "{peer}", peer, 1)
+		if q := r.URL.Query(); f.screens && q.Has("screen") {
+			if !screenPattern.MatchString(q.Get("screen")) {
+				problem.Write(w, http.StatusBadRequest, "", "screen must be the number of one of the session's screens")
+				return
+			}
+			at += "?screen=" + q.Get("screen")
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), streamerPatience)
 		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, f.method, "http://streamer/"+strings.Replace(f.path, "{peer}", peer, 1), bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(ctx, f.method, at, bytes.NewReader(body))
 		if err != nil {
 			problem.Write(w, http.StatusBadRequest, "", "the address cannot be passed on")
 			return

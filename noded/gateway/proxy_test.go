@@ -325,3 +325,24 @@ func TestNodeServiceBoundsItsRequests(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 }
+
+func TestOfferSaysWhichScreen(t *testing.T) {
+	n := newNode(t, nil)
+	n.streamer(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.RequestURI()) })
+	for _, c := range []struct {
+		query, reaches string
+		code           int
+	}{
+		{"", "/whep", 200},
+		{"?screen=2", "/whep?screen=2", 200},
+		{"?screen=2&to=/notice", "/whep?screen=2", 200},
+		{"?screen=2%26x", "", 400},
+		{"?screen=", "", 400},
+	} {
+		resp := n.ask("POST", "/s/"+living+"/whep"+c.query, "offer", n.in, sdp)
+		want(t, resp, c.code)
+		if got := text(t, resp); c.code == 200 && got != c.reaches {
+			t.Errorf("%q reaches the streamer as %q, want %q", c.query, got, c.reaches)
+		}
+	}
+}

@@ -49,7 +49,7 @@ func (p *peer) hear(packet rtcp.Packet, now time.Time) {
 	case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
 		p.log.Debug("keyframe asked for", "has all", p.unacked.none())
 		p.keyWanted.Store(true)
-		p.worker.viewers.poke()
+		p.screen.viewers.poke()
 	case *rtcp.ReceiverReport:
 		for _, b := range r.Reports {
 			p.rate.loss(float64(b.FractionLost)/256, now)

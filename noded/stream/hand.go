@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"image"
 	"log/slog"
 	"time"
 
@@ -19,10 +20,14 @@ type typist interface {
 	Text(s string) error
 }
 
+// farOut is how far from its screen a pointer is believed to be, in 1/256 px: a drag goes on outside the window that it began in.
+const farOut = display.MaxSide * 2 * 256
+
 // hand puts a viewer's input into the session. One goroutine, run, owns everything in it but the queue.
 type hand struct {
 	queue    chan message
-	keyboard func() typist // nil while there is no X server
+	keyboard func() typist          // nil while there is no X server
+	place    func() image.Rectangle // of the viewer's screen on the X server's
 	pen      *pen
 	log      *slog.Logger
 
@@ -32,8 +37,8 @@ type hand struct {
 	last    [3]sample
 }
 
-func newHand(keyboard func() typist, p *pen, log *slog.Logger) *hand {
-	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, pen: p, log: log}
+func newHand(keyboard func() typist, place func() image.Rectangle, p *pen, log *slog.Logger) *hand {
+	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, place: place, pen: p, log: log}
 	for i := range h.buttons {
 		h.buttons[i] = make(map[uint8]bool)
 	}
@@ -82,8 +87,8 @@ func (h *hand) apply(m message) {
 	case kindButton:
 		h.button(m)
 	case kindWheel:
-		h.pen.add(record{Kind: penMotion, Device: toPointer, X: m.X, Y: m.Y})
-		h.pen.add(record{Kind: penScroll, Device: toPointer, X: m.DX, Y: m.DY})
+		h.put(record{Kind: penMotion, Device: toPointer, X: m.X, Y: m.Y})
+		h.put(record{Kind: penScroll, Device: toPointer, X: m.DX, Y: m.DY})
 	case kindProximity:
 		if d := deviceOf(m.Device); d != toPointer && h.near[d] != m.Down {
 			h.proximity(d, m.Down)
@@ -120,7 +125,7 @@ func (h *hand) move(m message) {
 	d := deviceOf(m.Device)
 	h.bringNear(d)
 	for _, s := range m.Samples {
-		h.pen.add(recordOf(penMotion, d, 0, s))
+		h.put(recordOf(penMotion, d, 0, s))
 		h.last[d] = s
 	}
 }
@@ -130,7 +135,7 @@ func (h *hand) button(m message) {
 	h.bringNear(d)
 	s := m.Samples[len(m.Samples)-1]
 	for _, s := range m.Samples {
-		h.pen.add(recordOf(penMotion, d, 0, s))
+		h.put(recordOf(penMotion, d, 0, s))
 	}
 	h.last[d] = s
 	if h.buttons[d][m.Button] == m.Down {
@@ -143,7 +148,7 @@ func (h *hand) button(m message) {
 	} else {
 		delete(h.buttons[d], m.Button)
 	}
-	h.pen.add(recordOf(kind, d, m.Button, s))
+	h.put(recordOf(kind, d, m.Button, s))
 }
 
 // bringNear says that a pen or eraser is there before it first moves, and that the other one is not.
@@ -165,13 +170,13 @@ func (h *hand) proximity(d uint8, in bool) {
 		h.lift(d)
 	}
 	h.near[d] = in
-	h.pen.add(recordOf(kind, d, 0, h.last[d]))
+	h.put(recordOf(kind, d, 0, h.last[d]))
 }
 
 // lift lets a device's buttons up.
 func (h *hand) lift(d uint8) {
 	for b := range h.buttons[d] {
-		h.pen.add(recordOf(penRelease, d, b, h.last[d]))
+		h.put(recordOf(penRelease, d, b, h.last[d]))
 		delete(h.buttons[d], b)
 	}
 }
@@ -188,6 +193,16 @@ func (h *hand) letGo() {
 	if k := h.keyboard(); k != nil {
 		k.ReleaseAll()
 	}
+}
+
+// put has the pen driver do something at a place of the viewer's screen. The X server keeps it within its own.
+func (h *hand) put(r record) {
+	if r.Kind != penScroll {
+		at := h.place().Min
+		r.X = max(-farOut, min(r.X, farOut)) + int32(at.X)*256
+		r.Y = max(-farOut, min(r.Y, farOut)) + int32(at.Y)*256
+	}
+	h.pen.add(r)
 }
 
 func deviceOf(browser uint8) uint8 {

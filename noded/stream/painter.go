@@ -37,7 +37,7 @@ var refineQPs = [...]int{28, 24, 20, 16, 0}
 // painter brings one display's picture to the present peer: no damage, no work; one frame in flight, and what comes
 // meanwhile is merged into the next. One goroutine, run, owns everything in it.
 type painter struct {
-	d        *display.Display
+	d        *display.Output
 	viewers  *viewers
 	encoders *encoders
 	meter    *meter
@@ -144,6 +144,10 @@ func (p *painter) look(ctx context.Context) error {
 	}
 	if peer != p.peer {
 		p.adopt(peer)
+	}
+	if p.d.Size() == (image.Point{}) { // the screen is off
+		p.close()
+		return nil
 	}
 	if err := p.fit(); err != nil {
 		return err

@@ -53,6 +53,7 @@ type peer struct {
 	hand    *hand
 	rate    *outgoing
 	worker  *Worker
+	screen  *screen
 	log     *slog.Logger
 	playout uint8
 
@@ -81,18 +82,18 @@ type peer struct {
 }
 
 // newPeer answers an offer. The caller runs the peer by live.
-func (w *Worker) newPeer(ctx context.Context, offer string) (*peer, string, error) {
+func (w *Worker) newPeer(ctx context.Context, on *screen, offer string) (*peer, string, error) {
 	if !strings.Contains(strings.ToUpper(offer), "H264/90000") {
 		return nil, "", errNoH264
 	}
 	id := strings.ToLower(rand.Text()[:16])
-	log := w.log.With("peer", id)
+	log := w.log.With("peer", id, "screen", on.number)
 	p := &peer{
-		id: id, worker: w, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		id: id, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
 	}
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	p.hand = newHand(w.typist, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, log)
+	p.hand = newHand(w.typist, on.place, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, log)
 	answer, err := p.negotiate(w.transport.api, offer)
 	if err != nil {
 		p.cancel()
@@ -119,7 +120,7 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 	p.pc.OnDataChannel(p.channel)
 	p.pc.OnConnectionStateChange(p.state)
 	p.sender.Transport().ICETransport().OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) {
-		p.worker.viewers.tell() // it may begin by the relay and then find a direct way
+		p.screen.viewers.tell() // it may begin by the relay and then find a direct way
 	})
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", fmt.Errorf("read the offer: %w", err)
@@ -190,7 +191,7 @@ func (p *peer) live(before *peer) {
 	}
 	_ = p.pc.Close()
 	p.all.Wait()
-	p.worker.viewers.remove(p)
+	p.screen.viewers.remove(p)
 	p.log.Info("viewer gone", "why", last.T, "reason", last.Reason)
 }
 
@@ -207,7 +208,7 @@ func (p *peer) state(s webrtc.PeerConnectionState) {
 	case webrtc.PeerConnectionStateConnected:
 		p.connected.Store(true)
 		p.log.Info("viewer connected", "path", p.path())
-		p.worker.viewers.tell()
+		p.screen.viewers.tell()
 	case webrtc.PeerConnectionStateDisconnected:
 		select { // nothing may stay pressed while the viewer is out of touch
 		case p.drop <- struct{}{}:
@@ -263,7 +264,7 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 	case "control":
 		limit := rate.NewLimiter(controlRate, controlBurst)
 		p.control.Store(d) // before it opens: its first message may come before OnOpen does
-		d.OnOpen(func() { p.worker.viewers.greet(p) })
+		d.OnOpen(func() { p.screen.viewers.greet(p) })
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			if !limit.Allow() {
 				p.refuse(errors.New("too many control messages"))
@@ -272,7 +273,7 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.obey(m.Data)
 		})
 	case "tiles":
-		d.OnOpen(p.worker.viewers.poke)
+		d.OnOpen(p.screen.viewers.poke)
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			r, err := parseTileReport(m.Data)
 			if err == nil {
@@ -282,7 +283,7 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 				p.refuse(err)
 				return
 			}
-			p.worker.viewers.poke()
+			p.screen.viewers.poke()
 		})
 		p.tiles.channel.CompareAndSwap(nil, d)
 	default:
@@ -308,10 +309,10 @@ func (p *peer) obey(b []byte) {
 	case controlSeen:
 		p.confirmed.Store(true)
 	case controlResize:
-		p.worker.resize(screenSize(m.W, m.H))
+		p.worker.resize(p.screen, screenSize(m.W, m.H))
 	case controlQuality:
 		p.chosen.Store(&m.Value)
-		p.worker.viewers.poke()
+		p.screen.viewers.poke()
 	case controlPing:
 		p.sendControl(pongMessage{"pong", m.ID})
 	case controlClient:
@@ -402,7 +403,7 @@ func (p *peer) report() {
 				ticker.Reset(time.Hour)
 			}
 		case <-ticker.C:
-			p.sendControl(statsMessage{"stats", p.worker.stats()})
+			p.sendControl(statsMessage{"stats", p.worker.stats(p.screen)})
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (w *Worker) routes(life context.Context) http.Handler {
 	mux.HandleFunc("GET /vnc", w.getVNC)
 	mux.HandleFunc("POST /screen", w.postScreen)
 	mux.HandleFunc("POST /notice", w.postNotice)
-	mux.HandleFunc("GET /stats", func(rw http.ResponseWriter, _ *http.Request) { writeJSON(rw, w.stats()) })
+	mux.HandleFunc("GET /stats", w.getStats)
 	return mux
 }
 
@@ -79,6 +79,11 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		problem.Write(rw, http.StatusUnsupportedMediaType, "", "an offer must be application/sdp")
 		return
 	}
+	on, err := w.screenOf(r)
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", err.Error())
+		return
+	}
 	offer, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxOffer))
 	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
 		problem.Write(rw, http.StatusRequestEntityTooLarge, "", "an offer may be 64 KiB long")
@@ -88,7 +93,7 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		problem.Write(rw, http.StatusBadRequest, "", "the offer could not be read: "+err.Error())
 		return
 	}
-	p, answer, err := w.newPeer(life, string(offer))
+	p, answer, err := w.newPeer(life, on, string(offer))
 	switch {
 	case errors.Is(err, errNoH264):
 		problem.Write(rw, http.StatusNotAcceptable, "No common video format", "this node sends H.264 and the browser does not offer it; use the VNC transport")
@@ -97,7 +102,7 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		problem.Write(rw, http.StatusBadRequest, "Offer refused", err.Error())
 		return
 	}
-	before := w.viewers.replace(p)
+	before := on.viewers.replace(p)
 	w.peers.Go(func() { p.live(before) })
 	rw.Header().Set("Content-Type", "application/sdp")
 	rw.Header().Set("Location", "whep/"+p.id)
@@ -106,13 +111,14 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 }
 
 func (w *Worker) deleteWHEP(rw http.ResponseWriter, r *http.Request) {
-	p := w.viewers.current()
-	if p == nil || p.id != r.PathValue("peer") {
-		problem.Write(rw, http.StatusNotFound, "", "there is no such peer; another may have replaced it")
-		return
+	for _, s := range w.screens {
+		if p := s.viewers.current(); p != nil && p.id == r.PathValue("peer") {
+			p.end(byeMessage{T: "bye", Reason: "the viewer left"})
+			rw.WriteHeader(http.StatusNoContent)
+			return
+		}
 	}
-	p.end(byeMessage{T: "bye", Reason: "the viewer left"})
-	rw.WriteHeader(http.StatusNoContent)
+	problem.Write(rw, http.StatusNotFound, "", "there is no such peer; another may have replaced it")
 }
 
 func (w *Worker) postScreen(rw http.ResponseWriter, r *http.Request) {
@@ -128,8 +134,17 @@ func (w *Worker) postScreen(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	size := screenSize(s.Width, s.Height)
-	w.resize(size)
+	w.resize(w.screens[0], size)
 	writeJSON(rw, contract.Size{Width: size.Width, Height: size.Height})
+}
+
+func (w *Worker) getStats(rw http.ResponseWriter, r *http.Request) {
+	on, err := w.screenOf(r)
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", err.Error())
+		return
+	}
+	writeJSON(rw, w.stats(on))
 }
 
 // postNotice takes what the node has to say to the artist; an empty text takes it back.
@@ -139,7 +154,9 @@ func (w *Worker) postNotice(rw http.ResponseWriter, r *http.Request) {
 		problem.Write(rw, http.StatusBadRequest, "", err.Error())
 		return
 	}
-	w.viewers.setNotice(n)
+	for _, s := range w.screens {
+		s.viewers.setNotice(n)
+	}
 	rw.WriteHeader(http.StatusNoContent)
 }
 

@@ -11,8 +11,10 @@ import (
 // viewers keeps who is watching: at most one peer by WebRTC, any number by VNC, and what a new one must be told. It is safe for
 // several goroutines.
 type viewers struct {
-	board *board
-	wake  chan struct{} // the painter's: something about the peer changed
+	number int // of the screen
+	board  *board
+	all    *audience
+	wake   chan struct{} // the painter's: something about the peer changed
 
 	mu     sync.Mutex
 	peer   *peer
@@ -23,7 +25,9 @@ type viewers struct {
 	notice contract.Notice
 }
 
-func newViewers(b *board) *viewers { return &viewers{board: b, wake: make(chan struct{}, 1)} }
+func newViewers(number int, b *board, all *audience) *viewers {
+	return &viewers{number: number, board: b, all: all, wake: make(chan struct{}, 1)}
+}
 
 // poke has the painter look again.
 func (v *viewers) poke() {
@@ -93,8 +97,7 @@ func (v *viewers) tell() {
 			n++
 		}
 	}
-	v.board.update(func(h *contract.Health) { h.Viewers, h.Path = n, path })
-	v.board.degrade("VNC fallback in use", path == contract.PathVNC)
+	v.all.set(v.number, n, path)
 	v.poke()
 }
 
@@ -127,7 +130,7 @@ func (v *viewers) setSize(s contract.Size) {
 	v.size = s
 	p := v.peer
 	v.mu.Unlock()
-	if p != nil {
+	if p != nil && s.Width > 0 {
 		p.sendControl(screenMessage{"screen", s.Width, s.Height})
 	}
 }

@@ -27,9 +27,9 @@ const (
 
 // getVNC carries bytes between a WebSocket and the session's VNC server; neither side's are looked at.
 func (w *Worker) getVNC(rw http.ResponseWriter, r *http.Request) {
-	w.viewers.mu.Lock()
-	full := w.viewers.vnc >= maxVNC
-	w.viewers.mu.Unlock()
+	w.screens[0].viewers.mu.Lock()
+	full := w.screens[0].viewers.vnc >= maxVNC
+	w.screens[0].viewers.mu.Unlock()
 	if full {
 		problem.Write(rw, http.StatusServiceUnavailable, "", "too many VNC viewers; close another window of this session")
 		return
@@ -54,8 +54,8 @@ func (w *Worker) getVNC(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ws.SetReadLimit(maxVNCMessage)
-	w.viewers.countVNC(1)
-	defer w.viewers.countVNC(-1)
+	w.screens[0].viewers.countVNC(1)
+	defer w.screens[0].viewers.countVNC(-1)
 	err = carry(r.Context(), ws, server)
 	w.log.Info("VNC viewer gone", "why", err)
 	_ = ws.Close(websocket.StatusNormalClosure, "")

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"image"
 	"log/slog"
 	"math"
 	"os"
@@ -146,7 +147,7 @@ func FuzzParseMessage(f *testing.F) {
 			t.Fatalf("%d samples were read", len(m.Samples))
 		}
 		p := &pen{dial: nil, retry: time.Now().Add(time.Hour)}
-		h := newHand(func() typist { return nil }, p, nil)
+		h := newHand(func() typist { return nil }, func() image.Rectangle { return image.Rectangle{} }, p, nil)
 		h.seq.take(m, time.Now(), h.apply) // must not panic whatever a browser sends
 		h.letGo()
 	})

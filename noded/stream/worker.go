@@ -34,20 +34,17 @@ const (
 // Worker is one session's streamer. Run runs it.
 type Worker struct {
 	cfg       contract.Config
-	encoders  *encoders
 	log       *slog.Logger
 	transport *transport
 	board     *board
-	viewers   *viewers
-	meter     *meter
+	screens   [maxScreens]*screen
 	epoch     time.Time
 	peers     sync.WaitGroup
 
-	xRuns  atomic.Bool
-	xWake  chan struct{}
-	want   atomic.Pointer[contract.Size]
-	resWak chan struct{}
-	typing atomic.Pointer[display.Keyboard]
+	xRuns     atomic.Bool
+	xWake     chan struct{}
+	arranging chan struct{}
+	typing    atomic.Pointer[display.Keyboard]
 }
 
 // Run works until ctx ends, with the first of the codecs that can be had. An error means that the process should end and be started anew.
@@ -59,12 +56,13 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	defer t.close()
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
-	w := &Worker{
-		cfg: cfg, encoders: newEncoders(codecs, b, log), log: log, transport: t, board: b, viewers: newViewers(b), meter: &meter{}, epoch: time.Now(),
-		xWake: make(chan struct{}, 1), resWak: make(chan struct{}, 1),
+	w := &Worker{cfg: cfg, log: log, transport: t, board: b, epoch: time.Now(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
+	all := &audience{board: b}
+	for i := range w.screens {
+		w.screens[i] = newScreen(i+1, codecs, b, all, log)
 	}
 	if cfg.Initial.Valid() {
-		w.want.Store(&cfg.Initial)
+		w.screens[0].want.Store(&cfg.Initial)
 	}
 	defer w.peers.Wait()
 	group, ctx := errgroup.WithContext(ctx)
@@ -114,8 +112,10 @@ func (w *Worker) take(r report) {
 		w.log.Info("GIMP's OpenCL", "state", r.OpenCL.State, "device", r.OpenCL.Device, "why", r.OpenCL.Why)
 	}
 	if r.GIMP.State != before.GIMP.State || r.GIMP.Restarts != before.GIMP.Restarts {
-		if p := w.viewers.current(); p != nil {
-			p.sendControl(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
+		for _, s := range w.screens {
+			if p := s.viewers.current(); p != nil {
+				p.sendControl(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
+			}
 		}
 	}
 }
@@ -164,20 +164,22 @@ func (w *Worker) display(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s := w.want.Load(); s != nil {
-		if err := d.Resize(s.Width, s.Height); err != nil {
-			w.log.Warn("screen not resized", "err", err)
-		}
+	if err := w.arrangeOnce(d); err != nil {
+		return err
 	}
 	w.typing.Store(keys)
 	defer w.typing.Store(nil)
 	w.board.update(func(h *contract.Health) { h.Error = "" })
-	w.viewers.setSize(contract.Size{Width: d.Size().X, Height: d.Size().Y})
-	w.log.Info("display open", "size", d.Size())
+	w.log.Info("display open", "size", d.Output(1).Size())
 	group, ctx := errgroup.WithContext(ctx)
-	painter := &painter{d: d, viewers: w.viewers, encoders: w.encoders, meter: w.meter, log: w.log, epoch: w.epoch}
-	group.Go(func() error { return painter.run(ctx) })
-	group.Go(func() error { return w.resizes(ctx, d) })
+	for i, s := range w.screens {
+		out := d.Output(i + 1)
+		s.output.Store(out)
+		s.viewers.setSize(contract.Size{Width: out.Size().X, Height: out.Size().Y})
+		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, log: w.log, epoch: w.epoch}
+		group.Go(func() error { return painter.run(ctx) })
+	}
+	group.Go(func() error { return w.arrange(ctx, d) })
 	group.Go(func() error { return w.cursors(ctx, d) })
 	return group.Wait()
 }
@@ -194,32 +196,6 @@ func (w *Worker) typist() typist {
 	return nil
 }
 
-// resize asks for another screen size; the last one asked for wins.
-func (w *Worker) resize(s contract.Size) {
-	w.want.Store(&s)
-	poke(w.resWak)
-}
-
-func (w *Worker) resizes(ctx context.Context, d *display.Display) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.resWak:
-		}
-		s := *w.want.Load()
-		if err := d.Resize(s.Width, s.Height); err != nil {
-			if errors.Is(err, display.ErrUnresponsive) || errors.Is(err, display.ErrClosed) {
-				return err
-			}
-			w.log.Warn("screen not resized", "err", err)
-		}
-		if !pause(ctx, resizeRate) {
-			return nil
-		}
-	}
-}
-
 func (w *Worker) cursors(ctx context.Context, d *display.Display) error {
 	for {
 		c, err := d.Cursor()
@@ -229,7 +205,9 @@ func (w *Worker) cursors(ctx context.Context, d *display.Display) error {
 		case err != nil:
 			w.log.Debug("cursor not read", "err", err)
 		default:
-			w.viewers.setCursor(c)
+			for _, s := range w.screens {
+				s.viewers.setCursor(c)
+			}
 		}
 		if !pause(ctx, cursorRate) {
 			return nil
@@ -240,27 +218,6 @@ func (w *Worker) cursors(ctx context.Context, d *display.Display) error {
 		case <-d.CursorChanged():
 		}
 	}
-}
-
-// stats gathers what is known of the stream.
-func (w *Worker) stats() Stats {
-	w.viewers.mu.Lock()
-	p, info, size, vnc := w.viewers.peer, w.viewers.info, w.viewers.size, w.viewers.vnc
-	w.viewers.mu.Unlock()
-	h, _ := w.board.get()
-	s := Stats{OpenCL: h.OpenCL.String(), Codec: info.Codec, Profile: info.Profile, Chroma: info.Chroma, Encoder: info.Encoder, Width: size.Width, Height: size.Height}
-	if vnc > 0 {
-		s.Path = contract.PathVNC
-	}
-	w.meter.fill(&s, time.Now())
-	if p != nil && p.connected.Load() {
-		s.Path, s.Limit, s.Bad = p.path(), p.rate.Kbps(), p.bad.Load()
-		s.RTT = round(p.rtt().Seconds()*1000, 100)
-		if c := p.client.Load(); c != nil {
-			s.Client = *c
-		}
-	}
-	return s
 }
 
 func poke(c chan struct{}) {

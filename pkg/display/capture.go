@@ -26,12 +26,13 @@ const (
 // ErrSize means that the screen no longer has the size that the frame was made for.
 var ErrSize = errors.New("the screen has another size now")
 
-// Frame is the screen's pixels in SysV shared memory, written by the X server: BGRX, rows without gaps. Unlike a mapped file,
+// Frame is an output's pixels in SysV shared memory, written by the X server: BGRX, rows without gaps. Unlike a mapped file,
 // such memory can't be cut short by the session while it is read. What is in it may change at any time.
 type Frame struct {
 	Size image.Point
 	Pix  []byte
 
+	o     *Output
 	d     *Display
 	seg   shm.Seg
 	bands []band
@@ -39,9 +40,10 @@ type Frame struct {
 
 type band struct{ y0, y1 int }
 
-// NewFrame makes a frame for the screen as it is now.
-func (d *Display) NewFrame() (*Frame, error) {
-	f := &Frame{Size: d.Size(), d: d, bands: make([]band, 0, maxRects)}
+// NewFrame makes a frame for the output as it is now.
+func (o *Output) NewFrame() (*Frame, error) {
+	d := o.d
+	f := &Frame{Size: o.Size(), o: o, d: d, bands: make([]band, 0, maxRects)}
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, f.Size.X*f.Size.Y*4, unix.IPC_CREAT|0o666)
 	if err != nil {
 		return nil, fmt.Errorf("make %v of shared memory: %w", f.Size, err)
@@ -67,7 +69,8 @@ func (d *Display) NewFrame() (*Frame, error) {
 // Read has the X server write the rows that the rectangles touch into the frame. It calls arrived, if not nil, for each piece as soon as it is
 // there, one after the other; pieces don't overlap.
 func (f *Frame) Read(rects []image.Rectangle, arrived func(piece image.Rectangle)) error {
-	if f.d.Size() != f.Size {
+	at := f.o.Rect()
+	if at.Size() != f.Size {
 		return ErrSize
 	}
 	f.bands = cut(bandsOf(f.bands[:0], rects, f.Size.Y))
@@ -79,7 +82,7 @@ func (f *Frame) Read(rects []image.Rectangle, arrived func(piece image.Rectangle
 	given := false
 	bands := f.bands
 	err := f.d.call("read the screen", func() error {
-		return f.read(bands, func(b band) {
+		return f.read(at.Min, bands, func(b band) {
 			mu.Lock()
 			defer mu.Unlock()
 			if !given && arrived != nil {
@@ -90,6 +93,9 @@ func (f *Frame) Read(rects []image.Rectangle, arrived func(piece image.Rectangle
 	mu.Lock()
 	given = true
 	mu.Unlock()
+	if err == nil && f.o.Rect() != at {
+		return ErrSize // it may be another part of the screen by now
+	}
 	// A screen that shrank under our feet makes the read a mismatch.
 	if match := (xproto.MatchError{}); errors.As(err, &match) {
 		return ErrSize
@@ -97,10 +103,10 @@ func (f *Frame) Read(rects []image.Rectangle, arrived func(piece image.Rectangle
 	return err
 }
 
-func (f *Frame) read(bands []band, arrived func(band)) error {
+func (f *Frame) read(at image.Point, bands []band, arrived func(band)) error {
 	cookies := make([]shm.GetImageCookie, len(bands))
 	for i, b := range bands {
-		cookies[i] = shm.GetImage(f.d.xc, xproto.Drawable(f.d.root), 0, int16(b.y0), uint16(f.Size.X), uint16(b.y1-b.y0),
+		cookies[i] = shm.GetImage(f.d.xc, xproto.Drawable(f.d.root), int16(at.X), int16(at.Y+b.y0), uint16(f.Size.X), uint16(b.y1-b.y0),
 			0xffffffff, zPixmap, f.seg, uint32(b.y0*f.Size.X*4))
 	}
 	for i, c := range cookies {

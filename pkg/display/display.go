@@ -51,24 +51,20 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// Display is a connection to one X server's first screen. Frames and keys are for one goroutine each; the rest is safe for several.
+// Display is a connection to one X server's first screen. Frames are for one goroutine each; the rest is safe for several.
 type Display struct {
-	// Damage gathers what changed on the screen.
-	Damage *Region
+	xc      *xgb.Conn
+	root    xproto.Window
+	outputs [Outputs]*Output
+	log     *slog.Logger
 
-	xc   *xgb.Conn
-	root xproto.Window
-	log  *slog.Logger
-
-	size        atomic.Pointer[image.Point]
 	cursorWake  chan struct{}
-	sizeWake    chan struct{}
+	screenWake  chan struct{}
 	keymapStale atomic.Bool
 
-	dead    atomic.Bool // the server did not answer in time
-	done    chan struct{}
-	ownMode randr.Mode
-	mu      sync.Mutex // one resize at a time
+	dead atomic.Bool // the server did not answer in time
+	done chan struct{}
+	mu   sync.Mutex // one arrangement at a time
 }
 
 // quietLibrary keeps the X library from writing to stderr as often as a hostile server likes.
@@ -93,9 +89,9 @@ func Open(ctx context.Context, c Config) (*Display, error) {
 		return nil, fmt.Errorf("connect to the X server: %w", err)
 	}
 	_ = conn.SetDeadline(time.Time{})
-	d := &Display{
-		Damage: NewRegion(), xc: xc, log: c.Log,
-		cursorWake: make(chan struct{}, 1), sizeWake: make(chan struct{}, 1), done: make(chan struct{}),
+	d := &Display{xc: xc, log: c.Log, cursorWake: make(chan struct{}, 1), screenWake: make(chan struct{}, 1), done: make(chan struct{})}
+	for i := range d.outputs {
+		d.outputs[i] = newOutput(d)
 	}
 	go d.events()
 	if err := d.prepare(g); err != nil {
@@ -122,7 +118,7 @@ func (d *Display) prepare(g *guard) error {
 		if depth := s.Roots[0].RootDepth; depth != 24 {
 			return fmt.Errorf("the screen's depth is %d, want 24", depth)
 		}
-		return d.setSize(int(s.Roots[0].WidthInPixels), int(s.Roots[0].HeightInPixels))
+		return nil
 	})
 	if err != nil {
 		return err
@@ -135,7 +131,10 @@ func (d *Display) prepare(g *guard) error {
 		}
 	}
 	g.open.Store(true)
-	return d.call("ask for damage and cursor events", d.subscribe)
+	if err := d.call("ask for damage and cursor events", d.subscribe); err != nil {
+		return err
+	}
+	return d.Refresh()
 }
 
 func (d *Display) subscribe() error {
@@ -176,15 +175,13 @@ func (d *Display) events() {
 		switch ev := ev.(type) {
 		case damage.NotifyEvent:
 			a := ev.Area
-			d.Damage.Add(image.Rect(int(a.X), int(a.Y), int(a.X)+int(a.Width), int(a.Y)+int(a.Height)))
+			for _, o := range d.outputs {
+				o.damaged(image.Rect(int(a.X), int(a.Y), int(a.X)+int(a.Width), int(a.Y)+int(a.Height)))
+			}
 		case xfixes.CursorNotifyEvent:
 			poke(d.cursorWake)
 		case randr.ScreenChangeNotifyEvent:
-			if err := d.setSize(int(ev.Width), int(ev.Height)); err != nil {
-				d.log.Warn("screen size not taken", "err", err)
-				continue
-			}
-			poke(d.sizeWake)
+			poke(d.screenWake)
 		case xproto.MappingNotifyEvent:
 			d.keymapStale.Store(true)
 		}
@@ -197,11 +194,8 @@ func (d *Display) Done() <-chan struct{} { return d.done }
 // CursorChanged receives when the cursor may look different.
 func (d *Display) CursorChanged() <-chan struct{} { return d.cursorWake }
 
-// SizeChanged receives when the screen may have another size.
-func (d *Display) SizeChanged() <-chan struct{} { return d.sizeWake }
-
-// Size is the screen's size in pixels.
-func (d *Display) Size() image.Point { return *d.size.Load() }
+// ScreenChanged receives when outputs may have another size or place: Refresh then finds out.
+func (d *Display) ScreenChanged() <-chan struct{} { return d.screenWake }
 
 // Close ends the connection and waits for it.
 func (d *Display) Close() {
@@ -214,14 +208,6 @@ func (d *Display) Close() {
 	case <-time.After(replyTimeout):
 		d.dead.Store(true)
 	}
-}
-
-func (d *Display) setSize(w, h int) error {
-	if !validSize(w, h) {
-		return fmt.Errorf("the X server says its screen is %dx%d; %d to %d a side and %d pixels are taken", w, h, MinSide, MaxSide, MaxPixels)
-	}
-	d.size.Store(&image.Point{X: w, Y: h})
-	return nil
 }
 
 func validSize(w, h int) bool {

@@ -87,15 +87,15 @@ func TestOpenNeedsTheCookie(t *testing.T) {
 func TestDamageAndFrameShowWhatWasDrawn(t *testing.T) {
 	s := xorgtest.Start(t)
 	d, c := open(t, s), newClient(t, s)
-	f, err := d.NewFrame()
+	f, err := d.Output(1).NewFrame()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	drawn := image.Rect(100, 200, 300, 400)
 	c.fill(t, drawn, 0x123456)
-	wait(t, "damage", d.Damage.Wake())
-	rects, since := d.Damage.Take(nil)
+	wait(t, "damage", d.Output(1).Damage.Wake())
+	rects, since := d.Output(1).Damage.Take(nil)
 	if len(rects) == 0 || rects[0].Intersect(drawn).Empty() || time.Since(since) > 5*time.Second {
 		t.Fatalf("damage %v at %v does not show %v", rects, since, drawn)
 	}
@@ -111,23 +111,23 @@ func TestDamageAndFrameShowWhatWasDrawn(t *testing.T) {
 func TestResizeTakesAnySizeAndFramesFollow(t *testing.T) {
 	s := xorgtest.Start(t)
 	d, c := open(t, s), newClient(t, s)
-	old, err := d.NewFrame()
+	old, err := d.Output(1).NewFrame()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer old.Close()
 	for _, size := range []image.Point{{1280, 720}, {1366, 768}, {802, 602}, {3840, 2160}, {320, 320}, {1920, 1080}, {8192, 4096}} {
-		if err := d.Resize(size.X+size.X%2, size.Y); err != nil {
+		if err := d.Arrange([Outputs]image.Point{size}); err != nil {
 			t.Fatalf("%v: %v", size, err)
 		}
 		g, err := xproto.GetGeometry(c.xc, xproto.Drawable(c.root)).Reply()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if int(g.Width) != size.X || int(g.Height) != size.Y || d.Size() != size {
-			t.Fatalf("asked for %v: the root window is %dx%d, Size %v", size, g.Width, g.Height, d.Size())
+		if int(g.Width) != size.X || int(g.Height) != size.Y || d.Output(1).Size() != size {
+			t.Fatalf("asked for %v: the root window is %dx%d, Size %v", size, g.Width, g.Height, d.Output(1).Size())
 		}
-		f, err := d.NewFrame()
+		f, err := d.Output(1).NewFrame()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestResizeTakesAnySizeAndFramesFollow(t *testing.T) {
 	if err := old.Read([]image.Rectangle{image.Rect(0, 0, 9, 9)}, nil); err != ErrSize {
 		t.Fatalf("a frame of the old size was read: %v", err)
 	}
-	if err := d.Resize(10, 10); err == nil {
+	if err := d.Arrange([Outputs]image.Point{{X: 10, Y: 10}}); err == nil {
 		t.Fatal("10x10 was taken")
 	}
 }
@@ -176,7 +176,7 @@ func TestCursorIsReadAndNotInThePicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.fill(t, image.Rect(400, 400, 600, 600), 0x00ff00)
-	f, err := d.NewFrame()
+	f, err := d.Output(1).NewFrame()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +444,7 @@ func TestReleaseAllLeavesNothingDown(t *testing.T) {
 func BenchmarkRead(b *testing.B) {
 	s := xorgtest.Start(b)
 	d := open(b, s)
-	f, err := d.NewFrame()
+	f, err := d.Output(1).NewFrame()
 	if err != nil {
 		b.Fatal(err)
 	}

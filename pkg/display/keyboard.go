@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jezek/xgb/xproto"
@@ -23,9 +24,11 @@ type Key struct {
 }
 
 // Keyboard types on a display. What a key means is settled in the browser: where the X server's table has no key with that meaning
-// at present, a keycode that means nothing is lent to it. It is for one goroutine.
+// at present, a keycode that means nothing is lent to it. It is safe for several goroutines.
 type Keyboard struct {
-	d      *Display
+	d *Display
+
+	mu     sync.Mutex
 	keys   keymap
 	down   []heldKey
 	borrow []borrowed
@@ -104,6 +107,8 @@ func (m *keymap) set(code byte, sym Keysym) {
 
 // Press takes a key down. A key that is down stays down: the X server repeats it by itself.
 func (k *Keyboard) Press(key Key) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if !key.Sym.valid() {
 		return fmt.Errorf("press a key: %#x is no keysym", uint32(key.Sym))
 	}
@@ -128,6 +133,8 @@ func (k *Keyboard) Press(key Key) error {
 
 // Release lets a key up. One that is not down is left alone.
 func (k *Keyboard) Release(key Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if i := k.held(key); i >= 0 {
 		k.fake(xproto.KeyRelease, k.down[i].code)
 		k.down = slices.Delete(k.down, i, i+1)
@@ -136,6 +143,12 @@ func (k *Keyboard) Release(key Key) {
 
 // ReleaseAll lets every key up.
 func (k *Keyboard) ReleaseAll() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.releaseAll()
+}
+
+func (k *Keyboard) releaseAll() {
 	for _, h := range slices.Backward(k.down) {
 		k.fake(xproto.KeyRelease, h.code)
 	}
@@ -144,7 +157,9 @@ func (k *Keyboard) ReleaseAll() {
 
 // Text types characters one by one, with no modifier held.
 func (k *Keyboard) Text(s string) error {
-	k.ReleaseAll()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.releaseAll()
 	for _, r := range s {
 		sym, ok := KeysymOf(r)
 		if !ok {
