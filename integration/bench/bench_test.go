@@ -94,27 +94,44 @@ func TestLikeness(t *testing.T) {
 	}
 }
 
-func median(ms int) Quantiles { return Quantiles{N: 1, P50: time.Duration(ms) * time.Millisecond} }
+func spread(p50, p95 int) Quantiles {
+	return Quantiles{N: 1, P50: time.Duration(p50) * time.Millisecond, P95: time.Duration(p95) * time.Millisecond}
+}
 
-func TestReportSaysPassAndMiss(t *testing.T) {
+func TestReportSaysReachedAndMiss(t *testing.T) {
+	cores := map[string]float64{"x": 1.5}
+	idle := 0.3
 	easel := &Result{
-		Name: easelName, AtRest: Clicks{Small: median(10), Full: median(19)}, Animating: Clicks{Small: median(24)},
-		Play: map[xclient.Kind]Motion{xclient.Scroll: {Shown: 59, AgeP50: 20 * time.Millisecond, Cores: map[string]float64{"x": 1.5}}},
+		Name: easelName, AtRest: Clicks{Small: spread(12, 19), Full: spread(19, 19)}, Animating: Clicks{Small: spread(24, 25)},
+		Play: map[xclient.Kind]Motion{
+			xclient.Scroll: {Shown: 59, AgeP50: 20 * time.Millisecond, Cores: cores},
+			xclient.Paint:  {Shown: 59, AgeP50: 9 * time.Millisecond, Cores: cores},
+			xclient.Noise:  {Shown: 29, AgeP50: 24 * time.Millisecond, Cores: cores},
+		},
+		IdleKBps: &idle, Still: Likeness{math.Inf(1), math.Inf(1)}, Exact: spread(100, 401), Memory: map[string]int64{"streamer": 100 << 20, "Xorg": 30 << 20},
 	}
-	other := &Result{Name: novncName, AtRest: Clicks{Small: median(20), Full: median(20)}, Animating: Clicks{Small: median(25)}}
+	other := &Result{Name: novncName, AtRest: Clicks{Small: spread(20, 30), Full: spread(20, 30)}, Animating: Clicks{Small: spread(25, 30)}}
 	// The floor is in the table but is nobody to be compared with: beside it every ratio would be another.
-	floor := &Result{Name: floorName, AtRest: Clicks{Small: median(5), Full: median(5)}, Animating: Clicks{Small: median(11)}}
+	floor := &Result{Name: floorName, AtRest: Clicks{Small: spread(5, 5), Full: spread(5, 5)}, Animating: Clicks{Small: spread(11, 11)}}
 	var out bytes.Buffer
 	if err := report(&out, []*Result{easel, other, floor}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []struct{ what, verdict string }{
-		{"page at rest, 200×200, part", "pass"},
+		{"page at rest, 200×200, part", "reached"},
+		{"page at rest, 200×200, p95 beside", "reached"},
 		{"page at rest, full screen, part", "MISS"},
 		{"page animating, 200×200, part", "MISS"},
+		{"page animating, 200×200, p95 beside", "MISS"},
 		{"page animating: local canvas (floor)", "–"},
-		{"scroll 60 Hz shown", "pass"},
+		{"scroll 60 Hz shown", "reached"},
 		{"scroll 60 Hz server", "MISS"},
+		{"paint 60 Hz age", "MISS"},
+		{"noise 30 Hz age", "reached"},
+		{"idle page receives", "MISS"},
+		{"still detailed picture after 2 s", "reached"},
+		{"last change → exact", "MISS"},
+		{"streamer and X", "MISS"},
 	} {
 		found := false
 		for line := range strings.SplitSeq(out.String(), "\n") {
@@ -125,6 +142,9 @@ func TestReportSaysPassAndMiss(t *testing.T) {
 		if !found {
 			t.Errorf("no line %q with %s in\n%s", want.what, want.verdict, out.String())
 		}
+	}
+	if strings.Contains(out.String(), "noise 30 Hz server") {
+		t.Error("noise has no goal for the server's cores")
 	}
 	if code := run(t.Context(), []string{"-targets", "nonsense"}, &out, &out); code != usage {
 		t.Errorf("a wrong target exits with %d", code)

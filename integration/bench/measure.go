@@ -41,8 +41,10 @@ type Result struct {
 	GIMP      Motion                              // the pen in GIMP itself; Easel alone
 	Stages    map[xclient.Kind]map[string]float64 // median ms of a picture's way, by the viewer's own stats; Easel alone
 	IdleCores map[string]float64
+	IdleKBps  *float64           // kB/s that come to the idle page; nil when not measured
 	Daemons   map[string]float64 // cores of what serves all sessions, idle
 	Still     Likeness           // a detailed picture, two seconds after the last change
+	Exact     Quantiles          // from the last change of a picture until the page knows each pixel to be right; Easel alone
 	StillGIMP Likeness           // GIMP's window after painting, likewise; Easel alone
 	Memory    map[string]int64
 	Starts    map[string]time.Duration
@@ -104,7 +106,7 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 			}
 			return err
 		}},
-		{"still", func() (err error) { r.Still, err = still(ctx, t); return }},
+		{"still", func() error { return r.still(ctx, t, plan.Clicks/2) }},
 	}
 	for _, s := range steps {
 		if !plan.wants(s.name) || t.Answer != nil && !strings.HasPrefix(s.name, "click") {
@@ -132,6 +134,11 @@ func idle(ctx context.Context, t *Target, d time.Duration, r *Result) (err error
 	if err := sleep(ctx, 3*time.Second); err != nil {
 		return err
 	}
+	before, err := t.Page.Received()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
 	r.IdleCores, err = coresOver(t.Groups, func() (err error) {
 		if t.Overhead == nil {
 			return sleep(ctx, d)
@@ -139,6 +146,12 @@ func idle(ctx context.Context, t *Target, d time.Duration, r *Result) (err error
 		r.Daemons, err = coresOver(t.Overhead, func() error { return sleep(ctx, d) })
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	after, err := t.Page.Received()
+	kbps := float64(after-before) / 1000 / time.Since(began).Seconds()
+	r.IdleKBps = &kbps
 	return err
 }
 
@@ -294,27 +307,6 @@ func quantiles(d []time.Duration) Quantiles {
 	}
 	slices.Sort(d)
 	return Quantiles{N: len(d), P50: d[len(d)/2], P95: d[len(d)*95/100]}
-}
-
-// still shows a detailed picture and compares, two seconds later, what the page shows with what the X server has.
-func still(ctx context.Context, t *Target) (Likeness, error) {
-	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
-	if err != nil {
-		return Likeness{}, err
-	}
-	defer s.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	shown := make(chan struct{})
-	ended := make(chan error, 1)
-	go func() { ended <- s.Still(ctx, func() { close(shown) }) }()
-	defer func() { cancel(); <-ended }()
-	select {
-	case <-shown:
-	case err := <-ended:
-		ended <- err
-		return Likeness{}, fmt.Errorf("the X client ended before it began: %w", err)
-	}
-	return compare(ctx, t)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

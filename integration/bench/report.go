@@ -51,9 +51,12 @@ type change struct {
 	of   func(Clicks) Quantiles
 }
 
+// smallChange is the one that a hand at work makes; it is held to more than the others.
+const smallChange = "200×200"
+
 func changes() []change {
 	return []change{
-		{"200×200", func(c Clicks) Quantiles { return c.Small }},
+		{smallChange, func(c Clicks) Quantiles { return c.Small }},
 		{"full screen", func(c Clicks) Quantiles { return c.Full }},
 		{"photograph", func(c Clicks) Quantiles { return c.Photo }},
 	}
@@ -128,8 +131,15 @@ func reportRest(w io.Writer, results []*Result) error {
 	})
 	row("pen in GIMP: cores, GIMP's own work among them", func(r *Result) string { return cores(r.GIMP.Cores) })
 	row("idle: server cores", func(r *Result) string { return cores(r.IdleCores) })
+	row("idle: received, kB/s", func(r *Result) string {
+		if r.IdleKBps == nil {
+			return nothing
+		}
+		return fmt.Sprintf("%.2f", *r.IdleKBps)
+	})
 	row("idle: daemons of all sessions, cores", func(r *Result) string { return cores(r.Daemons) })
 	row("still picture after 2 s, dB RGB (luma)", func(r *Result) string { return r.Still.String() })
+	row("last change → exact, p50/p95 ms", func(r *Result) string { return r.Exact.String() })
 	row("GIMP after painting, after 2 s, dB RGB (luma)", func(r *Result) string { return r.StillGIMP.String() })
 	row("memory, MB PSS", func(r *Result) string {
 		if r.Memory == nil {
@@ -240,74 +250,4 @@ func decibel(v float64) string {
 		return "exact"
 	}
 	return fmt.Sprintf("%.1f", v)
-}
-
-// goal is one number to reach.
-type goal struct {
-	what    string
-	reached float64
-	limit   float64
-	atLeast bool
-	unit    string
-}
-
-func (g goal) ok() bool {
-	if g.atLeast {
-		return g.reached >= g.limit
-	}
-	return g.reached <= g.limit
-}
-
-// goals are those of Easel; the ones that compare need the other's results, nil when it was not measured.
-func goals(e, other *Result) []goal {
-	var g []goal
-	for _, in := range conditions() {
-		for _, c := range changes() {
-			if other == nil || c.of(in.of(e)).N == 0 || c.of(in.of(other)).N == 0 {
-				continue
-			}
-			part := ratio(c.of(in.of(e)).P50, c.of(in.of(other)).P50)
-			g = append(g, goal{"click → photon, " + in.name + ", " + c.name + ", part of noVNC's median", part, 0.75, false, "×"})
-		}
-	}
-	add := func(measured bool, more ...goal) {
-		if measured {
-			g = append(g, more...)
-		}
-	}
-	scroll, paint := e.Play[xclient.Scroll], e.Play[xclient.Paint]
-	add(scroll.Cores != nil,
-		goal{"scroll 60 Hz shown", scroll.Shown, 57, true, "frames/s"},
-		goal{"scroll 60 Hz age, median", ms(scroll.AgeP50), 25, false, "ms"},
-		goal{"scroll 60 Hz server", total(scroll.Cores), 1, false, "cores"})
-	add(paint.Cores != nil, goal{"paint 60 Hz server", total(paint.Cores), 0.6, false, "cores"})
-	add(e.IdleCores != nil, goal{"idle session", total(e.IdleCores), 0.01, false, "cores"})
-	add(e.StillGIMP.Luma != 0, goal{"GIMP after painting, after 2 s", e.StillGIMP.Luma, 40, true, "dB luma"})
-	add(e.Still.Luma != 0, goal{"still detailed picture after 2 s", e.Still.Luma, 40, true, "dB luma"})
-	add(e.Memory != nil, goal{"whole session", float64(total(e.Memory)) / (1 << 20), 300, false, "MB PSS"})
-	add(e.Starts["window"] != 0, goal{"create → GIMP window", ms(e.Starts["window"]), 4000, false, "ms"})
-	return g
-}
-
-func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
-
-// reportGoals prints the goals when Easel was measured.
-func reportGoals(w io.Writer, results []*Result) error {
-	e, other := named(results, easelName), named(results, novncName)
-	if e == nil {
-		return nil
-	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "\nTo reach\treached\tgoal\t")
-	for _, g := range goals(e, other) {
-		sign, verdict := "≤", "pass"
-		if g.atLeast {
-			sign = "≥"
-		}
-		if !g.ok() {
-			verdict = "MISS"
-		}
-		fmt.Fprintf(tw, "%s\t%.4g\t%s %.4g %s\t%s\n", g.what, g.reached, sign, g.limit, g.unit, verdict)
-	}
-	return tw.Flush()
 }

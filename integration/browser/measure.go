@@ -43,6 +43,12 @@ func (p *Page) ClickToPhoton(at image.Point, c color.RGBA, points []image.Point)
 	return Latency{Event: millis(t.Shown - t.Stamp), Page: millis(t.Shown - t.Seen)}, nil
 }
 
+// Received is how many bytes have come to the page by WebRTC and WebSockets, without what these add themselves.
+func (p *Page) Received() (int64, error) {
+	n, err := Eval[float64](p, 10*time.Second, "__probe.received()")
+	return int64(n), err
+}
+
 // Shown is one picture that the page showed: the marker's counter, -1 when it could not be read, and when.
 type Shown struct {
 	Counter int

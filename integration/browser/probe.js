@@ -139,6 +139,25 @@
     }, true);
   }
 
+  // What comes over the network, whatever brings it: the browser's own count of a WebRTC transport, the messages of a WebSocket.
+  const links = new Set();
+  let messages = 0;
+  function eachNew(name, seen) {
+    window[name] &&= new Proxy(window[name], {
+      construct(of, args) {
+        const made = Reflect.construct(of, args);
+        seen(made);
+        return made;
+      },
+    });
+  }
+  eachNew('RTCPeerConnection', (link) => links.add(link));
+  eachNew('WebSocket', (socket) => {
+    socket.addEventListener('message', ({ data: d }) => {
+      messages += d.byteLength ?? d.size ?? d.length;
+    });
+  });
+
   const near = (c, want) => Math.abs(c[0] - want[0]) + Math.abs(c[1] - want[1]) + Math.abs(c[2] - want[2]) < 90;
 
   window.__probe = {
@@ -174,6 +193,13 @@
         };
         eyes.add(look);
       });
+    },
+    // Bytes that have come so far.
+    async received() {
+      let sum = messages;
+      for (const link of links)
+        for (const s of (await link.getStats()).values()) if (s.type === 'transport') sum += s.bytesReceived;
+      return sum;
     },
     // Every picture shown for some milliseconds: counter and wall clock in ms.
     watch(ms) {

@@ -134,22 +134,38 @@ func (w *window) blit(p xproto.Pixmap, from, to, rows int) {
 	xproto.CopyArea(w.conn, xproto.Drawable(p), xproto.Drawable(w.id), w.gc, 0, int16(from), 0, int16(to), uint16(w.size.X), uint16(rows))
 }
 
-// Still covers the screen with one detailed picture until ctx ends; shown is called when the server has it.
-func (s *Screen) Still(ctx context.Context, shown func()) error {
+// Pages are detailed still pictures that cover the screen, one at a time.
+type Pages struct {
+	w    *window
+	text xproto.Pixmap
+}
+
+// Pages covers the screen. It shows nothing in particular until the first Turn.
+func (s *Screen) Pages() (*Pages, error) {
 	w, err := s.coverAll(0)
 	if err != nil {
-		return fmt.Errorf("still picture: %w", err)
+		return nil, fmt.Errorf("still pictures: %w", err)
 	}
-	defer w.close()
-	p, err := w.pixmap(w.size.X, w.size.Y, document(w.size.X, w.size.Y))
+	p, err := w.pixmap(w.size.X, w.size.Y+pageStep*pages, document(w.size.X, w.size.Y+pageStep*pages))
 	if err != nil {
-		return fmt.Errorf("still picture: %w", err)
+		w.close()
+		return nil, fmt.Errorf("still pictures: %w", err)
 	}
-	w.blit(p, 0, 0, w.size.Y)
-	if err := w.sync(); err != nil {
-		return err
-	}
-	shown()
-	<-ctx.Done()
-	return nil
+	return &Pages{w: w, text: p}, nil
+}
+
+// How many pages there are, and how far apart they lie in the text.
+const pages, pageStep = 4, 97
+
+// Turn shows page n, which differs from the one before it nearly everywhere, and says when its drawing began. The server has it then.
+func (p *Pages) Turn(n int) (time.Time, error) {
+	began := time.Now()
+	p.w.blit(p.text, n%pages*pageStep, 0, p.w.size.Y)
+	return began, p.w.sync()
+}
+
+// Close takes them away again.
+func (p *Pages) Close() {
+	xproto.FreePixmap(p.w.conn, p.text)
+	p.w.close()
 }

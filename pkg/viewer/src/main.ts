@@ -12,6 +12,8 @@ declare global {
 			readonly state: string;
 			/** What the stats overlay shows. */
 			stats(): Snapshot;
+			/** Since when, in performance.now()'s time, the whole picture has been exact; null while it is not. Asking costs nothing, as stats() does. */
+			readonly exactSince: number | null;
 		};
 	}
 }
@@ -31,6 +33,9 @@ function start(): void {
 			return viewer.phase;
 		},
 		stats: () => viewer.figures(),
+		get exactSince() {
+			return viewer.exactSince;
+		},
 	};
 	void viewer.run();
 }

@@ -53,6 +53,8 @@ export class Viewer {
 	private pictured = false;
 	/** When the link came up. */
 	private since = 0;
+	/** Since when the whole picture has been exact. */
+	exactSince: number | null = null;
 	/** Wakes whoever waits before another try. */
 	private nap = new AbortController();
 	private readonly stop = new AbortController();
@@ -444,7 +446,10 @@ export class Viewer {
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
 		notice: (notice) => this.notice.show(notice),
-		exact: (on) => this.strip.exact(on),
+		exact: (on) => {
+			this.exactSince = on ? performance.now() : null;
+			this.strip.exact(on);
+		},
 		path: (path) => this.link !== null && this.strip.open(path),
 		stats: (stats) => this.stats.heard(stats),
 	};
