@@ -4,7 +4,11 @@ import "image"
 
 // Codec makes encoders. It is a dependency, so that this package is built and tested without any particular one.
 type Codec interface {
-	Open(size image.Point, q Quality) (Encoder, error)
+	// Makes tells whether it has encoders of the format at all.
+	Makes(f Format) bool
+	// Open makes an encoder for a screen's size. The picture of from, an encoder of the same size that this codec or another one made, goes over to
+	// the new one, and from is closed; nil begins with a black picture. When it fails, from is as it was.
+	Open(size image.Point, f Format, q Quality, from Encoder) (Encoder, error)
 }
 
 // A cell is the least piece of a picture whose change is counted, in pixels.
@@ -28,9 +32,10 @@ type Encoder interface {
 	Close()
 }
 
-// Packet is one encoded frame: H.264 NAL units without start codes.
+// Packet is one encoded frame, in order: H.264's NAL units without start codes, VP9's frame as one unit, AV1's OBUs without their sizes and without
+// the temporal delimiter.
 type Packet struct {
-	NALs  [][]byte
+	Units [][]byte
 	Key   bool
 	Bytes int
 	QP    int // the quantiser that it was made with

@@ -1,10 +1,10 @@
 package stream
 
 import (
-	"errors"
 	"fmt"
 	"image"
 	"log/slog"
+	"slices"
 	"time"
 
 	"easel/noded/stream/contract"
@@ -20,37 +20,47 @@ type encoders struct {
 	board  *board
 	log    *slog.Logger
 
-	rest []time.Time // until when each codec is left alone
-	lost []bool      // that broke in the middle of a stream, which cannot be trusted any more
-	why  []error     // that each does not serve
-	used int         // the codec of the present encoder
-	said []string    // what the health tells of it
+	rest []map[Format]time.Time // until when each codec is left alone with a format
+	why  []map[Format]error     // that each does not serve
+	lost []bool                 // that broke in the middle of a stream, which cannot be trusted any more
+	used int                    // the codec of the present encoder
+	made Format                 // what that makes
+	said []string               // what the health tells of it
 }
 
 func newEncoders(codecs []Codec, b *board, log *slog.Logger) *encoders {
 	n := len(codecs)
-	return &encoders{codecs: codecs, board: b, log: log, rest: make([]time.Time, n), lost: make([]bool, n), why: make([]error, n)}
+	e := &encoders{codecs: codecs, board: b, log: log, rest: make([]map[Format]time.Time, n), lost: make([]bool, n), why: make([]map[Format]error, n)}
+	for i := range codecs {
+		e.rest[i], e.why[i] = map[Format]time.Time{}, map[Format]error{}
+	}
+	return e
 }
 
-// open makes an encoder. The error is that of the last codec.
-func (e *encoders) open(size image.Point, q Quality, now time.Time) (Encoder, error) {
+// makes tells whether any codec has encoders of a format.
+func (e *encoders) makes(f Format) bool {
+	return slices.ContainsFunc(e.codecs, func(c Codec) bool { return c.Makes(f) })
+}
+
+// open makes an encoder of a format, which goes on with the picture of from unless that is nil. The error is that of the last codec.
+func (e *encoders) open(size image.Point, f Format, q Quality, from Encoder, now time.Time) (Encoder, error) {
 	for i, c := range e.codecs {
 		last := i == len(e.codecs)-1
-		if !last && (e.lost[i] || now.Before(e.rest[i])) {
+		if !c.Makes(f) || (!last && (e.lost[i] || now.Before(e.rest[i][f]))) {
 			continue
 		}
-		enc, err := c.Open(size, q)
+		enc, err := c.Open(size, f, q, from)
 		if err == nil {
-			e.use(i, enc.Info())
+			e.use(i, f, enc.Info())
 			return enc, nil
 		}
 		if last {
-			return nil, fmt.Errorf("open an encoder for a screen of %v: %w", size, err)
+			return nil, fmt.Errorf("open an encoder of %s for a screen of %v: %w", f, size, err)
 		}
-		e.fallback(i, err)
-		e.rest[i] = now.Add(encoderRest)
+		e.fallback(i, f, err)
+		e.rest[i][f] = now.Add(encoderRest)
 	}
-	return nil, errors.New("open an encoder: there is no codec")
+	return nil, fmt.Errorf("open an encoder of %s: no codec makes that", f)
 }
 
 // broke takes in that the present encoder failed in the middle of a stream, and tells whether a worse one can go on.
@@ -59,19 +69,20 @@ func (e *encoders) broke(err error) bool {
 		return false
 	}
 	e.lost[e.used] = true
-	e.fallback(e.used, err)
+	e.fallback(e.used, e.made, err)
 	return true
 }
 
-func (e *encoders) fallback(i int, err error) {
-	e.why[i] = err
-	e.log.Warn("encoder fails, a worse one takes over", "err", err)
+func (e *encoders) fallback(i int, f Format, err error) {
+	e.why[i][f] = err
+	e.log.Warn("encoder fails, a worse one takes over", "format", f, "err", err)
 	e.board.update(func(h *contract.Health) { h.Fallbacks++ })
 }
 
 // use tells what encodes now, and why it is not a better one.
-func (e *encoders) use(i int, info CodecInfo) {
-	e.used, e.why[i] = i, nil
+func (e *encoders) use(i int, f Format, info CodecInfo) {
+	e.used, e.made = i, f
+	delete(e.why[i], f)
 	for _, text := range e.said {
 		e.board.degrade(text, false)
 	}
@@ -79,14 +90,16 @@ func (e *encoders) use(i int, info CodecInfo) {
 	if !info.Hardware {
 		e.say("encoder: " + info.Encoder)
 	}
-	for _, err := range e.why[:i] {
-		e.say("encoder: " + info.Encoder + " stands in: " + err.Error())
+	for _, why := range e.why[:i] {
+		if err := why[f]; err != nil {
+			e.say("encoder: " + info.Encoder + " stands in: " + err.Error())
+		}
 	}
 	if info.Chroma != "4:4:4" {
 		e.say("chroma: " + info.Chroma)
 	}
 	e.board.update(func(h *contract.Health) { h.Encoder = info.Encoder })
-	e.log.Info("encoding", "encoder", info.Encoder, "chroma", info.Chroma)
+	e.log.Info("encoding", "encoder", info.Encoder, "codec", info.Codec, "chroma", info.Chroma)
 }
 
 func (e *encoders) say(text string) {

@@ -2,7 +2,7 @@ package stream
 
 import "github.com/pion/rtp"
 
-// rtpPayload is how many bytes of H.264 one packet carries: with RTP, its extensions, SRTP, UDP and IPv6 it stays below 1280.
+// rtpPayload is how many bytes of a frame one packet carries: with RTP, its extensions, SRTP, UDP and IPv6 it stays below 1280.
 const rtpPayload = 1180
 
 // H.264 over RTP (RFC 6184, section 5.8).
@@ -13,14 +13,30 @@ const (
 	nalTypeSPS = 7
 )
 
-// packetizer cuts H.264 NAL units into RTP payloads. It is for one goroutine.
+// packetSender takes one packet of a frame. The payload is good until it returns.
+type packetSender func(h rtp.Header, payload []byte) error
+
+// packetizer cuts frames into RTP packets. Packets of all formats are of one stream. It is for one goroutine.
 type packetizer struct {
-	seq uint16
-	buf [rtpPayload]byte
+	seq     uint16
+	payload uint8 // the payload type of the present frame
+	picture uint16
+	buf     [rtpPayload]byte
 }
 
-// packets calls send for each packet of a frame, in order. The payload is good until send returns.
-func (p *packetizer) packets(nals [][]byte, timestamp uint32, send func(h rtp.Header, payload []byte) error) error {
+// packets calls send for each packet of a frame, in order.
+func (p *packetizer) packets(f Format, payload uint8, pkt Packet, timestamp uint32, send packetSender) error {
+	p.payload = payload
+	switch f {
+	case VP9, VP9444:
+		return p.vp9(pkt, timestamp, send)
+	case AV1, AV1444:
+		return p.av1(pkt, timestamp, send)
+	}
+	return p.h264(pkt.Units, timestamp, send)
+}
+
+func (p *packetizer) h264(nals [][]byte, timestamp uint32, send packetSender) error {
 	for i, nal := range nals {
 		if len(nal) == 0 {
 			continue
@@ -40,7 +56,7 @@ func (p *packetizer) packets(nals [][]byte, timestamp uint32, send func(h rtp.He
 }
 
 // fragments sends one NAL unit as FU-A packets.
-func (p *packetizer) fragments(nal []byte, timestamp uint32, last bool, send func(h rtp.Header, payload []byte) error) error {
+func (p *packetizer) fragments(nal []byte, timestamp uint32, last bool, send packetSender) error {
 	indicator, kind := nal[0]&0xe0|nalFUA, nal[0]&0x1f
 	flag := byte(fuStart)
 	for rest := nal[1:]; len(rest) > 0; {
@@ -60,5 +76,5 @@ func (p *packetizer) fragments(nal []byte, timestamp uint32, last bool, send fun
 
 func (p *packetizer) header(timestamp uint32, marker bool) rtp.Header {
 	p.seq++
-	return rtp.Header{Version: 2, SequenceNumber: p.seq, Timestamp: timestamp, Marker: marker}
+	return rtp.Header{Version: 2, PayloadType: p.payload, SequenceNumber: p.seq, Timestamp: timestamp, Marker: marker}
 }

@@ -46,6 +46,7 @@ type painter struct {
 
 	frame   *display.Frame
 	enc     Encoder
+	format  Format // that it makes
 	quality Quality
 	rects   []image.Rectangle
 
@@ -228,7 +229,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	}
 	encoded := time.Now()
 	p.costs.encoded(changed, encoded.Sub(converted), pkt.Bytes)
-	peer.sendFrame(pkt, p.stamp)
+	peer.sendFrame(p.format, pkt, p.stamp)
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
@@ -350,11 +351,11 @@ func (p *painter) adopt(peer *peer) {
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }
 
-// fit makes frame and encoder for the screen's present size.
+// fit makes frame and encoder for the screen's present size, and the format that the peer is to get.
 func (p *painter) fit() error {
-	size := p.d.Size()
+	size, format := p.d.Size(), p.peer.takes.best()
 	if p.frame != nil && p.frame.Size == size {
-		return nil
+		return p.turn(format)
 	}
 	p.close()
 	frame, err := p.d.NewFrame()
@@ -362,14 +363,29 @@ func (p *painter) fit() error {
 		return err
 	}
 	p.quality = p.wanted(p.peer)
-	enc, err := p.encoders.open(image.Pt(size.X&^1, size.Y&^1), p.quality, time.Now())
+	enc, err := p.encoders.open(image.Pt(size.X&^1, size.Y&^1), format, p.quality, nil, time.Now())
 	if err != nil {
 		frame.Close()
 		return err
 	}
-	p.frame, p.enc, p.lastKey, p.tiles, p.shown = frame, enc, time.Time{}, nil, false
+	p.frame, p.enc, p.format, p.lastKey, p.tiles, p.shown = frame, enc, format, time.Time{}, nil, false
 	p.viewers.setInfo(enc.Info(), size)
 	p.d.Damage.Add(image.Rectangle{Max: size})
+	return nil
+}
+
+// turn goes over to another format, from the next frame on. The picture stays, and with it what the viewer has as tiles.
+func (p *painter) turn(to Format) error {
+	if p.format == to {
+		return nil
+	}
+	size := p.frame.Size
+	enc, err := p.encoders.open(image.Pt(size.X&^1, size.Y&^1), to, p.quality, p.enc, time.Now())
+	if err != nil {
+		return err
+	}
+	p.enc, p.format, p.lastKey = enc, to, time.Time{}
+	p.viewers.setInfo(enc.Info(), size)
 	return nil
 }
 

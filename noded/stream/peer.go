@@ -41,14 +41,15 @@ const (
 	controlBurst = 200
 )
 
-// errNoH264 means that the browser offered no video that this node makes.
-var errNoH264 = errors.New("the browser offers no H.264 video")
+// errNoFormat means that the browser offered no video that this node makes.
+var errNoFormat = errors.New("the browser offers no video that this node makes: H.264, VP9 or AV1")
 
 // peer is one viewer by WebRTC. It is made whole by newPeer and ends by end, or by itself when the connection fails.
 type peer struct {
 	id      string
 	pc      *webrtc.PeerConnection
-	track   *webrtc.TrackLocalStaticRTP
+	track   *videoTrack
+	takes   takes
 	sender  *webrtc.RTPSender
 	hand    *hand
 	rate    *outgoing
@@ -83,8 +84,8 @@ type peer struct {
 
 // newPeer answers an offer. The caller runs the peer by live.
 func (w *Worker) newPeer(ctx context.Context, on *screen, offer string) (*peer, string, error) {
-	if !strings.Contains(strings.ToUpper(offer), "H264/90000") {
-		return nil, "", errNoH264
+	if !offersVideo(offer) {
+		return nil, "", errNoFormat
 	}
 	id := strings.ToLower(rand.Text()[:16])
 	log := w.log.With("peer", id, "screen", on.number)
@@ -110,10 +111,7 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 	if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
 		return "", fmt.Errorf("make a peer connection: %w", err)
 	}
-	p.track, err = webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, ClockRate: 90000}, "screen", "easel")
-	if err != nil {
-		return "", fmt.Errorf("make a video track: %w", err)
-	}
+	p.track = &videoTrack{}
 	if p.sender, err = p.pc.AddTrack(p.track); err != nil {
 		return "", fmt.Errorf("add the video track: %w", err)
 	}
@@ -124,6 +122,9 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 	})
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", fmt.Errorf("read the offer: %w", err)
+	}
+	if p.takes = takesOf(p.sender.GetParameters().Codecs, p.screen.encoders.makes); len(p.takes) == 0 {
+		return "", errNoFormat
 	}
 	answer, err := p.pc.CreateAnswer(nil)
 	if err != nil {
@@ -374,9 +375,13 @@ func (p *peer) sendCursor(c display.Cursor) {
 }
 
 // sendFrame sends one encoded frame. A packet that can't be sent is for the viewer to ask for again.
-func (p *peer) sendFrame(pkt Packet, timestamp uint32) {
+func (p *peer) sendFrame(f Format, pkt Packet, timestamp uint32) {
+	payload, ok := p.takes.payload(f)
+	if !ok {
+		return
+	}
 	n := 0
-	_ = p.packets.packets(pkt.NALs, timestamp, func(h rtp.Header, payload []byte) error {
+	_ = p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
 		if n++; n%burstPackets == 0 {
 			time.Sleep(burstPause)
 		}

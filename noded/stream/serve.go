@@ -95,8 +95,8 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 	}
 	p, answer, err := w.newPeer(life, on, string(offer))
 	switch {
-	case errors.Is(err, errNoH264):
-		problem.Write(rw, http.StatusNotAcceptable, "No common video format", "this node sends H.264 and the browser does not offer it; use the VNC transport")
+	case errors.Is(err, errNoFormat):
+		problem.Write(rw, http.StatusNotAcceptable, "No common video format", err.Error()+"; use the VNC transport")
 		return
 	case err != nil:
 		problem.Write(rw, http.StatusBadRequest, "Offer refused", err.Error())

@@ -23,6 +23,8 @@ const (
 	// nackPackets is how many sent packets are kept for a viewer that lost some: half a second of the highest rate.
 	nackPackets = 2048
 	socketBytes = 4 << 20
+	// firstPayload is the first of the payload types that nobody means: those of the browser's offer count.
+	firstPayload = 102
 	// Limits of ICE: how long without a word until a viewer counts as out of touch, and then as gone.
 	iceDisconnected = 3 * time.Second
 	iceFailed       = 10 * time.Second
@@ -81,20 +83,21 @@ func (t *transport) settings(loopback bool, log *slog.Logger) webrtc.SettingEngi
 	return se
 }
 
-// mediaEngine knows the H.264 that browsers offer: constrained baseline and baseline, in whole and fragmented packets.
+// mediaEngine knows all formats that browsers offer; what this node makes of them is for takesOf to say.
 func mediaEngine() (*webrtc.MediaEngine, error) {
 	me := &webrtc.MediaEngine{}
 	feedback := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}, {Type: webrtc.TypeRTCPFBTransportCC}}
-	for i, profile := range []string{"42e01f", "42001f"} {
-		err := me.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: webrtc.RTPCodecCapability{
-				MimeType: webrtc.MimeTypeH264, ClockRate: 90000, RTCPFeedback: feedback,
-				SDPFmtpLine: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=" + profile,
-			},
-			PayloadType: webrtc.PayloadType(102 + i),
-		}, webrtc.RTPCodecTypeVideo)
-		if err != nil {
-			return nil, fmt.Errorf("register H.264: %w", err)
+	payload := webrtc.PayloadType(firstPayload)
+	for _, f := range formats {
+		for _, line := range f.fmtp {
+			err := me.RegisterCodec(webrtc.RTPCodecParameters{
+				RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: f.mime, ClockRate: 90000, RTCPFeedback: feedback, SDPFmtpLine: line},
+				PayloadType:        payload,
+			}, webrtc.RTPCodecTypeVideo)
+			if err != nil {
+				return nil, fmt.Errorf("register %s: %w", f.format, err)
+			}
+			payload++
 		}
 	}
 	for _, uri := range []string{playoutDelayURI, sdp.TransportCCURI} {

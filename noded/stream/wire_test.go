@@ -296,7 +296,7 @@ func TestPacketsReassembleToTheNALUnits(t *testing.T) {
 	var got [][]byte
 	var last rtp.Header
 	markers := 0
-	err := p.packets(nals, 77, func(h rtp.Header, b []byte) error {
+	err := p.packets(H264, 96, Packet{Units: nals}, 77, func(h rtp.Header, b []byte) error {
 		if len(b) > rtpPayload+2 || h.Timestamp != 77 || (last.Version != 0 && h.SequenceNumber != last.SequenceNumber+1) {
 			t.Fatalf("packet %+v of %d bytes after %+v", h, len(b), last)
 		}

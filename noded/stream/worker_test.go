@@ -34,7 +34,9 @@ type testEncoder struct {
 	codec.Encoder
 }
 
-func (c testCodec) Open(size image.Point, q Quality) (Encoder, error) {
+func (testCodec) Makes(f Format) bool { return f == H264 }
+
+func (c testCodec) Open(size image.Point, _ Format, q Quality, _ Encoder) (Encoder, error) {
 	p, err := codec.NewPicture(size.X, size.Y)
 	if err != nil {
 		return nil, err
@@ -59,7 +61,7 @@ func (e *testEncoder) Update(pix []byte, stride int, r []image.Rectangle) (int, 
 
 func (e *testEncoder) Encode(key bool, qp int) (Packet, error) {
 	p, err := e.Encoder.Encode(e.picture, codec.FrameOptions{Key: key, QP: qp})
-	return Packet{NALs: p.NALs, Key: p.Key, Bytes: p.Bytes, QP: p.QP}, err
+	return Packet{Units: p.Units, Key: p.Key, Bytes: p.Bytes, QP: p.QP}, err
 }
 
 func (e *testEncoder) SetQuality(q Quality) error {

@@ -22,9 +22,10 @@ type FrameOptions struct {
 	QP int
 }
 
-// Packet is one encoded frame: H.264 NAL units without start codes, in order.
+// Packet is one encoded frame, in order: H.264's NAL units without start codes, VP9's frame as one unit, AV1's OBUs without their sizes and without
+// the temporal delimiter.
 type Packet struct {
-	NALs  [][]byte
+	Units [][]byte
 	Key   bool
 	Bytes int
 	QP    int // the quantiser that it was made with

@@ -135,8 +135,8 @@ func TestStillPictureCostsNextToNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !first.Key || first.NALs[0][0]&31 != 7 {
-		t.Fatalf("the first frame is no keyframe that starts with parameters: %v, NAL type %d", first.Key, first.NALs[0][0]&31)
+	if !first.Key || first.Units[0][0]&31 != 7 {
+		t.Fatalf("the first frame is no keyframe that starts with parameters: %v, NAL type %d", first.Key, first.Units[0][0]&31)
 	}
 	// It settles at a fine quantiser; how soon differs from run to run on a busy machine.
 	var sizes []int

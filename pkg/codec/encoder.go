@@ -62,7 +62,7 @@ func (e *x264) Encode(p *Picture, o FrameOptions) (Packet, error) {
 		b := unsafe.Slice((*byte)(unsafe.Pointer(nal.p_payload)), int(nal.i_payload))
 		e.nals = append(e.nals, b[lengthPrefix:])
 	}
-	return Packet{NALs: e.nals, Key: e.cWasKey != 0, Bytes: int(n), QP: qp}, nil
+	return Packet{Units: e.nals, Key: e.cWasKey != 0, Bytes: int(n), QP: qp}, nil
 }
 
 func (e *x264) SetRate(r Rate) error {

@@ -229,7 +229,7 @@ func (e *nvenc) Encode(p *Picture, o FrameOptions) (Packet, error) {
 	if len(e.nals) == 0 {
 		return Packet{}, fmt.Errorf("encode: NVENC made no frame of %d bytes: %w", n, ErrDriver)
 	}
-	return Packet{NALs: e.nals, Key: e.out.key != 0, Bytes: n, QP: qp}, nil
+	return Packet{Units: e.nals, Key: e.out.key != 0, Bytes: n, QP: qp}, nil
 }
 
 func (e *nvenc) SetRate(r Rate) error {

@@ -80,7 +80,7 @@ func (c *canvas) encode(o codec.FrameOptions) (codec.Packet, error) {
 		c.t.Fatal(err)
 	}
 	p, err := c.e.Encode(c.p, o)
-	for _, nal := range p.NALs {
+	for _, nal := range p.Units {
 		c.stream.Write([]byte{0, 0, 0, 1})
 		c.stream.Write(nal)
 	}
@@ -132,7 +132,7 @@ func TestNVENCMakesAStreamThatDecodesToTheScreen(t *testing.T) {
 		t.Run(string(chroma), func(t *testing.T) {
 			c := newCanvas(t, n, chroma, 650, 362) // neither side a multiple of a macroblock
 			first := c.show(codec.FrameOptions{})
-			if !first.Key || first.NALs[0][0]&31 != 7 || first.NALs[1][0]&31 != 8 {
+			if !first.Key || first.Units[0][0]&31 != 7 || first.Units[1][0]&31 != 8 {
 				t.Fatalf("the first frame is no keyframe that starts with its parameters: %v", first.Key)
 			}
 			for i := range 12 {
@@ -163,13 +163,13 @@ func TestNVENCSaysTheSameColoursAsX264(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer soft.Close()
-	hard := bytes.Clone(c.show(codec.FrameOptions{Key: true}).NALs[0])
+	hard := bytes.Clone(c.show(codec.FrameOptions{Key: true}).Units[0])
 	p, err := soft.Encode(c.p, codec.FrameOptions{Key: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(hard, p.NALs[0]) {
-		t.Errorf("NVENC's sequence parameters are %x, x264's %x", hard, p.NALs[0])
+	if !bytes.Equal(hard, p.Units[0]) {
+		t.Errorf("NVENC's sequence parameters are %x, x264's %x", hard, p.Units[0])
 	}
 }
 

@@ -10,7 +10,9 @@ import (
 // x264Codec gives the stream x264.
 type x264Codec struct{ threads int }
 
-func (c x264Codec) Open(size image.Point, q stream.Quality) (stream.Encoder, error) {
+func (x264Codec) Makes(f stream.Format) bool { return f == stream.H264 }
+
+func (c x264Codec) Open(size image.Point, _ stream.Format, q stream.Quality, _ stream.Encoder) (stream.Encoder, error) {
 	return openEncoder(size, func() (codec.Encoder, error) { return codec.NewX264(size.X, size.Y, c.threads, rateOf(q)) })
 }
 
@@ -40,7 +42,7 @@ func (e *encoder) Update(pix []byte, stride int, rects []image.Rectangle) (int, 
 
 func (e *encoder) Encode(key bool, qp int) (stream.Packet, error) {
 	p, err := e.enc.Encode(e.picture, codec.FrameOptions{Key: key, QP: qp})
-	return stream.Packet{NALs: p.NALs, Key: p.Key, Bytes: p.Bytes, QP: p.QP}, err
+	return stream.Packet{Units: p.Units, Key: p.Key, Bytes: p.Bytes, QP: p.QP}, err
 }
 
 func (e *encoder) SetQuality(q stream.Quality) error { return e.enc.SetRate(rateOf(q)) }

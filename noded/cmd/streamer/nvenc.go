@@ -32,7 +32,9 @@ func startNVENC(e contract.Encoder) *nvencCodec {
 	return c
 }
 
-func (c *nvencCodec) Open(size image.Point, q stream.Quality) (stream.Encoder, error) {
+func (*nvencCodec) Makes(f stream.Format) bool { return f == stream.H264 }
+
+func (c *nvencCodec) Open(size image.Point, _ stream.Format, q stream.Quality, _ stream.Encoder) (stream.Encoder, error) {
 	timer := time.NewTimer(driverPatience)
 	defer timer.Stop()
 	select {

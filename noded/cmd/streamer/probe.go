@@ -119,7 +119,7 @@ func (p *probed) encodeOne(ctx context.Context, chroma codec.Chroma, open func(w
 
 // compare decodes the packet, if there is a decoder, and looks whether it is the picture.
 func (p *probed) compare(ctx context.Context, pkt codec.Packet, pix []byte) error {
-	got, err := decode(ctx, pkt.NALs, len(pix))
+	got, err := decode(ctx, pkt.Units, len(pix))
 	if errors.Is(err, errNoDecoder) {
 		return nil
 	}

@@ -1,0 +1,123 @@
+package stream
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/pion/webrtc/v4"
+)
+
+// Format is a codec with its chroma, as the page's address names it (`?codec=`).
+type Format string
+
+const (
+	H264    Format = "h264"
+	H264444 Format = "h264-444"
+	VP9     Format = "vp9"
+	VP9444  Format = "vp9-444"
+	AV1     Format = "av1"
+	AV1444  Format = "av1-444"
+)
+
+// formats are how browsers offer each, by MIME type and parameters, those first that cost the host least.
+var formats = []struct {
+	format Format
+	mime   string
+	fmtp   []string
+}{
+	{H264, webrtc.MimeTypeH264, []string{h264Fmtp + "42e01f", h264Fmtp + "42001f"}},
+	{H264444, webrtc.MimeTypeH264, []string{h264Fmtp + "f4001f"}},
+	{VP9, webrtc.MimeTypeVP9, []string{"profile-id=0"}},
+	{VP9444, webrtc.MimeTypeVP9, []string{"profile-id=1"}},
+	{AV1, webrtc.MimeTypeAV1, []string{"level-idx=5;profile=0;tier=0"}},
+	{AV1444, webrtc.MimeTypeAV1, []string{"level-idx=5;profile=1;tier=0"}},
+}
+
+const h264Fmtp = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id="
+
+// formatOf tells the format of a codec that was agreed on; "" is one that this node does not make.
+func formatOf(c webrtc.RTPCodecCapability) Format {
+	for _, f := range formats {
+		if strings.EqualFold(c.MimeType, f.mime) && slices.ContainsFunc(f.fmtp, func(want string) bool { return sameProfile(c.SDPFmtpLine, want) }) {
+			return f.format
+		}
+	}
+	return ""
+}
+
+// profileKeys are the parameters that name a codec's profile, with what is meant where one is missing.
+var profileKeys = []struct{ key, otherwise string }{
+	{"profile-level-id", ""}, {"packetization-mode", "0"}, {"profile-id", "0"}, {"profile", "0"},
+}
+
+// sameProfile compares two lines of parameters as far as they name the profile; of H.264's profile-level-id without the level, which is asymmetric.
+func sameProfile(a, b string) bool {
+	for _, k := range profileKeys {
+		x, y := parameter(a, k.key, k.otherwise), parameter(b, k.key, k.otherwise)
+		if k.key == "profile-level-id" && len(x) == 6 && len(y) == 6 {
+			x, y = x[:4], y[:4]
+		}
+		if !strings.EqualFold(x, y) {
+			return false
+		}
+	}
+	return true
+}
+
+func parameter(line, key, otherwise string) string {
+	for part := range strings.SplitSeq(line, ";") {
+		if k, v, ok := strings.Cut(strings.TrimSpace(part), "="); ok && strings.EqualFold(k, key) {
+			return v
+		}
+	}
+	return otherwise
+}
+
+// offersVideo tells whether an offer names any codec of ours, before it is read in full.
+func offersVideo(offer string) bool {
+	offer = strings.ToUpper(offer)
+	return slices.ContainsFunc([]string{"H264/90000", "VP9/90000", "AV1/90000"}, func(codec string) bool { return strings.Contains(offer, codec) })
+}
+
+// takes are the formats that a viewer and this node agreed on, with the payload type of each, in the order that the browser offered them.
+type takes []struct {
+	format  Format
+	payload webrtc.PayloadType
+}
+
+func takesOf(codecs []webrtc.RTPCodecParameters, makes func(Format) bool) takes {
+	var t takes
+	for _, c := range codecs {
+		f := formatOf(c.RTPCodecCapability)
+		if f == "" || !makes(f) {
+			continue
+		}
+		if _, ok := t.payload(f); !ok { // a browser offers H.264 several times
+			t = append(t, struct {
+				format  Format
+				payload webrtc.PayloadType
+			}{f, c.PayloadType})
+		}
+	}
+	return t
+}
+
+// payload is the payload type of a format; ok is false for one that was not agreed on.
+func (t takes) payload(f Format) (payload webrtc.PayloadType, ok bool) {
+	for _, one := range t {
+		if one.format == f {
+			return one.payload, true
+		}
+	}
+	return 0, false
+}
+
+// best is the one that costs the host least.
+func (t takes) best() Format {
+	for _, f := range formats {
+		if _, ok := t.payload(f.format); ok {
+			return f.format
+		}
+	}
+	return ""
+}
