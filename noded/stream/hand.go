@@ -4,6 +4,7 @@ import (
 	"context"
 	"image"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"easel/pkg/display"
@@ -30,6 +31,8 @@ type hand struct {
 	place    func() image.Rectangle // of the viewer's screen on the X server's
 	pen      *pen
 	log      *slog.Logger
+	acks     acks
+	skipped  atomic.Uint64 // the sequence's count, for who reads it elsewhere
 
 	seq     sequence
 	near    [3]bool
@@ -37,8 +40,9 @@ type hand struct {
 	last    [3]sample
 }
 
-func newHand(keyboard func() typist, place func() image.Rectangle, p *pen, log *slog.Logger) *hand {
-	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, place: place, pen: p, log: log}
+// newHand makes a hand that says by tell what has been applied.
+func newHand(keyboard func() typist, place func() image.Rectangle, p *pen, tell func([]byte), log *slog.Logger) *hand {
+	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, place: place, pen: p, log: log, acks: acks{send: tell}}
 	for i := range h.buttons {
 		h.buttons[i] = make(map[uint8]bool)
 	}
@@ -47,6 +51,7 @@ func newHand(keyboard func() typist, place func() image.Rectangle, p *pen, log *
 
 // push queues a message, and waits while the queue is full.
 func (h *hand) push(ctx context.Context, m message) {
+	m.came = time.Now()
 	select {
 	case h.queue <- m:
 	case <-ctx.Done():
@@ -60,7 +65,7 @@ func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		if d := h.seq.deadline(); !d.IsZero() {
+		if d := sooner(h.seq.deadline(), h.acks.due(&h.seq)); !d.IsZero() {
 			timer.Reset(time.Until(d))
 		}
 		select {
@@ -77,12 +82,14 @@ func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 			h.seq.release(now, h.apply)
 		}
 		h.pen.flush()
+		h.acks.tell(&h.seq, time.Now())
+		h.skipped.Store(h.seq.skipped)
 	}
 }
 
 func (h *hand) apply(m message) {
 	switch m.Kind {
-	case kindPointer:
+	case kindPointer, kindStroke:
 		h.move(m)
 	case kindButton:
 		h.button(m)
@@ -218,6 +225,6 @@ func deviceOf(browser uint8) uint8 {
 func recordOf(kind, device, button uint8, s sample) record {
 	return record{
 		Kind: kind, Device: device, Button: button, X: s.X, Y: s.Y, Pressure: s.Pressure,
-		TiltX: int16(s.TiltX) * 100, TiltY: int16(s.TiltY) * 100, Twist: s.Twist % 360 * 100, TimeMS: s.Time / 10,
+		TiltX: s.TiltX, TiltY: s.TiltY, Twist: s.Twist, TimeMS: s.Time / 10,
 	}
 }

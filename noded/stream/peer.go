@@ -28,7 +28,9 @@ const (
 	handTime     = 2 * time.Second
 	// maxBuffered is how much may wait on the control channel before a viewer that reads nothing is told no more.
 	maxBuffered = 1 << 20
-	maxCursors  = 256
+	// maxMotion is how much may wait on the motion channel: what is said there is soon said anew.
+	maxMotion  = 16 << 10
+	maxCursors = 256
 	// A large frame goes out in bursts with pauses between them, or it would overflow the receiver's socket buffer (some 90 packets
 	// on a stock Linux) and the buffers of switches on the way.
 	burstPackets = 32
@@ -73,6 +75,7 @@ type peer struct {
 	client    atomic.Pointer[json.RawMessage]
 	bad       atomic.Uint64
 	control   atomic.Pointer[webrtc.DataChannel]
+	motion    atomic.Pointer[webrtc.DataChannel]
 	unacked   unacked
 	tiles     *tileFlow
 
@@ -94,7 +97,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, offer string) (*peer, 
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
 	}
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	p.hand = newHand(w.typist, on.place, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, log)
+	p.hand = newHand(w.typist, on.place, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, p.sendMotion, log)
 	answer, err := p.negotiate(w.transport.api, offer)
 	if err != nil {
 		p.cancel()
@@ -254,6 +257,9 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 	switch d.Label() {
 	case "input", "motion":
 		reliable := d.Label() == "input"
+		if !reliable {
+			p.motion.Store(d)
+		}
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			in, err := parseMessage(m.Data, reliable)
 			if err != nil || m.IsString {
@@ -354,6 +360,13 @@ func (p *peer) sendControl(m any) {
 		return
 	}
 	_ = c.SendText(string(b))
+}
+
+// sendMotion sends a message on the motion channel, which may lose it, unless too much waits there already.
+func (p *peer) sendMotion(b []byte) {
+	if c := p.motion.Load(); c != nil && c.ReadyState() == webrtc.DataChannelStateOpen && c.BufferedAmount() <= maxMotion {
+		_ = c.Send(b)
+	}
 }
 
 // sendCursor sends a cursor's picture the first time and its number later.

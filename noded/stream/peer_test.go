@@ -337,7 +337,7 @@ func TestPenStrokeReachesTheDriverInOrder(t *testing.T) {
 	})
 	// The press is sent after the motion that follows it.
 	sm := func(n int) sample {
-		return sample{X: int32(n) << 8, Y: 50 << 8, Pressure: uint16(n * 1000), TiltX: 30, Time: uint32(n * 10)}
+		return sample{X: int32(n) << 8, Y: 50 << 8, Pressure: uint16(n * 1000), TiltX: 3012, TiltY: -1999, Twist: 35_950, Time: uint32(n * 10)}
 	}
 	if err := v.motion.Send(encodePointer(devicePen, 2, 2, sm(2), sm(3))); err != nil {
 		t.Fatal(err)
@@ -351,10 +351,10 @@ func TestPenStrokeReachesTheDriverInOrder(t *testing.T) {
 	}
 	want := []record{
 		{Kind: penIn, Device: toPen},
-		{Kind: penMotion, Device: toPen, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3000, TimeMS: 1},
-		{Kind: penPress, Device: toPen, Button: 1, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3000, TimeMS: 1},
-		{Kind: penMotion, Device: toPen, X: 2 << 8, Y: 50 << 8, Pressure: 2000, TiltX: 3000, TimeMS: 2},
-		{Kind: penMotion, Device: toPen, X: 3 << 8, Y: 50 << 8, Pressure: 3000, TiltX: 3000, TimeMS: 3},
+		{Kind: penMotion, Device: toPen, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 1},
+		{Kind: penPress, Device: toPen, Button: 1, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 1},
+		{Kind: penMotion, Device: toPen, X: 2 << 8, Y: 50 << 8, Pressure: 2000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 2},
+		{Kind: penMotion, Device: toPen, X: 3 << 8, Y: 50 << 8, Pressure: 3000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 3},
 	}
 	for i, w := range want {
 		if got := s.pen.next(t); got != w {
@@ -422,7 +422,8 @@ func appendSamples(b []byte, samples []sample) []byte {
 		b = le.AppendUint32(b, uint32(s.X))
 		b = le.AppendUint32(b, uint32(s.Y))
 		b = le.AppendUint16(b, s.Pressure)
-		b = append(b, byte(s.TiltX), byte(s.TiltY))
+		b = le.AppendUint16(b, uint16(s.TiltX))
+		b = le.AppendUint16(b, uint16(s.TiltY))
 		b = le.AppendUint16(b, s.Twist)
 		b = le.AppendUint16(b, s.Buttons)
 		b = le.AppendUint32(b, s.Time)

@@ -2,73 +2,199 @@ package stream
 
 import "time"
 
-// Bounds of what waits for a reliable message that has not come yet.
+// Bounds of what waits for a reliable message or for samples of a stroke that were lost on their way. The samples are two seconds of a pen that
+// tells of itself a thousand times a second; a power of two.
 const (
-	maxHeldMessages = 256
-	maxHeldTime     = time.Second
+	maxHeldSamples = 2048
+	maxHeldTime    = 2 * time.Second
 )
 
-// sequence puts what came over the two channels into one order: each sample once, no motion before the press
-// that it followed. It is for one goroutine.
+// sequence puts what came over the two channels into one order: each sample once, no motion before the press that it followed, and while a
+// button is down no sample before another that may still come (the viewer sends again what was not acknowledged). It is for one goroutine.
 type sequence struct {
-	applied  uint32 // number of the last sample handed on
-	reliable uint32 // rseq of the last reliable message handed on
-	held     []heldMessage
+	applied  uint32     // number of the last sample handed on
+	reliable uint32     // rseq of the last reliable message handed on
+	down     [4]uint16  // by the browser's device: buttons that are down
+	slots    []heldSlot // by number modulo their count; made when first needed
+	held     int        // slots in use
+	stuck    uint32     // applied when it first went no further
+	since    time.Time  // when that was
+	skipped  uint64     // samples of strokes that did not come in time
 }
 
-type heldMessage struct {
-	m    message
-	came time.Time
+type heldSlot struct {
+	sample
+	number, barrier uint32
+	device          uint8
+	used            bool
 }
 
-// take hands on what m makes ready, in order: m itself with the samples that are new, and what had waited for it. A
-// reliable message is always handed on, even if none of its samples is new.
+// take hands on what m makes ready, in order: m itself with the samples that are new, and what had waited for it. A reliable message is always
+// handed on, even if none of its samples is new: it brings those of a stroke that it needs.
 func (s *sequence) take(m message, now time.Time, apply func(message)) {
 	if m.Kind == kindPointer {
-		if after(m.Barrier, s.reliable) {
-			if len(s.held) == maxHeldMessages { // what it says is most likely repeated by a later one
-				copy(s.held, s.held[1:])
-				s.held = s.held[:maxHeldMessages-1]
-			}
-			s.held = append(s.held, heldMessage{m, now})
-			return
-		}
-		s.motion(m, apply)
+		s.motion(m, now, apply)
 		return
 	}
-	s.reliable = m.RSeq
-	if len(m.Samples) > 0 {
-		m = s.fresh(m, true)
+	switch {
+	case len(m.Samples) > 0:
+		s.pass(m.First-1, apply)
+		m = s.fresh(m, m.Kind == kindButton)
+	case m.Kind == kindRelease:
+		s.passAll(apply)
 	}
-	apply(m)
+	s.reliable = m.RSeq
+	s.note(m)
+	if m.Kind != kindStroke || len(m.Samples) > 0 {
+		apply(m)
+	}
+	s.forget()
 	s.release(now, apply)
 }
 
-// release hands on what waits no longer: its message has come, or it waited too long.
+// note keeps count of the buttons that are down.
+func (s *sequence) note(m message) {
+	switch {
+	case m.Kind == kindRelease:
+		s.down = [4]uint16{}
+	case m.Kind == kindButton && m.Down:
+		s.down[m.Device] |= 1 << m.Button
+	case m.Kind == kindButton:
+		s.down[m.Device] &^= 1 << m.Button
+	}
+}
+
+// stroke tells whether a button is down: what is missing is waited for.
+func (s *sequence) stroke() bool { return s.down != [4]uint16{} }
+
+func (s *sequence) motion(m message, now time.Time, apply func(message)) {
+	first := s.applied + 1
+	if m = s.fresh(m, false); len(m.Samples) == 0 {
+		return
+	}
+	if s.held == 0 && !after(m.Barrier, s.reliable) && (m.First == first || !s.stroke()) {
+		apply(m)
+		return
+	}
+	s.applied = first - 1
+	s.hold(m, apply)
+	s.release(now, apply)
+}
+
+// hold keeps the samples of m, of which none was handed on. Where there is no room, the oldest that is waited for is given up.
+func (s *sequence) hold(m message, apply func(message)) {
+	if s.slots == nil {
+		s.slots = make([]heldSlot, maxHeldSamples)
+	}
+	for i, p := range m.Samples {
+		n := m.First + uint32(i)
+		if after(n, s.applied+maxHeldSamples) {
+			s.pass(n-maxHeldSamples, apply)
+		}
+		if at := &s.slots[n%maxHeldSamples]; !at.used {
+			*at = heldSlot{sample: p, number: n, barrier: m.Barrier, device: m.Device, used: true}
+			s.held++
+		}
+	}
+}
+
+// release hands on what waits no longer: what was missing has come, or was waited for too long.
 func (s *sequence) release(now time.Time, apply func(message)) {
-	kept := s.held[:0]
-	for _, h := range s.held {
-		if after(h.m.Barrier, s.reliable) && now.Sub(h.came) < maxHeldTime {
-			kept = append(kept, h)
+	for s.held > 0 {
+		next := s.next()
+		gap := next.number != s.applied+1
+		if !after(next.barrier, s.reliable) && (!gap || !s.stroke()) {
+			s.passRun(next, apply)
 			continue
 		}
-		s.motion(h.m, apply)
+		if s.stuck != s.applied || s.since.IsZero() {
+			s.stuck, s.since = s.applied, now
+		}
+		if now.Sub(s.since) < maxHeldTime {
+			return
+		}
+		s.passRun(next, apply)
 	}
-	clear(s.held[len(kept):])
-	s.held = kept
+	s.since = time.Time{}
 }
 
 // deadline says when release has something to do although nothing came; zero for never.
 func (s *sequence) deadline() time.Time {
-	if len(s.held) == 0 {
+	if s.held == 0 {
 		return time.Time{}
 	}
-	return s.held[0].came.Add(maxHeldTime)
+	return s.since.Add(maxHeldTime)
 }
 
-func (s *sequence) motion(m message, apply func(message)) {
-	if m = s.fresh(m, false); len(m.Samples) > 0 {
-		apply(m)
+// missing is the number of the first sample that is there beyond a gap; 0 if there is no gap.
+func (s *sequence) missing() uint32 {
+	if s.held == 0 {
+		return 0
+	}
+	if n := s.next().number; n != s.applied+1 {
+		return n
+	}
+	return 0
+}
+
+// next is the held sample of the lowest number. There must be one.
+func (s *sequence) next() *heldSlot {
+	for n := s.applied + 1; ; n++ {
+		if at := &s.slots[n%maxHeldSamples]; at.used {
+			return at
+		}
+	}
+}
+
+// passRun hands on a held sample and those that follow it without a gap, of one device and after the same message.
+func (s *sequence) passRun(at *heldSlot, apply func(message)) {
+	m := message{Kind: kindPointer, Device: at.device, First: at.number, Barrier: at.barrier}
+	if s.stroke() {
+		s.skipped += uint64(at.number - s.applied - 1)
+	}
+	for n := at.number; at.used && at.number == n && at.device == m.Device && at.barrier == m.Barrier; n++ {
+		m.Samples = append(m.Samples, at.sample)
+		at.used = false
+		s.held--
+		s.applied = n
+		at = &s.slots[(n+1)%maxHeldSamples]
+	}
+	apply(m)
+}
+
+// pass hands on all that is held up to a number, and counts what is missing as lost.
+func (s *sequence) pass(number uint32, apply func(message)) {
+	for s.held > 0 {
+		next := s.next()
+		if after(next.number, number) {
+			break
+		}
+		s.passRun(next, apply)
+	}
+	if after(number, s.applied) {
+		if s.stroke() {
+			s.skipped += uint64(number - s.applied)
+		}
+		s.applied = number
+	}
+}
+
+func (s *sequence) passAll(apply func(message)) {
+	for s.held > 0 {
+		s.passRun(s.next(), apply)
+	}
+}
+
+// forget drops what is held of samples that a reliable message has brought.
+func (s *sequence) forget() {
+	if s.held == 0 {
+		return
+	}
+	for i := range s.slots {
+		if at := &s.slots[i]; at.used && !after(at.number, s.applied) {
+			at.used = false
+			s.held--
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ type Stats struct {
 	ByTiles uint64                 `json:"tileFrames"` // changes that went as tiles instead of video
 	TileKB  uint64                 `json:"tileKbytes"` // of tiles in all
 	Bad     uint64                 `json:"badMessages"`
+	Skipped uint64                 `json:"skippedSamples"` // of strokes, lost on their way for good
 	Client  json.RawMessage        `json:"client,omitempty"`
 }
 

@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 	"unicode/utf8"
 )
 
@@ -15,7 +16,11 @@ const (
 	kindText      = 5
 	kindRelease   = 6
 	kindProximity = 7
+	kindStroke    = 8
 )
+
+// Kinds of binary message to the viewer, on the motion channel.
+const kindAck = 32
 
 // Devices as the browser names them.
 const (
@@ -26,18 +31,18 @@ const (
 )
 
 const (
-	sampleBytes = 20
+	sampleBytes = 22
 	maxSamples  = 512
 	maxText     = 4096
 	// maxMessage is the longest message that any kind may be, in bytes.
 	maxMessage = 14 + maxSamples*sampleBytes
 )
 
-// sample is one place and moment of a pointer. X and Y are 1/256 remote pixels, tilt and twist degrees, Time 1/10 ms.
+// sample is one place and moment of a pointer. X and Y are 1/256 remote pixels, tilt and twist 1/100 degree, Time 1/10 ms.
 type sample struct {
 	X, Y         int32
 	Pressure     uint16
-	TiltX, TiltY int8
+	TiltX, TiltY int16
 	Twist        uint16
 	Buttons      uint16
 	Time         uint32
@@ -58,6 +63,7 @@ type message struct {
 	Sym     uint32
 	Code    uint16
 	Text    string
+	came    time.Time
 }
 
 // parseMessage reads one message of the input (reliable) or the motion channel. Lengths must be exact.
@@ -132,6 +138,12 @@ var parsers = map[uint8]parser{
 		m.RSeq = le32(b, 4)
 		return or(exactly(b, 8), checkDevice(m.Device))
 	}},
+	kindStroke: {12, func(m *message, b []byte) (err error) {
+		m.Device = b[1]
+		m.RSeq, m.First = le32(b, 4), le32(b, 8)
+		m.Samples, err = parseSamples(b[12:], le16(b, 2), m.First)
+		return or(err, checkDevice(m.Device))
+	}},
 }
 
 func parseSamples(b []byte, count uint16, first uint32) ([]sample, error) {
@@ -148,11 +160,17 @@ func parseSamples(b []byte, count uint16, first uint32) ([]sample, error) {
 	for i := range out {
 		s := b[i*sampleBytes:]
 		out[i] = sample{
-			X: int32(le32(s, 0)), Y: int32(le32(s, 4)), Pressure: le16(s, 8), TiltX: int8(s[10]), TiltY: int8(s[11]),
-			Twist: le16(s, 12), Buttons: le16(s, 14), Time: le32(s, 16),
+			X: int32(le32(s, 0)), Y: int32(le32(s, 4)), Pressure: le16(s, 8), TiltX: int16(le16(s, 10)), TiltY: int16(le16(s, 12)),
+			Twist: le16(s, 14), Buttons: le16(s, 16), Time: le32(s, 18),
 		}
 	}
 	return out, nil
+}
+
+// ack says up to which sample all has been applied, and where what is there goes on behind a gap; 0 if there is none.
+func ack(b []byte, applied, next uint32) []byte {
+	b = append(b, kindAck, 0, 0, 0)
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(b, applied), next)
 }
 
 func checkDevice(d uint8) error {

@@ -27,6 +27,10 @@ type golden struct {
 		Hex    string          `json:"hex"`
 		Fields json.RawMessage `json:"fields"`
 	} `json:"messages"`
+	Ack struct {
+		Applied, Next uint32
+		Hex           string
+	}
 }
 
 type goldenFields struct {
@@ -53,7 +57,7 @@ func TestEveryGoldenMessageOfTheViewerIsRead(t *testing.T) {
 	}
 	kinds := map[string]uint8{
 		"POINTER": kindPointer, "BUTTON": kindButton, "WHEEL": kindWheel, "KEY": kindKey, "TEXT": kindText,
-		"RELEASE": kindRelease, "PROXIMITY": kindProximity,
+		"RELEASE": kindRelease, "PROXIMITY": kindProximity, "STROKE": kindStroke,
 	}
 	seen := map[uint8]bool{}
 	for _, want := range g.Messages {
@@ -75,6 +79,9 @@ func TestEveryGoldenMessageOfTheViewerIsRead(t *testing.T) {
 			compareGolden(t, m, kind, f)
 		})
 	}
+	if got := hex.EncodeToString(ack(nil, g.Ack.Applied, g.Ack.Next)); got != g.Ack.Hex {
+		t.Errorf("an acknowledgement is %s, want %s", got, g.Ack.Hex)
+	}
 	if len(seen) != len(kinds) {
 		t.Errorf("the file has %d of %d kinds", len(seen), len(kinds))
 	}
@@ -95,7 +102,7 @@ func compareGolden(t *testing.T, m message, kind uint8, f goldenFields) {
 		w := f.Samples[i]
 		want := sample{
 			X: int32(math.Round(w.X * 256)), Y: int32(math.Round(w.Y * 256)), Pressure: uint16(math.Round(w.Pressure * 65535)),
-			TiltX: int8(w.TiltX), TiltY: int8(w.TiltY), Twist: uint16(w.Twist), Buttons: uint16(w.Buttons), Time: uint32(math.Round(w.Time * 10)),
+			TiltX: int16(math.Round(w.TiltX * 100)), TiltY: int16(math.Round(w.TiltY * 100)), Twist: uint16(math.Round(w.Twist * 100)), Buttons: uint16(w.Buttons), Time: uint32(math.Round(w.Time * 10)),
 		}
 		if s != want {
 			t.Errorf("sample %d: read %+v, want %+v", i, s, want)
@@ -147,7 +154,7 @@ func FuzzParseMessage(f *testing.F) {
 			t.Fatalf("%d samples were read", len(m.Samples))
 		}
 		p := &pen{dial: nil, retry: time.Now().Add(time.Hour)}
-		h := newHand(func() typist { return nil }, func() image.Rectangle { return image.Rectangle{} }, p, nil)
+		h := newHand(func() typist { return nil }, func() image.Rectangle { return image.Rectangle{} }, p, func([]byte) {}, nil)
 		h.seq.take(m, time.Now(), h.apply) // must not panic whatever a browser sends
 		h.letGo()
 	})
@@ -212,81 +219,6 @@ func TestScreenSizeStaysInBounds(t *testing.T) {
 		if s := screenSize(c.w, c.h); float64(s.Width) != c.wantW || float64(s.Height) != c.wantH {
 			t.Errorf("%v by %v became %+v, want %v by %v", c.w, c.h, s, c.wantW, c.wantH)
 		}
-	}
-}
-
-// order runs messages through a sequence and returns what it handed on: samples by their X, reliable messages by -RSeq.
-func order(s *sequence, now time.Time, in ...message) []int {
-	var out []int
-	for _, m := range in {
-		s.take(m, now, func(m message) {
-			for _, p := range m.Samples {
-				out = append(out, int(p.X))
-			}
-			if m.Kind != kindPointer {
-				out = append(out, -int(m.RSeq))
-			}
-		})
-	}
-	return out
-}
-
-func motion(barrier, first uint32, xs ...int32) message {
-	m := message{Kind: kindPointer, Barrier: barrier, First: first}
-	for _, x := range xs {
-		m.Samples = append(m.Samples, sample{X: x})
-	}
-	return m
-}
-
-func TestSequence(t *testing.T) {
-	now := time.Now()
-	press := func(rseq, first uint32, xs ...int32) message {
-		m := motion(0, first, xs...)
-		m.Kind, m.RSeq = kindButton, rseq
-		return m
-	}
-	for name, c := range map[string]struct {
-		in   []message
-		want []int
-	}{
-		"repeated samples count once":             {[]message{motion(0, 1, 1, 2), motion(0, 1, 1, 2, 3), motion(0, 2, 2, 3, 4)}, []int{1, 2, 3, 4}},
-		"a late message brings nothing":           {[]message{motion(0, 3, 3, 4), motion(0, 1, 1, 2)}, []int{3, 4}},
-		"a gap is passed over":                    {[]message{motion(0, 1, 1), motion(0, 9, 9)}, []int{1, 9}},
-		"motion waits for its press":              {[]message{motion(1, 2, 2), press(1, 1, 1)}, []int{1, -1, 2}},
-		"what waited keeps its order":             {[]message{motion(2, 3, 3), motion(1, 2, 2), press(1, 1, 1), press(2, 2, 2)}, []int{1, -1, 2, 2, -2, 3}},
-		"a press keeps its place if all is known": {[]message{motion(0, 1, 1, 2), press(1, 1, 1, 2)}, []int{1, 2, 2, -1}},
-		"numbers wrap around":                     {[]message{press(math.MaxUint32, math.MaxUint32, 7), motion(math.MaxUint32, 0, 8)}, []int{7, 1, 8}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := &sequence{}
-			if strings.HasPrefix(name, "numbers wrap") {
-				s.applied, s.reliable = math.MaxUint32-1, math.MaxUint32-1
-				c.want = []int{7, -math.MaxUint32, 8}
-			}
-			if got := order(s, now, c.in...); !slices.Equal(got, c.want) {
-				t.Fatalf("handed on %v, want %v", got, c.want)
-			}
-		})
-	}
-}
-
-func TestSequenceWaitsNoLongerThanASecondAndHoldsNoMoreThanItMay(t *testing.T) {
-	s, now := &sequence{}, time.Now()
-	for i := range uint32(1000) {
-		order(s, now, motion(5, i+1, int32(i)))
-	}
-	if len(s.held) != maxHeldMessages {
-		t.Fatalf("%d messages are held, want %d", len(s.held), maxHeldMessages)
-	}
-	n := 0
-	s.release(now.Add(maxHeldTime-time.Millisecond), func(message) { n++ })
-	if n != 0 {
-		t.Fatalf("%d were handed on too early", n)
-	}
-	s.release(s.deadline(), func(message) { n++ })
-	if n != maxHeldMessages || !s.deadline().IsZero() {
-		t.Fatalf("%d were handed on at the deadline, want %d", n, maxHeldMessages)
 	}
 }
 

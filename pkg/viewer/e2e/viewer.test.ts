@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { SAMPLE_BYTES } from "../src/wire";
 import { FakeNode, SESSION } from "./fake-node";
 import { FakePeer, type Heard } from "./fake-peer";
 import { FakePortal } from "./fake-portal";
@@ -95,7 +96,7 @@ const atLeast =
 
 /** The last sample of a BUTTON message, in remote pixels. */
 function place(v: DataView): { x: number; y: number; pressure: number } {
-	const at = 14 + (v.getUint16(8, true) - 1) * 20;
+	const at = 14 + (v.getUint16(8, true) - 1) * SAMPLE_BYTES;
 	return {
 		x: v.getInt32(at, true) / 256,
 		y: v.getInt32(at + 4, true) / 256,
@@ -247,10 +248,10 @@ describe("the hand", () => {
 		expect(place(lift as DataView)).toMatchObject({ x: 120, y: 110 });
 		const motion = all.filter((h) => h.channel === "motion").map(view);
 		const pressures = motion.flatMap((v) =>
-			Array.from({ length: v.getUint16(2, true) }, (_, i) => v.getUint16(12 + i * 20 + 8, true) / 65535),
+			Array.from({ length: v.getUint16(2, true) }, (_, i) => v.getUint16(12 + i * SAMPLE_BYTES + 8, true) / 65535),
 		);
 		expect(pressures.some((p) => Math.abs(p - 0.75) < 0.001)).toBe(true);
-		expect(motion.some((v) => v.getInt8(12 + 10) === 30 && v.getInt8(12 + 11) === -20)).toBe(true);
+		expect(motion.some((v) => v.getInt16(12 + 10, true) === 3000 && v.getInt16(12 + 12, true) === -2000)).toBe(true);
 	});
 
 	it("types without a click first, by keys and by text, and lets go when the window loses the keyboard", async () => {

@@ -9,6 +9,7 @@ import type { Size } from "./options";
 import { readReport } from "./report";
 import { type Hand, Sender } from "./sender";
 import type { Path } from "./state";
+import { decodeAck } from "./wire";
 
 /** ICE says "disconnected" at every hiccup; this much of it (ms) is a broken link. */
 const HICCUP = 1500;
@@ -61,6 +62,11 @@ export class Peer implements Link {
 			() => this.lose("The node went quiet."),
 		);
 		channels.control.onmessage = (e) => this.heard(e.data);
+		channels.motion.binaryType = "arraybuffer";
+		channels.motion.onmessage = (e) => {
+			const ack = decodeAck(e.data);
+			if (ack) this.sender.acknowledged(ack);
+		};
 		channels.control.onclose = () => this.lose("The stream ended.");
 	}
 

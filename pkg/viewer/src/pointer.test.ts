@@ -157,6 +157,23 @@ describe("Pointer", () => {
 		]);
 	});
 
+	it("tells a pen's barrel buttons, in the air and in a stroke", () => {
+		fire("pointermove", { pointerType: "pen", buttons: 2 });
+		fire("pointermove", { pointerType: "pen", buttons: 0 });
+		fire("pointerdown", { pointerType: "pen", button: 0, buttons: 1 });
+		fire("pointermove", { pointerType: "pen", button: 1, buttons: 5 });
+		fire("pointerup", { pointerType: "pen", button: 0, buttons: 0 });
+		expect(said.map((s) => [s[0], s[2]])).toEqual([
+			["near", undefined],
+			["press", 3],
+			["lift", 3],
+			["press", 1],
+			["press", 2],
+			["lift", 1],
+			["lift", 2],
+		]);
+	});
+
 	it("lifts what a cancelled pointer held", () => {
 		fire("pointerdown", { pointerType: "pen", button: 0, buttons: 1 });
 		fire("pointercancel", { pointerType: "pen" });

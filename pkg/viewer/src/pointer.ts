@@ -3,6 +3,7 @@
 
 import type { Point } from "./geometry";
 import type { Hand } from "./sender";
+import { tiltOf } from "./tilt";
 import { Wheel } from "./wheel";
 import { Device, type Sample } from "./wire";
 
@@ -196,8 +197,8 @@ export class Pointer {
 
 	private sample(e: PointerEvent, held: number): Sample {
 		const { x, y } = this.host.toRemote(e.clientX, e.clientY);
-		const { pressure, tiltX, tiltY, twist } = e;
-		return { x, y, pressure, tiltX, tiltY, twist, buttons: held, time: e.timeStamp };
+		const { pressure, twist } = e;
+		return { x, y, pressure, ...tiltOf(e), twist, buttons: held, time: e.timeStamp };
 	}
 
 	private readonly wheel = (e: WheelEvent): void => {

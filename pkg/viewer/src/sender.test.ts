@@ -104,6 +104,81 @@ describe("Sender", () => {
 		expect(pointer(motion.sent[2] as DataView)).toMatchObject({ first: 1, xs: [1, 2] });
 	});
 
+	it("sends what is left of a stroke along when it ends, in messages of one packet each", () => {
+		sender.button(Device.pen, 1, true, [at(1)]);
+		for (let i = 2; i <= 100; i++) sender.move(Device.pen, [at(i)]);
+		sender.acknowledged({ applied: 10, next: 0 });
+		sender.button(Device.pen, 1, false, [at(101)]);
+		const [, part, lift] = input.sent as [DataView, DataView, DataView];
+		expect([part.getUint8(0), part.getUint32(4, true)]).toEqual([8, 2]);
+		expect(pointer(part).xs).toEqual(Array.from({ length: 52 }, (_, i) => 11 + i));
+		expect([lift.getUint8(0), lift.getUint8(3), lift.getUint32(4, true)]).toEqual([2, 0, 3]);
+		expect([lift.getUint16(8, true), lift.getUint32(10, true)]).toEqual([39, 63]);
+		const sent = motion.sent.length;
+		vi.advanceTimersByTime(3000);
+		expect(motion.sent).toHaveLength(sent);
+	});
+
+	it("sends again what is not acknowledged in time, and stops when it is", () => {
+		sender.button(Device.pen, 1, true, [at(1)]);
+		sender.move(Device.pen, [at(2)]);
+		vi.advanceTimersByTime(199);
+		expect(motion.sent).toHaveLength(1);
+		vi.advanceTimersByTime(10);
+		expect(pointer(motion.sent[1] as DataView)).toMatchObject({ barrier: 1, first: 2, xs: [2] });
+		sender.acknowledged({ applied: 2, next: 0 });
+		vi.advanceTimersByTime(5000);
+		expect(motion.sent).toHaveLength(2);
+		expect(sender.lost).toBe(0);
+	});
+
+	it("sends a gap again as soon as it is told, once a round trip", () => {
+		sender.button(Device.pen, 1, true, [at(1)]);
+		sender.move(Device.pen, [at(2)]);
+		vi.advanceTimersByTime(40);
+		sender.acknowledged({ applied: 2, next: 0 });
+		for (let i = 3; i <= 9; i++) sender.move(Device.pen, [at(i)]);
+		vi.advanceTimersByTime(40);
+		const sent = motion.sent.length;
+		sender.acknowledged({ applied: 4, next: 7 });
+		expect(motion.sent).toHaveLength(sent + 1);
+		expect(pointer(motion.sent[sent] as DataView)).toMatchObject({ first: 5, xs: [5, 6] });
+		sender.acknowledged({ applied: 4, next: 7 });
+		expect(motion.sent).toHaveLength(sent + 1);
+	});
+
+	it("gives up what nobody acknowledges for two seconds, and counts it", () => {
+		sender.button(Device.pen, 1, true, [at(1)]);
+		sender.move(Device.pen, [at(2), at(3)]);
+		vi.advanceTimersByTime(10_000);
+		expect(sender.lost).toBe(2);
+		expect(motion.sent.length).toBeLessThan(15);
+	});
+
+	it("keeps the stroke of one device while another one moves", () => {
+		sender.button(Device.pen, 1, true, [at(1)]);
+		sender.move(Device.pen, [at(2)]);
+		sender.move(Device.mouse, [at(3)]);
+		sender.move(Device.pen, [at(4)]);
+		vi.advanceTimersByTime(210);
+		const again = motion.sent.slice(3).map(pointer);
+		expect(again.map((p) => [p.device, p.first, p.xs])).toEqual([
+			[Device.pen, 2, [2]],
+			[Device.mouse, 3, [3]],
+			[Device.pen, 4, [4]],
+		]);
+	});
+
+	it("sends a stroke's motion later where the link stands still", () => {
+		sender.button(Device.pen, 1, true, [at(1)]);
+		motion.bufferedAmount = 1 << 20;
+		sender.move(Device.pen, [at(2)]);
+		expect(motion.sent).toHaveLength(0);
+		motion.bufferedAmount = 0;
+		vi.advanceTimersByTime(500);
+		expect(pointer(motion.sent[0] as DataView).xs).toEqual([2]);
+	});
+
 	it("drops motion, not presses, while the link stands still", () => {
 		motion.bufferedAmount = 1 << 20;
 		sender.move(Device.mouse, [at(1)]);

@@ -30,6 +30,8 @@ function encode(m: Vector): ArrayBuffer {
 	switch (m.kind) {
 		case "POINTER":
 			return wire.encodePointer(f.device, f.barrier, f.first, f.samples);
+		case "STROKE":
+			return wire.encodeStroke(f.device, f.rseq, f.first, f.samples);
 		case "BUTTON":
 			return wire.encodeButton(f.device, f.button, f.down, f.rseq, f.first, f.samples);
 		case "WHEEL":
@@ -54,8 +56,15 @@ describe("wire", () => {
 
 	it("has a golden vector for every kind of message", () => {
 		expect(new Set(golden.messages.map((m) => m.hex.slice(0, 2)))).toEqual(
-			new Set(["01", "02", "03", "04", "05", "06", "07"]),
+			new Set(["01", "02", "03", "04", "05", "06", "07", "08"]),
 		);
+	});
+
+	it("reads an acknowledgement from its golden bytes, and nothing else", () => {
+		const bytes = Uint8Array.from(golden.ack.hex.match(/../g) ?? [], (h) => Number.parseInt(h, 16));
+		expect(wire.decodeAck(bytes.buffer)).toEqual({ applied: golden.ack.applied, next: golden.ack.next });
+		for (const wrong of [bytes.slice(1).buffer, new Uint8Array(12).buffer, new ArrayBuffer(0), golden.ack.hex, null])
+			expect(wire.decodeAck(wrong)).toBeNull();
 	});
 
 	it("clamps what does not fit instead of wrapping", () => {
@@ -66,8 +75,8 @@ describe("wire", () => {
 		expect(v.getInt32(12, true)).toBe(0x7fffffff);
 		expect(v.getInt32(16, true)).toBe(-0x80000000);
 		expect(v.getUint16(20, true)).toBe(65535);
-		expect([v.getInt8(22), v.getInt8(23)]).toEqual([90, -90]);
-		expect(v.getUint16(24, true)).toBe(350);
+		expect([v.getInt16(22, true), v.getInt16(24, true)]).toEqual([9000, -9000]);
+		expect(v.getUint16(26, true)).toBe(35_000);
 	});
 
 	it("sends zero where the browser reports no number", () => {

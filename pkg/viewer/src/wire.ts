@@ -4,7 +4,17 @@
 export const Device = { mouse: 0, pen: 1, eraser: 2, touch: 3 } as const;
 export type Device = (typeof Device)[keyof typeof Device];
 
-const Kind = { pointer: 1, button: 2, wheel: 3, key: 4, text: 5, release: 6, proximity: 7 } as const;
+const Kind = {
+	pointer: 1,
+	button: 2,
+	wheel: 3,
+	key: 4,
+	text: 5,
+	release: 6,
+	proximity: 7,
+	stroke: 8,
+	ack: 32,
+} as const;
 
 /** One place and moment of a pointer, in the remote screen's terms. */
 export interface Sample {
@@ -16,7 +26,7 @@ export interface Sample {
 	/** Degrees, -90 to 90. */
 	tiltX: number;
 	tiltY: number;
-	/** Degrees, 0 to 359. */
+	/** Degrees, 0 to 360. Tilt and twist count to 1/100. */
 	twist: number;
 	/** Bit 0 left, 1 middle, 2 right, 3 back, 4 forward. */
 	buttons: number;
@@ -24,7 +34,7 @@ export interface Sample {
 	time: number;
 }
 
-export const SAMPLE_BYTES = 20;
+export const SAMPLE_BYTES = 22;
 /** A TEXT message's longest text, in bytes of UTF-8. */
 export const MAX_TEXT_BYTES = 4096;
 
@@ -37,12 +47,12 @@ function putSample(v: DataView, at: number, s: Sample): void {
 	v.setInt32(at, int32(s.x * 256), true);
 	v.setInt32(at + 4, int32(s.y * 256), true);
 	v.setUint16(at + 8, clamp(Math.round(finite(s.pressure) * 65535), 0, 65535), true);
-	v.setInt8(at + 10, clamp(Math.round(finite(s.tiltX)), -90, 90));
-	v.setInt8(at + 11, clamp(Math.round(finite(s.tiltY)), -90, 90));
-	v.setUint16(at + 12, ((Math.round(finite(s.twist)) % 360) + 360) % 360, true);
-	v.setUint16(at + 14, s.buttons & 0xffff, true);
+	v.setInt16(at + 10, clamp(Math.round(finite(s.tiltX) * 100), -9000, 9000), true);
+	v.setInt16(at + 12, clamp(Math.round(finite(s.tiltY) * 100), -9000, 9000), true);
+	v.setUint16(at + 14, ((Math.round(finite(s.twist) * 100) % 36_000) + 36_000) % 36_000, true);
+	v.setUint16(at + 16, s.buttons & 0xffff, true);
 	// Wraps after five days; the node uses differences only.
-	v.setUint32(at + 16, Math.round(finite(s.time) * 10) >>> 0, true);
+	v.setUint32(at + 18, Math.round(finite(s.time) * 10) >>> 0, true);
 }
 
 function putSamples(v: DataView, at: number, samples: readonly Sample[]): void {
@@ -60,10 +70,19 @@ function message(bytes: number, kind: number): DataView<ArrayBuffer> {
 
 /** POINTER, for the `motion` channel. `first` is the number of the first sample, `barrier` the rseq it follows. */
 export function encodePointer(device: Device, barrier: number, first: number, samples: readonly Sample[]): ArrayBuffer {
-	const v = message(12 + samples.length * SAMPLE_BYTES, Kind.pointer);
+	return motion(Kind.pointer, device, barrier, first, samples);
+}
+
+/** STROKE: samples that were lost or may have been, now on the channel that loses none. */
+export function encodeStroke(device: Device, rseq: number, first: number, samples: readonly Sample[]): ArrayBuffer {
+	return motion(Kind.stroke, device, rseq, first, samples);
+}
+
+function motion(kind: number, device: Device, seq: number, first: number, samples: readonly Sample[]): ArrayBuffer {
+	const v = message(12 + samples.length * SAMPLE_BYTES, kind);
 	v.setUint8(1, device);
 	v.setUint16(2, samples.length, true);
-	v.setUint32(4, barrier, true);
+	v.setUint32(4, seq, true);
 	v.setUint32(8, first, true);
 	putSamples(v, 12, samples);
 	return v.buffer;
@@ -134,6 +153,19 @@ export function encodeProximity(device: Device, near: boolean, rseq: number): Ar
 	v.setUint8(2, near ? 1 : 0);
 	v.setUint32(4, rseq, true);
 	return v.buffer;
+}
+
+/** What the node says of a stroke: it has all samples up to `applied`, and beyond a gap it goes on with `next` (0: no gap). */
+export interface Ack {
+	applied: number;
+	next: number;
+}
+
+/** Reads what the node says on the `motion` channel; null for what this page does not know. */
+export function decodeAck(data: unknown): Ack | null {
+	if (!(data instanceof ArrayBuffer) || data.byteLength !== 12) return null;
+	const v = new DataView(data);
+	return v.getUint8(0) === Kind.ack ? { applied: v.getUint32(4, true), next: v.getUint32(8, true) } : null;
 }
 
 /** Cuts text into pieces of at most MAX_TEXT_BYTES of UTF-8, never inside a character. */
