@@ -4,11 +4,15 @@ import (
 	"context"
 	"image"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"easel/pkg/display"
 )
+
+// maxKeys is how many keys a hand holds down at most.
+const maxKeys = 32
 
 // handQueue is how many messages may wait to be applied; beyond it the channels push back on the viewer.
 const handQueue = 256
@@ -17,7 +21,6 @@ const handQueue = 256
 type typist interface {
 	Press(k display.Key) error
 	Release(k display.Key)
-	ReleaseAll()
 	Text(s string) error
 }
 
@@ -35,6 +38,7 @@ type hand struct {
 	skipped  atomic.Uint64 // the sequence's count, for who reads it elsewhere
 
 	seq     sequence
+	keys    []display.Key // that it holds down
 	near    [3]bool
 	buttons [3]map[uint8]bool
 	last    [3]sample
@@ -60,7 +64,6 @@ func (h *hand) push(ctx context.Context, m message) {
 
 // run applies messages until ctx ends, and then lets everything go, so that nothing stays pressed; a value on drop has it let go too.
 func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
-	defer h.pen.close()
 	defer h.letGo()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -119,9 +122,15 @@ func (h *hand) key(m message) {
 	case m.Kind == kindText:
 		err = k.Text(m.Text)
 	case m.Down:
+		if len(h.keys) >= maxKeys { // nobody has so many fingers
+			k.Release(h.keys[0])
+			h.keys = h.keys[1:]
+		}
+		h.keys = append(slices.DeleteFunc(h.keys, key.Same), key)
 		err = k.Press(key)
 	default:
 		k.Release(key)
+		h.keys = slices.DeleteFunc(h.keys, key.Same)
 	}
 	if err != nil {
 		h.log.Debug("key not delivered", "err", err)
@@ -198,8 +207,11 @@ func (h *hand) letGo() {
 	}
 	h.pen.flush()
 	if k := h.keyboard(); k != nil {
-		k.ReleaseAll()
+		for _, key := range slices.Backward(h.keys) { // another hand's stay down
+			k.Release(key)
+		}
 	}
+	h.keys = h.keys[:0]
 }
 
 // put has the pen driver do something at a place of the viewer's screen. The X server keeps it within its own.

@@ -97,7 +97,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, offer string) (*peer, 
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
 	}
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	p.hand = newHand(w.typist, on.place, &pen{dial: w.dialEdge("pen.sock", seqPacket), log: log}, p.sendMotion, log)
+	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
 	answer, err := p.negotiate(w.transport.api, offer)
 	if err != nil {
 		p.cancel()

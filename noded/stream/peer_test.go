@@ -63,6 +63,11 @@ func connect(t testing.TB, s *session) *viewer {
 // connectWith prepares the connection by more before it is offered.
 func connectWith(t testing.TB, s *session, more func(pc *webrtc.PeerConnection)) *viewer {
 	t.Helper()
+	return connectAt(t, s, "/whep", more)
+}
+
+func connectAt(t testing.TB, s *session, path string, more func(pc *webrtc.PeerConnection)) *viewer {
+	t.Helper()
 	v := &viewer{}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
@@ -93,7 +98,7 @@ func connectWith(t testing.TB, s *session, more func(pc *webrtc.PeerConnection))
 		t.Fatal(err)
 	}
 	<-gathered
-	code, header, body := s.post(t, "/whep", "application/sdp", v.pc.LocalDescription().SDP)
+	code, header, body := s.post(t, path, "application/sdp", v.pc.LocalDescription().SDP)
 	if code != http.StatusCreated {
 		t.Fatalf("WHEP: %d %s", code, body)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -60,14 +61,11 @@ func (r record) append(b []byte) []byte {
 // dialer connects to one of the sockets that the container opens.
 type dialer func(ctx context.Context) (net.Conn, error)
 
-// pen writes records to the pen driver, connecting when there is something to say. It is for one goroutine.
+// pen gathers what a hand does with pointers. It is for one goroutine.
 type pen struct {
-	dial  dialer
-	log   *slog.Logger
-	conn  net.Conn
-	retry time.Time
-	buf   []byte
-	n     int
+	driver *penDriver
+	buf    []byte
+	n      int
 }
 
 // add queues one record; a full packet goes out at once.
@@ -78,36 +76,53 @@ func (p *pen) add(r record) {
 	}
 }
 
-// flush sends what is queued. What can't be sent is dropped: late input is worse than none.
+// flush sends what is queued.
 func (p *pen) flush() {
-	defer func() { p.buf, p.n = p.buf[:0], 0 }()
-	if p.n == 0 || !p.connect() {
-		return
+	if p.n > 0 {
+		p.driver.send(p.buf)
 	}
-	if err := p.write(); err == nil {
+	p.buf, p.n = p.buf[:0], 0
+}
+
+// penDriver is the connection to the pen driver, which is made when there is something to say. The driver takes one at a time, and lets go of all
+// that was held by another: so all hands share it. It is safe for several goroutines.
+type penDriver struct {
+	dial dialer
+	log  *slog.Logger
+
+	mu    sync.Mutex
+	conn  net.Conn
+	retry time.Time
+}
+
+// send writes a packet. What can't be sent is dropped: late input is worse than none.
+func (p *penDriver) send(packet []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.connect() || p.write(packet) == nil {
 		return
 	}
 	// The X server may have been started anew since the last write: one more try on a new connection.
-	p.close()
+	p.drop()
 	p.retry = time.Time{}
 	if !p.connect() {
 		return
 	}
-	if err := p.write(); err != nil {
+	if err := p.write(packet); err != nil {
 		p.log.Warn("input not delivered", "err", fmt.Errorf("write to the pen driver: %w", err))
-		p.close()
+		p.drop()
 	}
 }
 
-func (p *pen) write() error {
+func (p *penDriver) write(packet []byte) error {
 	if err := p.conn.SetWriteDeadline(time.Now().Add(penTimeout)); err != nil {
 		return err
 	}
-	_, err := p.conn.Write(p.buf)
+	_, err := p.conn.Write(packet)
 	return err
 }
 
-func (p *pen) connect() bool {
+func (p *penDriver) connect() bool {
 	if p.conn != nil {
 		return true
 	}
@@ -126,7 +141,14 @@ func (p *pen) connect() bool {
 	return true
 }
 
-func (p *pen) close() {
+// close ends the connection; the driver lets go of what is still held.
+func (p *penDriver) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop()
+}
+
+func (p *penDriver) drop() {
 	if p.conn != nil {
 		_ = p.conn.Close()
 		p.conn = nil

@@ -17,9 +17,13 @@ import (
 // maxScreens is how many screens a session has: the first always, another while somebody has a window for it.
 const maxScreens = display.Outputs
 
+// screenGrace is how long a screen that nobody watches any more stays.
+const screenGrace = 4 * time.Second
+
 // screen is one of a session's screens: an output of the X server, who watches it, and what is known of its picture.
 type screen struct {
 	number   int
+	all      *audience
 	viewers  *viewers
 	encoders *encoders
 	meter    *meter
@@ -27,11 +31,8 @@ type screen struct {
 	output   atomic.Pointer[display.Output]
 }
 
-func newScreen(number int, codecs []Codec, b *board, all *audience, log *slog.Logger) *screen {
-	if number > 1 {
-		log = log.With("screen", number)
-	}
-	return &screen{number: number, viewers: newViewers(number, b, all), encoders: newEncoders(codecs, b, log), meter: &meter{}}
+func newScreen(number int, codecs []Codec, all *audience, log *slog.Logger) *screen {
+	return &screen{number: number, all: all, viewers: newViewers(number, all), encoders: newEncoders(codecs, all.board, log.With("screen", number)), meter: &meter{}}
 }
 
 // place is where the screen lies on the X server's: empty while it is off.
@@ -62,20 +63,59 @@ func (w *Worker) resize(s *screen, size contract.Size) {
 	poke(w.arranging)
 }
 
+// size is which size it should have, zero for none, and when to look again (zero: when something changes). The first screen is on always; another one
+// while it is watched, and for a while afterwards, because a reload must not move the artist's windows.
+func (s *screen) size(has image.Point, now time.Time) (size image.Point, again time.Time) {
+	want := has
+	if w := s.want.Load(); w != nil {
+		want = image.Pt(w.Width, w.Height)
+	}
+	if s.number == 1 {
+		return want, again
+	}
+	heads, left := s.all.of(s.number)
+	switch gone := left.Add(screenGrace); {
+	case heads > 0:
+		return want, again
+	case now.Before(gone):
+		return has, gone
+	}
+	s.want.Store(nil)
+	return image.Point{}, again
+}
+
+// beside is what of a size may be had beside a screen of another.
+func beside(first, size image.Point) image.Point {
+	size.X = min(size.X, display.MaxRoot/first.Y-first.X) &^ 1
+	if size.X < contract.MinSide || size.Y < contract.MinSide {
+		return image.Point{}
+	}
+	size.Y = min(size.Y, display.MaxRoot/(first.X+size.X)) &^ 1
+	return size
+}
+
 // arrange gives the screens the sizes that are asked for, as long as the display lives.
 func (w *Worker) arrange(ctx context.Context, d *display.Display) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		again := time.Time{}
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.arranging:
-			if err := w.arrangeOnce(d); err != nil {
-				return err
-			}
+			again, err = w.arrangeOnce(d, time.Now())
+		case <-timer.C:
+			again, err = w.arrangeOnce(d, time.Now())
 		case <-d.ScreenChanged():
-			if err := w.arranged(d.Refresh()); err != nil {
-				return err
-			}
+			err = w.arranged(d.Refresh())
+		}
+		if err != nil {
+			return err
+		}
+		if !again.IsZero() {
+			timer.Reset(time.Until(again))
 		}
 		if !pause(ctx, resizeRate) {
 			return nil
@@ -83,15 +123,17 @@ func (w *Worker) arrange(ctx context.Context, d *display.Display) error {
 	}
 }
 
-func (w *Worker) arrangeOnce(d *display.Display) error {
+// arrangeOnce says when it is due again without anything having changed, zero for never.
+func (w *Worker) arrangeOnce(d *display.Display, now time.Time) (again time.Time, err error) {
 	var sizes [maxScreens]image.Point
-	for i := range sizes {
-		sizes[i] = d.Output(i + 1).Size()
+	for i, s := range w.screens {
+		var at time.Time
+		if sizes[i], at = s.size(d.Output(i+1).Size(), now); i > 0 {
+			sizes[i] = beside(sizes[0], sizes[i])
+		}
+		again = sooner(again, at)
 	}
-	if s := w.screens[0].want.Load(); s != nil {
-		sizes[0] = image.Pt(s.Width, s.Height)
-	}
-	return w.arranged(d.Arrange(sizes))
+	return again, w.arranged(d.Arrange(sizes))
 }
 
 // arranged tells whether the display is of no more use; what else went wrong with its screens is logged.
@@ -107,17 +149,37 @@ func (w *Worker) arranged(err error) error {
 
 // audience counts who watches any of the session's screens. It is safe for several goroutines.
 type audience struct {
-	board *board
+	board   *board
+	changed func()
 
 	mu    sync.Mutex
 	heads [maxScreens]int
 	paths [maxScreens]string
+	left  [maxScreens]time.Time // when the last one went
+}
+
+func newAudience(b *board, changed func()) *audience {
+	a := &audience{board: b, changed: changed}
+	for i := range a.left {
+		a.left[i] = time.Now() // who watched before this streamer began comes back soon
+	}
+	return a
+}
+
+// of tells how many watch a screen, and when the last one went.
+func (a *audience) of(number int) (heads int, left time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.heads[number-1], a.left[number-1]
 }
 
 // set notes who watches a screen, and which way.
 func (a *audience) set(number, heads int, path string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.heads[number-1] > 0 && heads == 0 {
+		a.left[number-1] = time.Now()
+	}
 	a.heads[number-1], a.paths[number-1] = heads, path
 	all, way := 0, contract.PathNone
 	for i := range a.heads {
@@ -128,6 +190,7 @@ func (a *audience) set(number, heads int, path string) {
 	}
 	a.board.update(func(h *contract.Health) { h.Viewers, h.Path = all, way })
 	a.board.degrade("VNC fallback in use", way == contract.PathVNC)
+	a.changed()
 }
 
 // stats gathers what is known of a screen's stream.

@@ -25,8 +25,8 @@ type viewers struct {
 	notice contract.Notice
 }
 
-func newViewers(number int, b *board, all *audience) *viewers {
-	return &viewers{number: number, board: b, all: all, wake: make(chan struct{}, 1)}
+func newViewers(number int, all *audience) *viewers {
+	return &viewers{number: number, board: all.board, all: all, wake: make(chan struct{}, 1)}
 }
 
 // poke has the painter look again.

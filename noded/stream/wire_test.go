@@ -153,7 +153,7 @@ func FuzzParseMessage(f *testing.F) {
 		if (m.Kind == kindPointer || m.Kind == kindButton) && (len(m.Samples) == 0 || len(m.Samples) > maxSamples) {
 			t.Fatalf("%d samples were read", len(m.Samples))
 		}
-		p := &pen{dial: nil, retry: time.Now().Add(time.Hour)}
+		p := &pen{driver: &penDriver{retry: time.Now().Add(time.Hour)}}
 		h := newHand(func() typist { return nil }, func() image.Rectangle { return image.Rectangle{} }, p, func([]byte) {}, nil)
 		h.seq.take(m, time.Now(), h.apply) // must not panic whatever a browser sends
 		h.letGo()

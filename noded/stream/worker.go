@@ -38,6 +38,7 @@ type Worker struct {
 	transport *transport
 	board     *board
 	screens   [maxScreens]*screen
+	pen       *penDriver
 	epoch     time.Time
 	peers     sync.WaitGroup
 
@@ -57,9 +58,11 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
 	w := &Worker{cfg: cfg, log: log, transport: t, board: b, epoch: time.Now(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
-	all := &audience{board: b}
+	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
+	defer w.pen.close()
+	all := newAudience(b, func() { poke(w.arranging) })
 	for i := range w.screens {
-		w.screens[i] = newScreen(i+1, codecs, b, all, log)
+		w.screens[i] = newScreen(i+1, codecs, all, log)
 	}
 	if cfg.Initial.Valid() {
 		w.screens[0].want.Store(&cfg.Initial)
@@ -164,7 +167,7 @@ func (w *Worker) display(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.arrangeOnce(d); err != nil {
+	if _, err := w.arrangeOnce(d, time.Now()); err != nil {
 		return err
 	}
 	w.typing.Store(keys)

@@ -23,6 +23,14 @@ type Key struct {
 	Code uint16
 }
 
+// Same tells whether both are one key: the physical one if it is known.
+func (k Key) Same(other Key) bool {
+	if k.Code != 0 || other.Code != 0 {
+		return k.Code == other.Code
+	}
+	return k.Sym == other.Sym
+}
+
 // Keyboard types on a display. What a key means is settled in the browser: where the X server's table has no key with that meaning
 // at present, a keycode that means nothing is lent to it. It is safe for several goroutines.
 type Keyboard struct {
@@ -178,12 +186,7 @@ func (k *Keyboard) Text(s string) error {
 }
 
 func (k *Keyboard) held(key Key) int {
-	return slices.IndexFunc(k.down, func(h heldKey) bool {
-		if key.Code != 0 || h.key.Code != 0 {
-			return h.key.Code == key.Code
-		}
-		return h.key.Sym == key.Sym
-	})
+	return slices.IndexFunc(k.down, func(h heldKey) bool { return key.Same(h.key) })
 }
 
 // shortcut tells whether a modifier is held that makes keys commands instead of letters.
