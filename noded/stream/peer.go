@@ -49,6 +49,7 @@ var errNoFormat = errors.New("the browser offers no video that this node makes: 
 // peer is one viewer by WebRTC. It is made whole by newPeer and ends by end, or by itself when the connection fails.
 type peer struct {
 	id      string
+	who     contract.Viewer
 	pc      *webrtc.PeerConnection
 	track   *videoTrack
 	takes   takes
@@ -78,6 +79,7 @@ type peer struct {
 	motion    atomic.Pointer[webrtc.DataChannel]
 	unacked   unacked
 	tiles     *tileFlow
+	follower  *follower // a guest's
 
 	packets packetizer // the painter's
 
@@ -86,27 +88,35 @@ type peer struct {
 }
 
 // newPeer answers an offer. The caller runs the peer by live.
-func (w *Worker) newPeer(ctx context.Context, on *screen, offer string) (*peer, string, error) {
+func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, offer string) (*peer, string, error) {
 	if !offersVideo(offer) {
 		return nil, "", errNoFormat
 	}
 	id := strings.ToLower(rand.Text()[:16])
-	log := w.log.With("peer", id, "screen", on.number)
+	log := w.log.With("peer", id, "who", who.ID, "screen", on.number)
 	p := &peer{
-		id: id, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
 	}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
+	if who.Guest() {
+		p.follower = newFollower(p)
+	}
 	answer, err := p.negotiate(w.transport.api, offer)
 	if err != nil {
-		p.cancel()
-		if p.pc != nil {
-			_ = p.pc.Close()
-		}
+		p.abandon()
 		return nil, "", err
 	}
 	return p, answer, nil
+}
+
+// abandon closes a peer that never lived.
+func (p *peer) abandon() {
+	p.cancel()
+	if p.pc != nil {
+		_ = p.pc.Close()
+	}
 }
 
 func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
@@ -155,6 +165,9 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 func (p *peer) start(before *peer) {
 	p.all.Go(p.feedback)
 	p.all.Go(p.report)
+	if p.follower != nil {
+		p.all.Go(func() { p.follower.run(p.ctx) })
+	}
 	p.all.Go(func() {
 		defer close(p.handDone)
 		if before != nil {
@@ -280,6 +293,10 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.obey(m.Data)
 		})
 	case "tiles":
+		if p.who.Guest() { // the video sharpens for guests
+			_ = d.Close()
+			return
+		}
 		d.OnOpen(p.screen.viewers.poke)
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			r, err := parseTileReport(m.Data)
@@ -316,7 +333,9 @@ func (p *peer) obey(b []byte) {
 	case controlSeen:
 		p.confirmed.Store(true)
 	case controlResize:
-		p.worker.resize(p.screen, screenSize(m.W, m.H))
+		if !p.who.Guest() {
+			p.worker.resize(p.screen, screenSize(m.W, m.H))
+		}
 	case controlQuality:
 		p.chosen.Store(&m.Value)
 		p.screen.viewers.poke()

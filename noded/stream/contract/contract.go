@@ -27,6 +27,9 @@ const (
 	MaxSide = 8192
 )
 
+// MaxGuests bounds how many may watch a session beside its owner.
+const MaxGuests = 64
+
 // ErrNoConfig means that stdin ended before a configuration came: the noded that started this process is gone.
 var ErrNoConfig = errors.New("no configuration on stdin")
 
@@ -59,6 +62,8 @@ type Config struct {
 	// Encoder is what makes the picture, if it can: else the streamer says so and goes on with x264.
 	Encoder  Encoder `json:"encoder,omitzero"`
 	LogLevel string  `json:"log_level"`
+	// Guests is how many may watch beside the owner; 0 for none.
+	Guests int `json:"guests,omitempty"`
 }
 
 // ReadConfig reads one Config and checks it. It returns ErrNoConfig at end of file.
@@ -118,6 +123,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Encoder.Validate(); err != nil {
 		bad("encoder", "%v", err)
+	}
+	if c.Guests < 0 || c.Guests > MaxGuests {
+		bad("guests", "%d is outside 0 to %d", c.Guests, MaxGuests)
 	}
 	if c.Initial != (Size{}) && !c.Initial.Valid() {
 		bad("initial", "%dx%d is outside %d to %d", c.Initial.Width, c.Initial.Height, MinSide, MaxSide)
