@@ -178,7 +178,7 @@ func TestBandsAreFewAndCoverAll(t *testing.T) {
 }
 
 func TestSilentServerIsUnresponsive(t *testing.T) {
-	d := &Display{done: make(chan struct{})}
+	d := &Display{connection: connection{done: make(chan struct{})}}
 	release := make(chan struct{})
 	defer close(release)
 	start := time.Now()
