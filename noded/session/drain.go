@@ -172,35 +172,12 @@ func oneIf(is bool) float64 {
 
 // Bounds of carrying out an order.
 const (
-	tellPatience = 2 * time.Second // one streamer's answer
-	tellAgain    = time.Second
-	orderPause   = 100 * time.Millisecond // changes come in bursts
+	tellAgain  = time.Second
+	orderPause = 100 * time.Millisecond // changes come in bursts
 )
 
-// told is what an artist was last told, and by which streamer.
-type told struct {
-	worker Worker
-	notice contract.Notice
-}
-
-// crier knows what every session's artist was told: nil for one of before this daemon's start, which may have been
-// told anything. A session that is not in it was told nothing.
-type crier map[string]*told
-
-// knows tells whether the artist has heard the notice; a new streamer has heard nothing.
-func (c crier) knows(r Record, n contract.Notice) bool {
-	t, known := c[r.ID]
-	switch {
-	case known && t == nil:
-		return false
-	case !known || t.worker != r.Worker:
-		return n == contract.Notice{}
-	}
-	return t.notice == n
-}
-
 // carryOut does what the order asks: it tells artists, ends warm sessions, and at the deadline all others, until
-// ctx ends.
+// ctx ends. It also tells streamers of a changed policy.
 func (m *Manager) carryOut(ctx context.Context) {
 	heard := crier{}
 	if all, err := m.store.List(); err == nil {
@@ -235,7 +212,8 @@ func (m *Manager) carryOutOnce(ctx context.Context, heard crier) time.Duration {
 	}
 	node := m.Order()
 	living := map[string]bool{}
-	var untold []Record
+	var tell []untold
+	policy := m.settings().Policy
 	for _, r := range all {
 		if r.State.Ended() {
 			continue
@@ -251,8 +229,11 @@ func (m *Manager) carryOutOnce(ctx context.Context, heard crier) time.Duration {
 		if o.Duty == Draining {
 			next = min(next, o.Deadline.Sub(now))
 		}
-		if r.Steps["streamer"] == Done && !heard.knows(r, o.notice()) {
-			untold = append(untold, r)
+		if r.Steps["streamer"] != Done {
+			continue
+		}
+		if notice, rules := heard.knows(r, o.notice(), policy); !notice || !rules {
+			tell = append(tell, untold{r, o.notice(), !notice, policy, !rules})
 		}
 	}
 	for id := range heard {
@@ -260,7 +241,7 @@ func (m *Manager) carryOutOnce(ctx context.Context, heard crier) time.Duration {
 			delete(heard, id)
 		}
 	}
-	if !m.tell(ctx, untold, func(r Record) contract.Notice { return m.vacancies.of(r, node).notice() }, heard) {
+	if !m.tell(ctx, tell, heard) {
 		next = min(next, tellAgain)
 	}
 	return next
@@ -284,34 +265,4 @@ func (m *Manager) endFor(ctx context.Context, r Record, o Order) error {
 		m.log.Error("a session of a drained node does not end; trying again", "session", r.ID, "error", err)
 	}
 	return err
-}
-
-// tellAtOnce is how many streamers are told at the same time.
-const tellAtOnce = 16
-
-// tell gives every session's streamer its notice, and returns false when one did not take it.
-func (m *Manager) tell(ctx context.Context, sessions []Record, notice func(Record) contract.Notice, heard crier) bool {
-	var mu sync.Mutex
-	var group sync.WaitGroup
-	slots, all := make(chan struct{}, tellAtOnce), true
-	for _, r := range sessions {
-		slots <- struct{}{}
-		group.Go(func() {
-			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, tellPatience)
-			defer cancel()
-			n := notice(r)
-			err := m.streamers.Notify(ctx, m.places.of(r.ID).Worker, n)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				all = false
-				m.log.Debug("a streamer was not told of the node's duty yet", "session", r.ID, "error", err)
-				return
-			}
-			heard[r.ID] = &told{worker: r.Worker, notice: n}
-		})
-	}
-	group.Wait()
-	return all
 }

@@ -43,8 +43,6 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 	switch {
 	case h.Viewers < 0 || h.Viewers > maxCount:
 		return bad("its number of viewers")
-	case h.Guests.TakePart < 0 || h.Guests.View < 0 || h.Guests.TakePart > maxCount || h.Guests.View > maxCount || h.Guests.Count() > h.Viewers:
-		return bad("its number of guests")
 	case !slices.Contains(healthPaths, h.Path):
 		return bad("its path")
 	case h.XPID < 0 || h.XPID > maxPID:
@@ -55,6 +53,8 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		return bad("its window's time")
 	case h.Fallbacks < 0 || h.Fallbacks > maxCount:
 		return bad("its encoder's fallbacks")
+	case !h.Clipboard.Valid():
+		return bad("its clipboard")
 	case !h.OpenCL.Valid():
 		return bad("its OpenCL")
 	case len(h.Services) > maxServices:
@@ -141,11 +141,21 @@ func (StreamerClient) Watch(ctx context.Context, dir string, after uint64) (cont
 // Notify implements Streamers. A streamer of before an upgrade, which knows no notices, is not asked again: its
 // viewers find the notice in the session's status.
 func (StreamerClient) Notify(ctx context.Context, dir string, n contract.Notice) error {
-	body, err := json.Marshal(n)
+	return tellStreamer(ctx, dir, "/notice", n)
+}
+
+// SetPolicy implements Streamers. A streamer of before an upgrade, which knows no policy, has nothing that it is about.
+func (StreamerClient) SetPolicy(ctx context.Context, dir string, p contract.Policy) error {
+	return tellStreamer(ctx, dir, "/policy", p)
+}
+
+// tellStreamer posts a document. Who does not know the path is not asked again.
+func tellStreamer(ctx context.Context, dir, path string, document any) error {
+	body, err := json.Marshal(document)
 	if err != nil {
-		return fmt.Errorf("encode the notice: %w", err)
+		return fmt.Errorf("encode for the streamer: %w", err)
 	}
-	resp, err := askStreamer(ctx, dir, http.MethodPost, "/notice", bytes.NewReader(body))
+	resp, err := askStreamer(ctx, dir, http.MethodPost, path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

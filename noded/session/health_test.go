@@ -23,6 +23,7 @@ func TestCheckHealthRefusesNonsense(t *testing.T) {
 		"gimp pid":  {GIMP: contract.GIMP{PID: 1 << 30}},
 		"window":    {GIMP: contract.GIMP{WindowMS: -1}},
 		"fallbacks": {Fallbacks: -1},
+		"clipboard": {Clipboard: contract.Clipboard{Out: contract.Crossed{PNG: contract.Count{N: 1, Bytes: -1}}}},
 		"opencl":    {OpenCL: contract.OpenCL{State: "maybe"}},
 		"opencl 2":  {OpenCL: contract.OpenCL{State: contract.OpenCLFailed, Why: strings.Repeat("x", 5000)}},
 		"service":   {Services: map[string]contract.Service{"a\nb": {}}},

@@ -30,6 +30,7 @@ type host struct {
 	profiles map[string]bool   // users who have one
 	healths  map[string]contract.Health
 	notices  map[string]contract.Notice
+	policies map[string]contract.Policy
 	spoken   chan struct{} // closed when a health changes
 	image    bool
 	memory   int64
@@ -63,7 +64,7 @@ func newHost(t *testing.T) *host {
 	return &host{
 		t: t, run: t.TempDir(), nextPID: 100, boxes: map[string]*box{}, procs: map[Worker]*proc{}, mounts: map[string]string{}, profiles: map[string]bool{},
 		healths: map[string]contract.Health{}, spoken: make(chan struct{}), image: true, memory: 64 << 30, disk: 100 << 30,
-		busy: map[uint16]bool{}, notices: map[string]contract.Notice{}, failing: map[string]error{}, began: map[string]int{}, graphics: newGraphics(),
+		busy: map[uint16]bool{}, notices: map[string]contract.Notice{}, policies: map[string]contract.Policy{}, failing: map[string]error{}, began: map[string]int{}, graphics: newGraphics(),
 	}
 }
 
@@ -349,6 +350,7 @@ func (h *host) StartWorker(_ context.Context, spec WorkerSpec) (Worker, error) {
 	dir := filepath.Join(h.run, "s", spec.ID, "worker")
 	h.healths[dir] = h.healthOf(spec.ID, 2)
 	delete(h.notices, dir) // a new streamer knows nothing
+	delete(h.policies, dir)
 	h.spoke()
 	return w, nil
 }
@@ -469,6 +471,20 @@ func (h *host) Notify(_ context.Context, dir string, n contract.Notice) error {
 	}
 	h.notices[dir] = n
 	return nil
+}
+
+func (h *host) SetPolicy(_ context.Context, dir string, p contract.Policy) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.policies[dir] = p
+	return nil
+}
+
+// policy is what a session's streamer was told last.
+func (h *host) policy(id string) contract.Policy {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.policies[filepath.Join(h.run, "s", id, "worker")]
 }
 
 // notice is what a session's artist was told last.

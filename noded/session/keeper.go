@@ -46,6 +46,7 @@ type parts struct {
 	relayPorts []uint16
 	driver     string
 	logLevel   string
+	policy     func() contract.Policy // in force now
 	grace      time.Duration
 	startLimit time.Duration
 	changed    func()

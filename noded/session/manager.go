@@ -35,6 +35,7 @@ type Options struct {
 	RelayPorts    []uint16 // first and last of the relay's, nil for none
 	Driver        string   // folder of the graphics driver's libraries, "" leaves it to the loader
 	LogLevel      string   // of the streamers
+	Policy        contract.Policy
 
 	Store      *Store
 	Containers Containers
@@ -80,7 +81,7 @@ func New(o Options) *Manager {
 	m.parts = parts{
 		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, gpus: o.GPUs, streamers: o.Streamers,
 		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts, driver: o.Driver,
-		changed: m.bell.ring, heard: m.bell.heard,
+		changed: m.bell.ring, heard: m.bell.heard, policy: func() contract.Policy { return m.settings().Policy },
 	}
 	order, err := m.store.Order(o.Boot)
 	if err != nil {

@@ -15,6 +15,8 @@ type Metrics struct {
 	streamerRestarts prometheus.Counter
 	gimpRestarts     prometheus.Counter
 	fallbacks        prometheus.Counter
+	clipboard        *prometheus.CounterVec
+	clipboardBytes   *prometheus.CounterVec
 	refused          *prometheus.CounterVec
 	memory, cpu      prometheus.Gauge
 	leaks            *prometheus.CounterVec
@@ -45,6 +47,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		streamerRestarts: counter("easel_streamer_restarts_total", "Streamers that ended and were started again."),
 		gimpRestarts:     counter("easel_gimp_restarts_total", "GIMPs that ended and were started again."),
 		fallbacks:        counter("easel_encoder_fallbacks_total", "Times that a session's picture was to be encoded by a card and a worse encoder had to stand in."),
+		clipboard:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_clipboard_contents_total", Help: "Contents that crossed by sessions' clipboards, by direction (in is to the session) and kind."}, []string{"direction", "kind"}),
+		clipboardBytes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_clipboard_bytes_total", Help: "Bytes of the contents that crossed by sessions' clipboards, by direction and kind."}, []string{"direction", "kind"}),
 		refused:          prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_sessions_refused_total", Help: "Sessions that were refused, by reason."}, []string{"reason"}),
 		memory:           gauge("easel_sessions_memory_bytes", "Memory that all sessions take."),
 		cpu:              gauge("easel_sessions_cpu_seconds", "Processor time that the sessions of now have taken."),
@@ -53,6 +57,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
 	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.fallbacks, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
-	r.MustRegister(m.slices, m.sliceMemory, m.sliceBusy)
+	r.MustRegister(m.slices, m.sliceMemory, m.sliceBusy, m.clipboard, m.clipboardBytes)
 	return m
 }

@@ -65,6 +65,8 @@ type Streamers interface {
 	Watch(ctx context.Context, dir string, after uint64) (contract.Health, error)
 	// Notify has the streamer show its viewers a notice; the zero one takes back what was shown.
 	Notify(ctx context.Context, dir string, n contract.Notice) error
+	// SetPolicy tells the streamer what may cross from now on.
+	SetPolicy(ctx context.Context, dir string, p contract.Policy) error
 }
 
 // Host is what admission asks of the machine.

@@ -246,6 +246,11 @@ func (silent) Notify(ctx context.Context, _ string, _ contract.Notice) error {
 	return ctx.Err()
 }
 
+func (silent) SetPolicy(ctx context.Context, _ string, _ contract.Policy) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func TestGIMPThatRanOutOfMemoryIsTold(t *testing.T) {
 	h := newHost(t)
 	n := start(t, h, "", nil)

@@ -1,8 +1,12 @@
 package session
 
-import "time"
+import (
+	"time"
 
-// Settings is what may change while the node runs. Sessions that there are keep what they were made with.
+	"easel/noded/stream/contract"
+)
+
+// Settings is what may change while the node runs. Sessions that there are keep what they were made with, but for the policy.
 type Settings struct {
 	Max          int
 	Limits       Limits // of each session
@@ -11,6 +15,7 @@ type Settings struct {
 	Grace        time.Duration
 	StartTimeout time.Duration
 	LogLevel     string // of the streamers
+	Policy       contract.Policy
 }
 
 // settings is what is in force; it is replaced, never changed.
@@ -22,6 +27,7 @@ type settings struct {
 func (o *Options) settings() *settings {
 	return &settings{admission: o.Admission, Settings: Settings{
 		Max: o.Admission.Max, Limits: o.Admission.Limits, Pin: o.Admission.Pin, Image: o.Image, Grace: o.Grace, StartTimeout: o.StartTimeout, LogLevel: o.LogLevel,
+		Policy: o.Policy,
 	}}
 }
 

@@ -161,6 +161,7 @@ func (k *keeper) streamerConfig(r Record) (contract.Config, error) {
 	c := contract.Config{
 		Session: r.ID, Socket: k.paths.Worker + "/" + StreamerSocket, XSocket: k.paths.XSocket, XCookie: hex.EncodeToString(cookie),
 		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), RelayPorts: k.relayPorts, Initial: firstSize, LogLevel: k.logLevel,
+		Policy: k.policy(),
 	}
 	if r.GPU.Encoder {
 		c.Encoder = contract.Encoder{Kind: contract.NVENC, Device: r.GPU.Device(), Libraries: k.driver}

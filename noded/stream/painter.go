@@ -64,8 +64,6 @@ type painter struct {
 	stamp    uint32    // of the last frame
 	tiles    *tiling   // nil while the peer takes none
 	costs    costs
-	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
-	guestKey time.Time // from when on a keyframe may go out for guests' sake
 	// lastTiles is when a change went by tiles.
 	lastTiles time.Time
 }
@@ -100,7 +98,7 @@ func (p *painter) run(ctx context.Context) error {
 
 // arm sets the timer for what is due without an event.
 func (p *painter) arm(timer *time.Timer) {
-	due := sooner(sooner(p.refineAt, p.keyAt()), p.guestAt)
+	due := sooner(p.refineAt, p.keyAt())
 	if p.tiles != nil {
 		due = sooner(due, sooner(p.tiles.due, p.rescueAt()))
 	}
@@ -124,13 +122,12 @@ func (p *painter) keyAt() time.Time {
 	switch {
 	case p.peer == nil || p.lastKey.IsZero():
 		return time.Time{}
-	case p.peer.who.Guest(): // one that leads is a guest like the others
 	case !p.peer.confirmed.Load():
-		return sooner(p.lastKey.Add(p.repeat), p.guestKeyAt())
+		return p.lastKey.Add(p.repeat)
 	case p.peer.keyWanted.Load():
-		return sooner(p.lastKey.Add(keyLimit), p.guestKeyAt())
+		return p.lastKey.Add(keyLimit)
 	}
-	return p.guestKeyAt()
+	return time.Time{}
 }
 
 // keyDue tells whether a keyframe must go out.
@@ -174,7 +171,7 @@ func (p *painter) look(ctx context.Context) error {
 func (p *painter) wait(ctx context.Context) bool {
 	now := time.Now()
 	refine := !p.refineAt.IsZero() && !now.Before(p.refineAt)
-	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) && !p.guestDue(now) {
+	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) {
 		return false
 	}
 	until := latest(p.next, p.debt.Add(-burst))
@@ -207,19 +204,16 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	converted := time.Now()
 	took[stageRead], took[stageConvert] = read.Sub(start), converted.Sub(read)
 
-	key, rescue, guests := p.keyDue(start), p.rescue(start), p.guestDue(start)
+	key, rescue := p.keyDue(start), p.rescue(start)
 	if p.tiles != nil {
 		p.tiles.look()
-		if changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) && !p.tiled(start) {
+		if changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) {
 			return nil
 		}
 	}
 	key = key || p.another(changed, start)
 	qp := p.quantiser(peer, changed, start)
-	if guests && !key {
-		qp = 0
-	}
-	if changed == 0 && !key && !rescue && qp == 0 && !guests {
+	if changed == 0 && !key && !rescue && qp == 0 {
 		return nil
 	}
 	p.tune(peer)
@@ -235,14 +229,11 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	}
 	encoded := time.Now()
 	p.costs.encoded(changed, encoded.Sub(converted), pkt.Bytes)
-	p.send(peer, pkt, encoded)
+	peer.sendFrame(p.format, pkt, p.stamp)
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
 	p.account(peer, pkt, changed, qp, start, done)
-	if guests && changed == 0 {
-		p.blur(done)
-	}
 	return nil
 }
 
@@ -310,7 +301,6 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 			p.repeat = min(p.repeat*2, keyRepMax)
 		}
 		p.lastKey = done
-		p.hadKey(pkt.Bytes, done)
 		peer.keyWanted.Store(false)
 	}
 	switch {
@@ -357,13 +347,13 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 func (p *painter) adopt(peer *peer) {
 	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, costs{}
 	p.viewers.board.degrade(noTiles, false)
-	p.lastKey, p.repeat, p.debt, p.guestAt = time.Time{}, keyRepeat, time.Time{}, time.Time{}
+	p.lastKey, p.repeat, p.debt = time.Time{}, keyRepeat, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }
 
 // fit makes frame and encoder for the screen's present size, and the format that the peer is to get.
 func (p *painter) fit() error {
-	size, format := p.d.Size(), p.takes().best()
+	size, format := p.d.Size(), p.peer.takes.best()
 	if p.frame != nil && p.frame.Size == size {
 		return p.turn(format)
 	}

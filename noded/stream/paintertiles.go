@@ -108,13 +108,13 @@ func (p *painter) still(peer *peer) bool {
 		return false
 	}
 	p.countTiles()
-	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.soon(p.tileRate(peer)) && !p.watched() {
+	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.soon(p.tileRate(peer)) {
 		p.refineAt = now.Add(tileSoon) // the video need not sharpen what tiles are about to cover
 		if p.tiles.missing == 0 {
 			p.refineAt = time.Time{}
 		}
 	}
-	urgent := p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || p.guestDue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
+	urgent := p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
 	if urgent || !p.tiles.ready(now) || p.debt.Add(-burst).After(now) {
 		return false
 	}

@@ -49,7 +49,6 @@ var errNoFormat = errors.New("the browser offers no video that this node makes: 
 // peer is one viewer by WebRTC. It is made whole by newPeer and ends by end, or by itself when the connection fails.
 type peer struct {
 	id      string
-	who     contract.Viewer
 	pc      *webrtc.PeerConnection
 	track   *videoTrack
 	takes   takes
@@ -79,7 +78,7 @@ type peer struct {
 	motion    atomic.Pointer[webrtc.DataChannel]
 	unacked   unacked
 	tiles     *tileFlow
-	follower  *follower // a guest's
+	clip      *clipFlow
 
 	packets packetizer // the painter's
 
@@ -88,35 +87,28 @@ type peer struct {
 }
 
 // newPeer answers an offer. The caller runs the peer by live.
-func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, offer string) (*peer, string, error) {
+func (w *Worker) newPeer(ctx context.Context, on *screen, offer string) (*peer, string, error) {
 	if !offersVideo(offer) {
 		return nil, "", errNoFormat
 	}
 	id := strings.ToLower(rand.Text()[:16])
-	log := w.log.With("peer", id, "who", who.ID, "screen", on.number)
+	log := w.log.With("peer", id, "screen", on.number)
 	p := &peer{
-		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		id: id, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
 	}
 	p.ctx, p.cancel = context.WithCancel(ctx)
+	p.clip = p.newClipFlow()
 	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
-	if who.Guest() {
-		p.follower = newFollower(p)
-	}
 	answer, err := p.negotiate(w.transport.api, offer)
 	if err != nil {
-		p.abandon()
+		p.cancel()
+		if p.pc != nil {
+			_ = p.pc.Close()
+		}
 		return nil, "", err
 	}
 	return p, answer, nil
-}
-
-// abandon closes a peer that never lived.
-func (p *peer) abandon() {
-	p.cancel()
-	if p.pc != nil {
-		_ = p.pc.Close()
-	}
 }
 
 func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
@@ -165,9 +157,6 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 func (p *peer) start(before *peer) {
 	p.all.Go(p.feedback)
 	p.all.Go(p.report)
-	if p.follower != nil {
-		p.all.Go(func() { p.follower.run(p.ctx) })
-	}
 	p.all.Go(func() {
 		defer close(p.handDone)
 		if before != nil {
@@ -209,6 +198,7 @@ func (p *peer) live(before *peer) {
 	_ = p.pc.Close()
 	p.all.Wait()
 	p.screen.viewers.remove(p)
+	p.clip.close()
 	p.log.Info("viewer gone", "why", last.T, "reason", last.Reason)
 }
 
@@ -293,10 +283,6 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.obey(m.Data)
 		})
 	case "tiles":
-		if p.who.Guest() { // the video sharpens for guests
-			_ = d.Close()
-			return
-		}
 		d.OnOpen(p.screen.viewers.poke)
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			r, err := parseTileReport(m.Data)
@@ -310,6 +296,8 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.screen.viewers.poke()
 		})
 		p.tiles.channel.CompareAndSwap(nil, d)
+	case "clipboard":
+		p.clip.open(d)
 	default:
 		_ = d.Close()
 	}
@@ -333,9 +321,7 @@ func (p *peer) obey(b []byte) {
 	case controlSeen:
 		p.confirmed.Store(true)
 	case controlResize:
-		if !p.who.Guest() {
-			p.worker.resize(p.screen, screenSize(m.W, m.H))
-		}
+		p.worker.resize(p.screen, screenSize(m.W, m.H))
 	case controlQuality:
 		p.chosen.Store(&m.Value)
 		p.screen.viewers.poke()

@@ -68,17 +68,6 @@ func connectWith(t testing.TB, s *session, more func(pc *webrtc.PeerConnection))
 
 func connectAt(t testing.TB, s *session, path string, more func(pc *webrtc.PeerConnection)) *viewer {
 	t.Helper()
-	v := newViewer(t, more)
-	if code, body := v.offer(t, s, path, contract.Owner); code != http.StatusCreated {
-		t.Fatalf("WHEP: %d %s", code, body)
-	}
-	s.await(t, "the control channel", func() bool { return v.control.ReadyState() == webrtc.DataChannelStateOpen })
-	return v
-}
-
-// newViewer makes the browser's half, which has offered nothing yet.
-func newViewer(t testing.TB, more func(pc *webrtc.PeerConnection)) *viewer {
-	t.Helper()
 	v := &viewer{}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
@@ -100,12 +89,6 @@ func newViewer(t testing.TB, more func(pc *webrtc.PeerConnection)) *viewer {
 	v.pc.OnTrack(v.track)
 	v.channels(t)
 	more(v.pc)
-	return v
-}
-
-// offer connects to a screen, as who the node says it is, and gives the answer's code and body.
-func (v *viewer) offer(t testing.TB, s *session, path string, who contract.Viewer) (code int, body string) {
-	t.Helper()
 	offer, err := v.pc.CreateOffer(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -115,19 +98,16 @@ func (v *viewer) offer(t testing.TB, s *session, path string, who contract.Viewe
 		t.Fatal(err)
 	}
 	<-gathered
-	said, err := who.Header()
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, header, body := s.send(t, http.MethodPost, path, http.Header{"Content-Type": {"application/sdp"}, contract.ViewerHeader: {said}}, v.pc.LocalDescription().SDP)
+	code, header, body := s.post(t, path, "application/sdp", v.pc.LocalDescription().SDP)
 	if code != http.StatusCreated {
-		return code, body
+		t.Fatalf("WHEP: %d %s", code, body)
 	}
 	v.location = header.Get("Location")
 	if err := v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: body}); err != nil {
 		t.Fatal(err)
 	}
-	return code, body
+	s.await(t, "the control channel", func() bool { return v.control.ReadyState() == webrtc.DataChannelStateOpen })
+	return v
 }
 
 func (v *viewer) channels(t testing.TB) {

@@ -39,6 +39,7 @@ type Worker struct {
 	board     *board
 	screens   [maxScreens]*screen
 	pen       *penDriver
+	clipboard *clipboard
 	epoch     time.Time
 	peers     sync.WaitGroup
 
@@ -58,11 +59,12 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
 	w := &Worker{cfg: cfg, log: log, transport: t, board: b, epoch: time.Now(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
+	w.clipboard = newClipboard(cfg.Policy, b, log)
 	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
 	defer w.pen.close()
 	all := newAudience(b, func() { poke(w.arranging) })
 	for i := range w.screens {
-		w.screens[i] = newScreen(i+1, codecs, all, cfg.Guests, log)
+		w.screens[i] = newScreen(i+1, codecs, all, log)
 	}
 	if cfg.Initial.Valid() {
 		w.screens[0].want.Store(&cfg.Initial)
@@ -116,7 +118,9 @@ func (w *Worker) take(r report) {
 	}
 	if r.GIMP.State != before.GIMP.State || r.GIMP.Restarts != before.GIMP.Restarts {
 		for _, s := range w.screens {
-			s.viewers.sendAll(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
+			if p := s.viewers.current(); p != nil {
+				p.sendControl(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
+			}
 		}
 	}
 }
@@ -182,6 +186,7 @@ func (w *Worker) display(ctx context.Context) error {
 	}
 	group.Go(func() error { return w.arrange(ctx, d) })
 	group.Go(func() error { return w.cursors(ctx, d) })
+	group.Go(func() error { return w.clipboards(ctx, d) })
 	return group.Wait()
 }
 

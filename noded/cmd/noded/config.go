@@ -13,6 +13,7 @@ import (
 
 	"easel/noded/pool"
 	"easel/noded/session"
+	"easel/noded/stream/contract"
 	"easel/pkg/cluster"
 	"easel/pkg/identity"
 	"easel/pkg/listen"
@@ -76,6 +77,7 @@ type Config struct {
 		Grace        time.Duration `yaml:"grace"`
 		StartTimeout time.Duration `yaml:"start_timeout"`
 		UIDBase      uint32        `yaml:"uid_base"`
+		Clipboard    string        `yaml:"clipboard"`
 	} `yaml:"sessions"`
 	Pool struct {
 		Ready   int           `yaml:"ready"`
@@ -122,6 +124,7 @@ func defaults() Config {
 	c.Sessions.HomeSize = 4 << 30
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
 	c.Sessions.UIDBase = 10_000_000
+	c.Sessions.Clipboard = contract.ClipboardBoth
 	c.Pool.Ready, c.Pool.Desktop, c.Pool.MaxAge, c.Pool.CPU = 1, 1, 4*time.Hour, 0.7
 	c.GPU.Layout, c.GPU.DriverRoot = "/etc/easel/gpu.yaml", "/"
 	c.Log.Level, c.Log.Format = "info", "text"
@@ -315,6 +318,9 @@ func (c *Config) validateSessions(bad func(field, format string, args ...any)) {
 			bad(field, "%s: want 1s to 720h", d)
 		}
 	}
+	if err := c.policy().Validate(); err != nil || s.Clipboard == "" {
+		bad("sessions.clipboard", "%q: want both, in, out or off", s.Clipboard)
+	}
 	if s.UIDBase < 65536 || uint64(s.UIDBase)+uint64(max(1, s.Max))*65536 > 1<<32 {
 		bad("sessions.uid_base", "%d: want at least 65536, with 65536 uids for each of %d sessions above it", s.UIDBase, s.Max)
 	}
@@ -337,6 +343,11 @@ func (c *Config) validatePool(bad func(field, format string, args ...any)) {
 // warm is what the node keeps of warm sessions as long as no coordinator says otherwise.
 func (c *Config) warm() []pool.Wish {
 	return []pool.Wish{{Kind: session.WarmReady, Want: c.Pool.Ready}, {Kind: session.WarmDesktop, Want: c.Pool.Desktop}}
+}
+
+// policy is what may cross a session's edge.
+func (c *Config) policy() contract.Policy {
+	return contract.Policy{Clipboard: c.Sessions.Clipboard}
 }
 
 func (c *Config) admission() session.Admission {

@@ -186,7 +186,7 @@ func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime,
 	return session.New(session.Options{
 		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image, Boot: boot,
 		Admission: cfg.admission(), Grace: cfg.Sessions.Grace, StartTimeout: cfg.Sessions.StartTimeout,
-		Media: cfg.Media.Addresses, RelayPorts: cfg.relayPorts(), Driver: cfg.driver(), LogLevel: cfg.Log.Level,
+		Media: cfg.Media.Addresses, RelayPorts: cfg.relayPorts(), Driver: cfg.driver(), LogLevel: cfg.Log.Level, Policy: cfg.policy(),
 		Store: store, Containers: parts, Workers: parts, GPUs: gpus, Streamers: session.StreamerClient{}, Points: points,
 		Homes: &volume.Homes{StateDir: cfg.StateDir, RunDir: cfg.RunDir, Size: int64(cfg.Sessions.HomeSize), Log: log},
 		Host:  machine{stateDir: cfg.StateDir, media: cfg.Media.Addresses}, Metrics: metrics, Log: log,

@@ -25,7 +25,7 @@ import (
 )
 
 // reloads says for every field of noded.yaml whether "noded reload" brings a change into force. Limits of sessions are for
-// new ones. A certificate that is renewed in its files is taken up by itself.
+// new ones; what may cross their edge is for all. A certificate that is renewed in its files is taken up by itself.
 var reloads = reload.Fields{
 	"name": reload.Restart, "listen": reload.Restart, "public_url": reload.Restart, "portal_url": reload.Live,
 	"tls.cert": reload.Restart, "tls.key": reload.Restart,
@@ -40,7 +40,8 @@ var reloads = reload.Fields{
 	"sessions.max": reload.Live, "sessions.memory": reload.Live, "sessions.cpus": reload.Live, "sessions.pids": reload.Live,
 	"sessions.disk_read": reload.Live, "sessions.disk_write": reload.Live, "sessions.pin": reload.Live,
 	"sessions.home_size": reload.Restart, "sessions.grace": reload.Live, "sessions.start_timeout": reload.Live, "sessions.uid_base": reload.Restart,
-	"pool.ready": reload.Live, "pool.desktop": reload.Live, "pool.max_age": reload.Live, "pool.cpu": reload.Live,
+	"sessions.clipboard": reload.Live,
+	"pool.ready":         reload.Live, "pool.desktop": reload.Live, "pool.max_age": reload.Live, "pool.cpu": reload.Live,
 	"gpu.library": reload.Restart, "gpu.layout": reload.Restart, "gpu.driver_root": reload.Restart,
 	"place.region": reload.Restart, "place.zone": reload.Restart, "place.coordinates": reload.Restart,
 	"log.level": reload.Live, "log.format": reload.Restart,
@@ -85,6 +86,7 @@ func (c *Config) settings() session.Settings {
 	a := c.admission()
 	return session.Settings{
 		Max: a.Max, Limits: a.Limits, Pin: a.Pin, Image: c.Image, Grace: c.Sessions.Grace, StartTimeout: c.Sessions.StartTimeout, LogLevel: c.Log.Level,
+		Policy: c.policy(),
 	}
 }
 

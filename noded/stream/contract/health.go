@@ -40,21 +40,11 @@ type Service struct {
 	Restarts int    `json:"restarts"`
 }
 
-// Guests counts who watches by the owner's leave, by role.
-type Guests struct {
-	TakePart int `json:"take_part"`
-	View     int `json:"view"`
-}
-
-// Count is all of them.
-func (g Guests) Count() int { return g.TakePart + g.View }
-
 // Health is what the streamer knows of its session. Seq grows with every change.
 type Health struct {
 	Seq      uint64             `json:"seq"`
 	Ready    bool               `json:"ready"`
 	Viewers  int                `json:"viewers"`
-	Guests   Guests             `json:"guests"` // among the viewers
 	Path     string             `json:"path"`
 	GIMP     GIMP               `json:"gimp"`
 	XPID     int                `json:"x_pid"`
@@ -65,6 +55,47 @@ type Health struct {
 	// Encoder is what makes the picture, for people; "" until somebody watches. Fallbacks counts how often a worse one had to take over.
 	Encoder   string `json:"encoder"`
 	Fallbacks int    `json:"fallbacks"`
+	// Clipboard counts what crossed since the streamer began.
+	Clipboard Clipboard `json:"clipboard,omitzero"`
+}
+
+// Clipboard is what crossed by the clipboard: In from the artist's desk, Out to it.
+type Clipboard struct {
+	In  Crossed `json:"in,omitzero"`
+	Out Crossed `json:"out,omitzero"`
+}
+
+// Crossed counts contents by their kind.
+type Crossed struct {
+	Text Count `json:"text,omitzero"`
+	HTML Count `json:"html,omitzero"`
+	PNG  Count `json:"png,omitzero"`
+}
+
+// Contents are the counts by their kind's name.
+func (c Crossed) Contents() map[string]Count {
+	return map[string]Count{"text": c.Text, "html": c.HTML, "png": c.PNG}
+}
+
+// Valid tells whether the counts can be true.
+func (c Clipboard) Valid() bool {
+	for _, way := range []Crossed{c.In, c.Out} {
+		for _, n := range way.Contents() {
+			if n.N < 0 || n.Bytes < 0 || n.N > maxCrossed || n.Bytes > maxCrossed {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// maxCrossed bounds a count, so that the sum of many is a number still.
+const maxCrossed = 1 << 50
+
+// Count is how many contents there were, and their bytes together.
+type Count struct {
+	N     int64 `json:"n"`
+	Bytes int64 `json:"bytes"`
 }
 
 // ReadHealth reads one Health strictly and within MaxHealth bytes.

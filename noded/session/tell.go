@@ -1,0 +1,81 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"easel/noded/stream/contract"
+)
+
+const (
+	tellPatience = 2 * time.Second // one streamer's answer
+	// tellAtOnce is how many streamers are told at the same time.
+	tellAtOnce = 16
+)
+
+// told is what an artist and the streamer were last told, and which streamer it was.
+type told struct {
+	worker Worker
+	notice contract.Notice
+	policy contract.Policy
+}
+
+// crier knows what every session was told: nil for one of before this daemon's start, which may have been
+// told anything. A session that is not in it was told nothing.
+type crier map[string]*told
+
+// knows tells whether the artist has heard the notice, and the streamer the policy. A new streamer has heard no notice, and was started with
+// the policy of then, which may not be that of now.
+func (c crier) knows(r Record, n contract.Notice, p contract.Policy) (notice, policy bool) {
+	t, known := c[r.ID]
+	switch {
+	case known && t == nil:
+		return false, false
+	case !known || t.worker != r.Worker:
+		return n == contract.Notice{}, false
+	}
+	return t.notice == n, t.policy == p
+}
+
+// untold is what one session is to be told.
+type untold struct {
+	record    Record
+	notice    contract.Notice
+	sayNotice bool
+	policy    contract.Policy
+	sayPolicy bool
+}
+
+// tell tells every session's streamer, and returns false when one did not take it.
+func (m *Manager) tell(ctx context.Context, sessions []untold, heard crier) bool {
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	slots, all := make(chan struct{}, tellAtOnce), true
+	for _, s := range sessions {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(ctx, tellPatience)
+			defer cancel()
+			dir := m.places.of(s.record.ID).Worker
+			var err error
+			if s.sayPolicy {
+				err = m.streamers.SetPolicy(ctx, dir, s.policy)
+			}
+			if err == nil && s.sayNotice {
+				err = m.streamers.Notify(ctx, dir, s.notice)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				all = false
+				m.log.Debug("a streamer was not told of the node's duty and policy yet", "session", s.record.ID, "error", err)
+				return
+			}
+			heard[s.record.ID] = &told{worker: s.record.Worker, notice: s.notice, policy: s.policy}
+		})
+	}
+	group.Wait()
+	return all
+}

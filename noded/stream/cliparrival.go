@@ -1,0 +1,150 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"easel/pkg/display"
+)
+
+const (
+	// clipSilence is how long a viewer that was asked for a content may say nothing.
+	clipSilence = 10 * time.Second
+	// keptArrival is how large a content may be that is kept for who asks again.
+	keptArrival = 1 << 20
+	// maxArrivals is how often the contents of one offer are asked for: the session's applications may ask without end, and the artist's
+	// line is not theirs.
+	maxArrivals = 16
+)
+
+var (
+	errClipLate   = errors.New("the viewer does not hand over what it has on its clipboard")
+	errClipBroken = errors.New("the content broke off")
+)
+
+// arrival is one content on its way from a viewer into the session: it can be read while it comes.
+type arrival struct {
+	format display.Format
+
+	mu      sync.Mutex
+	buf     []byte
+	done    bool
+	err     error
+	more    chan struct{} // closed at the next change
+	readers int
+}
+
+func newArrival(f display.Format) *arrival { return &arrival{format: f, more: make(chan struct{})} }
+
+// add takes a part. An error ends the arrival.
+func (a *arrival) add(b []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.done:
+		return a.err
+	case len(a.buf)+len(b) > a.format.Limit():
+		a.finish(display.ErrTooLarge)
+	default:
+		a.buf = append(a.buf, b...)
+		if a.format == display.ClipPNG {
+			if err := checkPicture(a.buf[:min(len(a.buf), pngHead)]); err != nil {
+				a.finish(err)
+				break
+			}
+		}
+		a.wake()
+	}
+	return a.err
+}
+
+// end notes that it is whole, or why it never will be; it returns how much came.
+func (a *arrival) end(err error) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.done {
+		if err == nil && a.format == display.ClipPNG && len(a.buf) < pngHead {
+			err = errClipPicture
+		}
+		a.finish(err)
+	}
+	return len(a.buf)
+}
+
+func (a *arrival) finish(err error) {
+	a.done, a.err = true, err
+	a.wake()
+}
+
+func (a *arrival) wake() {
+	close(a.more)
+	a.more = make(chan struct{})
+}
+
+// state tells whether it is over, and how.
+func (a *arrival) state() (done bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.done, a.err
+}
+
+// reader reads it from the beginning. left is called when nobody reads it any more.
+func (a *arrival) reader(ctx context.Context, left func()) io.ReadCloser {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.readers++
+	return &arrivalReader{a: a, ctx: ctx, left: left}
+}
+
+type arrivalReader struct {
+	a    *arrival
+	ctx  context.Context
+	at   int
+	left func()
+	once sync.Once
+}
+
+// Read waits for what has not come yet.
+func (r *arrivalReader) Read(p []byte) (int, error) {
+	timer := time.NewTimer(clipSilence)
+	defer timer.Stop()
+	for {
+		r.a.mu.Lock()
+		n := copy(p, r.a.buf[r.at:])
+		done, err, more := r.a.done, r.a.err, r.a.more
+		r.a.mu.Unlock()
+		switch r.at += n; {
+		case n > 0:
+			return n, nil
+		case done && err != nil:
+			return 0, err
+		case done:
+			return 0, io.EOF
+		}
+		select {
+		case <-more:
+		case <-r.ctx.Done():
+			return 0, r.ctx.Err()
+		case <-timer.C:
+			r.a.end(errClipLate)
+			return 0, errClipLate
+		}
+	}
+}
+
+// Close lets go of it.
+func (r *arrivalReader) Close() error {
+	r.once.Do(func() {
+		r.a.mu.Lock()
+		r.a.readers--
+		last := r.a.readers == 0
+		r.a.mu.Unlock()
+		if last {
+			r.left()
+		}
+	})
+	return nil
+}

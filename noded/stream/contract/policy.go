@@ -1,0 +1,60 @@
+package contract
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// MaxPolicy bounds the document, in bytes.
+const MaxPolicy = 1 << 10
+
+// Ways of the clipboard: in is from the artist's desk to the session.
+const (
+	ClipboardBoth = "both"
+	ClipboardIn   = "in"
+	ClipboardOut  = "out"
+	ClipboardOff  = "off"
+)
+
+// Policy is what the operator lets cross a session's edge. It may change while the session lives.
+type Policy struct {
+	Clipboard string `json:"clipboard"` // "" is both
+}
+
+// TakesIn tells whether what was copied on the artist's desk may reach the session.
+func (p Policy) TakesIn() bool {
+	return p.Clipboard == "" || p.Clipboard == ClipboardBoth || p.Clipboard == ClipboardIn
+}
+
+// LetsOut tells whether what was copied in the session may reach the artist's desk.
+func (p Policy) LetsOut() bool {
+	return p.Clipboard == "" || p.Clipboard == ClipboardBoth || p.Clipboard == ClipboardOut
+}
+
+// Validate says what is wrong with the policy.
+func (p Policy) Validate() error {
+	switch p.Clipboard {
+	case "", ClipboardBoth, ClipboardIn, ClipboardOut, ClipboardOff:
+		return nil
+	}
+	return fmt.Errorf("clipboard: %.20q: want both, in, out or off", p.Clipboard)
+}
+
+// ReadPolicy reads one Policy strictly.
+func ReadPolicy(r io.Reader) (Policy, error) {
+	var p Policy
+	d := json.NewDecoder(io.LimitReader(r, MaxPolicy))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return Policy{}, fmt.Errorf("read a policy: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Policy{}, errors.New("read a policy: something follows the JSON document")
+	}
+	if err := p.Validate(); err != nil {
+		return Policy{}, fmt.Errorf("read a policy: %w", err)
+	}
+	return p, nil
+}
