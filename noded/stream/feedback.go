@@ -176,7 +176,7 @@ func (c *viewerClock) at(epoch uint32, now time.Time) (base time.Duration, ok bo
 func (p *pacer) heed(b []byte, now time.Time) (woke bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var came []arrival
+	var came []reached
 	lost, unsent, news := 0, 0, false
 	var trip time.Duration
 	if len(b) < feedbackHeader {
@@ -202,7 +202,7 @@ func (p *pacer) heed(b []byte, now time.Time) (woke bool, err error) {
 				p.heardOf, p.heard = seq, true
 				trip = now.Sub(p.epoch) - d.at
 			}
-			came = append(came, arrival{d.at, base + after, int(d.size) + wireOverhead})
+			came = append(came, reached{d.at, base + after, int(d.size) + wireOverhead})
 		case !arrived && !d.arrived && !d.missing:
 			d.missing = true
 			lost++

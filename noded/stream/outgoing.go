@@ -61,8 +61,8 @@ func (p plan) pace() time.Duration {
 	return time.Second / time.Duration(p.FPS)
 }
 
-// arrival is one packet that the viewer has, told on two clocks that need not agree.
-type arrival struct {
+// reached is one packet that the viewer has, told on two clocks that need not agree.
+type reached struct {
 	sent, at time.Duration
 	size     int
 }
@@ -139,7 +139,7 @@ func (r *outgoing) tookTiles(bytes int, now time.Time) {
 
 // took takes in one feedback: what arrived, in the order in which it left, and how many packets have newly turned out to be lost. idle tells that nothing
 // more is on its way.
-func (r *outgoing) took(arrived []arrival, lost int, rtt time.Duration, idle bool, now time.Time) {
+func (r *outgoing) took(arrived []reached, lost int, rtt time.Duration, idle bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.feedback++
@@ -167,7 +167,7 @@ func (r *outgoing) took(arrived []arrival, lost int, rtt time.Duration, idle boo
 }
 
 // waits follows the queue: how much longer than at best packets are on their way.
-func (r *outgoing) waits(arrived []arrival, now time.Time) {
+func (r *outgoing) waits(arrived []reached, now time.Time) {
 	if len(arrived) == 0 {
 		return
 	}
