@@ -245,10 +245,11 @@ func (k *keeper) apply(ctx context.Context, h contract.Health) (ended bool, err 
 		}
 		r.State = Ready
 	}
+	owners := h.Viewers - h.Guests.Count() // a guest alone keeps no session from its end
 	switch {
-	case (r.State == Ready || r.State == Detached) && h.Viewers > 0:
+	case (r.State == Ready || r.State == Detached) && owners > 0:
 		err = k.enter(ctx, Connected, "", func(r *Record) { r.Expires = time.Time{} })
-	case r.State == Connected && h.Viewers == 0:
+	case r.State == Connected && owners == 0:
 		err = k.enter(ctx, Detached, "", k.expire)
 	}
 	if err != nil {

@@ -112,6 +112,17 @@ func (t takes) payload(f Format) (payload webrtc.PayloadType, ok bool) {
 	return 0, false
 }
 
+// and leaves of the formats those that others take too.
+func (t takes) and(others takes) takes {
+	var both takes
+	for _, one := range t {
+		if _, ok := others.payload(one.format); ok {
+			both = append(both, one)
+		}
+	}
+	return both
+}
+
 // best is the one that costs the host least.
 func (t takes) best() Format {
 	for _, f := range formats {

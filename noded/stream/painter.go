@@ -64,6 +64,8 @@ type painter struct {
 	stamp    uint32    // of the last frame
 	tiles    *tiling   // nil while the peer takes none
 	costs    costs
+	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
+	guestKey time.Time // from when on a keyframe may go out for guests' sake
 	// lastTiles is when a change went by tiles.
 	lastTiles time.Time
 }
@@ -98,7 +100,7 @@ func (p *painter) run(ctx context.Context) error {
 
 // arm sets the timer for what is due without an event.
 func (p *painter) arm(timer *time.Timer) {
-	due := sooner(p.refineAt, p.keyAt())
+	due := sooner(sooner(p.refineAt, p.keyAt()), p.guestAt)
 	if p.tiles != nil {
 		due = sooner(due, sooner(p.tiles.due, p.rescueAt()))
 	}
@@ -122,12 +124,13 @@ func (p *painter) keyAt() time.Time {
 	switch {
 	case p.peer == nil || p.lastKey.IsZero():
 		return time.Time{}
+	case p.peer.who.Guest(): // one that leads is a guest like the others
 	case !p.peer.confirmed.Load():
-		return p.lastKey.Add(p.repeat)
+		return sooner(p.lastKey.Add(p.repeat), p.guestKeyAt())
 	case p.peer.keyWanted.Load():
-		return p.lastKey.Add(keyLimit)
+		return sooner(p.lastKey.Add(keyLimit), p.guestKeyAt())
 	}
-	return time.Time{}
+	return p.guestKeyAt()
 }
 
 // keyDue tells whether a keyframe must go out.
@@ -150,14 +153,11 @@ func (p *painter) look(ctx context.Context) error {
 		p.close()
 		return nil
 	}
-	if peer.rate.Plan().Hold { // it is out of touch: what changes meanwhile is one frame when it is back
-		return nil
-	}
 	if err := p.fit(); err != nil {
 		return err
 	}
 	// A viewer that has every packet and asks for a keyframe only because nothing moves gets none.
-	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.pacer.unacked.none() {
+	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.unacked.none() {
 		peer.keyWanted.Store(false)
 	}
 	p.offerTiles(peer)
@@ -174,10 +174,10 @@ func (p *painter) look(ctx context.Context) error {
 func (p *painter) wait(ctx context.Context) bool {
 	now := time.Now()
 	refine := !p.refineAt.IsZero() && !now.Before(p.refineAt)
-	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) {
+	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) && !p.guestDue(now) {
 		return false
 	}
-	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.backlog()-burst))
+	until := latest(p.next, p.debt.Add(-burst))
 	if !until.After(now) {
 		until = now.Add(coalesce)
 	}
@@ -207,16 +207,19 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	converted := time.Now()
 	took[stageRead], took[stageConvert] = read.Sub(start), converted.Sub(read)
 
-	key, rescue := p.keyDue(start), p.rescue(start)
+	key, rescue, guests := p.keyDue(start), p.rescue(start), p.guestDue(start)
 	if p.tiles != nil {
 		p.tiles.look()
-		if changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) {
+		if changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) && !p.tiled(start) {
 			return nil
 		}
 	}
 	key = key || p.another(changed, start)
 	qp := p.quantiser(peer, changed, start)
-	if changed == 0 && !key && !rescue && qp == 0 {
+	if guests && !key {
+		qp = 0
+	}
+	if changed == 0 && !key && !rescue && qp == 0 && !guests {
 		return nil
 	}
 	p.tune(peer)
@@ -232,11 +235,14 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	}
 	encoded := time.Now()
 	p.costs.encoded(changed, encoded.Sub(converted), pkt.Bytes)
-	peer.sendFrame(p.format, pkt, p.stamp)
+	p.send(peer, pkt, encoded)
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
 	p.account(peer, pkt, changed, qp, start, done)
+	if guests && changed == 0 {
+		p.blur(done)
+	}
 	return nil
 }
 
@@ -296,7 +302,7 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
 	p.lastSent = done
 	if changed > 0 {
-		p.next = start.Add(peer.rate.Plan().pace())
+		p.next = start.Add(pace)
 	}
 	p.owe(pkt.Bytes, p.quality.Kbps, start)
 	if pkt.Key {
@@ -304,11 +310,11 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 			p.repeat = min(p.repeat*2, keyRepMax)
 		}
 		p.lastKey = done
+		p.hadKey(pkt.Bytes, done)
 		peer.keyWanted.Store(false)
 	}
 	switch {
 	case changed > 0:
-		peer.rate.moves()
 		p.blur(done)
 	case qp > 0 && !p.refineAt.IsZero():
 		p.refined(peer, pkt, done)
@@ -351,13 +357,13 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 func (p *painter) adopt(peer *peer) {
 	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, costs{}
 	p.viewers.board.degrade(noTiles, false)
-	p.lastKey, p.repeat, p.debt = time.Time{}, keyRepeat, time.Time{}
+	p.lastKey, p.repeat, p.debt, p.guestAt = time.Time{}, keyRepeat, time.Time{}, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }
 
 // fit makes frame and encoder for the screen's present size, and the format that the peer is to get.
 func (p *painter) fit() error {
-	size, format := p.d.Size(), p.peer.takes.best()
+	size, format := p.d.Size(), p.takes().best()
 	if p.frame != nil && p.frame.Size == size {
 		return p.turn(format)
 	}
@@ -395,8 +401,7 @@ func (p *painter) turn(to Format) error {
 
 func (p *painter) wanted(peer *peer) Quality {
 	q := qualities[peer.quality()]
-	most := int(maxKbps * q.share)
-	return Quality{Factor: q.factor, Kbps: max(min(peer.rate.Plan().Kbps, most), minKbps), BufferMS: frameBufferMS}
+	return Quality{Factor: q.factor, Kbps: max(int(float64(peer.rate.Kbps())*q.share), minKbps), BufferMS: frameBufferMS}
 }
 
 // tune brings the encoder to the rate and quality of the moment; small changes are not worth it.

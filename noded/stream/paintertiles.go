@@ -108,13 +108,13 @@ func (p *painter) still(peer *peer) bool {
 		return false
 	}
 	p.countTiles()
-	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.soon(p.tileRate(peer)) {
+	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.soon(p.tileRate(peer)) && !p.watched() {
 		p.refineAt = now.Add(tileSoon) // the video need not sharpen what tiles are about to cover
 		if p.tiles.missing == 0 {
 			p.refineAt = time.Time{}
 		}
 	}
-	urgent := p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
+	urgent := p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || p.guestDue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
 	if urgent || !p.tiles.ready(now) || p.debt.Add(-burst).After(now) {
 		return false
 	}
@@ -144,11 +144,8 @@ func (p *painter) rescue(now time.Time) bool {
 	return !at.IsZero() && !now.Before(at)
 }
 
-// tileRate is what tiles may use of the way, in kilobits a second: the video's rate, or more where more was seen to get through, but no more than
-// the plan has for both.
-func (p *painter) tileRate(peer *peer) int {
-	return min(max(p.wanted(peer).Kbps, peer.tiles.kbps()), max(peer.rate.Plan().Kbps, minKbps))
-}
+// tileRate is what tiles may use of the way, in kilobits a second: the video's rate, or more where more was seen to get through.
+func (p *painter) tileRate(peer *peer) int { return max(p.wanted(peer).Kbps, peer.tiles.kbps()) }
 
 // countTiles tells the meter how much of the picture is exact.
 func (p *painter) countTiles() {

@@ -31,6 +31,10 @@ const (
 	// maxMotion is how much may wait on the motion channel: what is said there is soon said anew.
 	maxMotion  = 16 << 10
 	maxCursors = 256
+	// A large frame goes out in bursts with pauses between them, or it would overflow the receiver's socket buffer (some 90 packets
+	// on a stock Linux) and the buffers of switches on the way.
+	burstPackets = 32
+	burstPause   = time.Millisecond
 )
 
 // Control messages that a viewer may send a second, and at once.
@@ -45,13 +49,13 @@ var errNoFormat = errors.New("the browser offers no video that this node makes: 
 // peer is one viewer by WebRTC. It is made whole by newPeer and ends by end, or by itself when the connection fails.
 type peer struct {
 	id      string
+	who     contract.Viewer
 	pc      *webrtc.PeerConnection
 	track   *videoTrack
 	takes   takes
 	sender  *webrtc.RTPSender
 	hand    *hand
 	rate    *outgoing
-	pacer   *pacer
 	worker  *Worker
 	screen  *screen
 	log     *slog.Logger
@@ -73,7 +77,9 @@ type peer struct {
 	bad       atomic.Uint64
 	control   atomic.Pointer[webrtc.DataChannel]
 	motion    atomic.Pointer[webrtc.DataChannel]
+	unacked   unacked
 	tiles     *tileFlow
+	follower  *follower // a guest's
 	clip      *clipFlow
 
 	packets packetizer // the painter's
@@ -83,37 +89,40 @@ type peer struct {
 }
 
 // newPeer answers an offer. The caller runs the peer by live.
-func (w *Worker) newPeer(ctx context.Context, on *screen, offer string) (*peer, string, error) {
+func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, offer string) (*peer, string, error) {
 	if !offersVideo(offer) {
 		return nil, "", errNoFormat
 	}
 	id := strings.ToLower(rand.Text()[:16])
-	log := w.log.With("peer", id, "screen", on.number)
+	log := w.log.With("peer", id, "who", who.ID, "screen", on.number)
 	p := &peer{
-		id: id, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
-		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
+		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
 	}
-	p.tiles = newTileFlow(p.rate)
-	p.pacer = newPacer(p.rate, log)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.clip = p.newClipFlow()
 	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
-	answer, err := p.negotiate(offer)
+	if who.Guest() {
+		p.follower = newFollower(p)
+	}
+	answer, err := p.negotiate(w.transport.api, offer)
 	if err != nil {
-		p.cancel()
-		if p.pc != nil {
-			_ = p.pc.Close()
-		}
+		p.abandon()
 		return nil, "", err
 	}
 	return p, answer, nil
 }
 
-func (p *peer) negotiate(offer string) (string, error) {
-	api, err := p.worker.transport.api(p.pacer, p.listen())
-	if err != nil {
-		return "", err
+// abandon closes a peer that never lived.
+func (p *peer) abandon() {
+	p.cancel()
+	if p.pc != nil {
+		_ = p.pc.Close()
 	}
+}
+
+func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
+	var err error
 	if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
 		return "", fmt.Errorf("make a peer connection: %w", err)
 	}
@@ -132,7 +141,6 @@ func (p *peer) negotiate(offer string) (string, error) {
 	if p.takes = takesOf(p.sender.GetParameters().Codecs, p.screen.encoders.makes); len(p.takes) == 0 {
 		return "", errNoFormat
 	}
-	p.pacer.takes(repeats(p.sender.GetParameters().Codecs))
 	answer, err := p.pc.CreateAnswer(nil)
 	if err != nil {
 		return "", fmt.Errorf("answer the offer: %w", err)
@@ -157,8 +165,11 @@ func (p *peer) negotiate(offer string) (string, error) {
 }
 
 func (p *peer) start(before *peer) {
-	p.all.Go(func() { p.pacer.run(p.ctx) })
+	p.all.Go(p.feedback)
 	p.all.Go(p.report)
+	if p.follower != nil {
+		p.all.Go(func() { p.follower.run(p.ctx) })
+	}
 	p.all.Go(func() {
 		defer close(p.handDone)
 		if before != nil {
@@ -285,6 +296,10 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.obey(m.Data)
 		})
 	case "tiles":
+		if p.who.Guest() { // the video sharpens for guests
+			_ = d.Close()
+			return
+		}
 		d.OnOpen(p.screen.viewers.poke)
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			r, err := parseTileReport(m.Data)
@@ -323,7 +338,9 @@ func (p *peer) obey(b []byte) {
 	case controlSeen:
 		p.confirmed.Store(true)
 	case controlResize:
-		p.worker.resize(p.screen, screenSize(m.W, m.H))
+		if !p.who.Guest() {
+			p.worker.resize(p.screen, screenSize(m.W, m.H))
+		}
 	case controlQuality:
 		p.chosen.Store(&m.Value)
 		p.screen.viewers.poke()
@@ -394,25 +411,23 @@ func (p *peer) sendCursor(c display.Cursor) {
 	p.sendControl(cursorFull(c))
 }
 
-// sendFrame hands one encoded frame to the pacer. A packet that can't be sent is for the viewer to ask for again; where more waits than the viewer can
-// take, only a keyframe helps.
+// sendFrame sends one encoded frame. A packet that can't be sent is for the viewer to ask for again.
 func (p *peer) sendFrame(f Format, pkt Packet, timestamp uint32) {
 	payload, ok := p.takes.payload(f)
 	if !ok {
 		return
 	}
-	if pkt.Key {
-		p.pacer.begins(p.packets.seq + 1)
-	}
-	err := p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
+	n := 0
+	_ = p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
+		if n++; n%burstPackets == 0 {
+			time.Sleep(burstPause)
+		}
 		if p.playout != 0 {
 			_ = h.SetExtension(p.playout, []byte{0, 0, 0}) // show at once: minimum and maximum delay 0
 		}
+		p.unacked.sent(h.SequenceNumber)
 		return p.track.WriteRTP(&rtp.Packet{Header: h, Payload: payload})
 	})
-	if errors.Is(err, errQueueFull) {
-		p.keyWanted.Store(true)
-	}
 }
 
 // report sends the viewer stats each second while it asks for them.

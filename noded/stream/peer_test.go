@@ -52,7 +52,6 @@ type viewer struct {
 	bytes   int
 	ssrc    uint32
 	told    []map[string]any
-	seen    map[uint16]bool
 	playout bool
 }
 
@@ -69,7 +68,18 @@ func connectWith(t testing.TB, s *session, more func(pc *webrtc.PeerConnection))
 
 func connectAt(t testing.TB, s *session, path string, more func(pc *webrtc.PeerConnection)) *viewer {
 	t.Helper()
-	v := &viewer{seen: map[uint16]bool{}}
+	v := newViewer(t, more)
+	if code, body := v.offer(t, s, path, contract.Owner); code != http.StatusCreated {
+		t.Fatalf("WHEP: %d %s", code, body)
+	}
+	s.await(t, "the control channel", func() bool { return v.control.ReadyState() == webrtc.DataChannelStateOpen })
+	return v
+}
+
+// newViewer makes the browser's half, which has offered nothing yet.
+func newViewer(t testing.TB, more func(pc *webrtc.PeerConnection)) *viewer {
+	t.Helper()
+	v := &viewer{}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
 	me := &webrtc.MediaEngine{}
@@ -90,6 +100,12 @@ func connectAt(t testing.TB, s *session, path string, more func(pc *webrtc.PeerC
 	v.pc.OnTrack(v.track)
 	v.channels(t)
 	more(v.pc)
+	return v
+}
+
+// offer connects to a screen, as who the node says it is, and gives the answer's code and body.
+func (v *viewer) offer(t testing.TB, s *session, path string, who contract.Viewer) (code int, body string) {
+	t.Helper()
 	offer, err := v.pc.CreateOffer(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -99,16 +115,19 @@ func connectAt(t testing.TB, s *session, path string, more func(pc *webrtc.PeerC
 		t.Fatal(err)
 	}
 	<-gathered
-	code, header, body := s.post(t, path, "application/sdp", v.pc.LocalDescription().SDP)
+	said, err := who.Header()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, header, body := s.send(t, http.MethodPost, path, http.Header{"Content-Type": {"application/sdp"}, contract.ViewerHeader: {said}}, v.pc.LocalDescription().SDP)
 	if code != http.StatusCreated {
-		t.Fatalf("WHEP: %d %s", code, body)
+		return code, body
 	}
 	v.location = header.Get("Location")
 	if err := v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: body}); err != nil {
 		t.Fatal(err)
 	}
-	s.await(t, "the control channel", func() bool { return v.control.ReadyState() == webrtc.DataChannelStateOpen })
-	return v
+	return code, body
 }
 
 func (v *viewer) channels(t testing.TB) {
@@ -141,12 +160,6 @@ func (v *viewer) track(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
 			return
 		}
 		v.mu.Lock()
-		if v.seen[p.SequenceNumber] { // sent again, to see what the way carries
-			v.mu.Unlock()
-			continue
-		}
-		v.seen[p.SequenceNumber] = true
-		delete(v.seen, p.SequenceNumber+1<<15)
 		v.ssrc = p.SSRC
 		v.bytes += len(p.Payload)
 		if p.Marker {

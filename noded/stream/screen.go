@@ -31,8 +31,8 @@ type screen struct {
 	output   atomic.Pointer[display.Output]
 }
 
-func newScreen(number int, codecs []Codec, all *audience, log *slog.Logger) *screen {
-	return &screen{number: number, all: all, viewers: newViewers(number, all), encoders: newEncoders(codecs, all.board, log.With("screen", number)), meter: &meter{}}
+func newScreen(number int, codecs []Codec, all *audience, guests int, log *slog.Logger) *screen {
+	return &screen{number: number, all: all, viewers: newViewers(number, all, guests), encoders: newEncoders(codecs, all.board, log.With("screen", number)), meter: &meter{}}
 }
 
 // place is where the screen lies on the X server's: empty while it is off.
@@ -153,9 +153,15 @@ type audience struct {
 	changed func()
 
 	mu    sync.Mutex
-	heads [maxScreens]int
-	paths [maxScreens]string
+	heads [maxScreens]heads
 	left  [maxScreens]time.Time // when the last one went
+}
+
+// heads are those who watch a screen: all, the guests among them, and which way the picture goes to the one whom it is made for.
+type heads struct {
+	all    int
+	guests contract.Guests
+	path   string
 }
 
 func newAudience(b *board, changed func()) *audience {
@@ -170,26 +176,28 @@ func newAudience(b *board, changed func()) *audience {
 func (a *audience) of(number int) (heads int, left time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.heads[number-1], a.left[number-1]
+	return a.heads[number-1].all, a.left[number-1]
 }
 
-// set notes who watches a screen, and which way.
-func (a *audience) set(number, heads int, path string) {
+// set notes who watches a screen.
+func (a *audience) set(number int, h heads) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.heads[number-1] > 0 && heads == 0 {
+	if a.heads[number-1].all > 0 && h.all == 0 {
 		a.left[number-1] = time.Now()
 	}
-	a.heads[number-1], a.paths[number-1] = heads, path
-	all, way := 0, contract.PathNone
-	for i := range a.heads {
-		all += a.heads[i]
-		if way == contract.PathNone {
-			way = a.paths[i]
+	a.heads[number-1] = h
+	var sum heads
+	for _, h := range a.heads {
+		sum.all += h.all
+		sum.guests.TakePart += h.guests.TakePart
+		sum.guests.View += h.guests.View
+		if sum.path == contract.PathNone {
+			sum.path = h.path
 		}
 	}
-	a.board.update(func(h *contract.Health) { h.Viewers, h.Path = all, way })
-	a.board.degrade("VNC fallback in use", way == contract.PathVNC)
+	a.board.update(func(h *contract.Health) { h.Viewers, h.Guests, h.Path = sum.all, sum.guests, sum.path })
+	a.board.degrade("VNC fallback in use", sum.path == contract.PathVNC)
 	a.changed()
 }
 
@@ -197,7 +205,7 @@ func (a *audience) set(number, heads int, path string) {
 func (w *Worker) stats(on *screen) Stats {
 	v := on.viewers
 	v.mu.Lock()
-	p, info, size, vnc := v.peer, v.info, v.size, v.vnc
+	p, info, size, vnc := v.lead(), v.info, v.size, v.vnc
 	v.mu.Unlock()
 	h, _ := w.board.get()
 	s := Stats{OpenCL: h.OpenCL.String(), Codec: info.Codec, Profile: info.Profile, Chroma: info.Chroma, Encoder: info.Encoder, Width: size.Width, Height: size.Height}
@@ -205,9 +213,8 @@ func (w *Worker) stats(on *screen) Stats {
 		s.Path = contract.PathVNC
 	}
 	on.meter.fill(&s, time.Now())
-	if p != nil && p.connected.Load() {
+	if p != nil {
 		s.Path, s.Limit, s.Bad, s.Skipped = p.path(), p.rate.Kbps(), p.bad.Load(), p.hand.skipped.Load()
-		p.pacer.fill(&s, time.Now())
 		s.RTT = round(p.rtt().Seconds()*1000, 100)
 		if c := p.client.Load(); c != nil {
 			s.Client = *c

@@ -192,18 +192,18 @@ func TestScreenOfAnotherNumberIsRefused(t *testing.T) {
 
 func TestSecondScreenOutlivesAReload(t *testing.T) {
 	all := newAudience(newBoard(), func() {})
-	s := newScreen(2, nil, all, slog.New(slog.DiscardHandler))
+	s := newScreen(2, nil, all, 0, slog.New(slog.DiscardHandler))
 	has := image.Pt(640, 480)
 	now := time.Now()
 	if size, again := s.size(has, now); size != has || again.IsZero() {
 		t.Fatalf("a streamer that begins anew makes it %v until %v", size, again)
 	}
-	all.set(2, 1, contract.PathDirect)
+	all.set(2, heads{all: 1, path: contract.PathDirect})
 	s.want.Store(&contract.Size{Width: 800, Height: 600})
 	if size, again := s.size(has, now); size != image.Pt(800, 600) || !again.IsZero() {
 		t.Fatalf("watched, it is %v and looked at again at %v", size, again)
 	}
-	all.set(2, 0, contract.PathNone)
+	all.set(2, heads{})
 	_, left := all.of(2)
 	if size, again := s.size(has, left.Add(screenGrace-1)); size != has || again != left.Add(screenGrace) {
 		t.Fatalf("just left, it is %v until %v", size, again.Sub(left))

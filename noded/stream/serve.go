@@ -94,7 +94,16 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		problem.Write(rw, http.StatusBadRequest, "", "the offer could not be read: "+err.Error())
 		return
 	}
-	p, answer, err := w.newPeer(life, on, string(offer))
+	who, err := contract.ReadViewer(r.Header.Get(contract.ViewerHeader))
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", err.Error())
+		return
+	}
+	if who.Guest() && on.number != 1 {
+		problem.Write(rw, http.StatusForbidden, "", "guests see the session's first screen")
+		return
+	}
+	p, answer, err := w.newPeer(life, on, who, string(offer))
 	switch {
 	case errors.Is(err, errNoFormat):
 		problem.Write(rw, http.StatusNotAcceptable, "No common video format", err.Error()+"; use the VNC transport")
@@ -103,7 +112,17 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		problem.Write(rw, http.StatusBadRequest, "Offer refused", err.Error())
 		return
 	}
-	before := on.viewers.replace(p)
+	before, err := on.viewers.join(p)
+	switch {
+	case errors.Is(err, errNoFormat):
+		p.abandon()
+		problem.Write(rw, http.StatusNotAcceptable, "No common video format", "this browser takes none of the formats that the owner's takes: try another browser")
+		return
+	case err != nil:
+		p.abandon()
+		problem.Write(rw, http.StatusServiceUnavailable, "Full", "as many guests watch this session as may: try again when one has left")
+		return
+	}
 	w.peers.Go(func() { p.live(before) })
 	rw.Header().Set("Content-Type", "application/sdp")
 	rw.Header().Set("Location", "whep/"+p.id)
@@ -112,8 +131,13 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 }
 
 func (w *Worker) deleteWHEP(rw http.ResponseWriter, r *http.Request) {
+	who, err := contract.ReadViewer(r.Header.Get(contract.ViewerHeader))
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", err.Error())
+		return
+	}
 	for _, s := range w.screens {
-		if p := s.viewers.current(); p != nil && p.id == r.PathValue("peer") {
+		if p := s.viewers.find(r.PathValue("peer")); p != nil && p.who.ID == who.ID {
 			p.end(byeMessage{T: "bye", Reason: "the viewer left"})
 			rw.WriteHeader(http.StatusNoContent)
 			return

@@ -1,23 +1,35 @@
 package stream
 
 import (
+	"errors"
 	"image"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"easel/noded/stream/contract"
 	"easel/pkg/display"
 )
 
-// viewers keeps who is watching: at most one peer by WebRTC, any number by VNC, and what a new one must be told. It is safe for
-// several goroutines.
+// errFull means that as many guests watch as may.
+var errFull = errors.New("as many guests watch as may")
+
+// viewers keeps who is watching: by WebRTC one peer of each person, of whom the owner leads and the others are guests, any number by VNC, and what a
+// new one must be told. It is safe for several goroutines.
 type viewers struct {
 	number int // of the screen
 	board  *board
-	all    *audience
-	wake   chan struct{} // the painter's: something about the peer changed
+	shown  *audience
+	most   int           // guests
+	wake   chan struct{} // the painter's: something about the peers changed
+
+	// followers are those of the guests that are connected.
+	followers atomic.Pointer[[]*follower]
+
+	telling sync.Mutex // so that the last to look has the last word
 
 	mu     sync.Mutex
-	peer   *peer
+	peers  []*peer // in the order in which they came
 	vnc    int
 	cursor *display.Cursor
 	size   contract.Size
@@ -25,8 +37,8 @@ type viewers struct {
 	notice contract.Notice
 }
 
-func newViewers(number int, all *audience) *viewers {
-	return &viewers{number: number, board: all.board, all: all, wake: make(chan struct{}, 1)}
+func newViewers(number int, shown *audience, most int) *viewers {
+	return &viewers{number: number, board: shown.board, shown: shown, most: most, wake: make(chan struct{}, 1)}
 }
 
 // poke has the painter look again.
@@ -37,24 +49,78 @@ func (v *viewers) poke() {
 	}
 }
 
-// current is the peer that the picture goes to, or nil.
+// current is the peer that the picture is made for, or nil: the owner's, or the first guest's while the owner is away.
 func (v *viewers) current() *peer {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.peer
+	return v.lead()
 }
 
-// replace makes p the peer, ends the one before it and returns that.
-func (v *viewers) replace(p *peer) *peer {
+// lead needs mu.
+func (v *viewers) lead() *peer {
+	var first *peer
+	for _, p := range v.peers {
+		switch {
+		case !p.connected.Load():
+		case !p.who.Guest():
+			return p
+		case first == nil:
+			first = p
+		}
+	}
+	return first
+}
+
+// all is every peer, connected or not yet.
+func (v *viewers) all() []*peer {
 	v.mu.Lock()
-	old := v.peer
-	v.peer = p
+	defer v.mu.Unlock()
+	return slices.Clone(v.peers)
+}
+
+// find returns the peer with the id, or nil.
+func (v *viewers) find(id string) *peer {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, p := range v.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// join lets p in, or says why not: errFull, errNoFormat. The same person's peer before it is ended and returned.
+func (v *viewers) join(p *peer) (*peer, error) {
+	v.mu.Lock()
+	i, guests := -1, 0
+	for j, q := range v.peers {
+		if q.who.ID == p.who.ID {
+			i = j
+		} else if q.who.Guest() {
+			guests++
+		}
+	}
+	switch lead := v.lead(); {
+	case p.who.Guest() && guests >= v.most:
+		v.mu.Unlock()
+		return nil, errFull
+	case p.who.Guest() && lead != nil && len(lead.takes.and(p.takes)) == 0:
+		v.mu.Unlock()
+		return nil, errNoFormat
+	}
+	var old *peer
+	if i < 0 {
+		v.peers = append(v.peers, p)
+	} else {
+		old, v.peers[i] = v.peers[i], p
+	}
 	v.mu.Unlock()
 	if old != nil {
 		old.end(byeMessage{T: "replaced"})
 	}
 	v.tell()
-	return old
+	return old, nil
 }
 
 // setInfo notes what encodes the picture, and the screen's size.
@@ -65,12 +131,10 @@ func (v *viewers) setInfo(info CodecInfo, size image.Point) {
 	v.setSize(contract.Size{Width: size.X, Height: size.Y})
 }
 
-// remove forgets p if it is still the peer.
+// remove forgets p if it is still among the peers.
 func (v *viewers) remove(p *peer) {
 	v.mu.Lock()
-	if v.peer == p {
-		v.peer = nil
-	}
+	v.peers = slices.DeleteFunc(v.peers, func(q *peer) bool { return q == p })
 	v.mu.Unlock()
 	v.tell()
 }
@@ -85,53 +149,84 @@ func (v *viewers) countVNC(n int) {
 
 // tell brings the board and the painter up to date.
 func (v *viewers) tell() {
+	v.telling.Lock()
+	defer v.telling.Unlock()
 	v.mu.Lock()
-	peer, n, path := v.peer, v.vnc, contract.PathNone
-	if n > 0 {
+	lead, n, path := v.lead(), v.vnc, contract.PathNone
+	var followers []*follower
+	var guests contract.Guests
+	for _, p := range v.peers {
+		if !p.connected.Load() {
+			continue
+		}
+		n++
+		switch p.who.Role {
+		case contract.RoleTakePart:
+			guests.TakePart++
+		case contract.RoleView:
+			guests.View++
+		}
+		if p.who.Guest() {
+			followers = append(followers, p.follower)
+		}
+	}
+	if v.vnc > 0 {
 		path = contract.PathVNC
 	}
 	v.mu.Unlock()
-	if peer != nil {
-		if p := peer.path(); p != contract.PathNone {
+	v.followers.Store(&followers)
+	if lead != nil {
+		if p := lead.path(); p != contract.PathNone && (path == contract.PathNone || !lead.who.Guest()) {
 			path = p
-			n++
 		}
 	}
-	v.all.set(v.number, n, path)
+	v.shown.set(v.number, heads{n, guests, path})
 	v.poke()
 }
 
-// setCursor tells the peer what the pointer looks like, and later ones.
+// watchedBy is the guests that are connected.
+func (v *viewers) watchedBy() []*follower {
+	if f := v.followers.Load(); f != nil {
+		return *f
+	}
+	return nil
+}
+
+// sendAll sends every peer a control message.
+func (v *viewers) sendAll(m any) {
+	for _, p := range v.all() {
+		p.sendControl(m)
+	}
+}
+
+// setCursor tells the peers what the pointer looks like, and later ones.
 func (v *viewers) setCursor(c display.Cursor) {
 	v.mu.Lock()
 	v.cursor = &c
-	p := v.peer
 	v.mu.Unlock()
-	if p != nil {
+	for _, p := range v.all() {
 		p.sendCursor(c)
 	}
 }
 
-// setNotice tells the peer what the node has to say, and later ones.
+// setNotice tells the peers what the node has to say, and later ones.
 func (v *viewers) setNotice(n contract.Notice) {
 	v.mu.Lock()
 	same := v.notice == n
 	v.notice = n
-	p := v.peer
 	v.mu.Unlock()
-	if p != nil && !same {
-		p.sendControl(noticeOf(n))
+	if !same {
+		v.sendAll(noticeOf(n))
 	}
 }
 
-// setSize tells the peer how large the screen is, and later ones.
+// setSize tells the peers how large the screen is, and later ones.
 func (v *viewers) setSize(s contract.Size) {
 	v.mu.Lock()
 	v.size = s
-	p := v.peer
 	v.mu.Unlock()
-	if p != nil && s.Width > 0 {
-		p.sendControl(screenMessage{"screen", s.Width, s.Height})
+	if s.Width > 0 {
+		v.sendAll(screenMessage{"screen", s.Width, s.Height})
 	}
 }
 

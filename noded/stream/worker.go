@@ -64,7 +64,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	defer w.pen.close()
 	all := newAudience(b, func() { poke(w.arranging) })
 	for i := range w.screens {
-		w.screens[i] = newScreen(i+1, codecs, all, log)
+		w.screens[i] = newScreen(i+1, codecs, all, cfg.Guests, log)
 	}
 	if cfg.Initial.Valid() {
 		w.screens[0].want.Store(&cfg.Initial)
@@ -118,9 +118,7 @@ func (w *Worker) take(r report) {
 	}
 	if r.GIMP.State != before.GIMP.State || r.GIMP.Restarts != before.GIMP.Restarts {
 		for _, s := range w.screens {
-			if p := s.viewers.current(); p != nil {
-				p.sendControl(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
-			}
+			s.viewers.sendAll(gimpMessage{"gimp", r.GIMP.State, r.GIMP.Restarts})
 		}
 	}
 }

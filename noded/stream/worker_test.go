@@ -106,7 +106,7 @@ func startSession(t testing.TB, codecs ...Codec) *session {
 		x: x, ended: make(chan error, 1), init: listenInit(t, edge), pen: listenPen(t, edge),
 		cfg: contract.Config{
 			Session: "stest", Socket: filepath.Join(dir, "streamer.sock"), XSocket: x.Socket, XCookie: hex.EncodeToString(x.Cookie),
-			EdgeDir: edge, UDPAddrs: []string{"127.0.0.1"}, Initial: contract.Size{Width: 1280, Height: 720},
+			EdgeDir: edge, UDPAddrs: []string{"127.0.0.1"}, Initial: contract.Size{Width: 1280, Height: 720}, Guests: 10,
 		},
 	}
 	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -193,7 +193,17 @@ func (s *session) ready(t testing.TB) {
 
 func (s *session) post(t testing.TB, path, kind, body string) (int, http.Header, string) {
 	t.Helper()
-	r, err := s.client.Post("http://streamer"+path, kind, strings.NewReader(body))
+	return s.send(t, http.MethodPost, path, http.Header{"Content-Type": {kind}}, body)
+}
+
+func (s *session) send(t testing.TB, method, path string, h http.Header, body string) (int, http.Header, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://streamer"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = h
+	r, err := s.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

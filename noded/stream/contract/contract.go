@@ -27,6 +27,9 @@ const (
 	MaxSide = 8192
 )
 
+// MaxGuests bounds how many may watch a session beside its owner.
+const MaxGuests = 64
+
 // ErrNoConfig means that stdin ended before a configuration came: the noded that started this process is gone.
 var ErrNoConfig = errors.New("no configuration on stdin")
 
@@ -57,10 +60,12 @@ type Config struct {
 	// Initial is the remote screen's size before a viewer asks for its own; zero leaves the X server's.
 	Initial Size `json:"initial"`
 	// Encoder is what makes the picture, if it can: else the streamer says so and goes on with x264.
-	Encoder Encoder `json:"encoder,omitzero"`
+	Encoder  Encoder `json:"encoder,omitzero"`
+	LogLevel string  `json:"log_level"`
+	// Guests is how many may watch beside the owner; 0 for none.
+	Guests int `json:"guests,omitempty"`
 	// Policy is what may cross at first.
-	Policy   Policy `json:"policy,omitzero"`
-	LogLevel string `json:"log_level"`
+	Policy Policy `json:"policy,omitzero"`
 }
 
 // ReadConfig reads one Config and checks it. It returns ErrNoConfig at end of file.
@@ -120,6 +125,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Encoder.Validate(); err != nil {
 		bad("encoder", "%v", err)
+	}
+	if c.Guests < 0 || c.Guests > MaxGuests {
+		bad("guests", "%d is outside 0 to %d", c.Guests, MaxGuests)
 	}
 	if err := c.Policy.Validate(); err != nil {
 		bad("policy", "%v", err)

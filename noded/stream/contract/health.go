@@ -40,11 +40,21 @@ type Service struct {
 	Restarts int    `json:"restarts"`
 }
 
+// Guests counts who watches by the owner's leave, by role.
+type Guests struct {
+	TakePart int `json:"take_part"`
+	View     int `json:"view"`
+}
+
+// Count is all of them.
+func (g Guests) Count() int { return g.TakePart + g.View }
+
 // Health is what the streamer knows of its session. Seq grows with every change.
 type Health struct {
 	Seq      uint64             `json:"seq"`
 	Ready    bool               `json:"ready"`
 	Viewers  int                `json:"viewers"`
+	Guests   Guests             `json:"guests"` // among the viewers
 	Path     string             `json:"path"`
 	GIMP     GIMP               `json:"gimp"`
 	XPID     int                `json:"x_pid"`

@@ -1,0 +1,196 @@
+package stream
+
+import (
+	"fmt"
+	"image"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"easel/noded/stream/contract"
+
+	"github.com/pion/webrtc/v4"
+)
+
+// countingCodec counts what is encoded.
+type countingCodec struct {
+	Codec
+	encoders, frames *atomic.Int64
+}
+
+type countingEncoder struct {
+	Encoder
+	frames *atomic.Int64
+}
+
+func (c countingCodec) Open(size image.Point, f Format, q Quality, from Encoder) (Encoder, error) {
+	if counted, ok := from.(countingEncoder); ok {
+		from = counted.Encoder
+	}
+	e, err := c.Codec.Open(size, f, q, from)
+	if err != nil {
+		return nil, err
+	}
+	c.encoders.Add(1)
+	return countingEncoder{e, c.frames}, nil
+}
+
+func (e countingEncoder) Encode(key bool, qp int) (Packet, error) {
+	e.frames.Add(1)
+	return e.Encoder.Encode(key, qp)
+}
+
+func guest(n int, role string) contract.Viewer {
+	return contract.Viewer{ID: fmt.Sprintf("link.g%d", n), Role: role, Name: fmt.Sprintf("Guest %d", n)}
+}
+
+func connectAs(t testing.TB, s *session, who contract.Viewer) *viewer {
+	t.Helper()
+	v := newViewer(t, func(*webrtc.PeerConnection) {})
+	if code, body := v.offer(t, s, "/whep", who); code != http.StatusCreated {
+		t.Fatalf("WHEP: %d %s", code, body)
+	}
+	s.await(t, "the control channel", func() bool { return v.control.ReadyState() == webrtc.DataChannelStateOpen })
+	return v
+}
+
+// pictured waits for a picture and says that it is shown, as a page does.
+func pictured(t testing.TB, s *session, v *viewer) {
+	t.Helper()
+	s.await(t, "a picture", func() bool { _, keys := v.count(); return keys > 0 })
+	v.say(t, `{"t":"seen","rtp":1}`)
+}
+
+func TestGuestsSeeAPictureThatIsEncodedOnce(t *testing.T) {
+	var encoders, encoded atomic.Int64
+	s := startSession(t, countingCodec{testCodec{}, &encoders, &encoded})
+	a := newArtist(t, s.x)
+	s.ready(t)
+	all := []*viewer{connect(t, s)}
+	pictured(t, s, all[0])
+	for i := range 3 {
+		v := connectAs(t, s, guest(i, contract.RoleView))
+		pictured(t, s, v)
+		all = append(all, v)
+	}
+	for _, v := range all {
+		settle(t, v)
+	}
+	before, from := encoded.Load(), make([]int, len(all))
+	for i, v := range all {
+		from[i], _ = v.count()
+	}
+	for i := range 30 {
+		a.fill(t, image.Rect(i*30, 100, i*30+200, 300), uint32(i*123456))
+		last, _ := all[0].count()
+		s.await(t, "the owner's frame", func() bool { n, _ := all[0].count(); return n > last })
+	}
+	for _, v := range all {
+		settle(t, v)
+	}
+	made := int(encoded.Load() - before)
+	for i, v := range all {
+		if n, _ := v.count(); n-from[i] != made {
+			t.Errorf("viewer %d was sent %d frames, and %d were encoded for all", i, n-from[i], made)
+		}
+	}
+	if n := encoders.Load(); n != 1 {
+		t.Errorf("%d encoders were opened for one picture", n)
+	}
+	if h := s.health(t, 0); h.Viewers != 4 || h.Guests != (contract.Guests{View: 3}) {
+		t.Errorf("health %+v", h)
+	}
+}
+
+// TestGuestSeesWhatGoesToTheOwnerAsTiles: small changes reach the owner as exact tiles, without video; guests have no tiles.
+func TestGuestSeesWhatGoesToTheOwnerAsTiles(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	ctx := watch(t, s, "size=1280x720")
+	s.await(t, "the screen's size", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().width === 1280") })
+	becomesExact(t, ctx)
+	v := connectAs(t, s, guest(1, contract.RoleView))
+	pictured(t, s, v)
+	becomesExact(t, ctx)
+	settle(t, v)
+	first := numbersOf(t, s)
+	seen, _ := v.count()
+	for i := 0; numbersOf(t, s).ByTiles < first.ByTiles+20; i++ {
+		if i == 2000 {
+			t.Fatal("of 2000 small changes, 20 did not go as tiles")
+		}
+		a.fill(t, image.Rect(100+i%500, 100, 124+i%500, 124), uint32(i*77777))
+	}
+	s.await(t, "the guest's video", func() bool { n, _ := v.count(); return n > seen })
+	becomesExact(t, ctx)
+	if err := same(t, ctx, a, image.Pt(1280, 720)); err != nil {
+		t.Errorf("the owner's picture: %v", err)
+	}
+}
+
+func TestGuestsAreBoundedAndTheirOwn(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	first := connectAs(t, s, guest(0, contract.RoleView))
+	again := connectAs(t, s, guest(0, contract.RoleView))
+	s.await(t, "the guest's first window to be told", func() bool { return first.heard("replaced") != nil })
+	for i := 1; i < s.cfg.Guests; i++ {
+		connectAs(t, s, guest(i, contract.RoleTakePart))
+	}
+	v := newViewer(t, func(*webrtc.PeerConnection) {})
+	if code, body := v.offer(t, s, "/whep", guest(99, contract.RoleView)); code != http.StatusServiceUnavailable {
+		t.Fatalf("a guest too many: %d %s", code, body)
+	}
+	said, err := guest(0, contract.RoleView).Header()
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := http.Header{contract.ViewerHeader: {said}, "Content-Type": {"application/sdp"}}
+	if code, _, body := s.send(t, http.MethodPost, "/whep?screen=2", as, "v=0 H264/90000"); code != http.StatusForbidden {
+		t.Errorf("a guest at the second screen: %d %s", code, body)
+	}
+	owner := connect(t, s) // is never one too many
+	s.await(t, "all to be counted", func() bool {
+		h := s.health(t, 0)
+		return h.Viewers == s.cfg.Guests+1 && h.Guests == contract.Guests{TakePart: s.cfg.Guests - 1, View: 1}
+	})
+	if code, _, _ := s.send(t, http.MethodDelete, "/"+owner.location, as, ""); code != http.StatusNotFound {
+		t.Errorf("a guest ended the owner's connection: %d", code)
+	}
+	if code, _, _ := s.send(t, http.MethodDelete, "/"+again.location, as, ""); code != http.StatusNoContent {
+		t.Errorf("a guest could not leave: %d", code)
+	}
+}
+
+func TestGuestSeesOnWhileTheOwnerIsAway(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	owner := connect(t, s)
+	pictured(t, s, owner)
+	v := connectAs(t, s, guest(0, contract.RoleView))
+	pictured(t, s, v)
+	if code, _, _ := s.send(t, http.MethodDelete, "/"+owner.location, nil, ""); code != http.StatusNoContent {
+		t.Fatalf("the owner could not leave: %d", code)
+	}
+	s.await(t, "the owner to be gone", func() bool { h := s.health(t, 0); return h.Viewers == 1 && h.Guests.View == 1 })
+	settle(t, v)
+	before, _ := v.count()
+	a.fill(t, image.Rect(100, 100, 300, 300), 0xff8800)
+	s.await(t, "the change", func() bool { n, _ := v.count(); return n > before })
+	_, keys := v.count()
+	back := connect(t, s)
+	pictured(t, s, back)
+	s.await(t, "the keyframe that is the owner's too", func() bool { _, n := v.count(); return n > keys })
+}
+
+func TestHostileViewerHeaderIsRefused(t *testing.T) {
+	s := startSession(t)
+	for _, said := range []string{`{"id":"owner","role":"view","name":""}`, `{"id":"a.b","role":"root","name":""}`, "owner", `{}`} {
+		h := http.Header{"Content-Type": {"application/sdp"}, contract.ViewerHeader: {said}}
+		if code, _, body := s.send(t, http.MethodPost, "/whep", h, "v=0 H264/90000"); code != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", said, code, body)
+		}
+	}
+}
