@@ -93,7 +93,7 @@ func (f *follower) wishes() bool {
 
 // keyAt is when a keyframe may go out for the guest's sake: zero if it needs none.
 func (f *follower) keyAt(now time.Time) time.Time {
-	if p := f.peer; !f.lost && p.confirmed.Load() && p.unacked.none() && now.Sub(f.lastSent) > keyLimit {
+	if p := f.peer; !f.lost && p.confirmed.Load() && p.pacer.unacked.none() && now.Sub(f.lastSent) > keyLimit {
 		p.keyWanted.Store(false) // it has every packet, and asks only because nothing moves
 	}
 	if !f.wishes() {

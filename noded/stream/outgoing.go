@@ -6,101 +6,334 @@ import (
 	"time"
 )
 
-// Bounds of the video's rate, in kilobits a second.
+// Bounds of the rate, in kilobits a second.
 const (
-	minKbps   = 1000
-	maxKbps   = 20000
+	minKbps   = 200
 	startKbps = 20000
+	// maxWayKbps is the most that a way is taken to carry: nobody needs to know more.
+	maxWayKbps = 120_000
+	// maxKbps is the most that video of the usual quality takes, wantedKbps what the search for more goes up to.
+	maxKbps     = 20000
+	wantedKbps  = 25000
+	maxPaceKbps = 300_000
+	// Frames a second: at low rates fewer, so that each shows something.
+	maxFPS, minFPS = 60, 8
 )
 
-// Reactions of the rate to the network.
+// How the rate follows the way.
 const (
-	queueLimit    = 120 * time.Millisecond // one-way delay above the least seen that counts as a queue
-	queueReports  = 4                      // that many reports in a row
-	baselineSpan  = 10 * time.Second       // how long the least delay counts
-	lossLimit     = 0.10
+	cutTo         = 0.85 // of what arrived
+	cutLeast      = 0.7  // of the rate, where nothing tells what the way carries
 	holdAfterCut  = 500 * time.Millisecond
-	calmAfterCut  = 2 * time.Second
+	calmAfterCut  = 1500 * time.Millisecond
 	growthASecond = 1.3
+	nearGrowth    = 1.05 // where the last cut was
+	nearCut       = 0.85 // of the rate before the last cut
+	nearTime      = 20 * time.Second
+	ackedGrowth   = 1.5 // above what arrives, the rate does not grow
+	busyShare     = 0.6 // of the rate, from which on the way counts as used
+	trainTrust    = 0.9 // of what a train found
+	trainTime     = time.Second
+	// A standing queue shows no trend.
+	queueLimit   = 120 * time.Millisecond // one-way delay above the least seen
+	queueReports = 4                      // that many reports in a row
+	baselineSpan = 10 * time.Second
+	// Loss that is not by our own rate is borne with.
+	lossLimit   = 0.10
+	lossPackets = 30 // from so many on a share means something
+	lossWindow  = 1500 * time.Millisecond
+	lossHelped  = 0.6 // of the loss before a cut: more than that is left, and it did not help
 )
 
-// feedback is what one report of the viewer says of the packets it covers.
-type feedback struct {
-	Delay time.Duration // mean one-way delay, on clocks that need not agree
-	Bytes int           // that arrived
-	Span  time.Duration // that they took to arrive
+// plan is what a viewer's way allows.
+type plan struct {
+	Kbps  int // video and tiles together, with what is sent again or against loss
+	FPS   int // most frames a second
+	Scale int // each side of the video is the screen's divided by so much
+	Hold  bool
 }
 
-// outgoing decides how much video may go out, from the queues and losses that a viewer reports. A screen sends little most of the time,
-// so what arrived bounds a cut, never the growth. It is safe for several goroutines.
+// pace is the least time between two frames.
+func (p plan) pace() time.Duration {
+	if p.FPS >= maxFPS {
+		return pace
+	}
+	return time.Second / time.Duration(p.FPS)
+}
+
+// reached is one packet that the viewer has, told on two clocks that need not agree.
+type reached struct {
+	sent, at time.Duration
+	size     int
+}
+
+// outgoing decides how much may go out to one viewer, by the viewer's transport-wide feedback: cut where a queue grows, by the trend of the delay or by
+// loss that a lower rate helps against; raised where what is sent arrives, and else by what trains of packets and probes find. A screen sends little most
+// of the time: what arrives bounds the growth, never the rate that a way has shown to carry. It is safe for several goroutines.
 type outgoing struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
+	deaf     bool // the viewer tells of no arrivals
 	kbps     float64
-	ceiling  float64
-	least    time.Duration
+	trend    trendline
+	train    train
+	best     float64 // the fastest that a held-up train arrived of late
+	bestAt   time.Time
+	acked    rateMeter
+	loss     lossMeter
+	least    time.Duration // one-way, on clocks that do not agree
 	leastAt  time.Time
+	queue    time.Duration
 	queued   int
+	rtt      time.Duration
 	cutAt    time.Time
-	raisedAt time.Time
+	cutFrom  float64
+	grownAt  time.Time
+	probes   probes
+	silent   bool
+	lost     uint64
+	told     uint64
+	feedback uint64
 }
 
 func newOutgoing(log *slog.Logger) *outgoing {
-	return &outgoing{log: log, kbps: startKbps, ceiling: maxKbps}
+	return &outgoing{log: log, kbps: startKbps}
 }
 
-// Kbps is the rate now.
-func (r *outgoing) Kbps() int {
+// hears tells whether the viewer gives feedback on arrivals.
+func (r *outgoing) hears(does bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return int(r.kbps)
+	r.deaf = !does
 }
 
-// delay takes in a report on arrival times.
-func (r *outgoing) delay(f feedback, now time.Time) {
+// Kbps is the rate for video of the usual quality.
+func (r *outgoing) Kbps() int { return min(r.Plan().Kbps, maxKbps) }
+
+// Plan is what the way allows now.
+func (r *outgoing) Plan() plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.leastAt.IsZero() || f.Delay <= r.least || now.Sub(r.leastAt) > baselineSpan {
-		r.least, r.leastAt = f.Delay, now
+	kbps := int(r.kbps)
+	p := plan{Kbps: kbps, FPS: min(max(kbps/50, minFPS), maxFPS), Scale: 1, Hold: r.silent}
+	if r.kbps < 600 {
+		p.Scale = 2
 	}
-	if f.Delay-r.least <= queueLimit {
-		r.queued = 0
-		r.grow(now)
-		return
+	return p
+}
+
+// paceKbps is how fast packets may follow each other.
+func (r *outgoing) paceKbps() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int(min(max(r.kbps*paceFactor, minPaceKbps), maxPaceKbps))
+}
+
+// tookTiles notes bytes of tiles that a viewer has confirmed: they use the way too.
+func (r *outgoing) tookTiles(bytes int, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.acked.add(bytes, now)
+}
+
+// took takes in one feedback: what arrived, in the order in which it left, and how many packets have newly turned out to be lost. idle tells that nothing
+// more is on its way.
+func (r *outgoing) took(arrived []reached, lost int, rtt time.Duration, idle bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.feedback++
+	r.lost += uint64(lost)
+	r.told += uint64(lost + len(arrived))
+	if rtt > 0 {
+		r.rtt = rtt
 	}
-	if r.queued++; r.queued >= queueReports {
-		arrived := 0.0
-		if f.Span > 0 {
-			arrived = float64(f.Bytes) * 8 / 1000 / f.Span.Seconds()
+	r.loss.add(len(arrived), lost, now)
+	for _, a := range arrived {
+		r.trend.packet(a.sent, a.at)
+		if p, ok := r.train.packet(a.sent, a.at, a.size); ok {
+			r.passed(p, now)
 		}
-		r.cut(max(r.kbps*0.7, min(arrived*0.85, r.kbps)), "queue", now)
+		r.acked.add(a.size, now)
+	}
+	if idle {
+		if p, ok := r.train.end(); ok {
+			r.passed(p, now)
+		}
+		r.train = train{}
+	}
+	r.waits(arrived, now)
+	r.decide(now)
+}
+
+// waits follows the queue: how much longer than at best packets are on their way.
+func (r *outgoing) waits(arrived []reached, now time.Time) {
+	if len(arrived) == 0 {
+		return
+	}
+	least := arrived[0].at - arrived[0].sent
+	for _, a := range arrived {
+		least = min(least, a.at-a.sent)
+	}
+	if r.leastAt.IsZero() || least <= r.least || now.Sub(r.leastAt) > baselineSpan {
+		r.least, r.leastAt = least, now
+	}
+	r.queue = least - r.least
+	if r.queue <= queueLimit {
+		r.queued = 0
+	} else {
+		r.queued++
 	}
 }
 
-// loss takes in a receiver report's fraction lost, from 0 to 1.
-func (r *outgoing) loss(fraction float64, now time.Time) {
+// restart forgets what was measured on the viewer's clock, which is another now.
+func (r *outgoing) restart() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if fraction > lossLimit {
-		r.cut(r.kbps*(1-fraction/2), "loss", now)
+	r.trend.reset()
+	r.train, r.leastAt, r.queued = train{}, time.Time{}, 0
+}
+
+// passed takes in what a train found.
+func (r *outgoing) passed(p pass, now time.Time) {
+	if p.limited {
+		if p.kbps > r.best || now.Sub(r.bestAt) > trainTime {
+			r.best, r.bestAt = p.kbps, now
+		}
+	}
+	found := min(p.kbps*trainTrust, maxWayKbps)
+	if found <= r.kbps || now.Sub(r.cutAt) < calmAfterCut || r.trend.state == usageOver {
+		return
+	}
+	r.log.Debug("rate raised", "from", int(r.kbps), "to", int(found), "why", "train")
+	r.kbps = found
+	r.probes.helped(now)
+}
+
+func (r *outgoing) decide(now time.Time) {
+	switch {
+	case r.trend.state == usageOver:
+		r.cut(r.carried(now), "delay", now)
+	case r.queued >= queueReports && r.trend.state != usageUnder:
+		r.cut(r.carried(now), "queue", now)
+	case r.lossy(now):
+	case r.trend.state == usageNormal:
+		r.grow(now)
+	default:
+		r.grownAt = now
 	}
 }
 
-func (r *outgoing) cut(to float64, why string, now time.Time) {
-	if now.Sub(r.cutAt) < holdAfterCut {
-		return
+// carried is what the way is taken to carry while a queue is there.
+func (r *outgoing) carried(now time.Time) float64 {
+	if now.Sub(r.bestAt) < trainTime {
+		return min(r.best*trainTrust, r.kbps*cutTo)
+	}
+	return max(r.kbps*cutLeast, min(r.acked.kbps(now), r.kbps)*cutTo)
+}
+
+func (r *outgoing) cut(to float64, why string, now time.Time) bool {
+	if now.Sub(r.cutAt) < holdAfterCut+r.rtt {
+		return false
 	}
 	r.log.Debug("rate cut", "from", int(r.kbps), "to", int(to), "why", why)
-	r.kbps = max(to, minKbps)
-	r.cutAt, r.raisedAt, r.queued = now, now, 0
+	r.cutFrom, r.kbps = r.kbps, max(to, minKbps)
+	r.cutAt, r.grownAt, r.queued = now, now, 0
+	r.probes.wait(now)
+	return true
 }
 
+// lossy cuts for loss above what the way loses anyway, which shows in that a lower rate does not help; such a cut is taken back.
+func (r *outgoing) lossy(now time.Time) bool {
+	if before, after, ok := r.loss.settled(now); ok && after > before*lossHelped {
+		r.log.Debug("rate restored", "from", int(r.kbps), "to", int(r.loss.from), "why", "loss is the way's own", "loss", after)
+		r.loss.own = after
+		r.kbps = max(r.kbps, r.loss.from)
+	}
+	share, ok := r.loss.share(now)
+	if !ok || share <= r.loss.own+lossLimit {
+		return false
+	}
+	from := r.kbps
+	if r.cut(r.kbps*(1-share/2), "loss", now) {
+		r.loss.try(share, from, now)
+	}
+	return true
+}
+
+// grow raises the rate where it is used.
 func (r *outgoing) grow(now time.Time) {
-	since := min(now.Sub(r.raisedAt), time.Second)
-	r.raisedAt = now
-	if now.Sub(r.cutAt) < calmAfterCut || since <= 0 {
+	since := min(now.Sub(r.grownAt), time.Second)
+	r.grownAt = now
+	used := r.acked.kbps(now)
+	if now.Sub(r.cutAt) < calmAfterCut || since <= 0 || used < r.kbps*busyShare {
 		return
 	}
-	r.kbps = min(r.kbps*(1+(growthASecond-1)*since.Seconds()), r.ceiling)
+	by := growthASecond
+	if r.kbps > r.cutFrom*nearCut && now.Sub(r.cutAt) < nearTime {
+		by = nearGrowth
+	}
+	most := max(min(used*ackedGrowth+100, maxWayKbps), r.kbps)
+	r.kbps = min(r.kbps*(1+(by-1)*since.Seconds()), most)
+}
+
+// hush notes that the viewer says nothing more; whoever asks next is told to hold. It gives whether that is new.
+func (r *outgoing) hush() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.silent
+	r.silent = true
+	return !was
+}
+
+// wakes notes that the viewer is heard again, and gives whether it was silent. What the way carried before may not be so any more.
+func (r *outgoing) wakes(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.silent {
+		return false
+	}
+	r.silent = false
+	r.trend.reset()
+	r.train, r.leastAt, r.queued = train{}, time.Time{}, 0
+	r.kbps = max(r.kbps/2, minKbps)
+	r.grownAt = now
+	r.probes = probes{}
+	r.loss.clear(now)
+	return true
+}
+
+// patience is how long the viewer may say nothing of what was sent before it counts as out of touch.
+func (r *outgoing) patience() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(800*time.Millisecond, 3*r.rtt+300*time.Millisecond)
+}
+
+// trip is the round trip by the viewer's feedback.
+func (r *outgoing) trip() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rtt
+}
+
+// report takes in the loss of a receiver report, from a viewer that tells of no arrivals.
+func (r *outgoing) report(fraction float64, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.deaf {
+		return
+	}
+	r.loss.add(int(100*(1-fraction)), int(100*fraction), now)
+	if !r.lossy(now) && fraction < lossLimit/5 && now.Sub(r.cutAt) > calmAfterCut {
+		r.kbps = min(r.kbps*nearGrowth, startKbps)
+	}
+}
+
+// fill puts what is known of the way into s.
+func (r *outgoing) fill(s *Stats, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	share, _ := r.loss.share(now)
+	s.Loss, s.Queue = round(share*100, 10), round(millis(r.queue), 10)
 }

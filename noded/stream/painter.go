@@ -153,11 +153,14 @@ func (p *painter) look(ctx context.Context) error {
 		p.close()
 		return nil
 	}
+	if peer.rate.Plan().Hold { // it is out of touch: what changes meanwhile is one frame when it is back
+		return nil
+	}
 	if err := p.fit(); err != nil {
 		return err
 	}
 	// A viewer that has every packet and asks for a keyframe only because nothing moves gets none.
-	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.unacked.none() {
+	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.pacer.unacked.none() {
 		peer.keyWanted.Store(false)
 	}
 	p.offerTiles(peer)
@@ -177,7 +180,7 @@ func (p *painter) wait(ctx context.Context) bool {
 	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) && !p.guestDue(now) {
 		return false
 	}
-	until := latest(p.next, p.debt.Add(-burst))
+	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.backlog()-burst))
 	if !until.After(now) {
 		until = now.Add(coalesce)
 	}
@@ -302,7 +305,7 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
 	p.lastSent = done
 	if changed > 0 {
-		p.next = start.Add(pace)
+		p.next = start.Add(peer.rate.Plan().pace())
 	}
 	p.owe(pkt.Bytes, p.quality.Kbps, start)
 	if pkt.Key {
@@ -315,6 +318,7 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	}
 	switch {
 	case changed > 0:
+		peer.rate.moves()
 		p.blur(done)
 	case qp > 0 && !p.refineAt.IsZero():
 		p.refined(peer, pkt, done)
@@ -401,7 +405,8 @@ func (p *painter) turn(to Format) error {
 
 func (p *painter) wanted(peer *peer) Quality {
 	q := qualities[peer.quality()]
-	return Quality{Factor: q.factor, Kbps: max(int(float64(peer.rate.Kbps())*q.share), minKbps), BufferMS: frameBufferMS}
+	most := int(maxKbps * q.share)
+	return Quality{Factor: q.factor, Kbps: max(min(peer.rate.Plan().Kbps, most), minKbps), BufferMS: frameBufferMS}
 }
 
 // tune brings the encoder to the rate and quality of the moment; small changes are not worth it.

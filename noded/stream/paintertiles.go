@@ -144,8 +144,11 @@ func (p *painter) rescue(now time.Time) bool {
 	return !at.IsZero() && !now.Before(at)
 }
 
-// tileRate is what tiles may use of the way, in kilobits a second: the video's rate, or more where more was seen to get through.
-func (p *painter) tileRate(peer *peer) int { return max(p.wanted(peer).Kbps, peer.tiles.kbps()) }
+// tileRate is what tiles may use of the way, in kilobits a second: the video's rate, or more where more was seen to get through, but no more than
+// the plan has for both.
+func (p *painter) tileRate(peer *peer) int {
+	return min(max(p.wanted(peer).Kbps, peer.tiles.kbps()), max(peer.rate.Plan().Kbps, minKbps))
+}
 
 // countTiles tells the meter how much of the picture is exact.
 func (p *painter) countTiles() {

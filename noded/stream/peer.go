@@ -31,10 +31,6 @@ const (
 	// maxMotion is how much may wait on the motion channel: what is said there is soon said anew.
 	maxMotion  = 16 << 10
 	maxCursors = 256
-	// A large frame goes out in bursts with pauses between them, or it would overflow the receiver's socket buffer (some 90 packets
-	// on a stock Linux) and the buffers of switches on the way.
-	burstPackets = 32
-	burstPause   = time.Millisecond
 )
 
 // Control messages that a viewer may send a second, and at once.
@@ -56,6 +52,7 @@ type peer struct {
 	sender  *webrtc.RTPSender
 	hand    *hand
 	rate    *outgoing
+	pacer   *pacer
 	worker  *Worker
 	screen  *screen
 	log     *slog.Logger
@@ -77,7 +74,6 @@ type peer struct {
 	bad       atomic.Uint64
 	control   atomic.Pointer[webrtc.DataChannel]
 	motion    atomic.Pointer[webrtc.DataChannel]
-	unacked   unacked
 	tiles     *tileFlow
 	follower  *follower // a guest's
 	clip      *clipFlow
@@ -97,15 +93,17 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 	log := w.log.With("peer", id, "who", who.ID, "screen", on.number)
 	p := &peer{
 		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
-		drop: make(chan struct{}, 1), watching: make(chan bool, 1), tiles: newTileFlow(),
+		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
 	}
+	p.tiles = newTileFlow(p.rate)
+	p.pacer = newPacer(p.rate, log)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.clip = p.newClipFlow()
 	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
 	if who.Guest() {
 		p.follower = newFollower(p)
 	}
-	answer, err := p.negotiate(w.transport.api, offer)
+	answer, err := p.negotiate(offer)
 	if err != nil {
 		p.abandon()
 		return nil, "", err
@@ -121,8 +119,11 @@ func (p *peer) abandon() {
 	}
 }
 
-func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
-	var err error
+func (p *peer) negotiate(offer string) (string, error) {
+	api, err := p.worker.transport.api(p.pacer, p.listen())
+	if err != nil {
+		return "", err
+	}
 	if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
 		return "", fmt.Errorf("make a peer connection: %w", err)
 	}
@@ -141,6 +142,7 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 	if p.takes = takesOf(p.sender.GetParameters().Codecs, p.screen.encoders.makes); len(p.takes) == 0 {
 		return "", errNoFormat
 	}
+	p.pacer.takes(repeats(p.sender.GetParameters().Codecs))
 	answer, err := p.pc.CreateAnswer(nil)
 	if err != nil {
 		return "", fmt.Errorf("answer the offer: %w", err)
@@ -165,7 +167,7 @@ func (p *peer) negotiate(api *webrtc.API, offer string) (string, error) {
 }
 
 func (p *peer) start(before *peer) {
-	p.all.Go(p.feedback)
+	p.all.Go(func() { p.pacer.run(p.ctx) })
 	p.all.Go(p.report)
 	if p.follower != nil {
 		p.all.Go(func() { p.follower.run(p.ctx) })
@@ -411,23 +413,25 @@ func (p *peer) sendCursor(c display.Cursor) {
 	p.sendControl(cursorFull(c))
 }
 
-// sendFrame sends one encoded frame. A packet that can't be sent is for the viewer to ask for again.
+// sendFrame hands one encoded frame to the pacer. A packet that can't be sent is for the viewer to ask for again; where more waits than the viewer can
+// take, only a keyframe helps.
 func (p *peer) sendFrame(f Format, pkt Packet, timestamp uint32) {
 	payload, ok := p.takes.payload(f)
 	if !ok {
 		return
 	}
-	n := 0
-	_ = p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
-		if n++; n%burstPackets == 0 {
-			time.Sleep(burstPause)
-		}
+	if pkt.Key {
+		p.pacer.begins(p.packets.seq + 1)
+	}
+	err := p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
 		if p.playout != 0 {
 			_ = h.SetExtension(p.playout, []byte{0, 0, 0}) // show at once: minimum and maximum delay 0
 		}
-		p.unacked.sent(h.SequenceNumber)
 		return p.track.WriteRTP(&rtp.Packet{Header: h, Payload: payload})
 	})
+	if errors.Is(err, errQueueFull) {
+		p.keyWanted.Store(true)
+	}
 }
 
 // report sends the viewer stats each second while it asks for them.

@@ -52,6 +52,7 @@ type viewer struct {
 	bytes   int
 	ssrc    uint32
 	told    []map[string]any
+	seen    map[uint16]bool
 	playout bool
 }
 
@@ -79,7 +80,7 @@ func connectAt(t testing.TB, s *session, path string, more func(pc *webrtc.PeerC
 // newViewer makes the browser's half, which has offered nothing yet.
 func newViewer(t testing.TB, more func(pc *webrtc.PeerConnection)) *viewer {
 	t.Helper()
-	v := &viewer{}
+	v := &viewer{seen: map[uint16]bool{}}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
 	me := &webrtc.MediaEngine{}
@@ -160,6 +161,12 @@ func (v *viewer) track(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
 			return
 		}
 		v.mu.Lock()
+		if v.seen[p.SequenceNumber] { // sent again, to see what the way carries
+			v.mu.Unlock()
+			continue
+		}
+		v.seen[p.SequenceNumber] = true
+		delete(v.seen, p.SequenceNumber+1<<15)
 		v.ssrc = p.SSRC
 		v.bytes += len(p.Payload)
 		if p.Marker {

@@ -46,6 +46,10 @@ type Stats struct {
 	Bitrate float64                `json:"bitrate"` // kbit/s over the last seconds
 	Limit   int                    `json:"limit"`   // kbit/s that may be used
 	RTT     float64                `json:"rtt"`     // ms
+	Loss    float64                `json:"loss"`    // of the packets, in per cent
+	Queue   float64                `json:"queue"`   // ms that packets wait on their way
+	Resent  uint64                 `json:"resent"`  // packets that the viewer asked for again
+	Repairs uint64                 `json:"repairs"` // packets sent against loss
 	Stages  map[string]Percentiles `json:"stages"`
 	Exact   int                    `json:"exactTiles"` // of the picture, confirmed by the viewer
 	Tiles   int                    `json:"tiles"`      // that it has; 0: the viewer takes none

@@ -32,6 +32,7 @@ var errAck = errors.New("a report on tiles confirms what was not sent")
 // tileFlow is the tiles channel of one peer: what is on its way, how fast it gets there, and what the viewer says of it. What is sent is the
 // painter's alone; the rest is safe for several goroutines.
 type tileFlow struct {
+	rate    *outgoing
 	channel atomic.Pointer[webrtc.DataChannel]
 
 	// The painter's: numbers of the last message and generation.
@@ -57,7 +58,7 @@ type tileOnWay struct {
 	change bool // of the picture: late ones are rescued
 }
 
-func newTileFlow() *tileFlow { return &tileFlow{window: startTileWindow} }
+func newTileFlow(r *outgoing) *tileFlow { return &tileFlow{rate: r, window: startTileWindow} }
 
 // open tells whether the viewer takes tiles.
 func (f *tileFlow) open() bool {
@@ -140,6 +141,7 @@ func (f *tileFlow) take(r tileReport, now time.Time) error {
 			f.learn(now.Sub(w.at), w.bytes, now)
 		}
 		f.bytes -= w.bytes
+		f.rate.tookTiles(w.bytes, now)
 		f.ackedGen = w.gen
 		*w = tileOnWay{}
 	}

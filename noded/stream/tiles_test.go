@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"image"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -259,7 +260,7 @@ func TestTilesThatAreReadWrongAreSentAgain(t *testing.T) {
 }
 
 func TestFlowCountsWhatIsOnItsWay(t *testing.T) {
-	f, now := newTileFlow(), time.Unix(1000, 0)
+	f, now := newTileFlow(newOutgoing(slog.New(slog.DiscardHandler))), time.Unix(1000, 0)
 	send := func(bytes int, gen uint32) {
 		f.n++
 		f.gen = gen
@@ -302,7 +303,7 @@ func TestFlowCountsWhatIsOnItsWay(t *testing.T) {
 }
 
 func TestFlowShrinksWithAQueueAndGrowsWithout(t *testing.T) {
-	f, now := newTileFlow(), time.Unix(1000, 0)
+	f, now := newTileFlow(newOutgoing(slog.New(slog.DiscardHandler))), time.Unix(1000, 0)
 	turn := func(took time.Duration) {
 		for f.bytes < int(f.window) {
 			f.n++
@@ -358,7 +359,7 @@ func FuzzParseTileReport(f *testing.F) {
 		if err == nil && !bytes.Equal(reportOf(r)[2:], b[2:]) {
 			t.Fatalf("%x was read as %+v", b, r)
 		}
-		flow := newTileFlow()
+		flow := newTileFlow(newOutgoing(slog.New(slog.DiscardHandler)))
 		if err == nil && r.N != 0 && flow.take(r, time.Now()) == nil {
 			t.Fatal("what was never sent was confirmed")
 		}

@@ -1,30 +1,30 @@
 package stream
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/nack"
-	"github.com/pion/interceptor/pkg/rtpfb"
-	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
 	"easel/pkg/pionlog"
 )
 
+// Payload types, which nobody means: those of the browser's offer count.
+const (
+	firstPayload = 102
+	fecPayload   = 49
+)
+
 const (
 	playoutDelayURI = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
-	// nackPackets is how many sent packets are kept for a viewer that lost some: half a second of the highest rate.
-	nackPackets = 2048
-	socketBytes = 4 << 20
-	// firstPayload is the first of the payload types that nobody means: those of the browser's offer count.
-	firstPayload = 102
+	socketBytes     = 4 << 20
 	// Limits of ICE: how long without a word until a viewer counts as out of touch, and then as gone.
 	iceDisconnected = 3 * time.Second
 	iceFailed       = 10 * time.Second
@@ -33,16 +33,16 @@ const (
 
 // transport makes peer connections over the session's one UDP port.
 type transport struct {
-	api   *webrtc.API
-	conns []net.PacketConn
-	mux   ice.UDPMux
+	conns    []net.PacketConn
+	mux      ice.UDPMux
+	loopback bool
+	log      *slog.Logger
 }
 
 // newTransport listens on the port at every address.
 func newTransport(addrs []string, port int, log *slog.Logger) (*transport, error) {
-	t := &transport{}
+	t := &transport{log: log}
 	var muxes []ice.UDPMux
-	loopback := false
 	for _, a := range addrs {
 		ip := net.ParseIP(a)
 		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: ip, Port: port})
@@ -55,28 +55,30 @@ func newTransport(addrs []string, port int, log *slog.Logger) (*transport, error
 		_ = conn.SetReadBuffer(socketBytes)
 		t.conns = append(t.conns, conn)
 		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: pionlog.Logger{Log: log}}))
-		loopback = loopback || ip.IsLoopback()
+		t.loopback = t.loopback || ip.IsLoopback()
 	}
 	t.mux = ice.NewMultiUDPMuxDefault(muxes...)
-	me, err := mediaEngine()
-	if err != nil {
-		t.close()
-		return nil, err
-	}
-	registry, err := interceptors(log)
-	if err != nil {
-		t.close()
-		return nil, err
-	}
-	t.api = webrtc.NewAPI(webrtc.WithMediaEngine(me), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(t.settings(loopback, log)))
 	return t, nil
 }
 
-func (t *transport) settings(loopback bool, log *slog.Logger) webrtc.SettingEngine {
-	se := webrtc.SettingEngine{LoggerFactory: pionlog.Factory{Log: log}}
+// api makes connections of one viewer, whose packets go out by the pacer and whose reports come in by reports.
+func (t *transport) api(p *pacer, r *reports) (*webrtc.API, error) {
+	me, err := mediaEngine()
+	if err != nil {
+		return nil, err
+	}
+	registry := &interceptor.Registry{}
+	registry.Add(p)
+	se := t.settings()
+	se.BufferFactory = r.open
+	return webrtc.NewAPI(webrtc.WithMediaEngine(me), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(se)), nil
+}
+
+func (t *transport) settings() webrtc.SettingEngine {
+	se := webrtc.SettingEngine{LoggerFactory: pionlog.Factory{Log: t.log}}
 	se.SetICEUDPMux(t.mux)
 	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
-	se.SetIncludeLoopbackCandidate(loopback)
+	se.SetIncludeLoopbackCandidate(t.loopback)
 	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	se.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)
 	se.SetSCTPMaxMessageSize(64 << 10)
@@ -90,15 +92,19 @@ func mediaEngine() (*webrtc.MediaEngine, error) {
 	payload := webrtc.PayloadType(firstPayload)
 	for _, f := range formats {
 		for _, line := range f.fmtp {
-			err := me.RegisterCodec(webrtc.RTPCodecParameters{
-				RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: f.mime, ClockRate: 90000, RTCPFeedback: feedback, SDPFmtpLine: line},
-				PayloadType:        payload,
-			}, webrtc.RTPCodecTypeVideo)
-			if err != nil {
-				return nil, fmt.Errorf("register %s: %w", f.format, err)
+			c := webrtc.RTPCodecCapability{MimeType: f.mime, ClockRate: 90000, RTCPFeedback: feedback, SDPFmtpLine: line}
+			if err := registerVideo(me, c, payload); err != nil {
+				return nil, err
 			}
-			payload++
+			payload += 2
 		}
+	}
+	fec := webrtc.RTPCodecParameters{
+		RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeFlexFEC03, ClockRate: 90000, SDPFmtpLine: "repair-window=10000000"},
+		PayloadType:        fecPayload,
+	}
+	if err := me.RegisterCodec(fec, webrtc.RTPCodecTypeVideo); err != nil {
+		return nil, fmt.Errorf("register FlexFEC: %w", err)
 	}
 	for _, uri := range []string{playoutDelayURI, sdp.TransportCCURI} {
 		if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
@@ -108,20 +114,27 @@ func mediaEngine() (*webrtc.MediaEngine, error) {
 	return me, nil
 }
 
-// interceptors are what a sender needs and nothing with a clock of its own. A packet passes the last one first: the NACK responder
-// keeps it before it is numbered, so that one sent again gets a transport number of its own.
-func interceptors(log *slog.Logger) (*interceptor.Registry, error) {
-	registry := &interceptor.Registry{}
-	reports, err1 := rtpfb.NewInterceptor(rtpfb.WithLoggerFactory(pionlog.Factory{Log: log}))
-	numbers, err2 := twcc.NewHeaderExtensionInterceptor()
-	resend, err3 := nack.NewResponderInterceptor(nack.ResponderSize(nackPackets), nack.WithResponderLoggerFactory(pionlog.Factory{Log: log}))
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, fmt.Errorf("make interceptors: %w", err)
+// registerVideo has the engine know a video format, and its stream for packets sent again, which has the next payload type.
+func registerVideo(me *webrtc.MediaEngine, c webrtc.RTPCodecCapability, payload webrtc.PayloadType) error {
+	again := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeRTX, ClockRate: c.ClockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", payload)}
+	for i, c := range []webrtc.RTPCodecCapability{c, again} {
+		err := me.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: c, PayloadType: payload + webrtc.PayloadType(i)}, webrtc.RTPCodecTypeVideo)
+		if err != nil {
+			return fmt.Errorf("register %s: %w", c.MimeType, err)
+		}
 	}
-	registry.Add(reports)
-	registry.Add(numbers)
-	registry.Add(resend)
-	return registry, nil
+	return nil
+}
+
+// repeats tells by which payload type packets of another are sent again, as was agreed on.
+func repeats(codecs []webrtc.RTPCodecParameters) map[uint8]uint8 {
+	m := make(map[uint8]uint8)
+	for _, c := range codecs {
+		if n, err := strconv.ParseUint(parameter(c.SDPFmtpLine, "apt", ""), 10, 7); err == nil && strings.EqualFold(c.MimeType, webrtc.MimeTypeRTX) {
+			m[uint8(n)] = uint8(c.PayloadType)
+		}
+	}
+	return m
 }
 
 // port is the UDP port that media goes through.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"image"
-	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pion/interceptor/pkg/rtpfb"
 	"github.com/pion/rtp"
 )
 
@@ -252,53 +250,5 @@ func TestPacketsReassembleToTheNALUnits(t *testing.T) {
 	want := slices.DeleteFunc(slices.Clone(nals), func(b []byte) bool { return len(b) == 0 })
 	if !slices.EqualFunc(got, want, bytes.Equal) || markers != 1 || !last.Marker {
 		t.Fatalf("%d NAL units of %d, %d markers", len(got), len(want), markers)
-	}
-}
-
-func TestRateFallsWithAQueueAndRisesInCalm(t *testing.T) {
-	r, now := newOutgoing(slog.New(slog.DiscardHandler)), time.Now()
-	report := func(delay time.Duration, n int) {
-		for range n {
-			now = now.Add(100 * time.Millisecond)
-			r.delay(feedback{Delay: delay, Bytes: 10_000, Span: 90 * time.Millisecond}, now)
-		}
-	}
-	report(30*time.Millisecond, 10)
-	if r.Kbps() < startKbps {
-		t.Fatalf("a calm network brought the rate to %d", r.Kbps())
-	}
-	before := r.Kbps()
-	report(300*time.Millisecond, 2)
-	if r.Kbps() < before {
-		t.Fatal("two late reports cut the rate; a pause of the viewer's machine looks like that")
-	}
-	report(300*time.Millisecond, 30)
-	low := r.Kbps()
-	if low > before/2 || low < minKbps {
-		t.Fatalf("a queue of 270 ms for 3 s brought the rate from %d to %d", before, low)
-	}
-	report(30*time.Millisecond, 600)
-	if r.Kbps() != maxKbps {
-		t.Fatalf("a minute of calm brought the rate to %d, want %d", r.Kbps(), maxKbps)
-	}
-	r.loss(0.5, now.Add(time.Second))
-	if r.Kbps() > maxKbps*4/5 {
-		t.Fatalf("half the packets lost, and the rate is %d", r.Kbps())
-	}
-}
-
-func TestSummaryTellsDelayOnClocksFarApart(t *testing.T) {
-	epoch := time.Now()
-	var packets []rtpfb.PacketReport
-	for i := range 10 {
-		at := time.Duration(i) * time.Millisecond
-		packets = append(packets, rtpfb.PacketReport{Departure: epoch.Add(at), Arrived: i != 3, Arrival: time.Time{}.Add(time.Hour + 30*time.Millisecond + 2*at), Size: 100})
-	}
-	f, ok := summary(packets, epoch)
-	if want := time.Hour + 30*time.Millisecond + 42*time.Millisecond/9; !ok || f.Delay != want || f.Bytes != 900 || f.Span != 18*time.Millisecond {
-		t.Fatalf("summary %+v %v, want a delay of %v", f, ok, want)
-	}
-	if _, ok := summary(packets[3:4], epoch); ok {
-		t.Fatal("a lost packet alone gave a summary")
 	}
 }

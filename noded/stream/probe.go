@@ -1,0 +1,78 @@
+package stream
+
+import "time"
+
+// Probes are trains of packets that the viewer has already, sent when too little goes out by itself to learn whether the way carries more.
+const (
+	probeFactor   = 2.0 // times the rate
+	probeTime     = 16 * time.Millisecond
+	leastProbe    = 10 // packets
+	maxProbeBytes = 100 << 10
+	probeSoon     = 250 * time.Millisecond // after one that helped
+	probeFirst    = 2 * time.Second        // after a cut
+	probeRest     = 30 * time.Second       // at most between two that did not help
+	probeTries    = 6                      // in a row that may fail while the screen is still
+)
+
+// probes plans when to probe. The zero value may begin at once.
+type probes struct {
+	next time.Time
+	rest time.Duration
+	runs int // in a row that did not help
+}
+
+// helped notes that more gets through than was known.
+func (p *probes) helped(now time.Time) { *p = probes{next: now.Add(probeSoon)} }
+
+// begun notes one that goes out. The next one takes the longer the more in a row did not help.
+func (p *probes) begun(now time.Time) {
+	p.rest = min(max(p.rest*2, time.Second), probeRest)
+	p.next = now.Add(p.rest)
+	p.runs++
+}
+
+// wait holds probes back after a cut.
+func (p *probes) wait(now time.Time) {
+	p.rest = min(max(p.rest, probeFirst/2)*2, probeRest)
+	p.next = now.Add(p.rest)
+}
+
+// burstProbe is one that is being sent.
+type burstProbe struct {
+	kbps  int
+	bytes int    // left
+	back  uint16 // how far behind the newest the next packet is
+}
+
+func (p *burstProbe) active() bool { return p.bytes > 0 }
+
+// probeAt is when to probe next; zero for never.
+func (r *outgoing) probeAt(now time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.deaf || r.silent || r.kbps >= wantedKbps || r.probes.runs >= probeTries {
+		return time.Time{}
+	}
+	return latest(r.probes.next, r.cutAt.Add(calmAfterCut))
+}
+
+// probe begins one if it is due.
+func (r *outgoing) probe(now time.Time) (burstProbe, bool) {
+	at := r.probeAt(now)
+	if at.IsZero() || now.Before(at) {
+		return burstProbe{}, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kbps := min(max(r.kbps*probeFactor, minPaceKbps), wantedKbps*1.2)
+	bytes := min(max(kbps*1000/8*probeTime.Seconds(), leastProbe*rtpPayload), maxProbeBytes)
+	r.probes.begun(now)
+	return burstProbe{kbps: int(kbps), bytes: int(bytes)}, true
+}
+
+// moves notes that the picture moves: it is worth knowing what the way carries.
+func (r *outgoing) moves() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.probes.runs = 0
+}

@@ -1,0 +1,96 @@
+package stream
+
+import "time"
+
+// rateMeter says how many kilobits a second something made of late.
+type rateMeter struct {
+	slots [10]int
+	at    int64 // of slots, since the zero time
+}
+
+const meterSlot = 50 * time.Millisecond
+
+func (m *rateMeter) turn(now time.Time) {
+	at := now.UnixNano() / int64(meterSlot)
+	for n := min(max(at-m.at, 0), int64(len(m.slots))); n > 0; n-- {
+		m.slots[(at-n+1)%int64(len(m.slots))] = 0
+	}
+	m.at = max(at, m.at)
+}
+
+func (m *rateMeter) add(bytes int, now time.Time) {
+	m.turn(now)
+	m.slots[m.at%int64(len(m.slots))] += bytes
+}
+
+func (m *rateMeter) kbps(now time.Time) float64 {
+	m.turn(now)
+	sum := 0
+	for _, b := range m.slots {
+		sum += b
+	}
+	return float64(sum) * 8 / 1000 / (meterSlot.Seconds() * float64(len(m.slots)))
+}
+
+// lossMeter says what share of the packets was lost of late, and whether a lower rate helped against it.
+type lossMeter struct {
+	arrived, lost float64 // fading
+	at            time.Time
+	own           float64 // what the way loses at any rate
+	// A cut because of loss, until it is known whether it helped.
+	tried        time.Time
+	before, from float64
+	sinceA       int
+	sinceL       int
+}
+
+func (m *lossMeter) fade(now time.Time) {
+	if m.at.IsZero() {
+		m.at = now
+	}
+	keep := 1 - min(now.Sub(m.at).Seconds()/lossWindow.Seconds(), 1)
+	m.arrived, m.lost, m.at = m.arrived*keep, m.lost*keep, now
+}
+
+func (m *lossMeter) add(arrived, lost int, now time.Time) {
+	m.fade(now)
+	m.arrived += float64(arrived)
+	m.lost += float64(lost)
+	if !m.tried.IsZero() && now.Sub(m.tried) > holdAfterCut { // what was on its way then does not count
+		m.sinceA += arrived
+		m.sinceL += lost
+	}
+	if share, ok := m.share(now); ok && share < m.own {
+		m.own += (share - m.own) * 0.05
+	}
+}
+
+// share is what was lost of late; ok is false while too little was sent to say.
+func (m *lossMeter) share(now time.Time) (share float64, ok bool) {
+	m.fade(now)
+	all := m.arrived + m.lost
+	if all < 1 {
+		return 0, false
+	}
+	return m.lost / all, all >= lossPackets
+}
+
+// try notes a cut because of loss.
+func (m *lossMeter) try(before, from float64, now time.Time) {
+	if m.tried.IsZero() {
+		m.before, m.from = before, from
+	}
+	m.tried, m.sinceA, m.sinceL = now, 0, 0
+	m.arrived, m.lost = 0, 0
+}
+
+// settled tells, once, what was lost before cuts and what after them.
+func (m *lossMeter) settled(now time.Time) (before, after float64, ok bool) {
+	if m.tried.IsZero() || m.sinceA+m.sinceL < lossPackets || now.Sub(m.tried) < lossWindow {
+		return 0, 0, false
+	}
+	m.tried = time.Time{}
+	return m.before, float64(m.sinceL) / float64(m.sinceA+m.sinceL), true
+}
+
+func (m *lossMeter) clear(now time.Time) { *m = lossMeter{own: m.own, at: now} }

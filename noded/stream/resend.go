@@ -1,0 +1,159 @@
+package stream
+
+import (
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+const (
+	// maxLost is how many packets may wait to be sent again. Who has lost more is better served by a keyframe.
+	maxLost = 256
+	// resendRest is the least time between two copies of a packet, beside the round trip that the first one needs to arrive.
+	resendRest = 10 * time.Millisecond
+	// resendTime is how old a packet may be to be worth it: after that a keyframe is sooner there than all that is missing.
+	resendTime = 500 * time.Millisecond
+	// callEvery is how often a viewer that has fallen silent is sent something that it can answer.
+	callEvery = 100 * time.Millisecond
+	// callFrom is how long after a packet, beside the round trip, feedback must have come: Chromium sends it every 50 to 250 ms.
+	callFrom = 300 * time.Millisecond
+	// wireOverhead is what SRTP, UDP and IP add to a packet, maxPacket the most that one takes.
+	wireOverhead = 10 + 8 + 20
+	maxPacket    = rtpPayload + 64
+)
+
+// ask has packets sent again that the viewer says to lack, and gives whether a keyframe would do better.
+func (p *pacer) ask(seqs []uint16, now time.Time) (key bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.video == nil || p.dropped {
+		return false
+	}
+	trip := p.rate.trip()
+	rest, old := trip+resendRest, max(resendTime, 3*trip)
+	for _, s := range seqs {
+		k := p.video.at(s)
+		switch {
+		case int16(s-p.video.next) >= 0, p.keyed && int16(s-p.key) < 0: // never sent, or of no use any more
+		case !k.filled || k.seq != s || now.Sub(k.sent) > old:
+			key = true
+		case now.Sub(k.resent) < rest:
+		case len(p.lost) == maxLost:
+			p.lost = p.lost[:0]
+			return true
+		default:
+			k.resent = now
+			p.lost = append(p.lost, s)
+		}
+	}
+	poke(p.wake)
+	return key
+}
+
+// again sends one packet that was lost, and tells whether there was one.
+func (p *pacer) again(now time.Time) bool {
+	for len(p.lost) > 0 && p.video != nil {
+		s := p.lost[0]
+		p.lost = p.lost[:copy(p.lost, p.lost[1:])]
+		if k := p.video.at(s); k.filled && k.seq == s {
+			p.repeat(k, now)
+			p.resent++
+			return true
+		}
+	}
+	return false
+}
+
+// repeat sends a packet once more, by the stream for that where the viewer has one (RFC 4588).
+func (p *pacer) repeat(k *keptPacket, now time.Time) {
+	l, d := p.video, departure{rtp: k.seq, video: true}
+	payload := p.repeats[k.header.PayloadType]
+	if l.info.SSRCRetransmission == 0 || payload == 0 {
+		p.write(l, &k.header, k.payload, d, now)
+		return
+	}
+	h := k.header
+	h.SSRC, h.PayloadType, h.SequenceNumber = l.info.SSRCRetransmission, payload, l.rtx
+	l.rtx++
+	l.copy = append(append(l.copy[:0], byte(k.seq>>8), byte(k.seq)), k.payload...)
+	p.write(l, &h, l.copy, d, now)
+}
+
+// sendProbe sends a packet of a probe, if one is on its way or due.
+func (p *pacer) sendProbe(now time.Time) bool {
+	if p.video == nil || p.dropped {
+		return false
+	}
+	if !p.probing.active() {
+		probe, ok := p.rate.probe(now)
+		if !ok {
+			return false
+		}
+		p.probing = probe
+	}
+	k := p.redundant()
+	if k == nil {
+		p.probing = burstProbe{}
+		return false
+	}
+	p.probing.bytes -= len(k.payload)
+	p.repeat(k, now)
+	return true
+}
+
+// redundant is a packet that the viewer has most likely, and not a small one.
+func (p *pacer) redundant() *keptPacket {
+	var best *keptPacket
+	for range 32 {
+		p.probing.back++
+		k := p.video.at(p.video.next - p.probing.back%keptPackets)
+		if !k.filled || k.seq != p.video.next-p.probing.back {
+			p.probing.back = 0
+			break
+		}
+		if best == nil || len(k.payload) > len(best.payload) {
+			best = k
+		}
+		if len(best.payload) > rtpPayload/2 {
+			break
+		}
+	}
+	return best
+}
+
+// silence tells whether the viewer says nothing of what it is sent. All that waits is left out then, and the viewer called now and then, so that it is
+// heard as soon as it is back. One that only lacks the last packet has it by the first call.
+func (p *pacer) silence(now time.Time) bool {
+	if p.video == nil || p.video.twcc == 0 || p.quiet.IsZero() || p.video.waiting() > 0 && now.Sub(p.quiet) < callFrom {
+		return false
+	}
+	quiet := now.Sub(p.quiet)
+	if quiet < callFrom+p.rate.trip() {
+		return false
+	}
+	if k := p.video.at(p.video.next - 1); now.Sub(p.calledAt) >= callEvery && k.filled {
+		p.calledAt = now
+		p.repeat(k, now)
+	}
+	if quiet < p.rate.patience() {
+		return false
+	}
+	if p.rate.hush() {
+		p.log.Info("the viewer is silent: its picture is held", "after", quiet.Round(time.Millisecond))
+		p.drop()
+	}
+	if p.audio != nil {
+		p.audio.next = p.audio.end
+	}
+	return true
+}
+
+// headerOf is a copy of a packet's header as the viewer's error correction sees it: without its transport-wide number.
+func (l *lane) headerOf(k *keptPacket) rtp.Header {
+	h := k.header
+	h.Extensions = append([]rtp.Extension(nil), k.header.Extensions...)
+	if l.twcc != 0 {
+		_ = h.SetExtension(l.twcc, []byte{0, 0})
+	}
+	return h
+}
