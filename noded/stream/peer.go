@@ -341,7 +341,7 @@ func (p *peer) obey(b []byte) {
 		p.confirmed.Store(true)
 	case controlResize:
 		if !p.who.Guest() {
-			p.worker.resize(p.screen, screenSize(m.W, m.H))
+			p.worker.resize(p.screen, screenSize(m.W, m.H), m.Scale)
 		}
 	case controlQuality:
 		p.chosen.Store(&m.Value)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"image"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type screen struct {
 	encoders *encoders
 	meter    *meter
 	want     atomic.Pointer[contract.Size] // the size last asked for
+	scale    atomic.Int32                  // and of the interface, per cent; 0: none yet
 	output   atomic.Pointer[display.Output]
 }
 
@@ -57,9 +59,10 @@ func (w *Worker) screenOf(r *http.Request) (*screen, error) {
 	return nil, errors.New("screen must be 1 or 2")
 }
 
-// resize asks for another size of a screen; the last one asked for wins.
-func (w *Worker) resize(s *screen, size contract.Size) {
+// resize asks for another size of a screen, and of the interface on it in per cent; the last one asked for wins.
+func (w *Worker) resize(s *screen, size contract.Size, scale float64) {
 	s.want.Store(&size)
+	s.scale.Store(interfaceScale(scale))
 	poke(w.arranging)
 }
 
@@ -123,6 +126,14 @@ func (w *Worker) arrange(ctx context.Context, d *display.Display) error {
 	}
 }
 
+// interfaceScale is what of a scale a viewer may ask for.
+func interfaceScale(percent float64) int32 {
+	if !(percent >= display.MinScale) { // NaN as well
+		return display.MinScale
+	}
+	return int32(math.Round(min(percent, display.MaxScale)))
+}
+
 // arrangeOnce says when it is due again without anything having changed, zero for never.
 func (w *Worker) arrangeOnce(d *display.Display, now time.Time) (again time.Time, err error) {
 	var sizes [maxScreens]image.Point
@@ -132,6 +143,12 @@ func (w *Worker) arrangeOnce(d *display.Display, now time.Time) (again time.Time
 			sizes[i] = beside(sizes[0], sizes[i])
 		}
 		again = sooner(again, at)
+	}
+	// Applications know one scale for all of their screens: the first one's.
+	if scale := w.screens[0].scale.Load(); scale != 0 {
+		if err := w.arranged(d.SetScale(int(scale))); err != nil {
+			return again, err
+		}
 	}
 	return again, w.arranged(d.Arrange(sizes))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"image"
 	"log/slog"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -224,6 +225,14 @@ func TestSecondScreenFitsBesideTheFirst(t *testing.T) {
 		got := beside(c.first, c.size)
 		if got != c.want || max(c.first.Y, got.Y)*(c.first.X+got.X) > display.MaxRoot {
 			t.Errorf("beside %v, %v becomes %v, want %v", c.first, c.size, got, c.want)
+		}
+	}
+}
+
+func TestInterfaceScaleIsBounded(t *testing.T) {
+	for asked, want := range map[float64]int32{100: 100, 124.6: 125, 200: 200, 0: 100, -1: 100, 1e300: 400, math.NaN(): 100, math.Inf(1): 400} {
+		if got := interfaceScale(asked); got != want {
+			t.Errorf("%v per cent becomes %d, want %d", asked, got, want)
 		}
 	}
 }

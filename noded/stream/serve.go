@@ -159,7 +159,7 @@ func (w *Worker) postScreen(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	size := screenSize(s.Width, s.Height)
-	w.resize(w.screens[0], size)
+	w.resize(w.screens[0], size, s.Scale)
 	writeJSON(rw, contract.Size{Width: size.Width, Height: size.Height})
 }
 

@@ -34,6 +34,7 @@ type Display struct {
 	screenWake  chan struct{}
 	keymapStale atomic.Bool
 	mu          sync.Mutex // one arrangement at a time
+	settings    xsettings
 }
 
 // Open connects to an X server and asks for damage and cursor changes.

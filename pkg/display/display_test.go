@@ -31,9 +31,10 @@ func open(t testing.TB, s *xorgtest.Server) *Display {
 
 // client is an application on the display, over a connection of its own.
 type client struct {
-	xc   *xgb.Conn
-	root xproto.Window
-	gc   xproto.Gcontext
+	xc    *xgb.Conn
+	root  xproto.Window
+	gc    xproto.Gcontext
+	guard *guard // lets no events through before it is opened
 }
 
 func newClient(t testing.TB, s *xorgtest.Server) *client {
@@ -42,12 +43,13 @@ func newClient(t testing.TB, s *xorgtest.Server) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	xc, err := xgb.NewConnNet(newGuard(conn, s.Cookie))
+	g := newGuard(conn, s.Cookie)
+	xc, err := xgb.NewConnNet(g)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(xc.Close)
-	c := &client{xc: xc, root: xproto.Setup(xc).Roots[0].Root}
+	c := &client{xc: xc, root: xproto.Setup(xc).Roots[0].Root, guard: g}
 	if c.gc, err = xproto.NewGcontextId(xc); err != nil {
 		t.Fatal(err)
 	}
