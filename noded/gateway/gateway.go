@@ -60,8 +60,9 @@ type Options struct {
 	Sessions  Sessions
 	Verifier  Verifier
 	Memory    *Memory
-	Pool      Pool         // nil: the node keeps no warm sessions
-	Relay     Relay        // nil: viewers go direct, or by VNC
+	Pool      Pool  // nil: the node keeps no warm sessions
+	Relay     Relay // nil: viewers go direct, or by VNC
+	Files     Files
 	Ready     func() error // nil when the node can serve
 	Metrics   http.Handler
 	Registry  prometheus.Registerer
@@ -81,6 +82,9 @@ type Gateway struct {
 	requests *prometheus.CounterVec
 	handler  http.Handler
 	portalAt atomic.Pointer[string]
+
+	transfers *transfers
+	filesRule atomic.Pointer[Files]
 }
 
 // New checks the options and lays out the routes.
@@ -102,7 +106,9 @@ func New(o Options) (*Gateway, error) {
 		sign: newLimiter(signRate, signBurst), pings: newLimiter(pingRate, pingBurst), vnc: newGate(maxVNC), asked: newGate(maxRequests), index: index,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_http_requests_total", Help: "Requests, by route and class of answer."}, []string{"route", "code"}),
 	}
+	g.transfers = newTransfers(o.Registry)
 	g.SetPortal(o.PortalURL)
+	g.SetFiles(o.Files)
 	o.Registry.MustRegister(g.requests)
 	g.handler = g.routes()
 	return g, nil
@@ -142,6 +148,7 @@ func (g *Gateway) routes() http.Handler {
 	for _, f := range forwards {
 		t.add(f.method, "/s/{id}/"+f.path, quick, g.signedIn(g.forward(f)))
 	}
+	g.addFiles(t)
 	t.add("GET", "/s/{id}/vnc", noLimit, g.signedIn(g.socket))
 	t.add("GET", "/assets/{name}", quick, g.asset)
 	t.add("GET", "/favicon.svg", quick, g.asset)

@@ -26,6 +26,8 @@ type statusDocument struct {
 	Degraded []string      `json:"degraded"`
 	// Relay is the relay's generation: a viewer that came through another's must come again.
 	Relay string `json:"relay"`
+	// Files is which way files may cross.
+	Files filesDocument `json:"files"`
 	// Notice is what the artist is told now; null when nothing.
 	Notice *noticeDocument `json:"notice"`
 }
@@ -69,7 +71,7 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 	}
 	gimp := s.GIMP()
 	document := statusDocument{
-		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.portalFor(s.ID), Degraded: s.Health.Degraded, Relay: g.relayGeneration(),
+		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.portalFor(s.ID), Degraded: s.Health.Degraded, Relay: g.relayGeneration(), Files: g.filesOf(r).document(),
 		GIMP: gimpDocument{State: gimp.State, Restarts: gimp.Restarts, WindowMS: s.WindowMS},
 	}
 	if s.State.Ended() {

@@ -15,12 +15,18 @@ import (
 	"time"
 
 	"github.com/jezek/xgb"
+
+	"easel/images/gimp/files"
 )
 
 func main() {
 	began := time.Now()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(began, log); err != nil {
+	work := func() error { return run(began, log) }
+	if len(os.Args) == 2 && os.Args[1] == filesName {
+		work = func() error { return serveFiles(log) }
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "easel-init:", err)
 		os.Exit(1)
 	}
@@ -73,6 +79,18 @@ func run(began time.Time, log *slog.Logger) error {
 	waiting.Go(func() { s.opencl.begin(ctx) })
 	defer waiting.Wait()
 	return supervise(ctx, services, reaper, s.board, announcer, usualLimits, log)
+}
+
+// serveFiles is the life of the file server, which PID 1 starts from its own program.
+func serveFiles(log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	home := os.Getenv("HOME")
+	if home == "" {
+		return errors.New("HOME is not set: easel-init sets it")
+	}
+	p := containerPaths(home)
+	return files.Run(ctx, p.edge+"/files.sock", p.home, log)
 }
 
 // supervise keeps all services until ctx ends, then ends them: GIMP first, while it still has a screen to end on, and X and D-Bus last.

@@ -12,8 +12,11 @@ import (
 	"time"
 )
 
-// gimpName is the service that the session is there for.
-const gimpName = "gimp"
+// gimpName is the service that the session is there for; filesName is the file server, and the argument that makes this program it.
+const (
+	gimpName  = "gimp"
+	filesName = "files"
+)
 
 const display = ":0"
 
@@ -68,8 +71,8 @@ func environment(base []string, p paths) []string {
 	)
 }
 
-// services are the session's programs in the order in which they are told of. What does not wait for another starts at once; sound and
-// VNC wait for GIMP, so as not to slow its start, but where GIMP waits for its artist.
+// services are the session's programs in the order in which they are told of. What does not wait for another starts at once; sound,
+// VNC and the file server wait for GIMP, so as not to slow its start, but where GIMP waits for its artist.
 func (s *session) services() []service {
 	const grace = time.Second
 	p := s.paths
@@ -94,6 +97,9 @@ func (s *session) services() []service {
 		},
 		{
 			name: "vnc", after: vnc, prepare: s.vnc, ready: listens(p.edge + "/vnc.sock"), patience: 20 * time.Second, grace: grace,
+		},
+		{
+			name: filesName, after: sound, prepare: s.files, ready: listens(p.edge + "/files.sock"), patience: 20 * time.Second, grace: 2 * time.Second,
 		},
 		{
 			name: gimpName, after: []string{"dbus", "xorg"}, await: s.gimpMayStart, prepare: s.gimp, ready: s.gimpReady, patience: 3 * time.Minute,
@@ -215,6 +221,14 @@ func (s *session) vnc() (command, error) {
 	}
 	return s.plain("/usr/bin/X0tigervnc", "-display", display, "-rfbport", "-1", "-rfbunixpath", socket, "-rfbunixmode", "0666",
 		"-SecurityTypes", "None", "-AcceptSetDesktopSize=1", "-AlwaysShared=1", "-desktop", "GIMP", "-Log", "*:stderr:10")()
+}
+
+func (s *session) files() (command, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return command{}, fmt.Errorf("find easel-init's own program: %w", err)
+	}
+	return s.plain(program, filesName)()
 }
 
 // profile is where GIMP keeps the artist's settings.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"easel/noded/gateway"
 	"easel/noded/pool"
 	"easel/noded/session"
 	"easel/noded/stream/contract"
@@ -78,6 +79,8 @@ type Config struct {
 		StartTimeout time.Duration `yaml:"start_timeout"`
 		UIDBase      uint32        `yaml:"uid_base"`
 		Clipboard    string        `yaml:"clipboard"`
+		Files        Crossing      `yaml:"files"`
+		UploadSize   Bytes         `yaml:"upload_size"`
 	} `yaml:"sessions"`
 	Pool struct {
 		Ready   int           `yaml:"ready"`
@@ -125,6 +128,7 @@ func defaults() Config {
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
 	c.Sessions.UIDBase = 10_000_000
 	c.Sessions.Clipboard = contract.ClipboardBoth
+	c.Sessions.Files, c.Sessions.UploadSize = Crossing{In: true, Out: true}, 4<<30
 	c.Pool.Ready, c.Pool.Desktop, c.Pool.MaxAge, c.Pool.CPU = 1, 1, 4*time.Hour, 0.7
 	c.GPU.Layout, c.GPU.DriverRoot = "/etc/easel/gpu.yaml", "/"
 	c.Log.Level, c.Log.Format = "info", "text"
@@ -313,6 +317,9 @@ func (c *Config) validateSessions(bad func(field, format string, args ...any)) {
 	if s.HomeSize < 64<<20 {
 		bad("sessions.home_size", "%s: want at least 64MiB", s.HomeSize)
 	}
+	if s.UploadSize < 1<<20 {
+		bad("sessions.upload_size", "%s: want at least 1MiB; sessions.files says whether files come in at all", s.UploadSize)
+	}
 	for field, d := range map[string]time.Duration{"sessions.grace": s.Grace, "sessions.start_timeout": s.StartTimeout} {
 		if d < time.Second || d > 30*24*time.Hour {
 			bad(field, "%s: want 1s to 720h", d)
@@ -362,6 +369,11 @@ func (c *Config) admission() session.Admission {
 		PortFirst: c.Media.Ports.First, PortLast: c.Media.Ports.Last,
 		DiskFloor: diskFloor,
 	}
+}
+
+// files is which way files may cross.
+func (c *Config) files() gateway.Files {
+	return gateway.Files{In: c.Sessions.Files.In, Out: c.Sessions.Files.Out, Most: int64(c.Sessions.UploadSize)}
 }
 
 // diskFloor is what stays free in the state directory, in bytes: bbolt and homes must be able to write.

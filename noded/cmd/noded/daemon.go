@@ -204,7 +204,7 @@ func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session
 	}
 	o := gateway.Options{
 		PublicURL: cfg.PublicURL, PortalURL: cfg.PortalURL, Viewer: page, ViewerCSP: viewer.ContentSecurityPolicy,
-		Sessions: manager, Memory: memory, Verifier: member, Log: log,
+		Sessions: manager, Memory: memory, Verifier: member, Log: log, Files: cfg.files(),
 		Ready: func() error {
 			if !manager.Settled() {
 				return errors.New("it is still taking up the sessions of before")

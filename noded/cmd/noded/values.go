@@ -69,3 +69,30 @@ func (p PortRange) String() string { return fmt.Sprintf("%d-%d", p.First, p.Last
 
 // Count is how many ports the range has.
 func (p PortRange) Count() int { return int(p.Last) - int(p.First) + 1 }
+
+// Crossing says which way something may cross between an artist and their session, written as both, in, out or off: in is into the session.
+type Crossing struct{ In, Out bool }
+
+var crossings = map[string]Crossing{"both": {In: true, Out: true}, "in": {In: true}, "out": {Out: true}, "off": {}}
+
+// UnmarshalText implements encoding.TextUnmarshaler, for YAML and flags.
+func (c *Crossing) UnmarshalText(text []byte) error {
+	way, ok := crossings[string(text)]
+	if !ok {
+		return fmt.Errorf("%q: want both, in, out or off", text)
+	}
+	*c = way
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (c Crossing) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+func (c Crossing) String() string {
+	for word, way := range crossings {
+		if way == c {
+			return word
+		}
+	}
+	return ""
+}

@@ -1,0 +1,343 @@
+package homefiles
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"easel/pkg/problem"
+)
+
+const (
+	// IdleTime is how long either side of a transfer may pause.
+	IdleTime = 60 * time.Second
+	// copyBuffer is what one transfer holds of a file at a time.
+	copyBuffer = 64 << 10
+	dialTime   = 3 * time.Second
+)
+
+// Relay passes requests about files on to the next server on the way to the home, and its answers back as far as they make sense: that
+// server may be in hostile hands. It holds no more of a file than a buffer.
+type Relay struct {
+	Base string // of the next server's paths
+	Dial func(context.Context) (net.Conn, error)
+	// Unreachable answers when that server does not, or not as it should.
+	Unreachable func(w http.ResponseWriter, err error)
+}
+
+// Question is a request whose answer is a document.
+type Question struct {
+	Method, Path string
+	Query        url.Values
+	Body         []byte
+	Patience     time.Duration
+	// Read reads the answer; what it returns is passed on.
+	Read func(io.Reader) (json []byte, err error)
+}
+
+// Ask passes on a question and its answer.
+func (l Relay) Ask(w http.ResponseWriter, r *http.Request, q Question) {
+	ctx, cancel := context.WithTimeout(r.Context(), q.Patience)
+	defer cancel()
+	req, err := l.request(ctx, q.Method, q.Path, q.Query, nil)
+	if err != nil {
+		problem.Write(w, http.StatusBadRequest, "", "the address cannot be passed on")
+		return
+	}
+	if q.Body != nil {
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(q.Body)), int64(len(q.Body))
+	}
+	resp, err := l.do(req, q.Patience)
+	if err != nil {
+		l.Unreachable(w, err)
+		return
+	}
+	defer resp.Body.Close()
+	l.document(w, resp, q.Read)
+}
+
+// document passes on an answer that is a document, or a refusal.
+func (l Relay) document(w http.ResponseWriter, resp *http.Response, read func(io.Reader) ([]byte, error)) {
+	if l.refused(w, resp) {
+		return
+	}
+	if resp.StatusCode == http.StatusNoContent {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	body, err := read(resp.Body)
+	if err != nil {
+		l.Unreachable(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(body) // who asked may be gone
+}
+
+// refused passes on a refusal, its words made harmless, and tells whether it was one.
+func (l Relay) refused(w http.ResponseWriter, resp *http.Response) bool {
+	switch {
+	case resp.StatusCode >= 400 && resp.StatusCode < 500, resp.StatusCode == http.StatusInsufficientStorage:
+		p := problem.Read(resp)
+		problem.Write(w, resp.StatusCode, clip(p.Title, 100), clip(p.Detail, 500))
+		return true
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		l.Unreachable(w, fmt.Errorf("it answers with status %d", resp.StatusCode))
+		return true
+	}
+	return false
+}
+
+// Content sends a file, or a range of it, to who asks for it. about sets what else the answer says of itself. It returns how many bytes
+// went, and whether those were all.
+func (l Relay) Content(w http.ResponseWriter, r *http.Request, file Path, about func(http.Header)) (sent int64, whole bool) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	req, err := l.request(ctx, r.Method, "/content/"+file.ID(), nil, nil)
+	if err != nil {
+		problem.Write(w, http.StatusBadRequest, "", "the address cannot be passed on")
+		return 0, false
+	}
+	// Anything but one plain range means all of it (RFC 9110, 14.2).
+	asked := r.Header.Get("Range")
+	if tag := r.Header.Get("If-Range"); !ValidRange(asked) || tag != "" && !ValidETag(tag) {
+		asked = ""
+	} else {
+		req.Header.Set("Range", asked)
+		if tag != "" {
+			req.Header.Set("If-Range", tag)
+		}
+	}
+	resp, err := l.do(req, IdleTime)
+	if err != nil {
+		l.Unreachable(w, err)
+		return 0, false
+	}
+	defer resp.Body.Close()
+	if l.refused(w, resp) {
+		return 0, false
+	}
+	h, err := contentHeader(resp, asked)
+	if err != nil {
+		l.Unreachable(w, err)
+		return 0, false
+	}
+	for name := range h {
+		w.Header().Set(name, h.Get(name))
+	}
+	about(w.Header())
+	w.WriteHeader(resp.StatusCode)
+	if r.Method == http.MethodHead {
+		return 0, true
+	}
+	out := &outgoing{to: w, p: newPatience(http.NewResponseController(w).SetWriteDeadline, cancel)}
+	defer out.p.end()
+	// Where it ends too soon the server breaks the connection off, as the length was said: nobody takes a part for the whole.
+	sent, err = io.CopyBuffer(out, io.LimitReader(resp.Body, resp.ContentLength), make([]byte, copyBuffer))
+	return sent, err == nil && sent == resp.ContentLength
+}
+
+var contentRange = regexp.MustCompile(`^bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})$`)
+
+// contentHeader is what an answer with content says of itself, seen to fit together and what was asked.
+func contentHeader(resp *http.Response, asked string) (http.Header, error) {
+	h := http.Header{}
+	tag := resp.Header.Get("Etag")
+	if resp.ContentLength < 0 || resp.ContentLength > MaxSize || !ValidETag(tag) {
+		return nil, errors.New("it sends a file of no length, or of no state")
+	}
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusPartialContent:
+		m := contentRange.FindStringSubmatch(resp.Header.Get("Content-Range"))
+		if asked == "" || m == nil {
+			return nil, errors.New("it sends a part where the whole was asked for")
+		}
+		first, last, total := number(m[1]), number(m[2]), number(m[3])
+		if first > last || last >= total || last-first+1 != resp.ContentLength || !fits(asked, first, last, total) {
+			return nil, fmt.Errorf("asked for %s it sends %s in %d bytes", asked, m[0], resp.ContentLength)
+		}
+		h.Set("Content-Range", m[0])
+	default:
+		return nil, fmt.Errorf("it answers with status %d", resp.StatusCode)
+	}
+	h.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Etag", tag)
+	return h, nil
+}
+
+// fits tells whether first to last of total bytes is what asked, a valid range, means.
+func fits(asked string, first, last, total int64) bool {
+	m := byteRange.FindStringSubmatch(asked)
+	if m == nil {
+		return false
+	}
+	var from, to string
+	for i, c := range m[1] {
+		if c == '-' {
+			from, to = m[1][:i], m[1][i+1:]
+			break
+		}
+	}
+	switch {
+	case from == "":
+		return last == total-1 && last-first+1 == min(number(to), total)
+	case to == "":
+		return first == number(from) && last == total-1
+	}
+	return first == number(from) && last == min(number(to), total-1)
+}
+
+// number reads digits that a pattern has bounded.
+func number(digits string) int64 {
+	n, _ := strconv.ParseInt(digits, 10, 64)
+	return n
+}
+
+// Append passes on a piece of an upload: length bytes of the request's body. It returns how many were read of it.
+func (l Relay) Append(w http.ResponseWriter, r *http.Request, upload string, offset, length int64, read func(io.Reader) ([]byte, error)) (taken int64) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	control := http.NewResponseController(w)
+	body := &incoming{from: io.LimitReader(r.Body, length), p: newPatience(control.SetReadDeadline, cancel)}
+	defer body.p.end()
+	req, err := l.request(ctx, http.MethodPatch, "/uploads/"+upload, nil, io.NopCloser(body))
+	if err != nil {
+		problem.Write(w, http.StatusBadRequest, "", "the address cannot be passed on")
+		return 0
+	}
+	req.ContentLength = length
+	req.Header.Set("Expect", "100-continue") // a refusal comes before the bytes
+	if length == 0 {
+		req.Body = http.NoBody
+		req.Header.Del("Expect")
+	}
+	req.Header.Set("Upload-Offset", strconv.FormatInt(offset, 10))
+	resp, err := l.do(req, IdleTime)
+	body.p.end() // nothing of the request is read from here on
+	_ = control.SetReadDeadline(time.Time{})
+	taken = body.taken.Load()
+	if err != nil {
+		l.Unreachable(w, err)
+		return taken
+	}
+	defer resp.Body.Close()
+	l.document(w, resp, read)
+	return taken
+}
+
+func (l Relay) request(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Request, error) {
+	at := url.URL{Scheme: "http", Host: "files", Path: l.Base + path, RawQuery: query.Encode()}
+	return http.NewRequestWithContext(ctx, method, at.String(), body)
+}
+
+// do sends a request by a connection of its own; headers are the patience's time for the answer's head, once the request is sent.
+func (l Relay) do(req *http.Request, headers time.Duration) (*http.Response, error) {
+	client := http.Client{
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				ctx, cancel := context.WithTimeout(ctx, dialTime)
+				defer cancel()
+				return l.Dial(ctx)
+			},
+			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10, ResponseHeaderTimeout: headers,
+			ExpectContinueTimeout: headers, WriteBufferSize: copyBuffer, ReadBufferSize: copyBuffer,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return client.Do(req)
+}
+
+// Whole reads a document of the next server's as it is, within MaxDocument bytes.
+func Whole(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, MaxDocument+1))
+	if err == nil && len(b) > MaxDocument {
+		err = fmt.Errorf("a document longer than %d bytes", MaxDocument)
+	}
+	return b, err
+}
+
+// clip makes a text of elsewhere harmless and short.
+func clip(text string, most int) string {
+	text = Readable(text)
+	for i := range text {
+		if i > most {
+			return text[:i]
+		}
+	}
+	return text
+}
+
+// patience ends a transfer in which nothing moves: by a deadline towards who asked, and by cancelling the request to the next server.
+type patience struct {
+	deadline func(time.Time) error
+	idle     *time.Timer
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func newPatience(deadline func(time.Time) error, cancel func()) *patience {
+	return &patience{deadline: deadline, idle: time.AfterFunc(IdleTime, cancel)}
+}
+
+// renew is called before each piece.
+func (p *patience) renew() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return net.ErrClosed
+	}
+	p.idle.Reset(IdleTime)
+	return p.deadline(time.Now().Add(IdleTime))
+}
+
+// end must come before the handler returns: the connection is another request's then.
+func (p *patience) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	p.idle.Stop()
+}
+
+// outgoing is the answer of a download, in pieces.
+type outgoing struct {
+	to io.Writer
+	p  *patience
+}
+
+func (o *outgoing) Write(b []byte) (int, error) {
+	if err := o.p.renew(); err != nil {
+		return 0, err
+	}
+	return o.to.Write(b)
+}
+
+// incoming is the body of an upload, in pieces.
+type incoming struct {
+	from  io.Reader
+	p     *patience
+	taken atomic.Int64
+}
+
+func (i *incoming) Read(b []byte) (int, error) {
+	if err := i.p.renew(); err != nil {
+		return 0, err
+	}
+	n, err := i.from.Read(b)
+	i.taken.Add(int64(n))
+	return n, err
+}
