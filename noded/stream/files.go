@@ -26,14 +26,14 @@ const (
 	maxFileRequests = 32
 )
 
-// files passes requests about the artist's files on to the file server in the container, and reads what that answers.
-type files struct {
+// fileRelay passes requests about the artist's files on to the file server in the container, and reads what that answers.
+type fileRelay struct {
 	relay homefiles.Relay
 	room  chan struct{}
 }
 
-func (w *Worker) newFiles() *files {
-	f := &files{room: make(chan struct{}, maxFileRequests)}
+func (w *Worker) newFileRelay() *fileRelay {
+	f := &fileRelay{room: make(chan struct{}, maxFileRequests)}
 	f.relay = homefiles.Relay{
 		Dial: func(ctx context.Context) (net.Conn, error) { return w.dialEdge("files.sock", byteStream)(ctx) },
 		Unreachable: func(rw http.ResponseWriter, err error) {
@@ -46,7 +46,7 @@ func (w *Worker) newFiles() *files {
 	return f
 }
 
-func (f *files) routes(mux *http.ServeMux) {
+func (f *fileRelay) routes(mux *http.ServeMux) {
 	handle := func(pattern string, h http.HandlerFunc) {
 		mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
 			select {
@@ -78,7 +78,7 @@ func document[D homefiles.Document](r io.Reader, limit int64) ([]byte, error) {
 }
 
 // ask passes on a question: its path, the named parts of its query, and its body.
-func (f *files) ask(patience time.Duration, limit int64, read func(io.Reader, int64) ([]byte, error), names ...string) http.HandlerFunc {
+func (f *fileRelay) ask(patience time.Duration, limit int64, read func(io.Reader, int64) ([]byte, error), names ...string) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		q := homefiles.Question{
 			Method: r.Method, Path: r.URL.Path[len("/files"):], Query: url.Values{}, Patience: patience,
@@ -105,7 +105,7 @@ func (f *files) ask(patience time.Duration, limit int64, read func(io.Reader, in
 	}
 }
 
-func (f *files) content(rw http.ResponseWriter, r *http.Request) {
+func (f *fileRelay) content(rw http.ResponseWriter, r *http.Request) {
 	path, err := homefiles.ParseID(r.PathValue("file"))
 	if err != nil {
 		problem.Write(rw, http.StatusNotFound, "", err.Error())
@@ -114,7 +114,7 @@ func (f *files) content(rw http.ResponseWriter, r *http.Request) {
 	f.relay.Content(rw, r, path, func(http.Header) {})
 }
 
-func (f *files) patch(rw http.ResponseWriter, r *http.Request) {
+func (f *fileRelay) patch(rw http.ResponseWriter, r *http.Request) {
 	offset, err := strconv.ParseInt(r.Header.Get("Upload-Offset"), 10, 64)
 	id := r.PathValue("upload")
 	if err != nil || offset < 0 || r.ContentLength < 0 || !homefiles.ValidUpload(id) {

@@ -63,7 +63,7 @@ func (w *Worker) routes(life context.Context) http.Handler {
 	mux.HandleFunc("POST /notice", w.postNotice)
 	mux.HandleFunc("GET /stats", w.getStats)
 	mux.HandleFunc("POST /policy", w.postPolicy)
-	w.newFiles().routes(mux)
+	w.newFileRelay().routes(mux)
 	return mux
 }
 

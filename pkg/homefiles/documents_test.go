@@ -94,8 +94,16 @@ func TestWordsOfTheProtocol(t *testing.T) {
 		first, last, total int64
 		want               bool
 	}{
-		{"bytes=0-", 0, 9, 10, true}, {"bytes=2-4", 2, 4, 10, true}, {"bytes=2-40", 2, 9, 10, true}, {"bytes=-3", 7, 9, 10, true}, {"bytes=-30", 0, 9, 10, true},
-		{"bytes=2-", 1, 9, 10, false}, {"bytes=2-4", 2, 5, 10, false}, {"bytes=-3", 6, 9, 10, false}, {"bytes=0-", 0, 8, 10, false}, {"", 0, 9, 10, false},
+		{"bytes=0-", 0, 9, 10, true},
+		{"bytes=2-4", 2, 4, 10, true},
+		{"bytes=2-40", 2, 9, 10, true},
+		{"bytes=-3", 7, 9, 10, true},
+		{"bytes=-30", 0, 9, 10, true},
+		{"bytes=2-", 1, 9, 10, false},
+		{"bytes=2-4", 2, 5, 10, false},
+		{"bytes=-3", 6, 9, 10, false},
+		{"bytes=0-", 0, 8, 10, false},
+		{"", 0, 9, 10, false},
 	} {
 		if fits(c.asked, c.first, c.last, c.total) != c.want {
 			t.Errorf("%+v", c)

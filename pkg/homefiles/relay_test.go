@@ -30,7 +30,9 @@ func before(t testing.TB, h http.Handler, times int) *httptest.Server {
 				var d net.Dialer
 				return d.DialContext(ctx, "tcp", next)
 			},
-			Unreachable: func(w http.ResponseWriter, err error) { http.Error(w, "unreachable: "+err.Error(), http.StatusBadGateway) },
+			Unreachable: func(w http.ResponseWriter, err error) {
+				http.Error(w, "unreachable: "+err.Error(), http.StatusBadGateway)
+			},
 		}
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /content/{file}", func(w http.ResponseWriter, r *http.Request) {
