@@ -113,6 +113,9 @@ func node(t *testing.T, s *session, assets fs.FS) http.Handler {
 				return
 			}
 			code, header, answer := s.post(t, "/whep", "application/sdp", string(offer))
+			if s.via != nil {
+				answer = s.via(answer)
+			}
 			h.Set("Location", base+"/"+header.Get("Location"))
 			h.Set("Content-Type", "application/sdp")
 			w.WriteHeader(code)

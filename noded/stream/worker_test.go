@@ -82,6 +82,7 @@ type session struct {
 	init   *initSocket
 	pen    *penSocket
 	ended  chan error
+	via    func(answer string) string // changes the answer that the viewer gets, if not nil
 }
 
 const allRunning = `{"seq":1,"ready":true,"services":{"xorg":{"state":"running","pid":5,"restarts":0}},"gimp":{"state":"running","pid":9,"restarts":0,"window_ms":2100}}`

@@ -1,4 +1,4 @@
-// What has been sent of a stroke and was not yet acknowledged. It is sent again until the node says that it has it.
+// The samples of a stroke until the node says that it has them: what is to be sent, and what is to be sent again.
 
 import type { Device, Sample } from "./wire";
 
@@ -12,12 +12,24 @@ const MOST_WAIT = 500;
 const FIRST_WAIT = 200;
 /** The node acknowledges at most this often (ms). */
 const ACK_EVERY = 25;
+/** Samples in one message: it stays below one network packet. */
+export const MOST_SAMPLES = 52;
+const LEAST_REPEATED = 4;
+export const MOST_REPEATED = 16;
+
+/** How many samples of the message before a message repeats: what that one brought, within bounds. One that is lost alone costs nothing. */
+export const repeats = (brought: number): number => Math.min(Math.max(brought, LEAST_REPEATED), MOST_REPEATED);
 
 interface Entry {
 	device: Device;
 	sample: Sample;
-	sentAt: number;
-	firstAt: number;
+	madeAt: number;
+	/** Null: not yet. */
+	sentAt: number | null;
+	/** How often it was. */
+	sent: number;
+	/** The node told that it is not there. */
+	missing: boolean;
 }
 
 /** Samples of one device, numbered from `first` without a gap. */
@@ -33,52 +45,82 @@ export class Journal {
 	private first = 1;
 	private smooth = 0;
 	private spread = 0;
+	/** What the last message brought that was new. */
+	private brought = 0;
 	/** Samples that were given up. */
 	lost = 0;
 
-	/** Samples numbered from `first` were sent. */
+	/** Samples numbered from `first` are to be sent. */
 	add(device: Device, first: number, samples: readonly Sample[], now: number): void {
 		if (this.entries.length === 0) this.first = first;
-		for (const sample of samples) this.entries.push({ device, sample, sentAt: now, firstAt: now });
-		this.drop(this.entries.length - MOST);
+		for (const sample of samples)
+			this.entries.push({ device, sample, madeAt: now, sentAt: null, sent: 0, missing: false });
+		this.giveUp(this.entries.length - MOST);
 	}
 
-	/** The node has all up to `applied`. Beyond a gap it goes on with `next`; 0: there is no gap. Returns what is missing. */
-	acknowledge(applied: number, next: number, now: number): Run[] {
+	/** The node has all up to `applied`. Beyond a gap it goes on with `next`; 0: there is no gap. */
+	acknowledge(applied: number, next: number, now: number): void {
 		const had = Math.min((applied - this.first + 1) | 0, this.entries.length);
 		if (had > 0) {
 			const last = this.entries[had - 1] as Entry;
 			// What was sent twice does not tell which of the two arrived.
-			if (last.sentAt === last.firstAt) this.measure(now - last.sentAt);
-			this.entries.splice(0, had);
-			this.first += had;
+			if (last.sent === 1 && last.sentAt !== null) this.measure(now - last.sentAt);
+			this.drop(had);
 		}
-		const missing = next === 0 ? 0 : Math.min((next - this.first) | 0, this.entries.length);
-		// What was sent again a moment ago is on its way.
-		return missing > 0 ? this.again(missing, now, Math.min(this.smooth, this.wait)) : [];
+		const gap = next === 0 ? 0 : Math.min((next - this.first) | 0, this.entries.length);
+		for (const e of this.entries.slice(0, Math.max(gap, 0))) e.missing = true;
 	}
 
-	/** When something is to be sent again; null: never. */
+	/** When something is to be sent; null: never. */
 	get due(): number | null {
-		let oldest = Number.POSITIVE_INFINITY;
-		for (const e of this.entries) oldest = Math.min(oldest, e.sentAt);
-		return Number.isFinite(oldest) ? oldest + this.wait : null;
+		let due = Number.POSITIVE_INFINITY;
+		for (const e of this.entries) due = Math.min(due, this.dueAt(e));
+		return due === Number.POSITIVE_INFINITY ? null : due;
 	}
 
-	/** What is to be sent again now. */
-	overdue(now: number): Run[] {
-		let old = 0;
-		while (old < this.entries.length && now - (this.entries[old] as Entry).firstAt > GIVE_UP) old++;
-		this.lost += old;
-		this.drop(old);
-		return this.again(this.entries.length, now, this.wait);
+	/** Takes the oldest samples of one message that are to be sent now, after some that were; null: none are. */
+	take(now: number): Run | null {
+		const young = this.entries.findIndex((e) => now - e.madeAt <= GIVE_UP);
+		this.giveUp(young < 0 ? this.entries.length : young);
+		const at = this.entries.findIndex((e) => this.dueAt(e) <= now);
+		if (at < 0) return null;
+		const { device, sent } = this.entries[at] as Entry;
+		const from = sent > 0 ? at : this.reach(at, device);
+		let end = at;
+		for (; end - from < MOST_SAMPLES; end++) {
+			const e = this.entries[end];
+			if (e?.device !== device || this.dueAt(e) > now) break;
+			e.sentAt = now;
+			e.sent++;
+			e.missing = false;
+		}
+		if (sent === 0) this.brought = end - at;
+		return { device, first: this.first + from, samples: this.entries.slice(from, end).map((e) => e.sample) };
 	}
 
 	/** Takes all that is not acknowledged: from now on another channel cares for it. */
 	takeAll(): Run[] {
-		const runs = this.runs(this.entries, this.first, () => true);
+		const runs: Run[] = [];
+		for (const [i, { device, sample }] of this.entries.entries()) {
+			const open = runs.at(-1);
+			if (open?.device === device) open.samples.push(sample);
+			else runs.push({ device, first: this.first + i, samples: [sample] });
+		}
 		this.entries = [];
 		return runs;
+	}
+
+	// How far back a message repeats that begins with entry `at`.
+	private reach(at: number, device: Device): number {
+		let from = at;
+		for (let n = repeats(this.brought); n > 0 && this.entries[from - 1]?.device === device; n--) from--;
+		return from;
+	}
+
+	// What the node misses was sent before something that it has: if that is a round trip ago, it is lost.
+	private dueAt(e: Entry): number {
+		if (e.sentAt === null) return Number.NEGATIVE_INFINITY;
+		return e.sentAt + (e.missing ? Math.min(this.smooth, this.wait) : this.wait);
 	}
 
 	private get wait(): number {
@@ -97,31 +139,13 @@ export class Journal {
 		this.smooth += (rtt - this.smooth) / 8;
 	}
 
-	private again(count: number, now: number, wait: number): Run[] {
-		const late = (e: Entry): boolean => now - e.sentAt >= wait;
-		const runs = this.runs(this.entries.slice(0, count), this.first, late);
-		for (const e of this.entries.slice(0, count)) if (late(e)) e.sentAt = now;
-		return runs;
-	}
-
-	private runs(entries: readonly Entry[], first: number, wanted: (e: Entry) => boolean): Run[] {
-		const runs: Run[] = [];
-		let open: Run | null = null;
-		entries.forEach((e, i) => {
-			if (!wanted(e)) {
-				open = null;
-			} else if (open?.device === e.device) {
-				open.samples.push(e.sample);
-			} else {
-				open = { device: e.device, first: first + i, samples: [e.sample] };
-				runs.push(open);
-			}
-		});
-		return runs;
+	private giveUp(count: number): void {
+		if (count <= 0) return;
+		this.lost += count;
+		this.drop(count);
 	}
 
 	private drop(count: number): void {
-		if (count <= 0) return;
 		this.entries.splice(0, count);
 		this.first += count;
 	}

@@ -36,11 +36,22 @@ afterEach(() => {
 });
 
 describe("Sender", () => {
-	it("repeats the last 16 samples under their own numbers", () => {
-		for (let i = 1; i <= 30; i++) sender.move(Device.mouse, [at(i)]);
-		const last = pointer(motion.sent[29] as DataView);
-		expect(last).toMatchObject({ count: 17, first: 14 });
-		expect(last.xs).toEqual(Array.from({ length: 17 }, (_, i) => 14 + i));
+	it("repeats what the message before brought, at least 4 samples and at most 16, under their own numbers", () => {
+		const steps = [1, 1, 1, 1, 1, 1, 9, 1, 30, 2, 1];
+		for (const moving of ["hover", "stroke"]) {
+			if (moving === "stroke") sender.button(Device.mouse, 1, true, [at(0)]);
+			const sent = motion.sent.length;
+			let x = 0;
+			for (const n of steps)
+				sender.move(
+					Device.mouse,
+					Array.from({ length: n }, () => at(++x)),
+				);
+			const got = motion.sent.slice(sent).map(pointer);
+			expect(got.map((p) => p.count)).toEqual([1, 2, 3, 4, 5, 5, 13, 10, 34, 18, 5]);
+			for (const p of got) expect(p.xs).toEqual(Array.from({ length: p.count }, (_, i) => (p.xs[0] as number) + i));
+			expect(got.at(-1)?.xs.at(-1)).toBe(x);
+		}
 	});
 
 	it("gives every sample one number, however many come at once", () => {

@@ -1,7 +1,7 @@
 // Numbers what the hand does and sends it: motion on the channel that may lose, with the last samples repeated, and those of a
 // stroke until the node has them; what must not be lost on the other. ARCHITECTURE.md, "Data channels", is the contract.
 
-import { Journal, type Run } from "./journal";
+import { Journal, MOST_REPEATED, MOST_SAMPLES, type Run, repeats } from "./journal";
 import {
 	type Ack,
 	type Device,
@@ -38,15 +38,11 @@ export interface Channel {
 	send(data: ArrayBuffer): void;
 }
 
-/** Samples repeated in each POINTER message, so that 15 lost messages in a row lose nothing. */
-const REPEATED = 16;
-/** New samples in one message: with the repeated ones it stays below one network packet. */
-const NEW = 36;
-/** Bytes waiting in the motion channel above which no motion is sent: the link stands still. A stroke's is sent later, other motion is worthless by then. */
-const MOTION_BACKLOG = 32 << 10;
+/** Bytes waiting in the motion channel above which nothing is added: what waits there is old. A stroke's samples go later and together; others not at all. */
+const BEHIND = 3000;
 /** Quiet after which the last motion is sent once more, in milliseconds: nothing follows that would repeat it. */
 const ECHO_AFTER = 40;
-/** The journal is looked through no more often than this (ms). */
+/** The journal is looked through by itself no more often than this (ms). */
 const LEAST_PAUSE = 5;
 
 export class Sender implements Hand {
@@ -60,6 +56,7 @@ export class Sender implements Hand {
 	private echo: ReturnType<typeof setTimeout> | null = null;
 	private echoDue = 0;
 	private resend: ReturnType<typeof setTimeout> | null = null;
+	private resendAt = 0;
 
 	constructor(
 		private readonly input: Channel,
@@ -69,17 +66,8 @@ export class Sender implements Hand {
 
 	move(device: Device, samples: readonly Sample[]): void {
 		if (this.motion.readyState !== "open" || samples.length === 0) return;
-		this.turnTo(device);
-		for (let at = 0; at < samples.length; at += NEW) {
-			const fresh = samples.slice(at, at + NEW);
-			this.sampled += fresh.length;
-			if (this.down.size > 0) this.journal.add(device, this.sampled - fresh.length + 1, fresh, this.now());
-			this.recent.push(...fresh);
-			this.sendRecent();
-			this.recent = this.recent.slice(-REPEATED);
-		}
-		if (this.down.size > 0) this.plan();
-		else this.echoSoon();
+		if (this.down.size > 0) this.stroke(device, samples);
+		else this.hover(device, samples);
 	}
 
 	button(device: Device, button: number, down: boolean, samples: readonly Sample[]): void {
@@ -88,7 +76,7 @@ export class Sender implements Hand {
 		const before = this.sampled;
 		this.sampled += samples.length;
 		const earlier = this.down.size > 0 ? this.journal.takeAll() : [this.run(device, before, this.recent)];
-		const parts = cut([...earlier, this.run(device, this.sampled, samples)], REPEATED + NEW);
+		const parts = cut([...earlier, this.run(device, this.sampled, samples)], MOST_SAMPLES);
 		const last = parts.pop();
 		for (const p of parts) this.reliable((rseq) => encodeStroke(p.device, rseq, p.first, p.samples));
 		if (last) this.reliable((rseq) => encodeButton(device, button, down, rseq, last.first, last.samples));
@@ -100,7 +88,8 @@ export class Sender implements Hand {
 
 	/** The node told how far a stroke has come. */
 	acknowledged({ applied, next }: Ack): void {
-		this.sendAgain(this.journal.acknowledge(applied, next, this.now()));
+		this.journal.acknowledge(applied, next, this.now());
+		this.pump();
 	}
 
 	/** Samples of strokes that could not be brought to the node in time. */
@@ -146,8 +135,49 @@ export class Sender implements Hand {
 		if (this.input.readyState === "open") this.input.send(encode(++this.rseq));
 	}
 
+	private stroke(device: Device, samples: readonly Sample[]): void {
+		this.journal.add(device, this.sampled + 1, samples, this.now());
+		this.sampled += samples.length;
+		this.pump();
+	}
+
+	// Sends what is due of a stroke, and plans for the rest.
+	private pump(): void {
+		if (this.motion.readyState !== "open") return;
+		while (this.motion.bufferedAmount <= BEHIND) {
+			const run = this.journal.take(this.now());
+			if (run === null) break;
+			this.motion.send(encodePointer(run.device, this.rseq, run.first, run.samples));
+		}
+		const { due } = this.journal;
+		if (due === null) return;
+		const at = Math.max(due, this.now() + LEAST_PAUSE);
+		if (this.resend !== null && this.resendAt <= at) return;
+		if (this.resend !== null) clearTimeout(this.resend);
+		this.resend = setTimeout(this.pumpLater, at - this.now());
+		this.resendAt = at;
+	}
+
+	private readonly pumpLater = (): void => {
+		this.resend = null;
+		this.pump();
+	};
+
+	private hover(device: Device, samples: readonly Sample[]): void {
+		this.turnTo(device);
+		for (let at = 0; at < samples.length; at += MOST_SAMPLES - MOST_REPEATED) {
+			const fresh = samples.slice(at, at + MOST_SAMPLES - MOST_REPEATED);
+			this.sampled += fresh.length;
+			this.recent.push(...fresh);
+			this.sendRecent();
+			this.recent = this.recent.slice(-repeats(fresh.length));
+		}
+		this.echoDue = this.now() + ECHO_AFTER;
+		this.echo ??= setTimeout(this.echoLast, ECHO_AFTER);
+	}
+
 	private sendRecent(): void {
-		if (this.motion.bufferedAmount > MOTION_BACKLOG) return;
+		if (this.motion.bufferedAmount > BEHIND) return;
 		const first = this.sampled - this.recent.length + 1;
 		this.motion.send(encodePointer(this.device, this.rseq, first, this.recent));
 	}
@@ -162,31 +192,6 @@ export class Sender implements Hand {
 	// The run of `samples` that ends with number `last`.
 	private run(device: Device, last: number, samples: readonly Sample[]): Run {
 		return { device, first: last - samples.length + 1, samples: [...samples] };
-	}
-
-	private plan(): void {
-		if (this.resend !== null) return;
-		const { due } = this.journal;
-		if (due !== null) this.resend = setTimeout(this.overdue, Math.max(due - this.now(), LEAST_PAUSE));
-	}
-
-	private readonly overdue = (): void => {
-		this.resend = null;
-		if (this.motion.readyState !== "open") return;
-		this.sendAgain(this.journal.overdue(this.now()));
-		this.plan();
-	};
-
-	private sendAgain(runs: readonly Run[]): void {
-		for (const p of cut(runs, REPEATED + NEW)) {
-			if (this.motion.readyState !== "open" || this.motion.bufferedAmount > MOTION_BACKLOG) return;
-			this.motion.send(encodePointer(p.device, this.rseq, p.first, p.samples));
-		}
-	}
-
-	private echoSoon(): void {
-		this.echoDue = this.now() + ECHO_AFTER;
-		this.echo ??= setTimeout(this.echoLast, ECHO_AFTER);
 	}
 
 	private readonly echoLast = (): void => {
