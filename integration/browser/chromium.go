@@ -85,6 +85,7 @@ type PageOptions struct {
 	Width, Height int     // CSS pixels; 0 means 1920×1080
 	DPR           float64 // device pixels a CSS pixel; 0 means 1
 	Alone         bool    // own cookies, as another person's browser would
+	Script        string  // runs in each document before the page's own
 }
 
 // Open makes a tab with the probe in it, showing nothing yet.
@@ -109,7 +110,7 @@ func (c *Chromium) Open(o PageOptions) (*Page, error) {
 		p.cancel()
 		return nil, err
 	}
-	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: probe}); err != nil {
+	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: probe + "\n" + o.Script}); err != nil {
 		p.cancel()
 		return nil, fmt.Errorf("put the probe into the tab: %w", err)
 	}

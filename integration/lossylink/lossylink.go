@@ -23,7 +23,7 @@ const (
 // Link forwards what comes to its address to the far end, and what that answers back. It is safe for several goroutines.
 type Link struct {
 	near    *net.UDPConn
-	far     *net.UDPAddr
+	far     atomic.Pointer[net.UDPAddr]
 	delay   time.Duration
 	loss    atomic.Uint64 // of 2^32
 	lost    atomic.Uint64
@@ -36,17 +36,20 @@ type Link struct {
 	clients map[string]*net.UDPConn
 }
 
-// Open makes a link on loopback to the address far, on which each packet takes delay one way. It loses nothing yet.
-func Open(far *net.UDPAddr, delay time.Duration, seed uint64) (*Link, error) {
+// Open makes a link on loopback, on which each packet takes delay one way. It leads nowhere until it is aimed, and loses nothing yet.
+func Open(delay time.Duration, seed uint64) (*Link, error) {
 	near, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		return nil, fmt.Errorf("listen for the link to %v: %w", far, err)
+		return nil, fmt.Errorf("listen for a lossy link: %w", err)
 	}
 	_ = near.SetReadBuffer(bufferBytes) // the kernel grants what its limits allow
-	l := &Link{near: near, far: far, delay: delay, seed: seed, clients: make(map[string]*net.UDPConn)}
+	l := &Link{near: near, delay: delay, seed: seed, clients: make(map[string]*net.UDPConn)}
 	l.running.Go(l.serve)
 	return l, nil
 }
+
+// Aim has the link lead to a UDP port of this machine.
+func (l *Link) Aim(port int) { l.far.Store(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}) }
 
 // Port is where the near end is, on 127.0.0.1.
 func (l *Link) Port() int { return l.near.LocalAddr().(*net.UDPAddr).Port }
@@ -101,10 +104,11 @@ func (l *Link) serve() {
 func (l *Link) client(from *net.UDPAddr, n uint64) *way {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.clients) == maxClients {
+	far := l.far.Load()
+	if l.closed || far == nil || len(l.clients) == maxClients {
 		return nil
 	}
-	conn, err := net.DialUDP("udp4", nil, l.far)
+	conn, err := net.DialUDP("udp4", nil, far)
 	if err != nil {
 		return nil
 	}

@@ -14,11 +14,12 @@ func TestLinkDelaysLosesAndAnswers(t *testing.T) {
 	}
 	defer far.Close()
 	const delay = 20 * time.Millisecond
-	l, err := Open(far.LocalAddr().(*net.UDPAddr), delay, 1)
+	l, err := Open(delay, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	l.Aim(far.LocalAddr().(*net.UDPAddr).Port)
 	near, err := net.Dial("udp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Port())))
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package stream
 import (
 	"fmt"
 	"math"
-	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -60,26 +59,22 @@ func curve(n int) record {
 }
 
 // linked has the viewers of s come through a link of 50 ms each way.
-func linked(t *testing.T, s *session, seed uint64) func() *lossylink.Link {
+func linked(t *testing.T, s *session, seed uint64) *lossylink.Link {
 	t.Helper()
-	var link *lossylink.Link
+	link, err := lossylink.Open(50*time.Millisecond, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
 	port := regexp.MustCompile(`( 127\.0\.0\.1 )(\d+)( typ host)`)
 	s.via = func(answer string) string {
-		return port.ReplaceAllStringFunc(answer, func(m string) string {
-			part := port.FindStringSubmatch(m)
-			far, err := strconv.Atoi(part[2])
-			if err == nil && link == nil {
-				link, err = lossylink.Open(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: far}, 50*time.Millisecond, seed)
-				t.Cleanup(link.Close)
-			}
-			if err != nil {
-				t.Error(err)
-				return m
-			}
-			return part[1] + strconv.Itoa(link.Port()) + part[3]
-		})
+		if m := port.FindStringSubmatch(answer); m != nil {
+			far, _ := strconv.Atoi(m[2])
+			link.Aim(far)
+		}
+		return port.ReplaceAllString(answer, "${1}"+strconv.Itoa(link.Port())+"${3}")
 	}
-	return func() *lossylink.Link { return link }
+	return link
 }
 
 // TestStrokesKeepTheirShapeOverALossyLink draws in real Chromium, over a link of 100 ms there and back that loses a twentieth each way and, once,
@@ -87,9 +82,8 @@ func linked(t *testing.T, s *session, seed uint64) func() *lossylink.Link {
 func TestStrokesKeepTheirShapeOverALossyLink(t *testing.T) {
 	s := startSession(t)
 	s.ready(t)
-	via := linked(t, s, 7)
+	link := linked(t, s, 7)
 	ctx := watch(t, s, "size=1280x720")
-	link := via()
 	link.Lose(0.05)
 	drawn := make(chan int, 1)
 	go func() {

@@ -1,0 +1,131 @@
+package integration
+
+import (
+	"fmt"
+	"image"
+	"math"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/lossylink"
+	"easel/integration/xclient"
+)
+
+// throughLink has the page's streams come through a link at port; the page says in realPort where they would have gone.
+const throughLink = `{
+  const real = window.fetch;
+  window.fetch = async (...args) => {
+    const r = await real(...args);
+    if (!new URL(r.url).pathname.endsWith('/whep')) return r;
+    const answer = (await r.text()).replace(/( 127\.0\.0\.1 )(\d+)( typ host)/g, (_, a, port, b) => { window.realPort = +port; return a + %d + b; });
+    return new Response(answer, {status: r.status, headers: r.headers});
+  };
+}`
+
+// wave is where the stroke of TestGIMPDrawsTheCurveThatWasDrawn goes through column x, relative to its middle.
+func wave(x, width float64) float64 { return 90 * math.Sin(2*math.Pi*1.5*x/width) }
+
+// slope is how steep the wave is there.
+func slope(x, width float64) float64 { return 90 * 3 * math.Pi / width * math.Cos(3*math.Pi*x/width) }
+
+// TestGIMPDrawsTheCurveThatWasDrawn draws a wave with the pen over a link of 100 ms there and back that loses a twentieth each way, and
+// compares what GIMP painted with it.
+func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
+	link, err := lossylink.Open(50*time.Millisecond, 11)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	w := get(t)
+	s := w.session(t)
+	p, err := w.artist.View(s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{
+		Width: 1600, Height: 900, Script: fmt.Sprintf(throughLink, link.Port()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	eventually(t, 30*time.Second, "the page knows where the streamer is", func() error {
+		port, err := browser.Eval[int](p, 10*time.Second, "window.realPort ?? 0")
+		if err == nil && port == 0 {
+			err = fmt.Errorf("it has no answer yet")
+		}
+		link.Aim(port)
+		return err
+	})
+	if err := artist.AwaitPicture(p, 60*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	canvas, err := artist.NewImage(p, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
+		t.Fatal(err)
+	}
+	link.Lose(0.05)
+	from, width := float64(canvas.Min.X+canvas.Dx()/8), float64(canvas.Dx()*3/4)
+	middle := float64(canvas.Min.Y+canvas.Max.Y) / 2
+	const n = 240
+	var samples []browser.PenSample
+	for i := range n {
+		at := width * float64(i) / (n - 1)
+		samples = append(samples, browser.PenSample{X: from + at, Y: middle + wave(at, width), Pressure: 0.15})
+	}
+	if err := p.Stroke(samples, func() { time.Sleep(6 * time.Millisecond) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Move(float64(canvas.Min.X-10), float64(canvas.Min.Y-10)); err != nil {
+		t.Fatal(err)
+	}
+	band := image.Rect(int(from), int(middle)-130, int(from+width), int(middle)+130)
+	var worst float64
+	eventually(t, 30*time.Second, "GIMP has drawn the wave", func() (err error) {
+		worst, err = deviation(x, band, from, middle, width)
+		return err
+	})
+	lost, passed := link.Counts()
+	t.Logf("GIMP's stroke is off the pen's by at most %.2f px; %d of %d packets were lost", worst, lost, lost+passed)
+	if lost == 0 {
+		t.Error("the link lost nothing: nothing was proven")
+	}
+}
+
+// deviation says how far from the wave the middle of what is dark in a column is at most, at a right angle to it. An error says what is missing of the stroke.
+func deviation(screen *xclient.Screen, band image.Rectangle, from, middle, width float64) (float64, error) {
+	const allowed = 2 // pixels
+	img, err := screen.Grab(band)
+	if err != nil {
+		return 0, err
+	}
+	worst, at := 0.0, 0
+	for col := img.Rect.Min.X + 8; col < img.Rect.Max.X-8; col++ {
+		sum, count := 0, 0
+		for y := img.Rect.Min.Y; y < img.Rect.Max.Y; y++ {
+			if c := img.RGBAAt(col, y); int(c.R)+int(c.G)+int(c.B) < 3*160 {
+				sum += y
+				count++
+			}
+		}
+		if count == 0 {
+			return 0, fmt.Errorf("nothing is drawn in column %d", col)
+		}
+		got := float64(sum)/float64(count) + 0.5
+		x := float64(col) + 0.5 - from
+		if d := math.Abs(got-middle-wave(x, width)) / math.Hypot(1, slope(x, width)); d > worst {
+			worst, at = d, col
+		}
+	}
+	if worst > allowed {
+		return worst, fmt.Errorf("it is off by %.2f px in column %d, at most %d are allowed", worst, at, allowed)
+	}
+	return worst, nil
+}
