@@ -34,22 +34,27 @@ type testEncoder struct {
 	codec.Encoder
 }
 
-func (testCodec) Makes(f Format) bool { return f == H264 }
+func (c testCodec) Makes(f Format) bool { return c.card == nil || f == H264 || f == H264444 }
 
-func (c testCodec) Open(size image.Point, _ Format, q Quality, _ Encoder) (Encoder, error) {
-	p, err := codec.NewPicture(size.X, size.Y)
+func (c testCodec) Open(size image.Point, f Format, q Quality, from Encoder) (Encoder, error) {
+	format, rate := codec.Format(f), codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS}
+	var e codec.Encoder
+	var err error
+	if c.card != nil {
+		e, err = c.card.NewEncoder(size.X, size.Y, format.Chroma(), rate)
+	} else {
+		e, err = codec.NewSoftware(format, size.X, size.Y, 2, rate)
+	}
 	if err != nil {
 		return nil, err
 	}
-	rate := codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS}
-	var e codec.Encoder
-	if c.card != nil {
-		e, err = c.card.NewEncoder(size.X, size.Y, codec.Chroma420, rate)
-	} else {
-		e, err = codec.NewX264(size.X, size.Y, 2, rate)
+	if before, ok := from.(*testEncoder); ok {
+		before.Encoder.Close()
+		return &testEncoder{before.picture, e}, before.picture.SetChroma(format.Chroma())
 	}
+	p, err := codec.NewPictureOf(format.Chroma(), size.X, size.Y)
 	if err != nil {
-		p.Close()
+		e.Close()
 		return nil, err
 	}
 	return &testEncoder{p, e}, nil

@@ -48,7 +48,7 @@ func newPair(t testing.TB, w, h int) (*Picture, Encoder) {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
-	e, err := NewX264(w, h, 2, usual)
+	e, err := NewSoftware(H264, w, h, 2, usual)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestBadSizesAndRatesAreRefused(t *testing.T) {
 		}
 	}
 	for _, r := range []Rate{{}, {Quality: 23, Kbps: 1, BufferMS: 50}, {Quality: 99, Kbps: 1000, BufferMS: 50}} {
-		if e, err := NewX264(320, 320, 1, r); err == nil {
+		if e, err := NewSoftware(H264, 320, 320, 1, r); err == nil {
 			e.Close()
 			t.Errorf("rate %+v was taken", r)
 		}
@@ -183,22 +183,33 @@ func TestRateBoundsAFrame(t *testing.T) {
 
 func TestEncodingAllocatesNothing(t *testing.T) {
 	const w, h = 640, 480
-	p, e := newPair(t, w, h)
-	src := screen(w, h)
-	rects := full(w, h)
-	v := byte(0)
-	got := testing.AllocsPerRun(50, func() {
-		v++
-		fill(src, w*4, image.Rect(100, 100, 200, 200), v)
-		if _, err := p.Update(src, w*4, rects); err != nil {
+	for _, f := range SoftwareFormats() {
+		p, err := NewPictureOf(f.Chroma(), w, h)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := e.Encode(p, FrameOptions{}); err != nil {
+		e, err := NewSoftware(f, w, h, 2, usual)
+		if err != nil {
 			t.Fatal(err)
 		}
-	})
-	if got > 0 {
-		t.Fatalf("%v allocations a frame, want none", got)
+		src := screen(w, h)
+		rects := full(w, h)
+		v := byte(0)
+		got := testing.AllocsPerRun(20, func() {
+			v++
+			fill(src, w*4, image.Rect(100, 100, 200, 200), v)
+			if _, err := p.Update(src, w*4, rects); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Encode(p, FrameOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got > 0 {
+			t.Errorf("%s: %v allocations a frame, want none", f, got)
+		}
+		e.Close()
+		p.Close()
 	}
 }
 
@@ -226,13 +237,17 @@ func BenchmarkUpdate(b *testing.B) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	benchmarkEncoder(b, func(b *testing.B, w, h int) Encoder {
-		e, err := NewX264(w, h, 2, usual)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return e
-	})
+	for _, f := range SoftwareFormats() {
+		b.Run(string(f), func(b *testing.B) {
+			benchmarkEncoder(b, func(b *testing.B, w, h int) Encoder {
+				e, err := NewSoftware(f, w, h, 2, usual)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return e
+			})
+		})
+	}
 }
 
 // The same by NVENC: on the card that EASEL_NVENC_DEVICE names, by UUID, and else on the double, which encodes by x264 on one thread and so
@@ -264,6 +279,10 @@ func BenchmarkEncodeNVENC(b *testing.B) {
 func benchmarkEncoder(b *testing.B, open func(b *testing.B, w, h int) Encoder) {
 	const w, h = 1920, 1080
 	base := screen(w, h)
+	grain, r := make([]byte, 1<<16+1), rand.New(rand.NewPCG(5, 6))
+	for i := range grain {
+		grain[i] = byte(r.IntN(16))
+	}
 	for _, m := range []struct {
 		name string
 		draw func(src []byte, i int) image.Rectangle
@@ -279,8 +298,14 @@ func benchmarkEncoder(b *testing.B, open func(b *testing.B, w, h int) Encoder) {
 			return image.Rect(0, 0, w, h)
 		}},
 		{"scroll", func(src []byte, i int) image.Rectangle {
-			n := copy(src, base[(i%h)*w*4:])
+			n := copy(src, base[(i*6%h)*w*4:])
 			copy(src[n:], base)
+			return image.Rect(0, 0, w, h)
+		}},
+		{"noise", func(src []byte, i int) image.Rectangle {
+			for at := range src { // as a camera in poor light has
+				src[at] = base[at] + grain[(at+i*7919)%len(grain)]
+			}
 			return image.Rect(0, 0, w, h)
 		}},
 	} {
@@ -314,7 +339,7 @@ func benchmarkEncoder(b *testing.B, open func(b *testing.B, w, h int) Encoder) {
 				}
 				total += pkt.Bytes
 			}
-			b.ReportMetric(float64(total)/float64(b.N), "bytes/frame")
+			b.ReportMetric(float64(total)*8/1000/float64(b.N), "kbit/frame")
 		})
 	}
 }

@@ -1,73 +1,56 @@
 #include "encoder.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <x264.h>
 
-struct encoder *encoder_open(int width, int height, int threads)
+int encoder_encode(struct encoder *e, struct picture *p, const struct wish *w, struct encoded *out)
 {
-	struct encoder *e = calloc(1, sizeof *e);
-	if (!e)
-		return NULL;
-	x264_param_t param, *p = &param;
-	if (x264_param_default_preset(p, "ultrafast", "zerolatency") < 0) {
-		free(e);
-		return NULL;
-	}
-	p->i_width = width;
-	p->i_height = height;
-	p->i_csp = X264_CSP_I420;
-	p->i_threads = threads;
-	p->b_sliced_threads = threads > 1;
-	p->i_fps_num = 60;
-	p->i_fps_den = 1;
-	p->b_vfr_input = 0;
-	p->i_keyint_max = X264_KEYINT_MAX_INFINITE;
-	p->i_scenecut_threshold = 0;
-	p->i_log_level = X264_LOG_NONE;
-	p->b_annexb = 0;
-	p->b_repeat_headers = 1;
-	p->b_aud = 0;
-	p->analyse.b_mb_info = 1;
-	/* Each frame's quantiser is given: x264's own rate control would look at every frame twice. */
-	p->rc.i_rc_method = X264_RC_CQP;
-	/* It then keeps quantisers between those that it would give to I- and to B-frames. These say 10 and 50: as far as it lets them lie apart. */
-	p->rc.i_qp_constant = 30;
-	p->rc.f_ip_factor = p->rc.f_pb_factor = 10;
-	/* What libyuv's ARGBToI420 makes of an sRGB screen: BT.601 matrix, limited range, BT.709 primaries, sRGB transfer. */
-	p->vui.b_fullrange = 0;
-	p->vui.i_colmatrix = 6;
-	p->vui.i_colorprim = 1;
-	p->vui.i_transfer = 13;
-	if (x264_param_apply_profile(p, "baseline") < 0 || !(e->x264 = x264_encoder_open(p))) {
-		free(e);
-		return NULL;
-	}
-	return e;
-}
-
-int encoder_encode(struct encoder *e, struct picture *p, int key, int qp, x264_nal_t **nals, int *nal_count, int *was_key)
-{
-	x264_picture_t in, out;
-	x264_picture_init(&in);
-	in.img.i_csp = X264_CSP_I420;
-	in.img.i_plane = 3;
-	for (int i = 0; i < 3; i++) {
-		in.img.plane[i] = p->plane[i];
-		in.img.i_stride[i] = p->stride[i];
-	}
-	in.i_pts = e->frames++;
-	in.i_type = key ? X264_TYPE_IDR : X264_TYPE_AUTO;
-	in.i_qpplus1 = qp + 1;
-	in.prop.mb_info = p->mb_info;
-	int n = x264_encoder_encode(e->x264, nals, nal_count, &in, &out);
-	if (n > 0) {
-		*was_key = out.b_keyframe;
+	int failed = e->encode(e, p, w, out);
+	if (!failed)
 		picture_encoded(p);
-	}
-	return n;
+	return failed;
 }
 
 void encoder_close(struct encoder *e)
 {
-	x264_encoder_close(e->x264);
-	free(e);
+	e->close(e);
+}
+
+int encoder_quantizer(int qp)
+{
+	/* H.264's step is 0.625 * 2^(qp/6); theirs, an eighth of a table's entry, is looked for in every fourth entry. */
+	static const uint8_t nearest[] = {
+		0,  0,  0,  1,  1,  1,  1,  1,  1,  2,  2,  3,  3,  4,  5,  5,  6,  7,  8,  9,  11, 12, 14, 16, 18, 21,
+		23, 25, 27, 29, 31, 32, 34, 36, 37, 39, 41, 42, 44, 45, 47, 48, 50, 52, 53, 55, 56, 58, 59, 61, 62, 63,
+	};
+	return nearest[qp < 0 ? 0 : qp > 51 ? 51 : qp];
+}
+
+int active_map_init(struct active_map *m, int width, int height)
+{
+	m->wide = (width + MB - 1) / MB;
+	m->high = (height + MB - 1) / MB;
+	m->active = calloc((size_t)m->wide * m->high, 1);
+	m->coded_qp = malloc((size_t)m->wide * m->high);
+	if (!m->active || !m->coded_qp)
+		return -1;
+	memset(m->coded_qp, 255, (size_t)m->wide * m->high);
+	return 0;
+}
+
+void active_map_free(struct active_map *m)
+{
+	free(m->active);
+	free(m->coded_qp);
+}
+
+void active_map_plan(struct active_map *m, const struct picture *p, const struct wish *w)
+{
+	for (int i = 0; i < m->wide * m->high; i++) {
+		int changed = p->mb_info[i] != X264_MBINFO_CONSTANT;
+		m->active[i] = w->key || changed || (w->refine && m->coded_qp[i] > w->qp);
+		if (m->active[i])
+			m->coded_qp[i] = w->qp;
+	}
 }

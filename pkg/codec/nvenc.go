@@ -5,7 +5,6 @@ package codec
 import "C"
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"image"
@@ -241,44 +240,9 @@ func (e *nvenc) SetRate(r Rate) error {
 }
 
 func (e *nvenc) Info() Info {
-	profile := "constrained-baseline"
-	if e.chroma == Chroma444 {
-		profile = "high-4:4:4-predictive"
-	}
-	return Info{Codec: "H264", Profile: profile, Chroma: string(e.chroma), Encoder: "NVENC (" + e.device.name + ")", Hardware: true}
+	return Info{Codec: "H264", Profile: h264Profile(e.chroma), Chroma: string(e.chroma), Encoder: "NVENC (" + e.device.name + ")", Hardware: true}
 }
 
 func (e *nvenc) Close() {
 	_ = e.device.call("close a session", 1, func() error { C.nvenc_close(e.c); return nil }) // what hangs stays
-}
-
-// NAL unit types that a viewer has no use for.
-const (
-	nalSEI       = 6
-	nalDelimiter = 9
-	nalFiller    = 12
-)
-
-// splitAnnexB appends the NAL units of a stream that has start codes, of three or four bytes, before each.
-func splitAnnexB(to [][]byte, b []byte) [][]byte {
-	start := []byte{0, 0, 1}
-	at := bytes.Index(b, start)
-	for at >= 0 {
-		b = b[at+len(start):]
-		at = bytes.Index(b, start)
-		nal := b
-		if at >= 0 {
-			nal = b[:at]
-		}
-		nal = bytes.TrimRight(nal, "\x00") // of the next start code; a NAL unit ends in a bit that is set
-		if len(nal) == 0 {
-			continue
-		}
-		switch nal[0] & 31 {
-		case nalSEI, nalDelimiter, nalFiller:
-		default:
-			to = append(to, nal)
-		}
-	}
-	return to
 }

@@ -158,7 +158,7 @@ func TestNVENCMakesAStreamThatDecodesToTheScreen(t *testing.T) {
 func TestNVENCSaysTheSameColoursAsX264(t *testing.T) {
 	d := nvenctest.Build(t)
 	c := newCanvas(t, openNVENC(t, d, nvenctest.Card), codec.Chroma420, 320, 240)
-	soft, err := codec.NewX264(320, 240, 1, nvencRate)
+	soft, err := codec.NewSoftware(codec.H264, 320, 240, 1, nvencRate)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,29 +12,22 @@ struct picture *picture_new(int width, int height, int yuv444)
 		return NULL;
 	p->width = width;
 	p->height = height;
-	p->yuv444 = yuv444;
 	p->mb_width = (width + MB - 1) / MB;
 	p->mb_height = (height + MB - 1) / MB;
 	p->stride[0] = width;
-	p->stride[1] = p->stride[2] = yuv444 ? width : width / 2;
-	size_t pixels = (size_t)width * height, colours = yuv444 ? pixels : pixels / 4;
+	size_t pixels = (size_t)width * height;
 	p->bgrx = calloc(pixels, 4);
 	p->plane[0] = malloc(pixels);
-	p->plane[1] = malloc(colours);
-	p->plane[2] = malloc(colours);
 	p->mb_info = calloc((size_t)p->mb_width * p->mb_height, 1);
 	p->cells_wide = (width + CELL_W - 1) / CELL_W;
 	size_t cells = (size_t)p->cells_wide * ((height + CELL_H - 1) / CELL_H);
 	p->detail = calloc(cells, sizeof *p->detail);
 	p->state = calloc(cells, 1);
-	if (!p->bgrx || !p->plane[0] || !p->plane[1] || !p->plane[2] || !p->mb_info || !p->detail || !p->state) {
+	/* Black in both forms, so that the two agree from the start. */
+	if (!p->bgrx || !p->plane[0] || !p->mb_info || !p->detail || !p->state || picture_set_chroma(p, yuv444)) {
 		picture_free(p);
 		return NULL;
 	}
-	/* Black in both forms, so that the two agree from the start. */
-	memset(p->plane[0], 16, pixels);
-	memset(p->plane[1], 128, colours);
-	memset(p->plane[2], 128, colours);
 	return p;
 }
 
@@ -89,6 +82,38 @@ static void measure(struct picture *p, int x0, int x1, int y, int rows)
 	__atomic_fetch_add(&p->detail_all, now - before, __ATOMIC_RELAXED);
 }
 
+/* Makes the encoder's pixels [x0, x1) of one row of cells of ours. */
+static void convert(struct picture *p, int x0, int x1, int y, int rows)
+{
+	size_t stride = (size_t)p->width * 4;
+	const uint8_t *from = p->bgrx + y * stride + (size_t)x0 * 4;
+	int part = p->yuv444 ? 1 : 2;
+	size_t luma = (size_t)y * p->stride[0] + x0, chroma = (size_t)(y / part) * p->stride[1] + x0 / part;
+	(p->yuv444 ? ARGBToI444 : ARGBToI420)(from, (int)stride, p->plane[0] + luma, p->stride[0], p->plane[1] + chroma, p->stride[1],
+					      p->plane[2] + chroma, p->stride[2], x1 - x0, rows);
+}
+
+int picture_set_chroma(struct picture *p, int yuv444)
+{
+	int stride = yuv444 ? p->width : p->width / 2;
+	size_t size = (size_t)stride * (yuv444 ? p->height : p->height / 2);
+	uint8_t *u = malloc(size), *v = malloc(size);
+	if (!u || !v) {
+		free(u);
+		free(v);
+		return -1;
+	}
+	free(p->plane[1]);
+	free(p->plane[2]);
+	p->plane[1] = u;
+	p->plane[2] = v;
+	p->stride[1] = p->stride[2] = stride;
+	p->yuv444 = yuv444;
+	convert(p, 0, p->width, 0, p->height);
+	memset(p->mb_info, 0, (size_t)p->mb_width * p->mb_height);
+	return 0;
+}
+
 /* Copies src's pixels [x0, x1) of one row of cells and converts them while they are still in the cache.
  * The conversion reads our copy: src is shared with the session and may change at any time. */
 static void take(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int x1, int y, int rows)
@@ -98,10 +123,7 @@ static void take(struct picture *p, const uint8_t *src, size_t src_stride, int x
 	const uint8_t *from = src + y * src_stride + (size_t)x0 * 4;
 	for (int i = 0; i < rows; i++)
 		memcpy(to + i * stride, from + i * src_stride, (size_t)(x1 - x0) * 4);
-	int part = p->yuv444 ? 1 : 2;
-	size_t luma = (size_t)y * p->stride[0] + x0, chroma = (size_t)(y / part) * p->stride[1] + x0 / part;
-	(p->yuv444 ? ARGBToI444 : ARGBToI420)(to, (int)stride, p->plane[0] + luma, p->stride[0], p->plane[1] + chroma, p->stride[1],
-					      p->plane[2] + chroma, p->stride[2], x1 - x0, rows);
+	convert(p, x0, x1, y, rows);
 	int mb0 = x0 / MB, mb1 = (x1 + MB - 1) / MB;
 	memset(p->mb_info + (size_t)(y / MB) * p->mb_width + mb0, 0, mb1 - mb0);
 	measure(p, x0, x1, y, rows);

@@ -6,6 +6,7 @@ package codec
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"sync"
@@ -85,6 +86,31 @@ func (p *Picture) Update(src []byte, stride int, rects []image.Rectangle) (int, 
 			C.int(r.Min.X), C.int(r.Min.Y), C.int(r.Max.X), C.int(r.Max.Y)))
 	}
 	return changed, nil
+}
+
+// Chroma is what it keeps of colours.
+func (p *Picture) Chroma() Chroma { return p.chroma }
+
+// SetChroma has it keep more or less of colours. What it shows stays, but an encoder needs all of it: the next frame must be a keyframe. No frame
+// may be under way.
+func (p *Picture) SetChroma(c Chroma) error {
+	if c == p.chroma {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.readers > 0 {
+		return errors.New("change a picture's chroma: an encoder still reads it")
+	}
+	full := C.int(0)
+	if c == Chroma444 {
+		full = 1
+	}
+	if C.picture_set_chroma(p.c, full) != 0 {
+		return fmt.Errorf("change a picture of %v to %s: out of memory", p.size, c)
+	}
+	p.chroma = c
+	return nil
 }
 
 // detail is how much there is to see in all of the picture, and in what changed since the last frame.

@@ -32,5 +32,8 @@ void picture_free(struct picture *p);
 /* Takes over what differs from src within the rectangle (clipped by the caller) and returns how many cells did. */
 int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int y0, int x1, int y1);
 
+/* Goes over to the other chroma. The planes are made anew of the pixels, so that all is to be encoded. Returns less than 0, and changes nothing, without memory. */
+int picture_set_chroma(struct picture *p, int yuv444);
+
 /* Says that everything up to now has been encoded. */
 void picture_encoded(struct picture *p);

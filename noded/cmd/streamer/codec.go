@@ -2,32 +2,51 @@ package main
 
 import (
 	"image"
+	"slices"
 
 	"easel/noded/stream"
 	"easel/pkg/codec"
 )
 
-// x264Codec gives the stream x264.
-type x264Codec struct{ threads int }
+// softwareCodec gives the stream what the processor encodes.
+type softwareCodec struct{ threads int }
 
-func (x264Codec) Makes(f stream.Format) bool { return f == stream.H264 }
-
-func (c x264Codec) Open(size image.Point, _ stream.Format, q stream.Quality, _ stream.Encoder) (stream.Encoder, error) {
-	return openEncoder(size, func() (codec.Encoder, error) { return codec.NewX264(size.X, size.Y, c.threads, rateOf(q)) })
+func (softwareCodec) Makes(f stream.Format) bool {
+	return slices.Contains(codec.SoftwareFormats(), codec.Format(f))
 }
 
-// openEncoder makes a picture and what encodes it.
-func openEncoder(size image.Point, open func() (codec.Encoder, error)) (stream.Encoder, error) {
-	picture, err := codec.NewPicture(size.X, size.Y)
-	if err != nil {
-		return nil, err
+func (c softwareCodec) Open(size image.Point, f stream.Format, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
+	return openEncoder(size, f, from, func() (codec.Encoder, error) {
+		return codec.NewSoftware(codec.Format(f), size.X, size.Y, c.threads, rateOf(q))
+	})
+}
+
+// openEncoder makes what encodes a picture, which is that of from if there is one.
+func openEncoder(size image.Point, f stream.Format, from stream.Encoder, open func() (codec.Encoder, error)) (stream.Encoder, error) {
+	chroma := codec.Format(f).Chroma()
+	before, ok := from.(*encoder)
+	if !ok {
+		picture, err := codec.NewPictureOf(chroma, size.X, size.Y)
+		if err != nil {
+			return nil, err
+		}
+		enc, err := open()
+		if err != nil {
+			picture.Close()
+			return nil, err
+		}
+		return &encoder{picture: picture, enc: enc}, nil
 	}
 	enc, err := open()
 	if err != nil {
-		picture.Close()
 		return nil, err
 	}
-	return &encoder{picture: picture, enc: enc}, nil
+	if err := before.picture.SetChroma(chroma); err != nil {
+		enc.Close()
+		return nil, err
+	}
+	before.enc.Close()
+	return &encoder{picture: before.picture, enc: enc}, nil
 }
 
 // encoder is a picture and what encodes it.

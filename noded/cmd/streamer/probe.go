@@ -60,7 +60,7 @@ func probe(ctx context.Context, args []string, stdout io.Writer) error {
 // prove tries each chroma that the encoder can make.
 func (p *probed) prove(ctx context.Context, e contract.Encoder) error {
 	open := func(w, h int, _ codec.Chroma) (codec.Encoder, error) {
-		return codec.NewX264(w, h, encoderThreads(), probeRate)
+		return codec.NewSoftware(codec.H264, w, h, encoderThreads(), probeRate)
 	}
 	chroma := []codec.Chroma{codec.Chroma420}
 	if e.Kind == contract.NVENC {

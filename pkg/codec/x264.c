@@ -1,0 +1,87 @@
+#include "encoder.h"
+
+#include <stdlib.h>
+#include <x264.h>
+
+struct h264_encoder {
+	struct encoder base;
+	x264_t *x264;
+	int csp;
+	int64_t frames;
+};
+
+static int encode(struct encoder *base, struct picture *p, const struct wish *w, struct encoded *out)
+{
+	struct h264_encoder *e = (struct h264_encoder *)base;
+	x264_picture_t in, made;
+	x264_picture_init(&in);
+	in.img.i_csp = e->csp;
+	in.img.i_plane = 3;
+	for (int i = 0; i < 3; i++) {
+		in.img.plane[i] = p->plane[i];
+		in.img.i_stride[i] = p->stride[i];
+	}
+	in.i_pts = e->frames++;
+	in.i_type = w->key ? X264_TYPE_IDR : X264_TYPE_AUTO;
+	in.i_qpplus1 = w->qp + 1;
+	in.prop.mb_info = p->mb_info;
+	x264_nal_t *nals;
+	int count, n = x264_encoder_encode(e->x264, &nals, &count, &in, &made);
+	if (n <= 0)
+		return -1;
+	/* The payloads lie one after the other. */
+	*out = (struct encoded){.data = nals[0].p_payload, .size = n, .key = made.b_keyframe};
+	return 0;
+}
+
+static void close_x264(struct encoder *base)
+{
+	struct h264_encoder *e = (struct h264_encoder *)base;
+	if (e->x264)
+		x264_encoder_close(e->x264);
+	free(e);
+}
+
+struct encoder *encoder_x264(int width, int height, int threads, int yuv444)
+{
+	struct h264_encoder *e = calloc(1, sizeof *e);
+	if (!e)
+		return NULL;
+	e->base = (struct encoder){encode, close_x264};
+	e->csp = yuv444 ? X264_CSP_I444 : X264_CSP_I420;
+	x264_param_t param, *p = &param;
+	if (x264_param_default_preset(p, "ultrafast", "zerolatency") < 0) {
+		close_x264(&e->base);
+		return NULL;
+	}
+	p->i_width = width;
+	p->i_height = height;
+	p->i_csp = e->csp;
+	p->i_threads = threads;
+	p->b_sliced_threads = threads > 1;
+	p->i_fps_num = 60;
+	p->i_fps_den = 1;
+	p->b_vfr_input = 0;
+	p->i_keyint_max = X264_KEYINT_MAX_INFINITE;
+	p->i_scenecut_threshold = 0;
+	p->i_log_level = X264_LOG_NONE;
+	p->b_annexb = 0;
+	p->b_repeat_headers = 1;
+	p->b_aud = 0;
+	p->analyse.b_mb_info = 1;
+	/* Each frame's quantiser is given: x264's own rate control would look at every frame twice. */
+	p->rc.i_rc_method = X264_RC_CQP;
+	/* It then keeps quantisers between those that it would give to I- and to B-frames. These say 10 and 50: as far as it lets them lie apart. */
+	p->rc.i_qp_constant = 30;
+	p->rc.f_ip_factor = p->rc.f_pb_factor = 10;
+	/* What libyuv's ARGBToI420 makes of an sRGB screen: BT.601 matrix, limited range, BT.709 primaries, sRGB transfer. */
+	p->vui.b_fullrange = 0;
+	p->vui.i_colmatrix = 6;
+	p->vui.i_colorprim = 1;
+	p->vui.i_transfer = 13;
+	if (x264_param_apply_profile(p, yuv444 ? "high444" : "baseline") < 0 || !(e->x264 = x264_encoder_open(p))) {
+		close_x264(&e->base);
+		return NULL;
+	}
+	return &e->base;
+}
