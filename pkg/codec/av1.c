@@ -1,3 +1,4 @@
+#include "colour.h"
 #include "encoder.h"
 
 #include <aom/aom_encoder.h>
@@ -89,10 +90,10 @@ static int control(aom_codec_ctx_t *aom, int threads)
 	       aom_codec_control(aom, AV1E_SET_MODE_COST_UPD_FREQ, 3) ||
 	       aom_codec_control(aom, AV1E_SET_MV_COST_UPD_FREQ, 3) ||
 	       aom_codec_control(aom, AV1E_SET_NOISE_SENSITIVITY, 0) ||
-	       aom_codec_control(aom, AV1E_SET_COLOR_PRIMARIES, AOM_CICP_CP_BT_709) ||
-	       aom_codec_control(aom, AV1E_SET_TRANSFER_CHARACTERISTICS, AOM_CICP_TC_SRGB) ||
-	       aom_codec_control(aom, AV1E_SET_MATRIX_COEFFICIENTS, AOM_CICP_MC_BT_601) ||
-	       aom_codec_control(aom, AV1E_SET_COLOR_RANGE, AOM_CR_STUDIO_RANGE);
+	       aom_codec_control(aom, AV1E_SET_COLOR_PRIMARIES, COLOUR_PRIMARIES) ||
+	       aom_codec_control(aom, AV1E_SET_TRANSFER_CHARACTERISTICS, COLOUR_TRANSFER) ||
+	       aom_codec_control(aom, AV1E_SET_MATRIX_COEFFICIENTS, COLOUR_MATRIX) ||
+	       aom_codec_control(aom, AV1E_SET_COLOR_RANGE, COLOUR_FULL_RANGE);
 }
 
 struct encoder *encoder_av1(int width, int height, int threads, int yuv444)

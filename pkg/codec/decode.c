@@ -13,7 +13,8 @@ static const char *show(uint8_t *const plane[3], const int stride[3], int yuv444
 		return "the picture has another size";
 	if (!yuv444 && !yuv420)
 		return "the picture has another chroma";
-	(yuv444 ? I444ToARGB : I420ToARGB)(plane[0], stride[0], plane[1], stride[1], plane[2], stride[2], bgrx, width * 4, width, height);
+	(yuv444 ? I444ToARGBMatrix : I420ToARGBMatrix)(plane[0], stride[0], plane[1], stride[1], plane[2], stride[2], bgrx, width * 4,
+						      &kYuvF709Constants, width, height);
 	return NULL;
 }
 

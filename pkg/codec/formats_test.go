@@ -51,12 +51,12 @@ func (r *recorder) add(units [][]byte) {
 // decode gives the planes of all pictures, one after the other.
 func (r *recorder) decode(t *testing.T) []byte {
 	t.Helper()
-	kind, pixels := "ivf", "yuv420p"
+	kind, pixels := "ivf", "yuvj420p"
 	if r.format == H264 || r.format == H264444 {
 		kind = "h264"
 	}
 	if r.format.Chroma() == Chroma444 {
-		pixels = "yuv444p"
+		pixels = "yuvj444p"
 	}
 	// As it lies there: the range that the stream tells of is not to be converted to another one.
 	cmd := exec.Command("ffmpeg", "-v", "error", "-f", kind, "-i", "-", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", pixels, "-")
@@ -83,7 +83,7 @@ func TestFormatsDecodeToTheScreen(t *testing.T) {
 	const w, h = 658, 322 // neither side a multiple of a macroblock
 	for _, f := range SoftwareFormats() {
 		t.Run(string(f), func(t *testing.T) {
-			e, err := NewSoftware(f, w, h, 2, usual)
+			e, err := NewSoftware(f, w, h, 2, Rate{Quality: 23, Kbps: 500_000, BufferMS: 1000}) // nothing of it is for want of rate
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,3 +1,4 @@
+#include "colour.h"
 #include "nvenc_driver.h"
 
 #include <stdlib.h>
@@ -66,9 +67,10 @@ static int configure(struct nvenc_encoder *e, int width, int height, int yuv444,
 	memset(vui, 0, sizeof *vui);
 	vui->videoSignalTypePresentFlag = vui->colourDescriptionPresentFlag = 1;
 	vui->videoFormat = 5; /* unspecified */
-	vui->colourMatrix = 6;
-	vui->colourPrimaries = 1;
-	vui->transferCharacteristics = 13;
+	vui->videoFullRangeFlag = COLOUR_FULL_RANGE;
+	vui->colourMatrix = COLOUR_MATRIX;
+	vui->colourPrimaries = COLOUR_PRIMARIES;
+	vui->transferCharacteristics = COLOUR_TRANSFER;
 	vui->bitstreamRestrictionFlag = 1; /* says that nothing is reordered, so that no decoder waits */
 
 	e->init = (NV_ENC_INITIALIZE_PARAMS){

@@ -99,9 +99,9 @@ func (c *canvas) show(o codec.FrameOptions) codec.Packet {
 // check decodes the stream and compares each plane of its last picture with the screen's.
 func (c *canvas) check(frames int, chroma codec.Chroma) {
 	c.t.Helper()
-	pixels, size := "yuv420p", c.w*c.h*3/2
+	pixels, size := "yuvj420p", c.w*c.h*3/2
 	if chroma == codec.Chroma444 {
-		pixels, size = "yuv444p", c.w*c.h*3
+		pixels, size = "yuvj444p", c.w*c.h*3
 	}
 	out := nvenctest.Decode(c.t, c.stream.Bytes(), pixels)
 	if len(out) != frames*size {

@@ -1,6 +1,6 @@
 #include "picture.h"
+#include "colour.h"
 
-#include <libyuv.h>
 #include <stdlib.h>
 #include <string.h>
 #include <x264.h>
@@ -82,15 +82,25 @@ static void measure(struct picture *p, int x0, int x1, int y, int rows)
 	__atomic_fetch_add(&p->detail_all, now - before, __ATOMIC_RELAXED);
 }
 
-/* Makes the encoder's pixels [x0, x1) of one row of cells of ours. */
+/* Makes the encoder's pixels [x0, x1) of some rows of ours. */
 static void convert(struct picture *p, int x0, int x1, int y, int rows)
 {
 	size_t stride = (size_t)p->width * 4;
 	const uint8_t *from = p->bgrx + y * stride + (size_t)x0 * 4;
 	int part = p->yuv444 ? 1 : 2;
-	size_t luma = (size_t)y * p->stride[0] + x0, chroma = (size_t)(y / part) * p->stride[1] + x0 / part;
-	(p->yuv444 ? ARGBToI444 : ARGBToI420)(from, (int)stride, p->plane[0] + luma, p->stride[0], p->plane[1] + chroma, p->stride[1],
-					      p->plane[2] + chroma, p->stride[2], x1 - x0, rows);
+	uint8_t *luma = p->plane[0] + (size_t)y * p->stride[0] + x0;
+	uint8_t *u = p->plane[1] + (size_t)(y / part) * p->stride[1] + x0 / part, *v = p->plane[2] + (size_t)(y / part) * p->stride[2] + x0 / part;
+	for (int i = 0; i < rows; i++, from += stride, luma += p->stride[0]) {
+		colour_luma(from, luma, x1 - x0);
+		if (p->yuv444)
+			colour_444(from, u, v, x1 - x0);
+		else if (i % 2 == 0)
+			colour_420(from, from + stride, u, v, x1 - x0);
+		else
+			continue;
+		u += p->stride[1];
+		v += p->stride[2];
+	}
 }
 
 int picture_set_chroma(struct picture *p, int yuv444)

@@ -69,8 +69,8 @@ static int control(vpx_codec_ctx_t *vpx, int threads)
 	       vpx_codec_control(vpx, VP9E_SET_DISABLE_OVERSHOOT_MAXQ_CBR, 1) ||
 	       vpx_codec_control(vpx, VP8E_SET_ENABLEAUTOALTREF, 0) ||
 	       vpx_codec_control(vpx, VP8E_SET_STATIC_THRESHOLD, 0) ||
-	       vpx_codec_control(vpx, VP9E_SET_COLOR_SPACE, VPX_CS_BT_601) ||
-	       vpx_codec_control(vpx, VP9E_SET_COLOR_RANGE, VPX_CR_STUDIO_RANGE);
+	       vpx_codec_control(vpx, VP9E_SET_COLOR_SPACE, VPX_CS_BT_709) ||
+	       vpx_codec_control(vpx, VP9E_SET_COLOR_RANGE, VPX_CR_FULL_RANGE);
 }
 
 struct encoder *encoder_vp9(int width, int height, int threads, int yuv444)

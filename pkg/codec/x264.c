@@ -1,3 +1,4 @@
+#include "colour.h"
 #include "encoder.h"
 
 #include <stdlib.h>
@@ -74,11 +75,10 @@ struct encoder *encoder_x264(int width, int height, int threads, int yuv444)
 	/* It then keeps quantisers between those that it would give to I- and to B-frames. These say 10 and 50: as far as it lets them lie apart. */
 	p->rc.i_qp_constant = 30;
 	p->rc.f_ip_factor = p->rc.f_pb_factor = 10;
-	/* What libyuv's ARGBToI420 makes of an sRGB screen: BT.601 matrix, limited range, BT.709 primaries, sRGB transfer. */
-	p->vui.b_fullrange = 0;
-	p->vui.i_colmatrix = 6;
-	p->vui.i_colorprim = 1;
-	p->vui.i_transfer = 13;
+	p->vui.b_fullrange = COLOUR_FULL_RANGE;
+	p->vui.i_colmatrix = COLOUR_MATRIX;
+	p->vui.i_colorprim = COLOUR_PRIMARIES;
+	p->vui.i_transfer = COLOUR_TRANSFER;
 	if (x264_param_apply_profile(p, yuv444 ? "high444" : "baseline") < 0 || !(e->x264 = x264_encoder_open(p))) {
 		close_x264(&e->base);
 		return NULL;

@@ -10,6 +10,7 @@ describe("parseOptions", () => {
 			size: null,
 			vnc: false,
 			relay: false,
+			codec: null,
 			problems: [],
 			fragment: "",
 		});
@@ -34,6 +35,11 @@ describe("parseOptions", () => {
 		expect(parseOptions("?path=moon", "").problems).toHaveLength(1);
 	});
 
+	it("takes a codec by its name", () => {
+		expect(parseOptions("?codec=vp9-444", "")).toMatchObject({ codec: "vp9-444", problems: [] });
+		expect(parseOptions("?codec=vp9", "#codec=auto")).toMatchObject({ codec: null, problems: [] });
+	});
+
 	it("takes the token out of the fragment and leaves the rest", () => {
 		expect(parseOptions("", "#token=x.y&transport=vnc&scale=1").fragment).toBe("transport=vnc&scale=1");
 		expect(parseOptions("", "#token=x.y").fragment).toBe("");
@@ -55,6 +61,7 @@ describe("parseOptions", () => {
 		["?scale=2", "scale=2"],
 		["?chrome=no", "chrome=no"],
 		["?transport=pigeon", "pigeon"],
+		["?codec=theora", "codec=theora: it can be auto, h264, h264-444"],
 		["?size=%E0%A4%A", "%E0%A4%A"],
 	])("says what is wrong with %s and goes on", (search, said) => {
 		const o = parseOptions(search, "");

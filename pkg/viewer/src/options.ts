@@ -1,6 +1,8 @@
 // What the page's address asks for. The fragment may hold options as well as the query, because the node's
 // session address ends in `#token=…` and tools append to it; `&` and `?` both separate.
 
+import { CODECS, type Codec, isCodec } from "./codec";
+
 /** Bounds of the remote screen in pixels a side; the node has the same. */
 export const MIN_SIDE = 320;
 export const MAX_SIDE = 8192;
@@ -23,6 +25,8 @@ export interface Options {
 	vnc: boolean;
 	/** Go through the node's relay even where the direct way is open. */
 	relay: boolean;
+	/** The one video codec that is to be used; null leaves it to the node. */
+	codec: Codec | null;
 	/** What was wrong with the address, for the artist to read. */
 	problems: string[];
 	/** The fragment to leave in the address: without the token. */
@@ -67,6 +71,12 @@ function parseSize(value: string, problems: string[]): Size | null {
 	return null;
 }
 
+function parseCodec(value: string, problems: string[]): Codec | null {
+	if (isCodec(value)) return value;
+	if (value !== "auto") problems.push(`The address says codec=${value}: it can be auto, ${CODECS.join(", ")}.`);
+	return null;
+}
+
 /** Reads the options from location.search and location.hash. Where both name one, the fragment wins. */
 export function parseOptions(search: string, hash: string): Options {
 	const o: Options = {
@@ -76,6 +86,7 @@ export function parseOptions(search: string, hash: string): Options {
 		size: null,
 		vnc: false,
 		relay: false,
+		codec: null,
 		problems: [],
 		fragment: "",
 	};
@@ -84,6 +95,7 @@ export function parseOptions(search: string, hash: string): Options {
 		if (name === "scale") o.unscaled = flag(name, value, o.problems, o.unscaled);
 		else if (name === "chrome") o.chrome = flag(name, value, o.problems, o.chrome);
 		else if (name === "size") o.size = parseSize(value, o.problems);
+		else if (name === "codec") o.codec = parseCodec(value, o.problems);
 		else if (name === "path") {
 			o.relay = value === "relay";
 			if (!o.relay && value !== "direct") o.problems.push(`The address says path=${value}: it can be direct or relay.`);

@@ -1,5 +1,6 @@
 // The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels, and a fourth for exact tiles.
 
+import { type Codec, codecOf, decodable, offersCodec, only } from "./codec";
 import { parseControl, type Quality, type ToNode } from "./control";
 import { type ExactLayer, offerTiles } from "./exact";
 import { Heartbeat } from "./heartbeat";
@@ -17,7 +18,7 @@ const HICCUP = 1500;
 const FIRST_PICTURE = 6000;
 /** The node repeats its first keyframe until a picture is confirmed; later ones are confirmed this often (ms). */
 const CONFIRM = 2000;
-const NO_H264 = "This browser offers no H.264 video over WebRTC.";
+const NO_CODEC = "This browser offers no H.264, VP9 or AV1 video over WebRTC.";
 
 export class Peer implements Link {
 	readonly hand: Hand;
@@ -73,7 +74,8 @@ export class Peer implements Link {
 	/** Opens a link; throws NodeError when the node refuses and LinkError when the way does not open before `signal` aborts. */
 	static async dial(node: Node, on: Surface, host: LinkHost, way: Way, signal: AbortSignal): Promise<Peer> {
 		if (typeof RTCPeerConnection === "undefined") throw new LinkError("This browser has WebRTC turned off.");
-		if (!canDecodeH264()) throw new LinkError(NO_H264);
+		const codecs = decodable();
+		if (codecs !== null && !codecs.some(codecOf)) throw new LinkError(NO_CODEC);
 		if (way.onlyRelay && way.ice.servers.length === 0)
 			throw new LinkError("The address asks for the node's relay, and the node has none.");
 		const pc = new RTCPeerConnection({
@@ -82,6 +84,7 @@ export class Peer implements Link {
 			iceTransportPolicy: way.onlyRelay ? "relay" : "all",
 		});
 		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
+		if (way.codec !== null && codecs !== null) transceiver.setCodecPreferences(only(way.codec, codecs));
 		const { receiver } = transceiver;
 		const exact = offerTiles(pc, on.root, {
 			onShow: () => onShow(on.video),
@@ -136,8 +139,7 @@ export class Peer implements Link {
 		await this.pc.setLocalDescription();
 		// No candidate of ours is needed or told: the node is reachable, and learns our address from our first check.
 		const offer = this.pc.localDescription?.sdp ?? "";
-		// Firefox may name a decoder among its capabilities that it has yet to fetch.
-		if (!/H264\/90000/i.test(offer)) throw new LinkError(NO_H264);
+		if (!offersCodec(offer)) throw new LinkError(NO_CODEC);
 		const answer = await this.node.offer(offer, signal);
 		this.located = answer.peer;
 		await this.pc.setRemoteDescription({ type: "answer", sdp: answer.sdp }).catch((e: unknown) => {
@@ -343,6 +345,8 @@ function onShow(video: HTMLVideoElement): number | null {
 export interface Way {
 	ice: Ice;
 	onlyRelay: boolean;
+	/** The one codec that the picture may come in; null leaves it to the node. */
+	codec: Codec | null;
 }
 
 type Channels = Record<"input" | "motion" | "control", RTCDataChannel>;
@@ -353,9 +357,4 @@ function makeChannels(pc: RTCPeerConnection): Channels {
 		motion: pc.createDataChannel("motion", { ordered: false, maxRetransmits: 0 }),
 		control: pc.createDataChannel("control"),
 	};
-}
-
-function canDecodeH264(): boolean {
-	const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs;
-	return codecs === undefined || codecs.some((c) => c.mimeType.toLowerCase() === "video/h264");
 }

@@ -2,6 +2,7 @@
 // what happens next; everything else only reports to it.
 
 import { Backoff, sleep } from "./backoff";
+import { type Codec, decodable, whyNot } from "./codec";
 import { Contact } from "./contact";
 import type { Gimp } from "./control";
 import { Cursor } from "./cursor";
@@ -73,6 +74,8 @@ export class Viewer {
 	private readonly keyboard: Keyboard;
 	private readonly pointer: Pointer;
 	private readonly screen: Screen;
+	/** The one codec that the picture may come in; null leaves it to the node. */
+	private readonly codec: Codec | null;
 
 	constructor(
 		private readonly node: Node,
@@ -106,7 +109,10 @@ export class Viewer {
 		);
 		if (options.unscaled && options.size) document.documentElement.dataset.scrolls = "";
 		this.watchPage();
-		for (const p of options.problems) this.panel.say(p);
+		const impossible = whyNot(options.codec, decodable());
+		this.codec = impossible === "" ? options.codec : null;
+		const problems = [...options.problems, impossible].filter((p) => p !== "");
+		if (problems.length > 0) this.panel.say(problems.join(" "));
 		this.become(initial);
 	}
 
@@ -214,7 +220,7 @@ export class Viewer {
 		const late = AbortSignal.timeout(DIRECT_WITHIN);
 		let peer: Peer;
 		try {
-			const way = { ice: await this.relay(), onlyRelay: this.options.relay };
+			const way = { ice: await this.relay(), onlyRelay: this.options.relay, codec: this.codec };
 			const on = { video: this.video, root: this.root };
 			peer = await Peer.dial(this.node, on, this.host, way, AbortSignal.any([this.stop.signal, late]));
 		} catch (e) {

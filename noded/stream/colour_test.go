@@ -1,0 +1,116 @@
+package stream
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"image"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// browserFormats are all formats, as Chromium names them, with what the stats must say, and how far any colour may be off after all that lies between
+// the X server's pixels and the browser's: conversion, a lossy encoder at its finest, and the browser's way back.
+var browserFormats = []struct {
+	format                 Format
+	mime, fmtp             string
+	codec, profile, chroma string
+	worst                  int
+}{
+	{H264, "video/h264", "packetization-mode=1;profile-level-id=42e01f", "H264", "constrained-baseline", "4:2:0", 4},
+	{H264444, "video/h264", "profile-level-id=f4001f", "H264", "high-4:4:4-predictive", "4:4:4", 4},
+	{VP9, "video/vp9", "profile-id=0", "VP9", "profile 0", "4:2:0", 4},
+	{VP9444, "video/vp9", "profile-id=1", "VP9", "profile 1", "4:4:4", 4},
+	{AV1, "video/av1", "profile=0", "AV1", "main", "4:2:0", 4},
+	{AV1444, "video/av1", "profile=1", "AV1", "high", "4:4:4", 4},
+}
+
+const patch = 40 // pixels a side
+
+// chartColours are a cube of eight levels a channel, a ramp of greys, and what painters use.
+func chartColours() []uint32 {
+	level := func(i int) uint32 { return uint32(i*255+3) / 7 }
+	var out []uint32
+	for i := range 512 {
+		out = append(out, level(i>>6)<<16|level(i>>3&7)<<8|level(i&7))
+	}
+	for i := range 32 {
+		out = append(out, uint32(i*255/31)*0x010101)
+	}
+	return append(out, 0xc04020, 0x20c040, 0x4020c0, 0x7f3f1f, 0xeebb99, 0x336699, 0x010203, 0xfefdfc, 0x800000, 0x008000, 0x000080)
+}
+
+func patchAt(i, width int) image.Point {
+	return image.Pt(i%(width/patch)*patch, i/(width/patch)*patch)
+}
+
+// shownErrors are how far each patch of the chart is off at its middle, in its worst channel.
+func shownErrors(rgba []byte, width int) []int {
+	var out []int
+	for i, c := range chartColours() {
+		p := patchAt(i, width).Add(image.Pt(patch/2, patch/2))
+		worst := 0
+		for ch, shift := range []int{16, 8, 0} {
+			d := int(rgba[(p.Y*width+p.X)*4+ch]) - int(c>>shift&255)
+			worst = max(worst, d, -d)
+		}
+		out = append(out, worst)
+	}
+	return out
+}
+
+// What the X server shows is what Chromium's video shows, in every format: range, matrix and transfer are those that the stream tells of.
+func TestChromiumShowsTheRightColours(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	ctx := startChromium(t)
+	address := servePage(t, s)
+	const width, height = 1280, 720
+	for _, f := range browserFormats {
+		t.Run(string(f.format), func(t *testing.T) {
+			a.fill(t, image.Rect(0, 0, width, height), 0)
+			open(t, ctx, address+"/?"+string(f.format)+"#"+url.PathEscape(f.mime+" "+f.fmtp))
+			for i, c := range chartColours() {
+				at := patchAt(i, width)
+				a.fill(t, image.Rectangle{at, at.Add(image.Pt(patch, patch))}, c)
+			}
+			if st := numbersOf(t, s); st.Codec != f.codec || st.Profile != f.profile || st.Chroma != f.chroma {
+				t.Errorf("the stats say %s, %s, %s", st.Codec, st.Profile, st.Chroma)
+			}
+			var errs []int
+			worst := 256
+			for end := time.Now().Add(6 * time.Second); worst > f.worst && time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // it sharpens
+				errs, worst = shownErrors(videoPixels(t, ctx, width, height), width), 0
+				for _, e := range errs {
+					worst = max(worst, e)
+				}
+			}
+			var counts [8]int
+			for i, e := range errs {
+				counts[min(e, len(counts)-1)]++
+				if e > f.worst {
+					t.Errorf("#%06x is off by %d, may be by %d", chartColours()[i], e, f.worst)
+				}
+			}
+			t.Logf("%s: off by at most %d; patches that are off by 0, 1, 2, …: %v", f.format, worst, counts)
+		})
+	}
+}
+
+func videoPixels(t *testing.T, ctx context.Context, width, height int) []byte {
+	t.Helper()
+	js := fmt.Sprintf("grab(%d, %d)", width, height)
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](js, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(b) != width*height*4 {
+		t.Fatalf("the page gave %d bytes: %v", len(b), err)
+	}
+	return b
+}

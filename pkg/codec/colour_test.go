@@ -1,0 +1,63 @@
+package codec
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// The planes are what BT.709 says, rounded to the nearest, whether the processor's vectors make them or not: the last columns of a picture are too few
+// for those.
+func TestColoursAreRoundedToTheNearest(t *testing.T) {
+	const w, h = 330, 48
+	r := rand.New(rand.NewPCG(7, 8))
+	src := make([]byte, w*h*4)
+	for i := range src {
+		src[i] = byte(r.Uint32())
+		if i/4%w < 8 { // and what is as strong as can be
+			src[i] = byte(r.IntN(2) * 255)
+		}
+	}
+	const kr, kb = 0.2126, 0.0722
+	luma := func(b, g, r float64) float64 { return kb*b + (1-kr-kb)*g + kr*r }
+	for _, c := range []Chroma{Chroma420, Chroma444} {
+		p, err := NewPictureOf(c, w, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Update(src, w*4, full(w, h)); err != nil {
+			t.Fatal(err)
+		}
+		near := func(what string, x, y int, got byte, want float64) {
+			if want = min(max(want, 0), 255); math.Abs(float64(got)-want) > 0.52 { // weights have fifteen bits
+				t.Errorf("%s: %s at %d,%d is %d, want %.2f", c, what, x, y, got, want)
+			}
+		}
+		planes := Planes(p)
+		for y := range h {
+			for x := range w {
+				px := src[(y*w+x)*4:]
+				near("luma", x, y, planes[0][y*w+x], luma(float64(px[0]), float64(px[1]), float64(px[2])))
+			}
+		}
+		side := 1
+		if c == Chroma420 {
+			side = 2
+		}
+		for y := 0; y < h; y += side {
+			for x := 0; x < w; x += side {
+				var mean [3]float64
+				for i := range side * side {
+					px := src[((y+i/side)*w+x+i%side)*4:]
+					for ch := range 3 {
+						mean[ch] += float64(px[ch]) / float64(side*side)
+					}
+				}
+				at, l := y/side*(w/side)+x/side, luma(mean[0], mean[1], mean[2])
+				near("blue", x, y, planes[1][at], 128+(mean[0]-l)/(2*(1-kb)))
+				near("red", x, y, planes[2][at], 128+(mean[2]-l)/(2*(1-kr)))
+			}
+		}
+		p.Close()
+	}
+}
