@@ -11,20 +11,24 @@ import (
 
 	"easel/noded/stream/contract"
 	"easel/pkg/display"
+
+	"golang.org/x/sys/unix"
 )
 
 // Timing of frames. One drawing of an application arrives as several damages: coalesce waits for the rest of it, and
 // frames are paced so that one that comes soon after another does not tear it.
 const (
-	coalesce   = time.Millisecond
-	pace       = 12 * time.Millisecond
-	burst      = 60 * time.Millisecond // of the rate, that may go out at once
-	keyLimit   = 300 * time.Millisecond
-	keyRepeat  = 200 * time.Millisecond // until the viewer confirms a picture; doubles up to keyRepeatMax
-	keyRepMax  = 2 * time.Second
-	refineFrom = 90 * time.Millisecond // of quiet
-	refineStep = 33 * time.Millisecond
-	refineTime = 20 * time.Second // a link too slow for more is left alone then
+	coalesce = time.Millisecond
+	// coalesceTiles does for what tiles can bring: should it be torn, the rest follows within the same refresh of the viewer's screen.
+	coalesceTiles = 300 * time.Microsecond
+	pace          = 12 * time.Millisecond
+	burst         = 60 * time.Millisecond // of the rate, that may go out at once
+	keyLimit      = 300 * time.Millisecond
+	keyRepeat     = 200 * time.Millisecond // until the viewer confirms a picture; doubles up to keyRepeatMax
+	keyRepMax     = 2 * time.Second
+	refineFrom    = 90 * time.Millisecond // of quiet
+	refineStep    = 33 * time.Millisecond
+	refineTime    = 20 * time.Second // a link too slow for more is left alone then
 	// settledBytes is the size of a frame in which nothing was left to better; two in a row, as the rate makes small ones too.
 	settledBytes = 3000
 	// stillness is how long nothing may have changed before a wholly changed screen counts as another picture.
@@ -182,6 +186,10 @@ func (p *painter) wait(ctx context.Context) bool {
 	}
 	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.backlog()-burst))
 	if !until.After(now) {
+		if p.tiles != nil && p.d.Damage.Area() <= maxTileCells*cellWidth*cellHeight {
+			nap(coalesceTiles)
+			return true
+		}
 		until = now.Add(coalesce)
 	}
 	timer := time.NewTimer(time.Until(until))
@@ -192,6 +200,12 @@ func (p *painter) wait(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// nap sleeps for less than a millisecond, for which Go's timers are too coarse in a process that waits for sockets.
+func nap(d time.Duration) {
+	ts := unix.NsecToTimespec(d.Nanoseconds())
+	_ = unix.Nanosleep(&ts, nil)
 }
 
 // paint reads what was damaged, encodes it and sends it.

@@ -119,7 +119,13 @@ func TestRegionStaysBoundedUnderAFlood(t *testing.T) {
 		all = all.Union(a)
 		r.Add(a)
 	}
+	if n := r.Area(); n < all.Dx()*all.Dy()*9/10 { // the flood left little out
+		t.Errorf("the region counts %d pixels in %v", n, all)
+	}
 	rects, _ := r.Take(nil)
+	if n := r.Area(); n != 0 {
+		t.Errorf("%d pixels are left after all were taken", n)
+	}
 	if len(rects) > maxRects {
 		t.Fatalf("%d rectangles, want at most %d", len(rects), maxRects)
 	}

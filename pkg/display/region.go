@@ -51,6 +51,16 @@ func (r *Region) Pending() bool {
 	return len(r.rects) > 0
 }
 
+// Area is about how many pixels there are to take, no fewer than there are.
+func (r *Region) Area() (pixels int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.rects {
+		pixels += area(a)
+	}
+	return pixels
+}
+
 // Take moves what is there into buf and says when the first of it came.
 func (r *Region) Take(buf []image.Rectangle) ([]image.Rectangle, time.Time) {
 	r.mu.Lock()

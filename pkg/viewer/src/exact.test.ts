@@ -166,6 +166,33 @@ describe("the exact layer", () => {
 		expect(layer.tiles.exact).toBe(1);
 	});
 
+	// What the browser keeps until after its next frame lies in the ring already when that frame comes.
+	it("looks for tiles by the page's own frames under a hand, if there are frames anyhow", () => {
+		const idle: ((d: IdleDeadline) => void)[] = [];
+		vi.stubGlobal("requestIdleCallback", (f: (d: IdleDeadline) => void) => idle.push(f));
+		vi.stubGlobal("cancelIdleCallback", () => {});
+		comes(size(1, null));
+		const arrives = (): number => {
+			const before = drawn.length;
+			layer.hand();
+			expect(reader.take(tile(layer.tiles.exact + 1, null, flat))).toBe(true);
+			vi.advanceTimersByTime(17);
+			return drawn.length - before;
+		};
+		for (const [short, frames] of [
+			[true, 0],
+			[true, 0],
+			[true, 1],
+			[false, 1],
+			[true, 0],
+		] as const) {
+			expect(arrives()).toBe(frames);
+			layer.wake();
+			vi.advanceTimersByTime(300);
+			idle.pop()?.({ didTimeout: false, timeRemaining: () => (short ? 9 : 40) });
+		}
+	});
+
 	it("tells when the whole picture has become exact, and when it no longer is", () => {
 		comes(size(1, null, 64), tile(1, null, flat));
 		expect(told).toEqual([true]);

@@ -2,6 +2,7 @@
 // from the frame that it names, and the last bits of a frame's timestamp say how many changes of the canvas came before it.
 // So the canvas is on show only while nothing on it is older than the video below.
 
+import { Rhythm } from "./rhythm";
 import { CELL_H, CELL_PIXELS, CELL_W } from "./tile";
 import { stamp } from "./tile-reader";
 import { ENTRY, Field, Ring, Word } from "./tile-ring";
@@ -56,6 +57,7 @@ export class ExactLayer {
 	private last = 0;
 	private moved = Number.NEGATIVE_INFINITY;
 	private frame: number | null = null;
+	private readonly rhythm = new Rhythm();
 	private late: ReturnType<typeof setTimeout> | null = null;
 	/** The oldest entry waited for its frame: how long is not the page's doing. */
 	private waited = false;
@@ -103,6 +105,7 @@ export class ExactLayer {
 	close(): void {
 		if (this.over) return;
 		this.over = true;
+		this.rhythm.close();
 		if (this.frame !== null) cancelAnimationFrame(this.frame);
 		if (this.late !== null) clearTimeout(this.late);
 		this.canvas.remove();
@@ -131,13 +134,16 @@ export class ExactLayer {
 		const now = performance.now();
 		if (this.n !== before) this.last = now;
 		// What waits for a frame needs none of ours: it would hold the video's back.
-		const painting = at < 0 && now - this.moved < LINGER && now - this.last < LINGER;
-		if (this.frame === null && painting) this.frame = requestAnimationFrame(this.tick);
+		const worth = this.rhythm.steady || now - this.last < LINGER;
+		if (at < 0 && now - this.moved < LINGER && worth) this.frame ??= requestAnimationFrame(this.tick);
 	}
 
-	/** A hand moves: from now on for a while, the browser keeps messages until the next frame. */
+	/** A hand moves: from now on for a while, the browser keeps messages until after the next frame. */
 	readonly hand = (): void => {
 		this.moved = performance.now();
+		this.rhythm.hand();
+		// That frame comes anyhow: it may as well show what is there by then. A page at rest would get a frame too early instead.
+		if (this.rhythm.steady) this.frame ??= requestAnimationFrame(this.tick);
 	};
 
 	private readonly tick = (): void => {
