@@ -68,11 +68,11 @@ func TestDescendantsAreFound(t *testing.T) {
 func TestJoinCountsEachFrameOnceWithItsAge(t *testing.T) {
 	t0 := time.Unix(100, 0)
 	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
-	var m Motion
+	var m viewing
 	m.join([]xclient.Frame{{Counter: 1, At: at(0)}, {Counter: 2, At: at(100)}, {Counter: 3, At: at(5000)}},
 		[]browser.Shown{{Counter: 1, At: at(10)}, {Counter: 1, At: at(30)}, {Counter: 2, At: at(110)}, {Counter: -1, At: at(120)}, {Counter: 77, At: at(130)}},
 		t0, time.Second)
-	if m.Shown != 2 || m.Drawn != 2 || m.Unread != 2 || m.AgeP50 != 10*time.Millisecond || m.AgeP95 != 10*time.Millisecond {
+	if m.Shown != 2 || m.Drawn != 2 || m.Unread != 2 || !slices.Equal(m.ages, []time.Duration{10 * time.Millisecond, 10 * time.Millisecond}) {
 		t.Errorf("got %+v", m)
 	}
 }

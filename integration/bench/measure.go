@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"easel/integration/browser"
 	"easel/integration/xclient"
 )
 
@@ -62,14 +61,6 @@ type Clicks struct {
 type Quantiles struct {
 	N        int
 	P50, P95 time.Duration
-}
-
-// Motion is what was seen of a moving picture.
-type Motion struct {
-	Drawn, Shown   float64 // frames a second, each counted once
-	AgeP50, AgeP95 time.Duration
-	Unread         int // pictures whose marker could not be read
-	Cores          map[string]float64
 }
 
 // measure runs the whole plan against a target.
@@ -226,79 +217,6 @@ func answer(ctx context.Context, t *Target, target xclient.Target) (stop func(),
 		s.Close()
 		return nil, fmt.Errorf("the X client ended before it began: %w", err)
 	}
-}
-
-// play measures a moving picture, after a second to get under way.
-func play(ctx context.Context, t *Target, kind xclient.Kind, d time.Duration) (Motion, error) {
-	s, err := xclient.Open(ctx, t.XSocket, t.XCookie)
-	if err != nil {
-		return Motion{}, err
-	}
-	defer s.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	type drawn struct {
-		frames []xclient.Frame
-		err    error
-	}
-	ready := make(chan struct{})
-	ended := make(chan drawn, 1)
-	go func() {
-		f, err := s.Play(ctx, kind, func() { close(ready) })
-		ended <- drawn{f, err}
-	}()
-	defer cancel()
-	select {
-	case <-ready:
-	case e := <-ended:
-		return Motion{}, fmt.Errorf("the X client ended before it began: %w", e.err)
-	}
-	if err := sleep(ctx, time.Second); err != nil {
-		return Motion{}, err
-	}
-	var m Motion
-	from := time.Now()
-	m.Cores, err = coresOver(t.Groups, func() error {
-		seen, err := t.Page.Watch(d)
-		if err != nil {
-			return err
-		}
-		cancel()
-		e := <-ended
-		if e.err != nil {
-			return e.err
-		}
-		m.join(e.frames, seen, from, d)
-		return nil
-	})
-	return m, err
-}
-
-// join matches pictures shown with frames drawn, by their counters.
-func (m *Motion) join(frames []xclient.Frame, seen []browser.Shown, from time.Time, d time.Duration) {
-	at := map[uint16]time.Time{}
-	inside := 0
-	for _, f := range frames {
-		at[f.Counter] = f.At
-		if !f.At.Before(from) && f.At.Before(from.Add(d)) {
-			inside++
-		}
-	}
-	var ages []time.Duration
-	counted := map[uint16]bool{}
-	for _, s := range seen {
-		drawn, ok := at[uint16(s.Counter)]
-		if s.Counter < 0 || !ok {
-			m.Unread++
-			continue
-		}
-		if !counted[uint16(s.Counter)] {
-			counted[uint16(s.Counter)] = true
-			ages = append(ages, s.At.Sub(drawn))
-		}
-	}
-	q := quantiles(ages)
-	m.Drawn, m.Shown = float64(inside)/d.Seconds(), float64(len(counted))/d.Seconds()
-	m.AgeP50, m.AgeP95 = q.P50, q.P95
 }
 
 func quantiles(d []time.Duration) Quantiles {

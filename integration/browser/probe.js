@@ -95,15 +95,28 @@
     for (const v of document.querySelectorAll('#screen video')) follow(v);
   }
 
-  // Canvas: what was drawn since the last frame is shown by the next one.
+  // Canvas: what was drawn since the last frame is shown by the next one, and what one of a frame's own callbacks draws by that frame.
   let asked = false;
+  let inFrame = false;
+  const nextFrame = requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (f) =>
+    nextFrame((at) => {
+      inFrame = true;
+      try {
+        f(at);
+      } finally {
+        inFrame = false;
+      }
+    });
   function drawn(canvas) {
     if (asked || !watchers.size || !canvas.closest?.('#screen')) return;
     asked = true;
-    requestAnimationFrame(() => {
+    const look = () => {
       asked = false;
       shown(performance.now());
-    });
+    };
+    if (inFrame) queueMicrotask(look);
+    else nextFrame(look);
   }
   const proto = CanvasRenderingContext2D.prototype;
   for (const name of ['drawImage', 'putImageData', 'fillRect', 'clearRect']) {
