@@ -45,6 +45,8 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		return bad("its number of viewers")
 	case h.Guests.TakePart < 0 || h.Guests.View < 0 || h.Guests.TakePart > maxCount || h.Guests.View > maxCount || h.Guests.Count() > h.Viewers:
 		return bad("its number of guests")
+	case h.Hand != "" && (contract.Viewer{ID: h.Hand, Role: contract.RoleTakePart}).Validate() != nil:
+		return bad("who has the hand")
 	case !slices.Contains(healthPaths, h.Path):
 		return bad("its path")
 	case h.XPID < 0 || h.XPID > maxPID:

@@ -181,6 +181,17 @@ func (c *clipboard) policyMessage(f *clipFlow) clipMessage {
 	return m
 }
 
+// look brings into force for a viewer that it has the hand now, or has it no longer.
+func (c *clipboard) look(ctx context.Context, f *clipFlow) {
+	f.say(c.policyMessage(f))
+	c.mu.Lock()
+	holds := c.holder == f
+	c.mu.Unlock()
+	if holds && !f.may() {
+		c.release(ctx, f)
+	}
+}
+
 // join adds a viewer, leave takes it away with what it put on the session's clipboard.
 func (c *clipboard) join(f *clipFlow) {
 	c.mu.Lock()

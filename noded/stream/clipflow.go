@@ -55,7 +55,7 @@ func (p *peer) newClipFlow() *clipFlow {
 		return min(max(int(float64(p.rate.Kbps())*125*p.rtt().Seconds()/2), minClipWindow), maxClipWindow)
 	}
 	return &clipFlow{
-		clipboard: p.worker.clipboard, log: p.log, ctx: p.ctx, refuse: p.refuse, may: func() bool { return true }, window: window,
+		clipboard: p.worker.clipboard, log: p.log, ctx: p.ctx, refuse: p.refuse, may: p.hasHand, window: window,
 		limit: rate.NewLimiter(clipRate, clipBurst), drained: make(chan struct{}, 1),
 		arrivals: make(map[display.Format]*arrival), sending: make(map[display.Format]context.CancelFunc),
 	}

@@ -27,6 +27,7 @@ const (
 	controlPing    = "ping"
 	controlClient  = "client"
 	controlWatch   = "watch"
+	controlHand    = "hand"
 )
 
 // errUnknownControl is a control message of a kind that this version does not know; newer viewers may send such.
@@ -42,6 +43,7 @@ type controlMessage struct {
 	Value string          `json:"value"`
 	ID    json.RawMessage `json:"id"`
 	On    bool            `json:"on"`
+	To    string          `json:"to"`
 	Stats json.RawMessage `json:"stats"`
 }
 
@@ -67,6 +69,10 @@ func parseControl(b []byte) (controlMessage, error) {
 	case controlPing:
 		if len(m.ID) > 64 {
 			return controlMessage{}, errors.New("read a control message: the ping's id is longer than 64 bytes")
+		}
+	case controlHand:
+		if m.To == "" || len(m.To) > contract.MaxViewer {
+			return controlMessage{}, errors.New("read a control message: the hand goes to nobody")
 		}
 	case controlClient:
 		if len(m.Stats) > maxClientStats {

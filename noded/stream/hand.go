@@ -33,10 +33,13 @@ type hand struct {
 	keyboard func() typist          // nil while there is no X server
 	place    func() image.Rectangle // of the viewer's screen on the X server's
 	pen      *pen
+	may      func() bool // whether what the viewer does counts
+	settling chan chan struct{}
 	log      *slog.Logger
 	acks     acks
 	skipped  atomic.Uint64 // the sequence's count, for who reads it elsewhere
 
+	mine    bool // what may said last
 	seq     sequence
 	keys    []display.Key // that it holds down
 	near    [3]bool
@@ -46,7 +49,7 @@ type hand struct {
 
 // newHand makes a hand that says by tell what has been applied.
 func newHand(keyboard func() typist, place func() image.Rectangle, p *pen, tell func([]byte), log *slog.Logger) *hand {
-	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, place: place, pen: p, log: log, acks: acks{send: tell}}
+	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, place: place, pen: p, may: func() bool { return true }, settling: make(chan chan struct{}), log: log, acks: acks{send: tell}}
 	for i := range h.buttons {
 		h.buttons[i] = make(map[uint8]bool)
 	}
@@ -65,6 +68,7 @@ func (h *hand) push(ctx context.Context, m message) {
 // run applies messages until ctx ends, and then lets everything go, so that nothing stays pressed; a value on drop has it let go too.
 func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 	defer h.letGo()
+	h.mine = h.may()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -81,6 +85,9 @@ func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 			}
 		case <-drop:
 			h.letGo()
+		case done := <-h.settling:
+			h.look()
+			close(done)
 		case now := <-timer.C:
 			h.seq.release(now, h.apply)
 		}
@@ -90,7 +97,35 @@ func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 	}
 }
 
+// settle has the hand look whether what it does counts, and returns when it holds nothing down if not, or when gone closes.
+func (h *hand) settle(ctx context.Context, gone <-chan struct{}) {
+	done := make(chan struct{})
+	select {
+	case h.settling <- done:
+	case <-gone:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-done:
+	case <-gone:
+	case <-ctx.Done():
+	}
+}
+
+// look lets everything go when what the viewer does counts no longer. What it sent before that and has not been applied is dropped.
+func (h *hand) look() {
+	before := h.mine
+	if h.mine = h.may(); before && !h.mine {
+		h.letGo()
+	}
+}
+
 func (h *hand) apply(m message) {
+	if !h.mine {
+		return
+	}
 	switch m.Kind {
 	case kindPointer, kindStroke:
 		h.move(m)

@@ -54,26 +54,14 @@ func (p *painter) watched() bool {
 	return slices.ContainsFunc(p.viewers.watchedBy(), func(f *follower) bool { return f.peer != p.peer })
 }
 
-// send brings a frame to the lead and then to the guests, who share one copy.
+// send brings a frame to the lead, and then to the guests.
 func (p *painter) send(peer *peer, pkt Packet, now time.Time) {
 	p.guestAt = time.Time{}
 	if !peer.who.Guest() {
 		peer.sendFrame(p.format, pkt, p.stamp)
 	}
-	guests := p.viewers.watchedBy()
-	if len(guests) == 0 {
-		return
-	}
-	shared := sharedFrame{format: p.format, pkt: pkt, stamp: p.stamp}
-	all := make([]byte, 0, pkt.Bytes)
-	shared.pkt.Units = make([][]byte, len(pkt.Units))
-	for i, unit := range pkt.Units {
-		at := len(all)
-		all = append(all, unit...)
-		shared.pkt.Units[i] = all[at:len(all):len(all)]
-	}
-	for _, f := range guests {
-		f.offer(shared, now)
+	for _, f := range p.viewers.watchedBy() {
+		f.offer(p.format, pkt, p.stamp, now)
 	}
 }
 

@@ -82,6 +82,7 @@ type peer struct {
 
 	mu      sync.Mutex
 	cursors map[uint32]bool
+	company peopleMessage // that it was told last
 }
 
 // newPeer answers an offer. The caller runs the peer by live.
@@ -100,6 +101,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.clip = p.newClipFlow()
 	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
+	p.hand.may = p.hasHand
 	if who.Guest() {
 		p.follower = newFollower(p)
 	}
@@ -169,9 +171,6 @@ func (p *peer) negotiate(offer string) (string, error) {
 func (p *peer) start(before *peer) {
 	p.all.Go(func() { p.pacer.run(p.ctx) })
 	p.all.Go(p.report)
-	if p.follower != nil {
-		p.all.Go(func() { p.follower.run(p.ctx) })
-	}
 	p.all.Go(func() {
 		defer close(p.handDone)
 		if before != nil {
@@ -289,7 +288,10 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 	case "control":
 		limit := rate.NewLimiter(controlRate, controlBurst)
 		p.control.Store(d) // before it opens: its first message may come before OnOpen does
-		d.OnOpen(func() { p.screen.viewers.greet(p) })
+		d.OnOpen(func() {
+			p.screen.viewers.greet(p)
+			p.worker.company.greet(p)
+		})
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			if !limit.Allow() {
 				p.refuse(errors.New("too many control messages"))
@@ -329,6 +331,9 @@ func (p *peer) refuse(err error) {
 	}
 }
 
+// hasHand tells whether what the viewer does with pointer, keys and clipboard counts.
+func (p *peer) hasHand() bool { return p.worker.company.has(p.who) }
+
 // obey does what a control message asks.
 func (p *peer) obey(b []byte) {
 	m, err := parseControl(b)
@@ -346,6 +351,10 @@ func (p *peer) obey(b []byte) {
 	case controlQuality:
 		p.chosen.Store(&m.Value)
 		p.screen.viewers.poke()
+	case controlHand:
+		if err := p.worker.company.ask(p.who, m.To); err != nil {
+			p.refuse(err)
+		}
 	case controlPing:
 		p.sendControl(pongMessage{"pong", m.ID})
 	case controlClient:

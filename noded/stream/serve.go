@@ -63,6 +63,7 @@ func (w *Worker) routes(life context.Context) http.Handler {
 	mux.HandleFunc("POST /notice", w.postNotice)
 	mux.HandleFunc("GET /stats", w.getStats)
 	mux.HandleFunc("POST /policy", w.postPolicy)
+	mux.HandleFunc("POST /revoked", w.postRevoked)
 	w.newFileRelay().routes(mux)
 	return mux
 }
@@ -125,6 +126,10 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		return
 	}
 	w.peers.Go(func() { p.live(before) })
+	if !w.company.admit(p) {
+		problem.Write(rw, http.StatusForbidden, "Not shared", "the session is no longer shared by this link: ask its owner for another")
+		return
+	}
 	rw.Header().Set("Content-Type", "application/sdp")
 	rw.Header().Set("Location", "whep/"+p.id)
 	rw.WriteHeader(http.StatusCreated)
@@ -194,6 +199,17 @@ func (w *Worker) postPolicy(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.clipboard.setPolicy(r.Context(), p)
+	rw.WriteHeader(http.StatusNoContent)
+}
+
+// postRevoked takes which links to the session are gone.
+func (w *Worker) postRevoked(rw http.ResponseWriter, r *http.Request) {
+	gone, err := contract.ReadRevoked(r.Body)
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", err.Error())
+		return
+	}
+	w.company.revoke(gone.Shares)
 	rw.WriteHeader(http.StatusNoContent)
 }
 

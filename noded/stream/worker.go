@@ -40,6 +40,7 @@ type Worker struct {
 	screens   [maxScreens]*screen
 	pen       *penDriver
 	clipboard *clipboard
+	company   *company
 	epoch     time.Time
 	peers     sync.WaitGroup
 
@@ -62,7 +63,11 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	w.clipboard = newClipboard(cfg.Policy, b, log)
 	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
 	defer w.pen.close()
-	all := newAudience(b, func() { poke(w.arranging) })
+	w.company = newCompany(w.everybody, b, log)
+	all := newAudience(b, func() {
+		poke(w.arranging)
+		poke(w.company.wake)
+	})
 	for i := range w.screens {
 		w.screens[i] = newScreen(i+1, codecs, all, cfg.Guests, log)
 	}
@@ -73,9 +78,19 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	group, ctx := errgroup.WithContext(ctx)
 	l := &listener{dial: w.dialEdge("init.sock", byteStream), take: w.take, log: log}
 	group.Go(func() error { l.run(ctx); return nil })
+	group.Go(func() error { w.company.run(ctx); return nil })
 	group.Go(func() error { return w.displays(ctx) })
 	group.Go(func() error { return w.serve(ctx) })
 	return group.Wait()
+}
+
+// everybody is the peers of all screens.
+func (w *Worker) everybody() []*peer {
+	var all []*peer
+	for _, s := range w.screens {
+		all = append(all, s.viewers.all()...)
+	}
+	return all
 }
 
 // dialEdge connects to one of the container's sockets.

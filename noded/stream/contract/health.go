@@ -54,7 +54,8 @@ type Health struct {
 	Seq      uint64             `json:"seq"`
 	Ready    bool               `json:"ready"`
 	Viewers  int                `json:"viewers"`
-	Guests   Guests             `json:"guests"` // among the viewers
+	Guests   Guests             `json:"guests"`         // among the viewers
+	Hand     string             `json:"hand,omitempty"` // the id of the guest who has it; "" for the owner
 	Path     string             `json:"path"`
 	GIMP     GIMP               `json:"gimp"`
 	XPID     int                `json:"x_pid"`

@@ -23,6 +23,9 @@ const (
 	MaxViewer = 512
 	MaxName   = 80
 	maxViewID = 64
+	// MaxRevoked bounds the document, and maxShares how many links it names.
+	MaxRevoked = 8 << 10
+	maxShares  = 128
 )
 
 // ViewerHeader is the header of a request by which noded, which alone decides that, says who it is from.
@@ -51,6 +54,35 @@ func (v Viewer) Share() string {
 	}
 	share, _, _ := strings.Cut(v.ID, ".")
 	return share
+}
+
+var shareID = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
+
+// Revoked names links to the session that are gone.
+type Revoked struct {
+	Shares []string `json:"shares"`
+}
+
+// ReadRevoked reads one Revoked strictly.
+func ReadRevoked(r io.Reader) (Revoked, error) {
+	var gone Revoked
+	d := json.NewDecoder(io.LimitReader(r, MaxRevoked))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&gone); err != nil {
+		return Revoked{}, fmt.Errorf("read which links are gone: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Revoked{}, errors.New("read which links are gone: something follows the JSON document")
+	}
+	if len(gone.Shares) > maxShares {
+		return Revoked{}, fmt.Errorf("read which links are gone: %d of them", len(gone.Shares))
+	}
+	for _, s := range gone.Shares {
+		if !shareID.MatchString(s) {
+			return Revoked{}, fmt.Errorf("read which links are gone: %.40q is no link's id", s)
+		}
+	}
+	return gone, nil
 }
 
 var guestID = regexp.MustCompile(`^[a-z0-9]{1,32}\.[a-z0-9]{1,31}$`)

@@ -82,3 +82,19 @@ func FuzzReadViewer(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReadRevoked(f *testing.F) {
+	f.Add(`{"shares":["abc","d2"]}`)
+	f.Add(`{"shares":["../x"]}`)
+	f.Fuzz(func(t *testing.T, s string) {
+		gone, err := ReadRevoked(strings.NewReader(s))
+		if err != nil {
+			return
+		}
+		for _, share := range gone.Shares {
+			if err := (Viewer{ID: share + ".a", Role: RoleView}).Validate(); err != nil {
+				t.Fatalf("%q is taken for a link's id: %v", share, err)
+			}
+		}
+	})
+}
