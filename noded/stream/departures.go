@@ -16,6 +16,7 @@ type departure struct {
 	seq     uint16 // transport-wide
 	rtp     uint16 // of the video packet that it is or repeats
 	video   bool
+	more    bool // than the picture would take on a way without loss
 	known   bool
 	arrived bool
 	missing bool // by a report; a later one may say otherwise

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -37,22 +38,23 @@ type link struct {
 	liar  func(*rtcp.TransportLayerCC)
 
 	// What the viewer has.
-	got       map[uint16]time.Duration
-	base      uint16
-	newest    uint16
-	began     time.Time
-	frames    []*frameOnWay // that are not shown, in order
-	done      []shownFrame
-	wire      int // bytes that arrived
-	seqs      map[uint16]bool
-	nacked    map[uint16]*lack
-	highest   uint16
-	any       bool
-	packets   packetizer
-	stamp     uint32
-	keys      int // asked for
-	keyAt     time.Time
-	keyframes int
+	got        map[uint16]time.Duration
+	base       uint16
+	newest     uint16
+	began      time.Time
+	frames     []*frameOnWay // that are not shown, in order
+	done       []shownFrame
+	wire, sent int // bytes that arrived, and that were sent
+	repaired   int
+	seqs       map[uint16]bool
+	nacked     map[uint16]*lack
+	highest    uint16
+	any        bool
+	packets    packetizer
+	stamp      uint32
+	keys       int // asked for
+	keyAt      time.Time
+	keyframes  int
 }
 
 type frameOnWay struct {
@@ -73,6 +75,7 @@ type shownFrame struct{ sent, shown time.Time }
 const (
 	linkSSRC = 1000 + iota
 	linkRTX
+	linkFEC
 )
 
 // newLink starts a way of so many kbps with a round trip.
@@ -87,7 +90,7 @@ func newLink(t *testing.T, kbps float64, trip time.Duration) *link {
 	}
 	l.pacer = newPacer(l.rate, log)
 	info := &interceptor.StreamInfo{
-		SSRC: linkSSRC, PayloadType: 102, SSRCRetransmission: linkRTX, MimeType: "video/H264",
+		SSRC: linkSSRC, PayloadType: 102, SSRCRetransmission: linkRTX, SSRCForwardErrorCorrection: linkFEC, PayloadTypeForwardErrorCorrection: 49, MimeType: "video/H264",
 		RTPHeaderExtensions: []interceptor.RTPHeaderExtension{{ID: 4, URI: sdp.TransportCCURI}},
 	}
 	l.pacer.takes(map[uint8]uint8{102: 103})
@@ -118,10 +121,15 @@ func (l *link) carry(h *rtp.Header, payload []byte, _ interceptor.Attributes) (i
 	now, size := time.Now(), h.MarshalSize()+len(payload)+wireOverhead
 	e := h.GetExtension(4)
 	number := uint16(e[0])<<8 | uint16(e[1])
-	seq, again := h.SequenceNumber, h.SSRC == linkRTX
-	if again {
-		seq = uint16(payload[0])<<8 | uint16(payload[1])
+	seqs := []uint16{h.SequenceNumber}
+	switch h.SSRC {
+	case linkRTX:
+		seqs[0] = uint16(payload[0])<<8 | uint16(payload[1])
+	case linkFEC:
+		seqs = covered(payload)
 	}
+	repair := h.SSRC == linkFEC
+	l.sent += size
 	if l.free.Before(now) {
 		l.free = now
 	}
@@ -130,15 +138,43 @@ func (l *link) carry(h *rtp.Header, payload []byte, _ interceptor.Attributes) (i
 	}
 	l.free = l.free.Add(onWay(float64(size), int(l.kbps)))
 	stamp := h.Timestamp
-	time.AfterFunc(l.free.Add(l.delay).Sub(now), func() { l.arrive(number, seq, stamp, size) })
+	time.AfterFunc(l.free.Add(l.delay).Sub(now), func() { l.arrive(number, seqs, stamp, size, repair) })
 	return size, nil
 }
 
+// covered lists the packets that one of FlexFEC-03 is for.
+func covered(b []byte) (seqs []uint16) {
+	base := binary.BigEndian.Uint16(b[16:])
+	masks := []struct{ at, bits int }{{18, 15}, {20, 31}, {24, 63}}
+	first := uint16(0)
+	for _, m := range masks {
+		for i := range m.bits {
+			if bit := i + 1; b[m.at+bit/8]>>(7-bit%8)&1 == 1 {
+				seqs = append(seqs, base+first+uint16(i))
+			}
+		}
+		if b[m.at]>>7 == 1 {
+			break
+		}
+		first += uint16(m.bits)
+	}
+	return seqs
+}
+
 // arrive takes in a packet at the viewer.
-func (l *link) arrive(number, seq uint16, stamp uint32, size int) {
+func (l *link) arrive(number uint16, seqs []uint16, stamp uint32, size int, repair bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
+	now, seq := time.Now(), seqs[0]
+	if repair {
+		lack := slices.DeleteFunc(seqs, func(s uint16) bool { return l.seqs[s] })
+		if len(lack) != 1 {
+			lack = []uint16{l.highest} // of no use
+		} else {
+			l.repaired++
+		}
+		seq = lack[0]
+	}
 	l.wire += size
 	l.got[number] = now.Sub(l.began)
 	l.newest = number
@@ -178,6 +214,9 @@ func (l *link) show(now time.Time) {
 		}
 	}
 	for len(l.frames) > 0 && l.frames[0].have == l.frames[0].num {
+		if len(l.done) > 0 && now.Sub(l.done[len(l.done)-1].shown) > 500*time.Millisecond {
+			l.t.Logf("%v: nothing was shown for %v", now.Sub(l.began), now.Sub(l.done[len(l.done)-1].shown))
+		}
 		l.done = append(l.done, shownFrame{l.frames[0].at, now})
 		l.frames = l.frames[1:]
 	}
@@ -201,6 +240,7 @@ func (l *link) answer(ctx context.Context) {
 		var lack []uint16
 		for s, n := range l.nacked {
 			if n.tries == 10 {
+				l.t.Logf("gave up on %d", s)
 				l.keys++
 				delete(l.nacked, s)
 			} else if time.Since(n.asked) > 100*time.Millisecond {
@@ -308,6 +348,13 @@ func pad(s []uint16) []uint16 {
 	return s
 }
 
+// bytes is how many were sent so far.
+func (l *link) bytes() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sent
+}
+
 // set changes the way.
 func (l *link) set(change func()) {
 	l.mu.Lock()
@@ -339,7 +386,7 @@ func (l *link) frame(bytes int) {
 	l.stamp += 1500
 	stamp := l.stamp
 	n := max((bytes+rtpPayload-1)/rtpPayload, 1)
-	key := l.keys > 0 && time.Since(l.keyAt) > keyLimit || l.stamp == 1500
+	key := l.keys > 0 && time.Since(l.keyAt) > l.rate.keyRest() || l.stamp == 1500
 	if key {
 		l.keys, l.keyAt = 0, time.Now()
 		l.keyframes++

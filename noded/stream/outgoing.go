@@ -22,18 +22,19 @@ const (
 
 // How the rate follows the way.
 const (
-	cutTo         = 0.85 // of what arrived
-	cutLeast      = 0.7  // of the rate, where nothing tells what the way carries
+	cutTo         = 0.85 // of the rate, where nothing tells what the way carries
+	cutMost       = 0.12 // of what is sent, at once
 	holdAfterCut  = 500 * time.Millisecond
 	calmAfterCut  = 1500 * time.Millisecond
 	growthASecond = 1.3
 	nearGrowth    = 1.05 // where the last cut was
 	nearCut       = 0.85 // of the rate before the last cut
 	nearTime      = 20 * time.Second
+	leastMedia    = 0.5 // of the rate is left to the picture, whatever is lost
 	ackedGrowth   = 1.5 // above what arrives, the rate does not grow
 	busyShare     = 0.6 // of the rate, from which on the way counts as used
+	littleShare   = 0.3 // up to which a loss cannot be ours
 	trainTrust    = 0.9 // of what a train found
-	trainTime     = time.Second
 	// A standing queue shows no trend.
 	queueLimit   = 120 * time.Millisecond // one-way delay above the least seen
 	queueReports = 4                      // that many reports in a row
@@ -78,9 +79,10 @@ type outgoing struct {
 	kbps     float64
 	trend    trendline
 	train    train
-	best     float64 // the fastest that a held-up train arrived of late
-	bestAt   time.Time
+	stretch  stretch
 	acked    rateMeter
+	gone     rateMeter // what was sent
+	extra    rateMeter // of it, again or against loss
 	loss     lossMeter
 	least    time.Duration // one-way, on clocks that do not agree
 	leastAt  time.Time
@@ -115,7 +117,7 @@ func (r *outgoing) Kbps() int { return min(r.Plan().Kbps, maxKbps) }
 func (r *outgoing) Plan() plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	kbps := int(r.kbps)
+	kbps := int(max(r.kbps-r.extra.kbps(time.Now()), r.kbps*leastMedia))
 	p := plan{Kbps: kbps, FPS: min(max(kbps/50, minFPS), maxFPS), Scale: 1, Hold: r.silent}
 	if r.kbps < 600 {
 		p.Scale = 2
@@ -135,6 +137,16 @@ func (r *outgoing) tookTiles(bytes int, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.acked.add(bytes, now)
+}
+
+// left notes a packet that goes out, and whether it is one more than the picture would take on a way without loss.
+func (r *outgoing) left(bytes int, more bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone.add(bytes, now)
+	if more {
+		r.extra.add(bytes, now)
+	}
 }
 
 // took takes in one feedback: what arrived, in the order in which it left, and how many packets have newly turned out to be lost. idle tells that nothing
@@ -162,6 +174,7 @@ func (r *outgoing) took(arrived []reached, lost int, rtt time.Duration, idle boo
 		}
 		r.train = train{}
 	}
+	r.stretch.add(arrived)
 	r.waits(arrived, now)
 	r.decide(now)
 }
@@ -191,16 +204,11 @@ func (r *outgoing) restart() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trend.reset()
-	r.train, r.leastAt, r.queued = train{}, time.Time{}, 0
+	r.train, r.stretch, r.leastAt, r.queued = train{}, stretch{}, time.Time{}, 0
 }
 
 // passed takes in what a train found.
 func (r *outgoing) passed(p pass, now time.Time) {
-	if p.limited {
-		if p.kbps > r.best || now.Sub(r.bestAt) > trainTime {
-			r.best, r.bestAt = p.kbps, now
-		}
-	}
 	found := min(p.kbps*trainTrust, maxWayKbps)
 	if found <= r.kbps || now.Sub(r.cutAt) < calmAfterCut || r.trend.state == usageOver {
 		return
@@ -213,9 +221,9 @@ func (r *outgoing) passed(p pass, now time.Time) {
 func (r *outgoing) decide(now time.Time) {
 	switch {
 	case r.trend.state == usageOver:
-		r.cut(r.carried(now), "delay", now)
+		r.cut(r.carried(), "delay", now)
 	case r.queued >= queueReports && r.trend.state != usageUnder:
-		r.cut(r.carried(now), "queue", now)
+		r.cut(r.carried(), "queue", now)
 	case r.lossy(now):
 	case r.trend.state == usageNormal:
 		r.grow(now)
@@ -225,27 +233,30 @@ func (r *outgoing) decide(now time.Time) {
 }
 
 // carried is what the way is taken to carry while a queue is there.
-func (r *outgoing) carried(now time.Time) float64 {
-	if now.Sub(r.bestAt) < trainTime {
-		return min(r.best*trainTrust, r.kbps*cutTo)
+func (r *outgoing) carried() float64 {
+	if kbps, ok := r.stretch.kbps(); ok {
+		return min(kbps*trainTrust, r.kbps*cutTo)
 	}
-	return max(r.kbps*cutLeast, min(r.acked.kbps(now), r.kbps)*cutTo)
+	return r.kbps * cutTo
 }
 
 func (r *outgoing) cut(to float64, why string, now time.Time) bool {
 	if now.Sub(r.cutAt) < holdAfterCut+r.rtt {
 		return false
 	}
+	to = max(to, min(r.kbps, r.gone.kbps(now))*cutMost)
 	r.log.Debug("rate cut", "from", int(r.kbps), "to", int(to), "why", why)
 	r.cutFrom, r.kbps = r.kbps, max(to, minKbps)
 	r.cutAt, r.grownAt, r.queued = now, now, 0
-	r.probes.wait(now)
+	r.stretch = stretch{}
+	r.probes.cut(now)
 	return true
 }
 
-// lossy cuts for loss above what the way loses anyway, which shows in that a lower rate does not help; such a cut is taken back.
+// lossy cuts for loss that is of our own making, to less than arrived: what is lost then is lost by the way at any rate, and such a cut is taken back.
+// Loss where little is sent is the way's too.
 func (r *outgoing) lossy(now time.Time) bool {
-	if before, after, ok := r.loss.settled(now); ok && after > before*lossHelped {
+	if before, after, ok := r.loss.settled(r.gone.kbps(now), now); ok && after > before*lossHelped {
 		r.log.Debug("rate restored", "from", int(r.kbps), "to", int(r.loss.from), "why", "loss is the way's own", "loss", after)
 		r.loss.own = after
 		r.kbps = max(r.kbps, r.loss.from)
@@ -254,9 +265,13 @@ func (r *outgoing) lossy(now time.Time) bool {
 	if !ok || share <= r.loss.own+lossLimit {
 		return false
 	}
-	from := r.kbps
-	if r.cut(r.kbps*(1-share/2), "loss", now) {
-		r.loss.try(share, from, now)
+	used, from := r.acked.kbps(now), r.kbps
+	if r.gone.kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
+		r.loss.own = share
+		return false
+	}
+	if r.cut(min(used*cutTo, r.kbps*(1-share/2)), "loss", now) {
+		r.loss.try(share, from, used, now)
 	}
 	return true
 }
@@ -295,7 +310,7 @@ func (r *outgoing) wakes(now time.Time) bool {
 	}
 	r.silent = false
 	r.trend.reset()
-	r.train, r.leastAt, r.queued = train{}, time.Time{}, 0
+	r.train, r.stretch, r.leastAt, r.queued = train{}, stretch{}, time.Time{}, 0
 	r.kbps = max(r.kbps/2, minKbps)
 	r.grownAt = now
 	r.probes = probes{}
@@ -316,6 +331,9 @@ func (r *outgoing) trip() time.Duration {
 	defer r.mu.Unlock()
 	return r.rtt
 }
+
+// keyRest is the least time between two keyframes: the one before must have had time to come over whole.
+func (r *outgoing) keyRest() time.Duration { return max(keyLimit, 2*r.trip()+keyLimit/3) }
 
 // report takes in the loss of a receiver report, from a viewer that tells of no arrivals.
 func (r *outgoing) report(fraction float64, now time.Time) {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,17 +25,21 @@ func (l *link) watch(lasts time.Duration, share float64) (frames int, freeze, p5
 	from := time.Now()
 	l.play(lasts, share)
 	frames, freeze, p50, p95 = l.seen(from, time.Now())
+	p := l.rate.Plan()
+	l.pacer.mu.Lock()
+	resent := l.pacer.resent
+	l.pacer.mu.Unlock()
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	used = float64(l.wire-before) * 8 / 1000 / lasts.Seconds()
-	l.mu.Unlock()
-	l.t.Logf("%.0f kbps, trip %v, loss %.2f: %d frames, freeze %v, age %v, %v at 95 %%, used %.0f kbps, plan %+v, resent %d, keyframes %d",
-		l.kbps, 2*l.delay, l.loss, frames, freeze, p50, p95, used, l.rate.Plan(), l.pacer.resent, l.keyframes)
+	l.t.Logf("%.0f kbps, trip %v, loss %.2f: %d frames, freeze %v, age %v, %v at 95 %%, used %.0f kbps, plan %+v, resent %d, repaired %d, keyframes %d",
+		l.kbps, 2*l.delay, l.loss, frames, freeze, p50, p95, used, p, resent, l.repaired, l.keyframes)
 	return frames, freeze, p50, p95, used
 }
 
 // A picture that always moves settles on what the way carries, without a standing queue.
 func TestRateSettlesOnTheWay(t *testing.T) {
-	for _, kbps := range []float64{2000, 5000, 10000, 50000} {
+	for _, kbps := range []float64{1000, 2000, 5000, 10000, 50000} {
 		for _, trip := range []time.Duration{20, 100, 300} {
 			trip *= time.Millisecond
 			t.Run(fmt.Sprintf("%.0f kbps, %v", kbps, trip), func(t *testing.T) {
@@ -51,4 +56,135 @@ func TestRateSettlesOnTheWay(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Loss that is the way's own neither starves the picture nor stops it.
+func TestRateStandsLoss(t *testing.T) {
+	for _, loss := range []float64{0.01, 0.05, 0.10} {
+		for _, trip := range []time.Duration{20, 100, 300} {
+			trip *= time.Millisecond
+			t.Run(fmt.Sprintf("%.0f %%, %v", loss*100, trip), func(t *testing.T) {
+				bubble(t, 20000, trip, func(l *link) {
+					l.loss = loss
+					l.play(15*time.Second, 0.5)
+					frames, freeze, p50, _, _ := l.watch(20*time.Second, 0.5)
+					if got := l.rate.Plan().Kbps; got < 8000 {
+						t.Errorf("the plan is %d kbps of 20000", got)
+					}
+					// A lost packet is asked for, and again 100 ms later where that one is lost too.
+					if frames < 500 || freeze > 4*trip+800*time.Millisecond || p50 > 3*trip+150*time.Millisecond {
+						t.Errorf("%d frames, freeze %v, age %v", frames, freeze, p50)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The way gets narrow, and wide again.
+func TestRateFollowsTheWay(t *testing.T) {
+	for _, share := range []float64{1, 0.3} {
+		t.Run(fmt.Sprintf("%.0f %% used", share*100), func(t *testing.T) {
+			bubble(t, 50000, 40*time.Millisecond, func(l *link) {
+				l.watch(10*time.Second, share)
+				l.set(func() { l.kbps = 2000 })
+				l.watch(5*time.Second, share)
+				_, freeze, p50, p95, _ := l.watch(10*time.Second, share)
+				if got := l.rate.Plan().Kbps; got > 4000 && share == 1 || freeze > time.Second || p50 > 150*time.Millisecond || p95 > 600*time.Millisecond {
+					t.Errorf("at 2 Mbit/s: the plan is %d kbps, freeze %v, age %v, %v at 95 %%", got, freeze, p50, p95)
+				}
+				l.set(func() { l.kbps = 50000 })
+				l.watch(10*time.Second, share)
+				if got := l.rate.Plan().Kbps; got < maxKbps {
+					t.Errorf("10 s after the way is wide again: the plan is %d kbps", got)
+				}
+			})
+		})
+	}
+}
+
+// Nothing gets through for a while: the picture is held, and is back soon after.
+func TestPictureIsBackAfterABlackout(t *testing.T) {
+	for _, kbps := range []float64{2000, 20000} {
+		t.Run(fmt.Sprintf("%.0f kbps", kbps), func(t *testing.T) {
+			bubble(t, kbps, 40*time.Millisecond, func(l *link) {
+				l.watch(10*time.Second, 1)
+				before := l.bytes()
+				l.set(func() { l.dead = true })
+				l.play(3*time.Second, 1)
+				if sent, most := l.bytes()-before, int(kbps*1000/8*1.6); sent > most {
+					t.Errorf("%d bytes went into the dark, want no more than %d", sent, most)
+				}
+				l.set(func() { l.dead = false })
+				back := time.Now()
+				l.play(3*time.Second, 1)
+				first := time.Duration(0)
+				l.set(func() {
+					i := slices.IndexFunc(l.done, func(f shownFrame) bool { return f.shown.After(back) })
+					if i >= 0 {
+						first = l.done[i].shown.Sub(back)
+					}
+				})
+				t.Logf("the first frame after %v", first)
+				if first == 0 || first > time.Second {
+					t.Errorf("the first frame came after %v", first)
+				}
+				if _, freeze, _, _, _ := l.watch(5*time.Second, 1); freeze > 500*time.Millisecond {
+					t.Errorf("a freeze of %v later", freeze)
+				}
+			})
+		})
+	}
+}
+
+// A viewer's packets take another way: the clock stays, the delay jumps.
+func TestRateFollowsAChangeOfNetwork(t *testing.T) {
+	bubble(t, 20000, 20*time.Millisecond, func(l *link) {
+		l.watch(10*time.Second, 1)
+		l.set(func() { l.dead = true })
+		l.play(700*time.Millisecond, 1)
+		l.set(func() { l.dead, l.delay, l.kbps = false, 80*time.Millisecond, 5000 })
+		l.watch(2*time.Second, 1)
+		_, freeze, p50, p95, used := l.watch(10*time.Second, 1)
+		if freeze > time.Second || p50 > 200*time.Millisecond || p95 > 600*time.Millisecond || used < 2500 {
+			t.Errorf("freeze %v, age %v, %v at 95 %%, %.0f kbps used", freeze, p50, p95, used)
+		}
+	})
+}
+
+// A screen that sends little finds out what the way carries, but no more than it does; and a still one sends nothing.
+func TestLittleTrafficKeepsTheRateHonest(t *testing.T) {
+	bubble(t, 6000, 40*time.Millisecond, func(l *link) {
+		l.watch(60*time.Second, 0.05)
+		if got := l.rate.Plan().Kbps; got > 9000 || got < 1500 {
+			t.Errorf("after a minute of little traffic the plan is %d kbps of 6000", got)
+		}
+		l.watch(3*time.Second, 1)
+		_, freeze, p50, p95, _ := l.watch(10*time.Second, 1)
+		if freeze > 500*time.Millisecond || p50 > 150*time.Millisecond || p95 > 400*time.Millisecond {
+			t.Errorf("freeze %v, age %v, %v at 95 %%", freeze, p50, p95)
+		}
+		time.Sleep(2 * time.Minute)
+		before := l.bytes()
+		time.Sleep(time.Minute)
+		if sent := l.bytes() - before; sent != 0 {
+			t.Errorf("%d bytes were sent in a minute of nothing", sent)
+		}
+	})
+}
+
+// A way that was cut is found to be wide again though the picture is still by then, by probes that end.
+func TestProbesFindAWideWayInStillness(t *testing.T) {
+	bubble(t, 1000, 40*time.Millisecond, func(l *link) {
+		l.play(10*time.Second, 1)
+		l.set(func() { l.kbps = 30000 })
+		before := l.bytes()
+		time.Sleep(30 * time.Second)
+		if got := l.rate.Plan().Kbps; got < maxKbps {
+			t.Errorf("after 30 s of stillness the plan is %d kbps", got)
+		}
+		if sent := l.bytes() - before; sent > 600_000 {
+			t.Errorf("the probes took %d bytes", sent)
+		}
+	})
 }

@@ -19,6 +19,8 @@ const (
 	keptPackets = 2048
 	// maxQueued is how many of them may wait to be sent. It is more than any frame has; a viewer for whom more waits begins anew with a keyframe.
 	maxQueued = 1024
+	// maxLate is how long all that waits may take at the rate.
+	maxLate = 600 * time.Millisecond
 	// maxAudio is how many audio packets may wait: what is older is of no use.
 	maxAudio = 10
 	// A large frame goes out in bursts with pauses between them, or it would overflow the receiver's socket buffer (some 90 packets
@@ -51,10 +53,11 @@ type pacer struct {
 	repair  *repair
 	probing burstProbe
 	lost    []uint16 // video packets to send again
-	dropped bool     // video was left out: only a keyframe helps
-	key     uint16   // where the last keyframe begins: what was lost before it matters no more
-	keyed   bool     // one was
-	credit  float64  // bytes that may go out now
+	again   rateMeter
+	dropped bool    // video was left out: only a keyframe helps
+	key     uint16  // where the last keyframe begins: what was lost before it matters no more
+	keyed   bool    // one was
+	credit  float64 // bytes that may go out now
 	filled  time.Time
 	burst   int // packets since the last pause
 	paused  time.Time
@@ -194,11 +197,21 @@ func (p *pacer) backlog() time.Duration {
 	if p.video == nil {
 		return 0
 	}
-	bytes := 0
-	for s := p.video.next; s != p.video.end; s++ {
-		bytes += len(p.video.at(s).payload)
+	return onWay(float64(p.video.bytes()), p.rate.paceKbps())
+}
+
+// late tells whether so much waits, because the rate has fallen meanwhile, that a keyframe is sooner there.
+func (p *pacer) late() bool {
+	return p.video != nil && p.video.waiting() > 0 && onWay(float64(p.video.bytes()), p.rate.Plan().Kbps) > maxLate
+}
+
+// bytes is how much waits.
+func (l *lane) bytes() int {
+	n := 0
+	for s := l.next; s != l.end; s++ {
+		n += len(l.at(s).payload)
 	}
-	return onWay(float64(bytes), p.rate.paceKbps())
+	return n
 }
 
 func (l *lane) waiting() int { return int(l.end - l.next) }
@@ -245,9 +258,12 @@ func (p *pacer) send(now time.Time) time.Duration {
 	for p.audio != nil && p.audio.waiting() > 0 {
 		p.first(p.audio, now)
 	}
+	if p.late() {
+		p.drop()
+	}
 	for p.more(now) {
 		switch {
-		case p.again(now):
+		case p.sendLost(now):
 		case p.sendRepair(now):
 		case p.video != nil && p.video.waiting() > 0:
 			p.first(p.video, now)
@@ -318,6 +334,7 @@ func (p *pacer) write(l *lane, h *rtp.Header, payload []byte, d departure, now t
 	}
 	p.credit -= float64(size + wireOverhead)
 	p.burst++
+	p.rate.left(size+wireOverhead, d.more, now)
 	if p.quiet.IsZero() {
 		p.quiet = now
 	}

@@ -10,19 +10,23 @@ const (
 	maxProbeBytes = 100 << 10
 	probeSoon     = 250 * time.Millisecond // after one that helped
 	probeFirst    = 2 * time.Second        // after a cut
+	probeTrust    = 3 * time.Second        // a cut within this time says that they found too much
 	probeRest     = 30 * time.Second       // at most between two that did not help
-	probeTries    = 6                      // in a row that may fail while the screen is still
+	probeTries    = 4                      // in a row that may fail while the screen is still
 )
 
 // probes plans when to probe. The zero value may begin at once.
 type probes struct {
-	next time.Time
-	rest time.Duration
-	runs int // in a row that did not help
+	next   time.Time
+	raised time.Time // by the last one that helped
+	rest   time.Duration
+	runs   int // in a row that did not help
 }
 
 // helped notes that more gets through than was known.
-func (p *probes) helped(now time.Time) { *p = probes{next: now.Add(probeSoon)} }
+func (p *probes) helped(now time.Time) {
+	p.next, p.raised, p.rest, p.runs = now.Add(probeSoon), now, p.rest/2, 0
+}
 
 // begun notes one that goes out. The next one takes the longer the more in a row did not help.
 func (p *probes) begun(now time.Time) {
@@ -31,10 +35,14 @@ func (p *probes) begun(now time.Time) {
 	p.runs++
 }
 
-// wait holds probes back after a cut.
-func (p *probes) wait(now time.Time) {
-	p.rest = min(max(p.rest, probeFirst/2)*2, probeRest)
-	p.next = now.Add(p.rest)
+// cut holds probes back after a cut, and the longer where it was they that found too much.
+func (p *probes) cut(now time.Time) {
+	if now.Sub(p.raised) < probeTrust {
+		p.rest = min(max(p.rest*2, probeFirst), probeRest)
+	} else {
+		p.rest = 0
+	}
+	p.next = now.Add(max(p.rest, probeFirst))
 }
 
 // burstProbe is one that is being sent.

@@ -40,6 +40,7 @@ type lossMeter struct {
 	// A cut because of loss, until it is known whether it helped.
 	tried        time.Time
 	before, from float64
+	through      float64 // kbps that arrived before it
 	sinceA       int
 	sinceL       int
 }
@@ -76,17 +77,17 @@ func (m *lossMeter) share(now time.Time) (share float64, ok bool) {
 }
 
 // try notes a cut because of loss.
-func (m *lossMeter) try(before, from float64, now time.Time) {
+func (m *lossMeter) try(before, from, through float64, now time.Time) {
 	if m.tried.IsZero() {
-		m.before, m.from = before, from
+		m.before, m.from, m.through = before, from, through
 	}
 	m.tried, m.sinceA, m.sinceL = now, 0, 0
 	m.arrived, m.lost = 0, 0
 }
 
-// settled tells, once, what was lost before cuts and what after them.
-func (m *lossMeter) settled(now time.Time) (before, after float64, ok bool) {
-	if m.tried.IsZero() || m.sinceA+m.sinceL < lossPackets || now.Sub(m.tried) < lossWindow {
+// settled tells, once, what was lost before cuts and what after them, when no more is sent than arrived before.
+func (m *lossMeter) settled(sent float64, now time.Time) (before, after float64, ok bool) {
+	if sent > m.through || m.tried.IsZero() || m.sinceA+m.sinceL < lossPackets || now.Sub(m.tried) < lossWindow {
 		return 0, 0, false
 	}
 	m.tried = time.Time{}

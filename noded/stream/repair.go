@@ -13,10 +13,12 @@ import (
 const (
 	repairFrom  = 0.005 // of the packets lost
 	repairTrip  = 30 * time.Millisecond
-	repairShare = 2.5  // times the loss
-	repairMost  = 0.5  // of a frame's packets
-	repairBlock = 40   // packets that one set covers
-	repairSmall = 0.02 // of loss, from which on a frame of one packet gets another
+	repairShare = 2.5 // times the loss
+	repairMost  = 0.5 // of a frame's packets
+	repairBlock = 40  // packets that one set covers
+	// What is lost because too much was sent is not mended by sending more.
+	repairCalm  = 3 * time.Second // after a cut
+	repairQueue = 60 * time.Millisecond
 )
 
 // repair makes packets from which the viewer restores what was lost, a frame at a time.
@@ -67,12 +69,13 @@ func (r *repair) clear() {
 	}
 }
 
-// repairShare is what part of the packets is worth sending against loss: none where asking again is quick.
+// repairShare is what part of the packets is worth sending against loss: none where asking again is quick, or the loss is our own doing.
 func (r *outgoing) repairShare(now time.Time) float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	share, ok := r.loss.share(now)
-	if !ok || share < repairFrom || r.rtt < repairTrip {
+	ours := now.Sub(r.cutAt) < repairCalm || r.queue > repairQueue
+	if !ok || ours || share < repairFrom || r.rtt < repairTrip {
 		return 0
 	}
 	return min(share*repairShare, repairMost)
@@ -90,6 +93,6 @@ func (p *pacer) sendRepair(now time.Time) bool {
 		_ = packet.SetExtension(l.twcc, make([]byte, 2))
 	}
 	p.repair.sent++
-	p.write(p.video, &packet.Header, packet.Payload, departure{}, now)
+	p.write(p.video, &packet.Header, packet.Payload, departure{more: true}, now)
 	return true
 }

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// maxLost is how many packets may wait to be sent again. Who has lost more is better served by a keyframe.
-	maxLost = 256
+	// maxLost is how many packets may wait to be sent again, resendShare what part of the rate they may take.
+	maxLost     = 256
+	resendShare = 0.5
 	// resendRest is the least time between two copies of a packet, beside the round trip that the first one needs to arrive.
 	resendRest = 10 * time.Millisecond
 	// resendTime is how old a packet may be to be worth it: after that a keyframe is sooner there than all that is missing.
@@ -29,16 +30,23 @@ func (p *pacer) ask(seqs []uint16, now time.Time) (key bool) {
 	if p.video == nil || p.dropped {
 		return false
 	}
-	trip := p.rate.trip()
+	trip, since := p.rate.trip(), p.video.next-p.key
+	if since > keptPackets {
+		p.keyed = false // or numbers that wrap would seem older
+	}
+	// What is sent again takes part of the rate; who lacks more is better served by a keyframe.
+	kbps := float64(p.rate.Plan().Kbps)*resendShare - p.again.kbps(now)
+	most := int(min(max(kbps*1000/8*resendTime.Seconds()/rtpPayload, 1), maxLost))
 	rest, old := trip+resendRest, max(resendTime, 3*trip)
 	for _, s := range seqs {
 		k := p.video.at(s)
 		switch {
-		case int16(s-p.video.next) >= 0, p.keyed && int16(s-p.key) < 0: // never sent, or of no use any more
+		case int16(s-p.video.next) >= 0, p.keyed && p.video.next-s > since: // never sent, or of no use any more
 		case !k.filled || k.seq != s || now.Sub(k.sent) > old:
 			key = true
+			p.log.Debug("too late to send again", "packet", s, "kept", k.filled && k.seq == s, "age", now.Sub(k.sent))
 		case now.Sub(k.resent) < rest:
-		case len(p.lost) == maxLost:
+		case len(p.lost) >= most:
 			p.lost = p.lost[:0]
 			return true
 		default:
@@ -50,12 +58,13 @@ func (p *pacer) ask(seqs []uint16, now time.Time) (key bool) {
 	return key
 }
 
-// again sends one packet that was lost, and tells whether there was one.
-func (p *pacer) again(now time.Time) bool {
+// sendLost sends one packet that was lost, and tells whether there was one.
+func (p *pacer) sendLost(now time.Time) bool {
 	for len(p.lost) > 0 && p.video != nil {
 		s := p.lost[0]
 		p.lost = p.lost[:copy(p.lost, p.lost[1:])]
 		if k := p.video.at(s); k.filled && k.seq == s {
+			p.again.add(len(k.payload), now)
 			p.repeat(k, now)
 			p.resent++
 			return true
@@ -66,7 +75,7 @@ func (p *pacer) again(now time.Time) bool {
 
 // repeat sends a packet once more, by the stream for that where the viewer has one (RFC 4588).
 func (p *pacer) repeat(k *keptPacket, now time.Time) {
-	l, d := p.video, departure{rtp: k.seq, video: true}
+	l, d := p.video, departure{rtp: k.seq, video: true, more: true}
 	payload := p.repeats[k.header.PayloadType]
 	if l.info.SSRCRetransmission == 0 || payload == 0 {
 		p.write(l, &k.header, k.payload, d, now)

@@ -49,3 +49,48 @@ func (t *train) end() (pass, bool) {
 	out, in := speed(left), speed(came)
 	return pass{min(out, in), in < out*fullSpeed}, true
 }
+
+// stretch tells by how much longer packets took to arrive than to leave, over the last reports: where that is much, they arrived as fast as the way carries.
+type stretch struct {
+	span [stretchReports]struct {
+		sent, gone, came, lastly time.Duration
+		bytes, packets           int
+	}
+	n int
+}
+
+const (
+	stretchReports = 4
+	stretchPackets = 16
+	stretchSpan    = 100 * time.Millisecond
+)
+
+// add takes in a report.
+func (s *stretch) add(arrived []reached) {
+	if len(arrived) == 0 {
+		return
+	}
+	r := &s.span[s.n%stretchReports]
+	s.n++
+	r.sent, r.gone, r.came, r.lastly, r.bytes, r.packets = arrived[0].sent, arrived[0].sent, arrived[0].at, arrived[0].at, 0, len(arrived)
+	for _, a := range arrived {
+		r.sent, r.gone = min(r.sent, a.sent), max(r.gone, a.sent)
+		r.came, r.lastly = min(r.came, a.at), max(r.lastly, a.at)
+		r.bytes += a.size
+	}
+}
+
+// kbps is what the way carries; ok is false where it does not show.
+func (s *stretch) kbps() (kbps float64, ok bool) {
+	bytes, packets := 0, 0
+	last := s.span[(s.n+stretchReports-1)%stretchReports]
+	first := last
+	for i := 1; i <= min(s.n, stretchReports); i++ { // the newest that suffice
+		first = s.span[(s.n+stretchReports-i)%stretchReports]
+		bytes, packets = bytes+first.bytes, packets+first.packets
+		if left, came := last.gone-first.sent, last.lastly-first.came; packets >= stretchPackets && came >= stretchSpan {
+			return float64(bytes) * 8 / millis(came), float64(left) < float64(came)*fullSpeed
+		}
+	}
+	return 0, false
+}
