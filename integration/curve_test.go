@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"math"
@@ -13,13 +14,15 @@ import (
 	"easel/integration/xclient"
 )
 
-// throughLink has the page's streams come through a link at port; the page says in realPort where they would have gone.
+// throughLink has the page's streams come through a link at port, and by no other way; the page says in realPort where they would have gone.
 const throughLink = `{
   const real = window.fetch;
   window.fetch = async (...args) => {
     const r = await real(...args);
-    if (!new URL(r.url).pathname.endsWith('/whep')) return r;
-    const answer = (await r.text()).replace(/( 127\.0\.0\.1 )(\d+)( typ host)/g, (_, a, port, b) => { window.realPort = +port; return a + %d + b; });
+    const path = new URL(r.url).pathname;
+    if (path.endsWith('/ice')) return Response.json({...await r.json(), iceServers: []});
+    if (!path.endsWith('/whep')) return r;
+    const answer = (await r.text()).replace(/ [0-9.]+ (\d+) typ host/g, (_, port) => { window.realPort = +port; return ' 127.0.0.1 %d typ host'; });
     return new Response(answer, {status: r.status, headers: r.headers});
   };
 }`
@@ -49,11 +52,14 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 	t.Cleanup(p.Close)
 	eventually(t, 30*time.Second, "the page knows where the streamer is", func() error {
 		port, err := browser.Eval[int](p, 10*time.Second, "window.realPort ?? 0")
-		if err == nil && port == 0 {
-			err = fmt.Errorf("it has no answer yet")
+		if err != nil {
+			return err
+		}
+		if port == 0 {
+			return errors.New("it has no answer yet")
 		}
 		link.Aim(port)
-		return err
+		return nil
 	})
 	if err := artist.AwaitPicture(p, 60*time.Second); err != nil {
 		t.Fatal(err)
