@@ -32,6 +32,8 @@ export class FakeNode {
 	whep: (offer: string) => Promise<Whep> = async () => ({ status: 503 });
 	readonly requests: string[] = [];
 	readonly screens: unknown[] = [];
+	/** Which screen each offer was for. */
+	readonly offered: number[] = [];
 	private readonly tokens = new Set<string>();
 	private peers = 0;
 	private port = 0;
@@ -123,7 +125,10 @@ export class FakeNode {
 		if (pathname === `${base}/auth`) return this.auth(r, body);
 		if (!this.signedIn(q)) return this.refuse(r);
 		if (pathname === `${base}/status`) return this.status(r, searchParams.get("wait"));
-		if (q.method === "POST" && pathname === `${base}/whep`) return this.offer(r, body);
+		if (q.method === "POST" && pathname === `${base}/whep`) {
+			this.offered.push(Number(searchParams.get("screen") ?? 1));
+			return this.offer(r, body);
+		}
 		if (q.method === "POST" && pathname === `${base}/screen`) this.screens.push(JSON.parse(body));
 		if (pathname === `${base}/stats`) return json(r, { encoder: "fake" });
 		if (q.method === "DELETE" && pathname === base) this.become("stopped", "the artist ended it");

@@ -325,6 +325,66 @@ describe("tools", () => {
 	});
 });
 
+describe("screens", () => {
+	it("are two browser windows, the second opened by the first", async () => {
+		const page = await connected("?path=direct");
+		const opened = page.waitForEvent("popup");
+		await page.locator("#second").click();
+		const second = await opened;
+		await second.waitForFunction(() => window.easel?.state === "connected");
+		expect(new URL(second.url()).search).toBe("?path=direct&screen=2");
+		expect(node.offered).toEqual([1, 2]);
+		expect(await second.title()).toBe("Easel – second screen");
+		expect(await second.evaluate(() => document.querySelector<HTMLElement>("#second")?.hidden)).toBe(true);
+		expect(await second.evaluate(() => document.querySelector("#interface")?.closest("label")?.hidden)).toBe(true);
+		// Asked for again, it is brought to the front instead of opened anew.
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#second")?.click());
+		expect(context.pages()).toHaveLength(2);
+		await second.close();
+		await expect.poll(() => node.requests.filter((r) => r.startsWith("DELETE")).length).toBe(1);
+	});
+
+	it("never fall back to VNC for the second, which would show both", async () => {
+		node.whep = async () => ({ status: 406 });
+		const page = await open(node.url("?screen=2"));
+		await reaches(page, "failed");
+		expect(node.requests.filter((r) => r.startsWith("WS"))).toEqual([]);
+	});
+
+	it("let a drag go on outside the window", async () => {
+		const page = await connected("?scale=1&chrome=0&size=800x600");
+		await peer.say({ t: "screen", w: 800, h: 600 });
+		await page.mouse.move(790, 300);
+		await page.mouse.down();
+		await hears(atLeast(1, input(2)));
+		await page.mouse.move(950, 310);
+		await page.mouse.up();
+		const [, up] = await hears(atLeast(2, input(2)));
+		expect(place(up as DataView)).toMatchObject({ x: 950, y: 310 });
+	});
+
+	it("follow a window's edge while it is dragged, and the artist's choice of how large the interface is", async () => {
+		const page = await connected("", { viewport: { width: 800, height: 600 } });
+		await peer.forget();
+		const sizes = new Set<number>();
+		for (let w = 810; w <= 1000; w += 10) {
+			await page.setViewportSize({ width: w, height: 600 });
+			const asked = (control("resize")(await peer.heard())?.w ?? 0) as number;
+			if (asked === 0 || sizes.has(asked)) continue;
+			sizes.add(asked);
+			await peer.size(asked, 600);
+			await peer.say({ t: "screen", w: asked, h: 600 });
+		}
+		await hears((all) => (control("resize")(all)?.w === 1000 ? true : undefined));
+		expect(sizes.size).toBeGreaterThan(1);
+		await page.locator("#interface").selectOption("150");
+		await hears((all) => (control("resize")(all)?.scale === 150 ? true : undefined));
+		await page.reload();
+		await reaches(page, "connected");
+		await hears((all) => (control("resize")(all)?.scale === 150 ? true : undefined));
+	});
+});
+
 describe("what happens to a session", () => {
 	it("comes back by itself when the stream dies", async () => {
 		const page = await connected();

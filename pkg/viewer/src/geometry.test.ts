@@ -55,11 +55,14 @@ describe("a screen of another size", () => {
 		expect(toRemote(l, 500, l.top + l.h / 2)).toEqual({ x: 960, y: 540 });
 	});
 
-	it("clamps what lies outside to the edge", () => {
+	it("keeps what lies on the picture within the screen, and lets a drag leave it", () => {
 		const l = place({ w: 800, h: 600 }, { w: 1600, h: 600, dpr: 1 }, false);
 		expect(l.left).toBe(400);
-		expect(toRemote(l, 0, -5)).toEqual({ x: 0, y: 0 });
-		expect(toRemote(l, 1600, 700)).toEqual({ x: 800 - 1 / 256, y: 600 - 1 / 256 });
+		expect(toRemote(l, 400, 0)).toEqual({ x: 0, y: 0 });
+		expect(toRemote(l, 1200, 600)).toEqual({ x: 800 - 1 / 256, y: 600 - 1 / 256 });
+		expect(toRemote(l, 0, -5)).toEqual({ x: -400, y: -5 });
+		expect(toRemote(l, 1600, 700)).toEqual({ x: 1200, y: 700 });
+		expect(toRemote(l, -1e9, 1e9)).toEqual({ x: -8192, y: 16384 });
 	});
 
 	it("is one remote pixel a CSS pixel at the corner when unscaled, whatever the display", () => {

@@ -59,7 +59,10 @@ export function place(remote: Size, page: Page, unscaled: boolean): Layout {
 	};
 }
 
-/** The remote place of a page place, clamped to the screen; fractions of a remote pixel are kept to 1/256. */
+/**
+ * The remote place of a page place; fractions of a remote pixel are kept to 1/256. On the picture it is within the screen; a drag that leaves the
+ * picture leaves the screen too, for another one beside it.
+ */
 export function toRemote(l: Layout, clientX: number, clientY: number): Point {
 	return {
 		x: along(clientX - l.left, l.w, l.remote.w),
@@ -69,7 +72,8 @@ export function toRemote(l: Layout, clientX: number, clientY: number): Point {
 
 function along(css: number, cssSize: number, remoteSize: number): number {
 	const at = Math.round(((css * remoteSize) / cssSize) * 256) / 256;
-	return Math.min(Math.max(at, 0), remoteSize - 1 / 256);
+	const inside = css >= 0 && css <= cssSize;
+	return inside ? Math.min(Math.max(at, 0), remoteSize - 1 / 256) : Math.min(Math.max(at, -MAX_SIDE), 2 * MAX_SIDE);
 }
 
 /** Remote pixels in one CSS pixel: what a cursor image must be divided by. */

@@ -27,7 +27,7 @@ function start(): void {
 	for (const p of options.problems) console.warn(p);
 	const base = sessionBase(window.location.pathname);
 	if (base === null) throw new Error("this page shows a session, and its address (/s/ID) names none");
-	const viewer = new Viewer(new Node(base), options, base.slice(base.lastIndexOf("/") + 1));
+	const viewer = new Viewer(new Node(base, options.screen), options, base.slice(base.lastIndexOf("/") + 1));
 	window.easel = {
 		get state() {
 			return viewer.phase;

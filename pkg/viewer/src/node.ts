@@ -59,9 +59,15 @@ const LONG_POLL = 30_000;
 export class Node {
 	/** Called whenever the node answers anything. */
 	answered: () => void = () => {};
+	private readonly screen: string;
 
-	/** `base` is the session's address, `/s/ID`. */
-	constructor(private readonly base: string) {}
+	/** `base` is the session's address, `/s/ID`; `screen` is the one of its screens that offers and figures are about. */
+	constructor(
+		private readonly base: string,
+		screen = 1,
+	) {
+		this.screen = screen > 1 ? `?screen=${screen}` : "";
+	}
 
 	/** Trades the token of the address for the session's cookie. */
 	async signIn(token: string, signal: AbortSignal): Promise<void> {
@@ -88,7 +94,11 @@ export class Node {
 
 	async offer(sdp: string, signal: AbortSignal): Promise<Answer> {
 		const headers = { "Content-Type": "application/sdp" };
-		const r = await this.ask("start the picture", "whep", signal, QUICK, { method: "POST", body: sdp, headers });
+		const r = await this.ask("start the picture", `whep${this.screen}`, signal, QUICK, {
+			method: "POST",
+			body: sdp,
+			headers,
+		});
 		const location = r.headers.get("Location");
 		const at = location === null ? null : new URL(location, new URL(`${this.base}/`, window.location.href));
 		const mine = at?.origin === window.location.origin && at.pathname.startsWith(`${this.base}/whep/`);
@@ -108,7 +118,7 @@ export class Node {
 
 	/** The streamer's own figures. */
 	async stats(signal: AbortSignal): Promise<Record<string, unknown>> {
-		const r = await this.ask("ask for figures", "stats", signal, QUICK, {});
+		const r = await this.ask("ask for figures", `stats${this.screen}`, signal, QUICK, {});
 		const v: unknown = await r.json().catch(() => null);
 		return isObject(v) ? v : {};
 	}

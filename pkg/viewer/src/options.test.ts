@@ -8,6 +8,7 @@ describe("parseOptions", () => {
 			unscaled: false,
 			chrome: true,
 			size: null,
+			screen: 1,
 			vnc: false,
 			relay: false,
 			codec: null,
@@ -68,6 +69,22 @@ describe("parseOptions", () => {
 		expect(o.problems).toHaveLength(1);
 		expect(o.problems[0]).toContain(said);
 		expect(o.size).toBeNull();
+	});
+});
+
+describe("the screen", () => {
+	it("is the first, or the one that the address names", () => {
+		expect(parseOptions("?screen=2", "").screen).toBe(2);
+		expect(parseOptions("?screen=2", "#screen=1").screen).toBe(1);
+		const wrong = parseOptions("?screen=3", "");
+		expect(wrong.screen).toBe(1);
+		expect(wrong.problems).toHaveLength(1);
+	});
+
+	it("is not shown over VNC when it is the second", () => {
+		const o = parseOptions("?screen=2&transport=vnc", "");
+		expect(o.vnc).toBe(false);
+		expect(o.problems[0]).toContain("shows all screens as one");
 	});
 });
 

@@ -21,6 +21,8 @@ export interface Options {
 	chrome: boolean;
 	/** A fixed remote size; null follows the window. */
 	size: Size | null;
+	/** Which of the session's screens this window shows: 1 or 2. */
+	screen: number;
 	/** Use the VNC fallback from the start and stay there. */
 	vnc: boolean;
 	/** Go through the node's relay even where the direct way is open. */
@@ -84,6 +86,7 @@ export function parseOptions(search: string, hash: string): Options {
 		unscaled: false,
 		chrome: true,
 		size: null,
+		screen: 1,
 		vnc: false,
 		relay: false,
 		codec: null,
@@ -96,7 +99,10 @@ export function parseOptions(search: string, hash: string): Options {
 		else if (name === "chrome") o.chrome = flag(name, value, o.problems, o.chrome);
 		else if (name === "size") o.size = parseSize(value, o.problems);
 		else if (name === "codec") o.codec = parseCodec(value, o.problems);
-		else if (name === "path") {
+		else if (name === "screen") {
+			o.screen = value === "2" ? 2 : 1;
+			if (value !== "1" && value !== "2") o.problems.push(`The address says screen=${value}: it can be 1 or 2.`);
+		} else if (name === "path") {
 			o.relay = value === "relay";
 			if (!o.relay && value !== "direct") o.problems.push(`The address says path=${value}: it can be direct or relay.`);
 		} else if (name === "transport") {
@@ -104,6 +110,12 @@ export function parseOptions(search: string, hash: string): Options {
 			if (!o.vnc && value !== "webrtc")
 				o.problems.push(`The address says transport=${value}: it can be webrtc or vnc.`);
 		}
+	}
+	if (o.vnc && o.screen > 1) {
+		o.vnc = false;
+		o.problems.push(
+			"The address asks for the second screen over VNC, which shows all screens as one, in the first window.",
+		);
 	}
 	for (const [name, value] of fragment) if (name === "token" && value !== "") o.token = value;
 	const rest = fragment.filter(([name]) => name !== "token");

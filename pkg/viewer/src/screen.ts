@@ -2,6 +2,7 @@
 
 import { type Layout, type Page, type Point, place, scalePercent, toRemote, wantedSize } from "./geometry";
 import type { Options, Size } from "./options";
+import { Resizing } from "./resizing";
 
 export interface ScreenParts {
 	/** #screen itself, which holds the others. */
@@ -9,8 +10,6 @@ export interface ScreenParts {
 	video: HTMLVideoElement;
 }
 
-/** A dragged window edge is still (ms). */
-const SETTLED = 150;
 /** The picture of a new size is due this soon (ms) after the node tells of it. */
 const PICTURE_DUE = 500;
 
@@ -18,16 +17,21 @@ export class Screen {
 	private layout: Layout;
 	private wanted: Size;
 	private next: Size | null = null;
-	private settling: ReturnType<typeof setTimeout> | null = null;
+	private asked = "";
+	private readonly resizing = new Resizing(() => this.tell());
 	private due: ReturnType<typeof setTimeout> | null = null;
 	private readonly stop = new AbortController();
 
-	/** `wants` is told when the window wants another remote size; `laid` after the picture moved or grew. */
+	/**
+	 * `wants` is told when the window wants another remote size; `laid` after the picture moved or grew. `scale` is what the artist wants the
+	 * interface's to be in per cent, null for the display's.
+	 */
 	constructor(
 		private readonly parts: ScreenParts,
 		private readonly options: Pick<Options, "unscaled" | "size">,
 		private readonly wants: (size: Size, scale: number) => void,
 		private readonly laid: (layout: Layout) => void,
+		private readonly scale: () => number | null = () => null,
 	) {
 		const page = this.page();
 		this.wanted = options.size ?? wantedSize(page, options.unscaled);
@@ -42,9 +46,14 @@ export class Screen {
 		return this.layout.remote;
 	}
 
-	/** The remote size to ask for now, and the display's scale in per cent. */
+	/** The remote size to ask for now, and the interface's scale in per cent. */
 	ask(): { size: Size; scale: number } {
-		return { size: this.wanted, scale: scalePercent(this.page(), this.options.unscaled) };
+		return { size: this.wanted, scale: this.scale() ?? scalePercent(this.page(), this.options.unscaled) };
+	}
+
+	/** Another size or scale may be wanted. */
+	again(): void {
+		this.resizing.changed();
 	}
 
 	/** The node's screen has this size. The picture on show keeps its place until its successor comes, or is overdue. */
@@ -65,7 +74,8 @@ export class Screen {
 
 	close(): void {
 		this.stop.abort();
-		for (const t of [this.settling, this.due]) if (t !== null) clearTimeout(t);
+		this.resizing.close();
+		if (this.due !== null) clearTimeout(this.due);
 	}
 
 	private page(): Page {
@@ -75,16 +85,18 @@ export class Screen {
 	private readonly changed = (): void => {
 		this.layout = place(this.layout.remote, this.page(), this.options.unscaled);
 		this.lay();
-		if (this.settling !== null) clearTimeout(this.settling);
-		this.settling = setTimeout(this.settled, SETTLED);
+		if (this.options.size === null) this.wanted = wantedSize(this.page(), this.options.unscaled);
+		this.resizing.changed();
 	};
 
-	private readonly settled = (): void => {
-		this.settling = null;
-		if (this.options.size === null) this.wanted = wantedSize(this.page(), this.options.unscaled);
+	private tell(): boolean {
 		const { size, scale } = this.ask();
+		const asked = `${size.w}x${size.h} ${scale}`;
+		if (asked === this.asked) return false;
+		this.asked = asked;
 		this.wants(size, scale);
-	};
+		return true;
+	}
 
 	private readonly pictureSized = (): void => {
 		const { videoWidth: w, videoHeight: h } = this.parts.video;
@@ -96,6 +108,7 @@ export class Screen {
 		this.layout = place(this.next, this.page(), this.options.unscaled);
 		this.next = null;
 		this.lay();
+		this.resizing.arrived();
 	};
 
 	private lay(): void {

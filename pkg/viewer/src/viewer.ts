@@ -8,6 +8,7 @@ import type { Gimp } from "./control";
 import { Cursor } from "./cursor";
 import { byId } from "./elements";
 import { density } from "./geometry";
+import { InterfaceSize } from "./interface-size";
 import { Keyboard, platformOf } from "./keyboard";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link";
 import { type Ice, type Node, NodeError } from "./node";
@@ -18,6 +19,7 @@ import { Peer } from "./peer";
 import { Pointer } from "./pointer";
 import { relayChanged } from "./relay";
 import { Screen } from "./screen";
+import { SecondScreen } from "./second-screen";
 import type { Hand } from "./sender";
 import { type Event, initial, isOver, type State, step } from "./state";
 import { type Snapshot, Stats } from "./stats";
@@ -76,6 +78,8 @@ export class Viewer {
 	private readonly screen: Screen;
 	/** The one codec that the picture may come in; null leaves it to the node. */
 	private readonly codec: Codec | null;
+	private readonly interface: InterfaceSize;
+	private readonly second: SecondScreen;
 
 	constructor(
 		private readonly node: Node,
@@ -100,12 +104,16 @@ export class Viewer {
 		});
 		this.keyboard = this.makeKeyboard();
 		this.pointer = this.makePointer();
+		const { signal } = this.stop;
+		this.interface = new InterfaceSize(options.screen === 1, () => this.screen.again(), signal);
+		this.second = new SecondScreen(id, options.screen, { say: (text) => this.panel.say(text) }, signal);
 		const parts = { root: this.root, video: this.video };
 		this.screen = new Screen(
 			parts,
 			options,
 			(size, scale) => this.link?.resize(size, scale),
 			(layout) => this.cursor.scale(density(layout)),
+			() => this.interface.chosen,
 		);
 		if (options.unscaled && options.size) document.documentElement.dataset.scrolls = "";
 		this.watchPage();
@@ -204,6 +212,8 @@ export class Viewer {
 	}
 
 	private async dial(): Promise<Link> {
+		// VNC shows all screens as one: that is the first window's to show.
+		if (this.options.screen > 1) return this.dialDirect();
 		if (this.options.vnc) this.fallback = "the address asks for it.";
 		// Who just needed the fallback gets it at once; the direct stream is tried from there.
 		if (this.fallback !== "") return this.dialVnc();
@@ -282,6 +292,7 @@ export class Viewer {
 		if (this.strip.chosen !== "auto" || link.path === "vnc") link.quality(this.strip.chosen);
 		this.stats.attach(link);
 		this.strip.open(link.path);
+		this.second.way(link.path);
 		this.panel.showFallback(link.path === "vnc" ? this.fallback : null, !this.options.vnc);
 		this.happen({ type: "up" });
 		if (link.path === "vnc") void this.askForGimp(link);
