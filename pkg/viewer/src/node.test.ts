@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { nothing } from "./files-api";
 import { link, Node, NodeError, parseIce, parseStatus } from "./node";
 
 const signal = new AbortController().signal;
@@ -74,6 +75,7 @@ describe("parseStatus", () => {
 			portal: "https://p/",
 			notice: { text: "Save", until: "2026-01-02T03:04:05Z", left_ms: 5 },
 			relay: "one",
+			files: { in: true, out: false, most: 5 },
 		};
 		expect(parseStatus(doc)).toEqual({
 			state: "failed",
@@ -82,12 +84,21 @@ describe("parseStatus", () => {
 			gimp: { state: "running", restarts: 1 },
 			portal: "https://p/",
 			notice: { text: "Save", left: 5 },
+			files: { in: true, out: false, most: 5 },
 		});
 	});
 	it.each([null, 1, "x", [], { state: 5, reason: {}, gimp: "x", portal: "javascript:alert(1)" }])(
 		"makes nothing of %j",
 		(v) => {
-			expect(parseStatus(v)).toEqual({ state: "", reason: "", gimp: null, portal: null, notice: null, relay: "" });
+			expect(parseStatus(v)).toEqual({
+				state: "",
+				reason: "",
+				gimp: null,
+				portal: null,
+				notice: null,
+				relay: "",
+				files: nothing,
+			});
 		},
 	);
 });

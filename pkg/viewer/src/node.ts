@@ -1,5 +1,6 @@
 // The node's HTTP face, as far as the page needs it (ARCHITECTURE.md, "Browser ⇄ node").
 
+import { type Allowed, parseAllowed } from "./files-api";
 import { type Notice, parseNotice } from "./notice";
 import type { Size } from "./options";
 
@@ -37,6 +38,8 @@ export interface Status {
 	notice: Notice | null;
 	/** Which start of the node's relay this is; empty when it has none. */
 	relay: string;
+	/** Which way files may cross. */
+	files: Allowed;
 }
 
 /** How the node's relay is used, for this session alone. No servers: it has none. */
@@ -63,7 +66,7 @@ export class Node {
 
 	/** `base` is the session's address, `/s/ID`; `screen` is the one of its screens that offers and figures are about. */
 	constructor(
-		private readonly base: string,
+		readonly base: string,
 		screen = 1,
 	) {
 		this.screen = screen > 1 ? `?screen=${screen}` : "";
@@ -191,6 +194,7 @@ export function parseStatus(v: unknown): Status {
 		portal: link(o.portal),
 		notice: parseNotice(o.notice),
 		relay: text(o.relay),
+		files: parseAllowed(o.files),
 	};
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { nothing } from "./files-api";
 import { Node, NodeError, type Refusal, type Status } from "./node";
 import { relayChanged } from "./relay";
 
@@ -17,7 +18,16 @@ class Scripted extends Node {
 		const next = this.answers.shift();
 		if (next === undefined) throw new Error("asked too often");
 		if (typeof next === "string") throw new NodeError(next, "no");
-		return { state: "connected", reason: "", gimp: null, portal: null, notice: null, relay: "one", ...next };
+		return {
+			state: "connected",
+			reason: "",
+			gimp: null,
+			portal: null,
+			notice: null,
+			relay: "one",
+			files: nothing,
+			...next,
+		};
 	}
 }
 

@@ -7,6 +7,7 @@ import { Contact } from "./contact";
 import type { Gimp } from "./control";
 import { Cursor } from "./cursor";
 import { byId } from "./elements";
+import { Files } from "./files";
 import { density } from "./geometry";
 import { InterfaceSize } from "./interface-size";
 import { Keyboard, platformOf } from "./keyboard";
@@ -73,6 +74,7 @@ export class Viewer {
 	private readonly panel: Panel;
 	private readonly notice: NoticeBar;
 	private readonly strip: Strip;
+	private readonly files: Files;
 	private readonly keyboard: Keyboard;
 	private readonly pointer: Pointer;
 	private readonly screen: Screen;
@@ -100,6 +102,10 @@ export class Viewer {
 			},
 			overlay: (on) => this.stats.pin(on),
 			end: () => void this.endSession(),
+			leave: () => this.focus(),
+		});
+		this.files = new Files(node.base, options.chrome, {
+			say: (text) => this.panel.say(text),
 			leave: () => this.focus(),
 		});
 		this.keyboard = this.makeKeyboard();
@@ -195,6 +201,7 @@ export class Viewer {
 				case "ready":
 				case "connected":
 				case "detached":
+					this.files.allow(status.files);
 					return true;
 				case "stopping":
 				case "stopped":
@@ -530,6 +537,7 @@ export class Viewer {
 		this.keyboard.close();
 		this.screen.close();
 		this.strip.close();
+		this.files.close();
 		this.panel.showFallback(null);
 		this.notice.close();
 		this.contact.close();

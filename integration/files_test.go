@@ -1,0 +1,239 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/xclient"
+	easelv1 "easel/pkg/api/easel/v1"
+)
+
+// picture is a PNG of one colour that no other test uses.
+func picture(t *testing.T, width, height int) []byte {
+	t.Helper()
+	img := image.NewRGBA(image.Rect(0, 0, width, height))
+	for i := range width * height {
+		img.Set(i%width, i/width, color.RGBA{200, 40, 90, 255})
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// inside runs a program in a session's container as its artist.
+func inside(t *testing.T, s *easelv1.Session, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	enter := []string{"--target", fmt.Sprint(s.GetPids().GetGimp()), "--user", "--mount", "--setuid", "1000", "--setgid", "1000", "/usr/bin/env", "-i", "DBUS_SESSION_BUS_ADDRESS=unix:path=/tmp/runtime/bus"}
+	out, err := exec.CommandContext(ctx, "nsenter", append(enter, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+// export has the session's GIMP export a new image by its own save procedure.
+func export(t *testing.T, s *easelv1.Session, path string) {
+	t.Helper()
+	script := fmt.Sprintf(`(let* ((i (car (gimp-image-new 64 48 RGB))) (l (car (gimp-layer-new i "a" 64 48 RGB-IMAGE 100 LAYER-MODE-NORMAL)))) (gimp-image-insert-layer i l 0 0) (gimp-file-save RUN-NONINTERACTIVE i "%s" -1) (gimp-image-delete i))`, path)
+	out, err := inside(t, s, "dbus-send", "--session", "--print-reply", "--dest=org.gimp.GIMP.UI", "/org/gimp/GIMP/UI", "org.gimp.GIMP.UI.BatchRun", "string:plug-in-script-fu-eval", "string:"+script)
+	if err != nil {
+		t.Fatalf("ask GIMP to export: %v\n%s", err, out)
+	}
+}
+
+func titled(x *xclient.Screen, part string) error {
+	titles, err := x.Titles()
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(strings.Join(titles, "\n"), part) {
+		return fmt.Errorf("the windows are %q", titles)
+	}
+	return nil
+}
+
+// homeOf is the artist's home of a session as its GIMP sees it.
+func homeOf(s *easelv1.Session, parts ...string) string {
+	return filepath.Join(append([]string{fmt.Sprintf("/proc/%d/root/home/artist", s.GetPids().GetGimp())}, parts...)...)
+}
+
+// sameBytes waits until a file of this machine has the same bytes as want.
+func sameBytes(t *testing.T, path string, want []byte) {
+	t.Helper()
+	eventually(t, 30*time.Second, path+" is there, whole", func() error {
+		got, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(got, want) {
+			return fmt.Errorf("it has %d bytes, want %d", len(got), len(want))
+		}
+		return nil
+	})
+}
+
+// onDisk is a file of this machine with that name and content.
+func onDisk(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// An image that is dropped on the picture opens in GIMP; what GIMP exports is offered by itself; all of it is in the list; and every byte
+// comes as it went.
+func TestDropOpensAndExportIsOffered(t *testing.T) {
+	w := get(t)
+	downloads := t.TempDir()
+	if err := w.chrome.DownloadsTo(downloads); err != nil {
+		t.Fatal(err)
+	}
+	s := w.session(t)
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1280, Height: 800})
+	in := w.inspect(t, s.ID)
+	x, err := artist.X(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+
+	dropped := picture(t, 320, 200)
+	if err := p.Drop(600, 400, onDisk(t, "猫 #1 100%.png", dropped)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 60*time.Second, "GIMP shows what was dropped", func() error { return titled(x, "猫 #1 100%") })
+	if err := p.Until(30*time.Second, "document.querySelector('#toast').textContent.includes('opened in GIMP')"); err != nil {
+		t.Error(err)
+	}
+	sameBytes(t, homeOf(in, "猫 #1 100%.png"), dropped)
+
+	export(t, in, "/home/artist/\u00e9tude.png")
+	if err := p.Until(60*time.Second, "!document.querySelector('#saved').hidden && document.querySelector('#saved-name').textContent.endsWith('tude.png')"); err != nil {
+		t.Fatal(err)
+	}
+	name, err := browser.Eval[string](p, 10*time.Second, "document.querySelector('#saved-name').textContent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported, err := os.ReadFile(homeOf(in, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Do("document.querySelector('#saved-download').click()"); err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, filepath.Join(downloads, name), exported)
+
+	if err := p.Do("document.querySelector('#files').click()"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Until(30*time.Second, "document.querySelectorAll('#files-list li').length === 2"); err != nil {
+		t.Fatal(err)
+	}
+	listed, err := browser.Eval[[]string](p, 10*time.Second, "[...document.querySelectorAll('#files-list bdi')].map((e) => e.textContent)")
+	if err != nil || len(listed) != 2 || listed[0] != name || listed[1] != "猫 #1 100%.png" {
+		t.Errorf("the list has %q, want the newest first (%v)", listed, err)
+	}
+	if err := p.Do("document.querySelectorAll('#files-list li button')[1].click()"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the second download is there, whole", func() error {
+		// Chromium replaces characters that some file systems cannot hold.
+		found, err := filepath.Glob(filepath.Join(downloads, "猫*.png"))
+		if err != nil || len(found) != 1 {
+			return fmt.Errorf("downloaded: %q, %v", found, err)
+		}
+		if got, err := os.ReadFile(found[0]); err != nil || !bytes.Equal(got, dropped) {
+			return fmt.Errorf("%d bytes, %v", len(got), err)
+		}
+		return nil
+	})
+}
+
+// Files cross by HTTP: where the picture comes by VNC a drop works as well. And an upload goes on by itself when noded was killed in it.
+func TestDropByVNCGoesOnThroughAKilledNode(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "transport=vnc", browser.PageOptions{Width: 1280, Height: 800})
+	in := w.inspect(t, s.ID)
+	large := bytes.Repeat([]byte("Easel paints. "), 16<<20) // 224 MiB
+	if err := p.Drop(600, 400, onDisk(t, "large.bin", large)); err != nil {
+		t.Fatal(err)
+	}
+	const bar = "document.querySelector('#transfers progress')"
+	if err := p.Until(30*time.Second, bar+"?.value > 0.02"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stack.Noded.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-w.stack.Noded.Exited()
+	if done, err := browser.Eval[bool](p, 10*time.Second, "document.querySelector('#transfers li').dataset.state === 'done'"); err != nil || done {
+		t.Logf("the upload was over before noded was killed (%v)", err)
+	}
+	if err := w.stack.Noded.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stack.AwaitNode(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Until(90*time.Second, "document.querySelector('#toast').textContent.includes('large.bin is in your home')"); err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, homeOf(in, "large.bin"), large)
+}
+
+// Debian's Firefox chooses a file, which opens in GIMP, and is offered what GIMP exports.
+func TestFirefoxSendsAndIsOfferedFiles(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	w.await(t, s.ID, 60*time.Second, easelv1.State_STATE_READY)
+	f, err := browser.StartFirefox(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fresh, err := w.artist.Get(s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Go(t.Context(), fresh.URL); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Until(t.Context(), 60*time.Second, "window.easel?.state === 'connected' && !document.querySelector('#files-upload').hidden"); err != nil {
+		t.Fatal(err)
+	}
+	in := w.inspect(t, s.ID)
+	x, err := artist.X(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if err := f.Choose(t.Context(), "#files-chooser", onDisk(t, "лиса.png", picture(t, 200, 100))); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 60*time.Second, "GIMP shows what was chosen", func() error { return titled(x, "лиса") })
+	export(t, in, "/home/artist/out.png")
+	if err := f.Until(t.Context(), 60*time.Second, "!document.querySelector('#saved').hidden && document.querySelector('#saved-name').textContent === 'out.png'"); err != nil {
+		t.Fatal(err)
+	}
+}
