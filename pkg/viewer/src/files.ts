@@ -13,6 +13,13 @@ export interface FilesHost {
 	leave(): void;
 }
 
+export interface FilesShow {
+	/** Things may lie over the picture. */
+	chrome: boolean;
+	/** What was saved is offered here: in one of a session's windows. */
+	offers: boolean;
+}
+
 export class Files {
 	private readonly zone = byId("drop", HTMLDivElement);
 	private readonly button = byId("files", HTMLButtonElement);
@@ -27,16 +34,16 @@ export class Files {
 	/** How deep the drag is in the page's elements. */
 	private depth = 0;
 
-	/** `base` is the session's address; `chrome`: things may lie over the picture. */
+	/** `base` is the session's address. */
 	constructor(
 		base: string,
-		private readonly chrome: boolean,
+		private readonly shows: FilesShow,
 		private readonly host: FilesHost,
 	) {
 		const { signal } = this.stop;
 		const download = (e: Entry): void => void this.download(e);
 		this.api = new FilesApi(base);
-		this.transfers = new Transfers(this.api, chrome, host.say);
+		this.transfers = new Transfers(this.api, shows.chrome, host.say);
 		this.list = new FilesList(this.api, { download, closed: () => host.leave() }, signal);
 		this.saved = new SavedOffer(this.api, { download, list: () => this.list.open() }, signal);
 		this.button.addEventListener("click", () => this.list.open(), { signal });
@@ -54,7 +61,7 @@ export class Files {
 		this.allowed = allowed;
 		this.button.hidden = !allowed.out;
 		this.upload.hidden = !allowed.in;
-		this.saved.watch(allowed.out && this.chrome);
+		this.saved.watch(allowed.out && this.shows.offers);
 	}
 
 	/** The session is over. */
@@ -92,7 +99,7 @@ export class Files {
 		e.preventDefault();
 		this.depth++;
 		this.zone.dataset.open = this.allowed.in ? "yes" : "no";
-		this.zone.hidden = !this.chrome;
+		this.zone.hidden = !this.shows.chrome;
 	};
 
 	// Without this the browser would leave the page for the file.

@@ -104,10 +104,14 @@ export class Viewer {
 			end: () => void this.endSession(),
 			leave: () => this.focus(),
 		});
-		this.files = new Files(node.base, options.chrome, {
-			say: (text) => this.panel.say(text),
-			leave: () => this.focus(),
-		});
+		this.files = new Files(
+			node.base,
+			{ chrome: options.chrome, offers: options.chrome && options.screen === 1 },
+			{
+				say: (text) => this.panel.say(text),
+				leave: () => this.focus(),
+			},
+		);
 		this.keyboard = this.makeKeyboard();
 		this.pointer = this.makePointer();
 		const { signal } = this.stop;
