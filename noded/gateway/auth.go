@@ -5,15 +5,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 	"time"
 
+	"easel/noded/stream/contract"
 	"easel/pkg/identity"
 	"easel/pkg/problem"
 )
@@ -59,25 +58,14 @@ func (c cookies) valid(id, value string) bool {
 	return err == nil && hmac.Equal(got, c.mac(id, nonce))
 }
 
-// signedIn lets through who holds the session's cookie.
-func (g *Gateway) signedIn(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		id := r.PathValue("id")
-		for _, cookie := range r.CookiesNamed("easel_" + id) {
-			if g.cookies.valid(id, cookie.Value) {
-				g.bounded(id, next)(w, r)
-				return
-			}
-		}
-		g.refuse(w, id, "open the session from the portal: this browser is not signed in to it")
-	}
-}
-
 // maxRequests is how many requests of one session may be under way: far more than a few tabs make.
 const maxRequests = 32
 
-// bounded keeps one session's browser from taking every connection of the node.
-func (g *Gateway) bounded(id string, next http.HandlerFunc) http.HandlerFunc {
+// bounded keeps one session's browsers from taking every connection of the node. Guests share places of their own.
+func (g *Gateway) bounded(id string, who contract.Viewer, next http.HandlerFunc) http.HandlerFunc {
+	if who.Guest() {
+		id += "/guests"
+	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		leave, ok := g.asked.enter(id)
 		if !ok {
@@ -102,13 +90,17 @@ func (g *Gateway) auth(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, http.StatusTooManyRequests, "Too many sign-ins", "wait ten seconds and open the session from the portal again")
 		return
 	}
-	token, err := readToken(w, r)
+	body, err := readSignIn(w, r)
 	if err != nil {
 		problem.Write(w, http.StatusBadRequest, "Malformed sign-in", err.Error())
 		return
 	}
 	id := r.PathValue("id")
-	claims, err := g.Verifier.Verify(token, identity.SessionAudience(id), time.Now())
+	if body.Share != nil {
+		g.welcome(w, r, id, *body.Share, body.Name)
+		return
+	}
+	claims, err := g.Verifier.Verify(*body.Token, identity.SessionAudience(id), time.Now())
 	if err != nil {
 		g.Log.Info("a sign-in was refused", "session", id, "from", r.RemoteAddr, "error", err)
 		g.refuse(w, id, fmt.Sprintf("%v: open the session from the portal again", err))
@@ -138,21 +130,42 @@ func (g *Gateway) auth(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// readToken reads {"token": "…"}.
-func readToken(w http.ResponseWriter, r *http.Request) (string, error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return "", errors.New("want a body of type application/json")
+// welcome trades a link's secret for a guest's cookie.
+func (g *Gateway) welcome(w http.ResponseWriter, r *http.Request, id, secret, name string) {
+	link, err := g.Memory.shareBySecret(id, secret, time.Now())
+	if err != nil || g.guests.Load() == 0 {
+		g.Log.Info("a guest was refused", "session", id, "from", r.RemoteAddr, "error", err)
+		problem.Write(w, http.StatusUnauthorized, "Not shared any more", "this link to a session is not good, or no longer: ask the session's owner for another")
+		return
 	}
-	var body struct {
-		Token *string `json:"token"`
+	s, ok := g.usable(w, id)
+	if !ok {
+		return
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAuthBody))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&body); err != nil || body.Token == nil {
-		return "", errors.New(`want {"token": "…"}`)
+	if name = displayName(name); name == "" {
+		name = "Guest"
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return "", errors.New("something follows the JSON document")
+	g.audit("used", link, "user", s.User, "guest", name, "from", r.RemoteAddr)
+	http.SetCookie(w, g.cookies.makeGuest(id, link.ID, name))
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// signIn is what a browser has to show: a coordinator's token, or a link's secret and the guest's own name.
+type signIn struct {
+	Token *string `json:"token"`
+	Share *string `json:"share"`
+	Name  string  `json:"name"`
+}
+
+func readSignIn(w http.ResponseWriter, r *http.Request) (signIn, error) {
+	var body signIn
+	err := readJSON(w, r, maxAuthBody, &body)
+	if err == nil && (body.Token == nil) == (body.Share == nil) {
+		err = errors.New("it has to show one thing")
 	}
-	return *body.Token, nil
+	if err != nil {
+		return body, fmt.Errorf(`%w: want {"token":"…"} or {"share":"…","name":"…"}`, err)
+	}
+	return body, nil
 }

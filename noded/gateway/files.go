@@ -66,7 +66,12 @@ func newTransfers(r prometheus.Registerer) *transfers {
 func (g *Gateway) SetFiles(f Files) { g.filesRule.Store(&f) }
 
 // filesOf is which way files may cross for who asks.
-func (g *Gateway) filesOf(*http.Request) Files { return *g.filesRule.Load() }
+func (g *Gateway) filesOf(r *http.Request) Files {
+	if whoOf(r).Guest() {
+		return Files{} // the home is the owner's
+	}
+	return *g.filesRule.Load()
+}
 
 // filesDocument tells a viewer what it may offer.
 type filesDocument struct {

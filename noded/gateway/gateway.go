@@ -63,6 +63,7 @@ type Options struct {
 	Pool      Pool  // nil: the node keeps no warm sessions
 	Relay     Relay // nil: viewers go direct, or by VNC
 	Files     Files
+	Guests    int          // that a session may have; 0: none is shared
 	Ready     func() error // nil when the node can serve
 	Metrics   http.Handler
 	Registry  prometheus.Registerer
@@ -82,6 +83,10 @@ type Gateway struct {
 	requests *prometheus.CounterVec
 	handler  http.Handler
 	portalAt atomic.Pointer[string]
+
+	guests        atomic.Int64 // that a session may have
+	sharesChanged chan struct{}
+	shared        *prometheus.CounterVec
 
 	transfers *transfers
 	filesRule atomic.Pointer[Files]
@@ -106,9 +111,13 @@ func New(o Options) (*Gateway, error) {
 		sign: newLimiter(signRate, signBurst), pings: newLimiter(pingRate, pingBurst), vnc: newGate(maxVNC), asked: newGate(maxRequests), index: index,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_http_requests_total", Help: "Requests, by route and class of answer."}, []string{"route", "code"}),
 	}
+	g.sharesChanged = make(chan struct{}, 1)
+	g.shared = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_shares_total", Help: "Links to sessions for guests, by what became of them (made, used, revoked, expired) and role."}, []string{"event", "role"})
+	o.Registry.MustRegister(g.shared)
 	g.transfers = newTransfers(o.Registry)
 	g.SetPortal(o.PortalURL)
 	g.SetFiles(o.Files)
+	g.SetGuests(o.Guests)
 	o.Registry.MustRegister(g.requests)
 	g.handler = g.routes()
 	return g, nil
@@ -140,14 +149,20 @@ const (
 
 func (g *Gateway) routes() http.Handler {
 	t := newTable(g)
+	g.lay(t)
+	return g.guard(t.handler())
+}
+
+func (g *Gateway) lay(t *table) {
 	t.add("GET", "/s/{id}", quick, g.page)
 	t.add("DELETE", "/s/{id}", quick, g.signedIn(g.end))
 	t.add("POST", "/s/{id}/auth", quick, g.auth)
-	t.add("GET", "/s/{id}/status", longPoll, g.signedIn(g.status))
-	t.add("GET", "/s/{id}/ice", quick, g.signedIn(g.ice))
+	t.add("GET", "/s/{id}/status", longPoll, g.letIn(g.status))
+	t.add("GET", "/s/{id}/ice", quick, g.letIn(g.ice))
 	for _, f := range forwards {
-		t.add(f.method, "/s/{id}/"+f.path, quick, g.signedIn(g.forward(f)))
+		t.add(f.method, "/s/{id}/"+f.path, quick, g.admits(g.forward(f), f.roles...))
 	}
+	g.addShares(t)
 	g.addFiles(t)
 	t.add("GET", "/s/{id}/vnc", noLimit, g.signedIn(g.socket))
 	t.add("GET", "/assets/{name}", quick, g.asset)
@@ -157,7 +172,6 @@ func (g *Gateway) routes() http.Handler {
 	t.add("GET", "/readyz", quick, onlyLoopback(g.readyz))
 	t.add("GET", "/metrics", quick, onlyLoopback(g.Metrics.ServeHTTP))
 	t.add("GET", "/{$}", quick, g.home)
-	return g.guard(t.handler())
 }
 
 // home sends who opens the node's bare address to where sessions are made.

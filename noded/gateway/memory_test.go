@@ -115,11 +115,14 @@ func FuzzCookie(f *testing.F) {
 func FuzzAuthBody(f *testing.F) {
 	f.Add(`{"token":"a.b"}`)
 	f.Add(`{"token":null}`)
+	f.Add(`{"share":"abc","name":"Żółć"}`)
+	f.Add(`{"share":"abc","token":"b"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		if token, err := readToken(httptest.NewRecorder(), r); err == nil && len(token) > maxAuthBody {
-			t.Fatal("a token longer than any body")
+		in, err := readSignIn(httptest.NewRecorder(), r)
+		if err == nil && (in.Token == nil) == (in.Share == nil) {
+			t.Fatalf("%q shows both or nothing", body)
 		}
 	})
 }

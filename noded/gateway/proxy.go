@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"easel/noded/session"
+	"easel/noded/stream/contract"
 	"easel/pkg/problem"
 	"easel/pkg/safesocket"
 )
@@ -26,14 +27,15 @@ type forward struct {
 	takes        string // the body's type; "" for none
 	gives        string // the answer's type; "" for none
 	in, out      int64  // most bytes each way
-	screens      bool   // ?screen=N says which of the session's screens it is about
+	roles        []string
+	screens      bool // ?screen=N says which of the session's screens it is about
 }
 
 var forwards = []forward{
-	{method: "POST", path: "whep", takes: "application/sdp", gives: "application/sdp", in: 64 << 10, out: 64 << 10, screens: true},
-	{method: "DELETE", path: "whep/{peer}"},
-	{method: "POST", path: "screen", takes: "application/json", in: 1 << 10, out: 4 << 10},
-	{method: "GET", path: "stats", gives: "application/json", out: 256 << 10, screens: true},
+	{method: "POST", path: "whep", takes: "application/sdp", gives: "application/sdp", in: 64 << 10, out: 64 << 10, screens: true, roles: everyRole},
+	{method: "DELETE", path: "whep/{peer}", roles: everyRole},
+	{method: "POST", path: "screen", roles: []string{contract.RoleOwner}, takes: "application/json", in: 1 << 10, out: 4 << 10},
+	{method: "GET", path: "stats", gives: "application/json", out: 256 << 10, screens: true, roles: everyRole},
 }
 
 var (
@@ -111,6 +113,12 @@ func (g *Gateway) forward(f forward) http.HandlerFunc {
 			problem.Write(w, http.StatusBadRequest, "", "the address cannot be passed on")
 			return
 		}
+		said, err := named(whoOf(r), s).Header()
+		if err != nil {
+			problem.Write(w, http.StatusBadRequest, "", err.Error())
+			return
+		}
+		req.Header.Set(contract.ViewerHeader, said)
 		if f.takes != "" {
 			req.Header.Set("Content-Type", f.takes)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"easel/noded/session"
+	"easel/noded/stream/contract"
 	"easel/pkg/problem"
 )
 
@@ -28,6 +29,10 @@ type statusDocument struct {
 	Relay string `json:"relay"`
 	// Files is which way files may cross.
 	Files filesDocument `json:"files"`
+	// You is who asks. Owner is what the session's owner is called, Sharing whether the owner may make links for guests.
+	You     contract.Viewer `json:"you"`
+	Owner   string          `json:"owner"`
+	Sharing bool            `json:"sharing"`
 	// Notice is what the artist is told now; null when nothing.
 	Notice *noticeDocument `json:"notice"`
 }
@@ -74,7 +79,12 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 		ID: s.ID, State: s.State, Reason: s.Reason, Portal: g.portalFor(s.ID), Degraded: s.Health.Degraded, Relay: g.relayGeneration(), Files: g.filesOf(r).document(),
 		GIMP: gimpDocument{State: gimp.State, Restarts: gimp.Restarts, WindowMS: s.WindowMS},
 	}
-	if s.State.Ended() {
+	document.You, document.Owner = named(whoOf(r), s), displayName(s.User)
+	document.Sharing = !document.You.Guest() && g.guests.Load() > 0
+	switch {
+	case document.You.Guest(): // the portal has nothing for them
+		document.Portal = ""
+	case s.State.Ended():
 		document.Portal = g.portal()
 	}
 	if !s.Expires.IsZero() {

@@ -41,3 +41,23 @@ func (k *keeper) auditClipboard(before *contract.Health, h contract.Health) {
 		}
 	}
 }
+
+// auditHand writes down who has the hand: a guest, by the id that the log of links to the session has too, or the owner again.
+func (k *keeper) auditHand(before *contract.Health, h contract.Health) {
+	if before == nil {
+		before = &contract.Health{}
+	}
+	if before.Hand == h.Hand {
+		return
+	}
+	user := ""
+	if r, err := k.store.Get(k.id); err == nil {
+		user = r.User
+	}
+	if h.Hand == "" {
+		k.log.Info("the hand is the owner's again", "user", user, "from", before.Hand)
+		return
+	}
+	k.metrics.handsGiven.Inc()
+	k.log.Info("the hand was given to a guest", "user", user, "guest", h.Hand)
+}

@@ -96,3 +96,30 @@ func TestPolicyReachesSessionsThatThereAre(t *testing.T) {
 	n.Configure(next)
 	told(contract.ClipboardIn)
 }
+
+// TestGuestsAreCountedAndKeepNoSession: who has the hand is written down, and a session whose owner is away ends though guests watch it.
+func TestGuestsAreCountedAndKeepNoSession(t *testing.T) {
+	h := newHost(t)
+	var j journal
+	n := start(t, h, "", func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&j, nil)) })
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	h.say(s.ID, func(x *contract.Health) {
+		x.Viewers, x.Guests, x.Path = 3, contract.Guests{TakePart: 1, View: 1}, contract.PathDirect
+	})
+	n.untilState(s.ID, Connected)
+	h.say(s.ID, func(x *contract.Health) { x.Hand = "link.guest" })
+	n.until(s.ID, "the hand", func(s Session) bool { return s.Health.Hand == "link.guest" })
+	n.measure()
+	for role, want := range map[string]float64{contract.RoleOwner: 1, contract.RoleTakePart: 1, contract.RoleView: 1} {
+		var m dto.Metric
+		if err := n.metrics.viewers.WithLabelValues(role).Write(&m); err != nil || m.GetGauge().GetValue() != want {
+			t.Errorf("%v viewers with the role %s, want %v", m.GetGauge().GetValue(), role, want)
+		}
+	}
+	h.say(s.ID, func(x *contract.Health) { x.Viewers, x.Hand = 2, "" })
+	n.untilState(s.ID, Detached)
+	if lines := j.lines("the hand"); len(lines) != 2 || !strings.Contains(lines[0], "user=ann guest=link.guest") || !strings.Contains(lines[1], "the owner's again") {
+		t.Errorf("the log has %q", lines)
+	}
+}

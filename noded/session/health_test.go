@@ -17,6 +17,9 @@ import (
 func TestCheckHealthRefusesNonsense(t *testing.T) {
 	for name, h := range map[string]contract.Health{
 		"viewers":   {Viewers: -1},
+		"guests":    {Viewers: 1, Guests: contract.Guests{View: 2}},
+		"no guests": {Viewers: 1, Guests: contract.Guests{View: -1}},
+		"the hand":  {Hand: "../owner"},
 		"path":      {Path: "../direct"},
 		"x pid":     {XPID: -3},
 		"gimp":      {GIMP: contract.GIMP{State: "dancing"}},

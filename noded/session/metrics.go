@@ -15,6 +15,8 @@ type Metrics struct {
 	streamerRestarts prometheus.Counter
 	gimpRestarts     prometheus.Counter
 	fallbacks        prometheus.Counter
+	handsGiven       prometheus.Counter
+	viewers          *prometheus.GaugeVec
 	clipboard        *prometheus.CounterVec
 	clipboardBytes   *prometheus.CounterVec
 	refused          *prometheus.CounterVec
@@ -56,6 +58,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		duty:             prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_node_duty", Help: "1 for what the node does for new sessions: serving, cordoned or draining."}, []string{"duty"}),
 		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
+	m.handsGiven = counter("easel_hands_given_total", "Times that a session's owner gave a guest the hand.")
+	m.viewers = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_viewers", Help: "Who watches sessions now, by role: owner, take-part or view."}, []string{"role"})
+	r.MustRegister(m.handsGiven, m.viewers)
 	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.fallbacks, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
 	r.MustRegister(m.slices, m.sliceMemory, m.sliceBusy, m.clipboard, m.clipboardBytes)
 	return m

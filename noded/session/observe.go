@@ -224,6 +224,7 @@ func (k *keeper) expire(r *Record) { r.Expires = time.Now().Add(k.grace) }
 // apply moves the session to where its streamer says it is.
 func (k *keeper) apply(ctx context.Context, h contract.Health) (ended bool, err error) {
 	k.auditClipboard(k.health.Load(), h)
+	k.auditHand(k.health.Load(), h)
 	k.noteFallbacks(k.health.Swap(&h), h)
 	defer k.changed()
 	if h.GIMP.State == contract.Failed {

@@ -236,7 +236,7 @@ func (m *Manager) measure() {
 	if err != nil {
 		return
 	}
-	count, opencl := map[State]int{}, map[string]int{}
+	count, opencl, viewers := map[State]int{}, map[string]int{}, map[string]int{}
 	var total Usage
 	for _, r := range holding(all) {
 		if !r.pooled() {
@@ -247,7 +247,11 @@ func (m *Manager) measure() {
 			total.CPU += u.CPU
 		}
 		if k := m.keeperOf(r.ID); k != nil && k.health.Load() != nil {
-			opencl[k.health.Load().OpenCL.State]++
+			h := k.health.Load()
+			opencl[h.OpenCL.State]++
+			viewers[contract.RoleTakePart] += h.Guests.TakePart
+			viewers[contract.RoleView] += h.Guests.View
+			viewers[contract.RoleOwner] += h.Viewers - h.Guests.Count()
 		}
 	}
 	for _, s := range states {
@@ -257,6 +261,9 @@ func (m *Manager) measure() {
 	}
 	for _, s := range []string{contract.OpenCLOn, contract.OpenCLProving, contract.OpenCLFailed} {
 		m.metrics.opencl.WithLabelValues(s).Set(float64(opencl[s]))
+	}
+	for _, role := range []string{contract.RoleOwner, contract.RoleTakePart, contract.RoleView} {
+		m.metrics.viewers.WithLabelValues(role).Set(float64(viewers[role]))
 	}
 	m.measureDuty()
 	m.measureSlices(holding(all))

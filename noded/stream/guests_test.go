@@ -136,7 +136,7 @@ func TestGuestsAreBoundedAndTheirOwn(t *testing.T) {
 	first := connectAs(t, s, guest(0, contract.RoleView))
 	again := connectAs(t, s, guest(0, contract.RoleView))
 	s.await(t, "the guest's first window to be told", func() bool { return first.heard("replaced") != nil })
-	for i := 1; i < s.cfg.Guests; i++ {
+	for i := 1; i < s.cfg.Policy.Guests; i++ {
 		connectAs(t, s, guest(i, contract.RoleTakePart))
 	}
 	v := newViewer(t, func(*webrtc.PeerConnection) {})
@@ -154,7 +154,7 @@ func TestGuestsAreBoundedAndTheirOwn(t *testing.T) {
 	owner := connect(t, s) // is never one too many
 	s.await(t, "all to be counted", func() bool {
 		h := s.health(t, 0)
-		return h.Viewers == s.cfg.Guests+1 && h.Guests == contract.Guests{TakePart: s.cfg.Guests - 1, View: 1}
+		return h.Viewers == s.cfg.Policy.Guests+1 && h.Guests == contract.Guests{TakePart: s.cfg.Policy.Guests - 1, View: 1}
 	})
 	if code, _, _ := s.send(t, http.MethodDelete, "/"+owner.location, as, ""); code != http.StatusNotFound {
 		t.Errorf("a guest ended the owner's connection: %d", code)

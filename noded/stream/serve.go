@@ -199,6 +199,9 @@ func (w *Worker) postPolicy(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.clipboard.setPolicy(r.Context(), p)
+	for _, s := range w.screens {
+		s.viewers.setMost(p.Guests)
+	}
 	rw.WriteHeader(http.StatusNoContent)
 }
 

@@ -123,6 +123,25 @@ func (v *viewers) join(p *peer) (*peer, error) {
 	return old, nil
 }
 
+// setMost changes how many guests may watch. Those who came last leave if there are more.
+func (v *viewers) setMost(n int) {
+	v.mu.Lock()
+	v.most = n
+	var over []*peer
+	for _, p := range v.peers {
+		if !p.who.Guest() {
+			continue
+		}
+		if n--; n < 0 {
+			over = append(over, p)
+		}
+	}
+	v.mu.Unlock()
+	for _, p := range over {
+		p.end(byeMessage{T: "bye", Reason: "fewer guests may watch now"})
+	}
+}
+
 // setInfo notes what encodes the picture, and the screen's size.
 func (v *viewers) setInfo(info CodecInfo, size image.Point) {
 	v.mu.Lock()

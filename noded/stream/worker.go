@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 		poke(w.company.wake)
 	})
 	for i := range w.screens {
-		w.screens[i] = newScreen(i+1, codecs, all, cfg.Guests, log)
+		w.screens[i] = newScreen(i+1, codecs, all, cfg.Policy.Guests, log)
 	}
 	if cfg.Initial.Valid() {
 		w.screens[0].want.Store(&cfg.Initial)

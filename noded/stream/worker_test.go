@@ -112,7 +112,7 @@ func startSession(t testing.TB, codecs ...Codec) *session {
 		x: x, ended: make(chan error, 1), init: listenInit(t, edge), pen: listenPen(t, edge),
 		cfg: contract.Config{
 			Session: "stest", Socket: filepath.Join(dir, "streamer.sock"), XSocket: x.Socket, XCookie: hex.EncodeToString(x.Cookie),
-			EdgeDir: edge, UDPAddrs: []string{"127.0.0.1"}, Initial: contract.Size{Width: 1280, Height: 720}, Guests: 10,
+			EdgeDir: edge, UDPAddrs: []string{"127.0.0.1"}, Initial: contract.Size{Width: 1280, Height: 720}, Policy: contract.Policy{Guests: 10},
 		},
 	}
 	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -79,6 +79,7 @@ type Config struct {
 		StartTimeout time.Duration `yaml:"start_timeout"`
 		UIDBase      uint32        `yaml:"uid_base"`
 		Clipboard    string        `yaml:"clipboard"`
+		Guests       int           `yaml:"guests"`
 		Files        Crossing      `yaml:"files"`
 		UploadSize   Bytes         `yaml:"upload_size"`
 	} `yaml:"sessions"`
@@ -127,7 +128,7 @@ func defaults() Config {
 	c.Sessions.HomeSize = 4 << 30
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
 	c.Sessions.UIDBase = 10_000_000
-	c.Sessions.Clipboard = contract.ClipboardBoth
+	c.Sessions.Clipboard, c.Sessions.Guests = contract.ClipboardBoth, 8
 	c.Sessions.Files, c.Sessions.UploadSize = Crossing{In: true, Out: true}, 4<<30
 	c.Pool.Ready, c.Pool.Desktop, c.Pool.MaxAge, c.Pool.CPU = 1, 1, 4*time.Hour, 0.7
 	c.GPU.Layout, c.GPU.DriverRoot = "/etc/easel/gpu.yaml", "/"
@@ -325,7 +326,10 @@ func (c *Config) validateSessions(bad func(field, format string, args ...any)) {
 			bad(field, "%s: want 1s to 720h", d)
 		}
 	}
-	if err := c.policy().Validate(); err != nil || s.Clipboard == "" {
+	if s.Guests < 0 || s.Guests > contract.MaxGuests {
+		bad("sessions.guests", "%d: want 0, for none, to %d", s.Guests, contract.MaxGuests)
+	}
+	if err := (contract.Policy{Clipboard: s.Clipboard}).Validate(); err != nil || s.Clipboard == "" {
 		bad("sessions.clipboard", "%q: want both, in, out or off", s.Clipboard)
 	}
 	if s.UIDBase < 65536 || uint64(s.UIDBase)+uint64(max(1, s.Max))*65536 > 1<<32 {
@@ -354,7 +358,7 @@ func (c *Config) warm() []pool.Wish {
 
 // policy is what may cross a session's edge.
 func (c *Config) policy() contract.Policy {
-	return contract.Policy{Clipboard: c.Sessions.Clipboard}
+	return contract.Policy{Clipboard: c.Sessions.Clipboard, Guests: c.Sessions.Guests}
 }
 
 func (c *Config) admission() session.Admission {

@@ -110,6 +110,8 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 		"little memory":      {"sessions: {memory: 1MiB}\n", "at least 256MiB"},
 		"uid base":           {"sessions: {uid_base: 1000}\n", "sessions.uid_base"},
 		"clipboard":          {"sessions: {clipboard: open}\n", "sessions.clipboard"},
+		"fewer guests":       {"sessions: {guests: -1}\n", "sessions.guests"},
+		"a crowd":            {"sessions: {guests: 65}\n", "sessions.guests"},
 		"no clipboard":       {"sessions: {clipboard: ''}\n", "sessions.clipboard"},
 		"grace":              {"sessions: {grace: 0s}\n", "sessions.grace"},
 		"name":               {"name: a b\n", "name: "},
@@ -139,7 +141,7 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 // TestEveryFieldIsAFlag: what the file sets, a flag sets too.
 func TestEveryFieldIsAFlag(t *testing.T) {
 	c := newCommand("run", true)
-	values := map[string]string{"listen": "127.0.0.1:9", "sessions.memory": "1GiB", "media.ports": "5-900", "sessions.max": "2", "sessions.grace": "9s", "cluster.join": "127.0.0.1:1, 127.0.0.1:2", "api.listen": "127.0.0.1:7", "sessions.cpus": "1.5", "sessions.uid_base": "100000", "sessions.pids": "99", "sessions.pin": "true", "sessions.clipboard": "off", "sessions.files": "out"}
+	values := map[string]string{"listen": "127.0.0.1:9", "sessions.memory": "1GiB", "media.ports": "5-900", "sessions.max": "2", "sessions.grace": "9s", "cluster.join": "127.0.0.1:1, 127.0.0.1:2", "api.listen": "127.0.0.1:7", "sessions.cpus": "1.5", "sessions.uid_base": "100000", "sessions.pids": "99", "sessions.pin": "true", "sessions.clipboard": "off", "sessions.guests": "3", "sessions.files": "out"}
 	args := []string{"--config", write(t, "sessions: {max: 5}\n")}
 	for path, value := range values {
 		args = append(args, "--"+flagName(path)+"="+value)

@@ -204,7 +204,7 @@ func gatewayOptions(cfg Config, log *slog.Logger, db *bbolt.DB, manager *session
 	}
 	o := gateway.Options{
 		PublicURL: cfg.PublicURL, PortalURL: cfg.PortalURL, Viewer: page, ViewerCSP: viewer.ContentSecurityPolicy,
-		Sessions: manager, Memory: memory, Verifier: member, Log: log, Files: cfg.files(),
+		Sessions: manager, Memory: memory, Verifier: member, Log: log, Files: cfg.files(), Guests: cfg.Sessions.Guests,
 		Ready: func() error {
 			if !manager.Settled() {
 				return errors.New("it is still taking up the sessions of before")
@@ -243,6 +243,7 @@ func runAll(
 		group.Go(func() error { return parts.relay.Run(ctx) })
 	}
 	group.Go(func() error { return parts.pool.Run(ctx) })
+	group.Go(func() error { return parts.gate.KeepShares(ctx) })
 	group.Go(func() error {
 		return announce(ctx, cfg, log, member, parts.manager, parts.pool, parts.cards, parts.registry)
 	})

@@ -62,8 +62,6 @@ type Config struct {
 	// Encoder is what makes the picture, if it can: else the streamer says so and goes on with x264.
 	Encoder  Encoder `json:"encoder,omitzero"`
 	LogLevel string  `json:"log_level"`
-	// Guests is how many may watch beside the owner; 0 for none.
-	Guests int `json:"guests,omitempty"`
 	// Policy is what may cross at first.
 	Policy Policy `json:"policy,omitzero"`
 }
@@ -125,9 +123,6 @@ func (c Config) Validate() error {
 	}
 	if err := c.Encoder.Validate(); err != nil {
 		bad("encoder", "%v", err)
-	}
-	if c.Guests < 0 || c.Guests > MaxGuests {
-		bad("guests", "%d is outside 0 to %d", c.Guests, MaxGuests)
 	}
 	if err := c.Policy.Validate(); err != nil {
 		bad("policy", "%v", err)

@@ -20,7 +20,8 @@ const (
 
 // Policy is what the operator lets cross a session's edge. It may change while the session lives.
 type Policy struct {
-	Clipboard string `json:"clipboard"` // "" is both
+	Clipboard string `json:"clipboard"`        // "" is both
+	Guests    int    `json:"guests,omitempty"` // that may watch beside the owner
 }
 
 // TakesIn tells whether what was copied on the artist's desk may reach the session.
@@ -35,6 +36,9 @@ func (p Policy) LetsOut() bool {
 
 // Validate says what is wrong with the policy.
 func (p Policy) Validate() error {
+	if p.Guests < 0 || p.Guests > MaxGuests {
+		return fmt.Errorf("guests: %d is outside 0 to %d", p.Guests, MaxGuests)
+	}
 	switch p.Clipboard {
 	case "", ClipboardBoth, ClipboardIn, ClipboardOut, ClipboardOff:
 		return nil
