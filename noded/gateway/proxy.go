@@ -33,6 +33,7 @@ type forward struct {
 
 var forwards = []forward{
 	{method: "POST", path: "whep", takes: "application/sdp", gives: "application/sdp", in: 64 << 10, out: 64 << 10, screens: true, roles: everyRole},
+	{method: "POST", path: "whep/{peer}", takes: "application/sdp", gives: "application/sdp", in: 64 << 10, out: 64 << 10, roles: everyRole},
 	{method: "DELETE", path: "whep/{peer}", roles: everyRole},
 	{method: "POST", path: "screen", roles: []string{contract.RoleOwner}, takes: "application/json", in: 1 << 10, out: 4 << 10},
 	{method: "GET", path: "stats", gives: "application/json", out: 256 << 10, screens: true, roles: everyRole},

@@ -63,14 +63,17 @@ func TestOfferReachesTheStreamer(t *testing.T) {
 
 func TestPeerEndsStatsAndScreenReachTheStreamer(t *testing.T) {
 	n := newNode(t, nil)
-	got := make(chan string, 3)
+	got := make(chan string, 4)
 	n.streamer(func(w http.ResponseWriter, r *http.Request) {
 		got <- r.Method + " " + r.URL.Path
-		if r.URL.Path == "/stats" {
+		switch {
+		case r.URL.Path == "/stats":
 			fmt.Fprint(w, `{"frames":1}`)
-			return
+		case r.Method == "POST" && r.URL.Path == "/whep/p1":
+			fmt.Fprint(w, "answer")
+		default:
+			w.WriteHeader(204)
 		}
-		w.WriteHeader(204)
 	})
 	want(t, n.ask("DELETE", "/s/"+living+"/whep/p1", "", n.in), 204)
 	want(t, n.ask("POST", "/s/"+living+"/screen", `{"width":800}`, n.in), 204)
@@ -79,7 +82,11 @@ func TestPeerEndsStatsAndScreenReachTheStreamer(t *testing.T) {
 	if text(t, resp) != `{"frames":1}` || resp.Header.Get("Content-Type") != "application/json" {
 		t.Fatalf("%v", resp.Header)
 	}
-	for _, call := range []string{"DELETE /whep/p1", "POST /screen", "GET /stats"} {
+	resp = n.ask("POST", "/s/"+living+"/whep/p1", "offer", n.in, sdp)
+	if want(t, resp, 200); text(t, resp) != "answer" || resp.Header.Get("Content-Type") != "application/sdp" {
+		t.Fatalf("%v", resp.Header)
+	}
+	for _, call := range []string{"DELETE /whep/p1", "POST /screen", "GET /stats", "POST /whep/p1"} {
 		if g := <-got; g != call {
 			t.Errorf("the streamer got %s, want %s", g, call)
 		}

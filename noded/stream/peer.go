@@ -44,19 +44,22 @@ var errNoFormat = errors.New("the browser offers no video that this node makes: 
 
 // peer is one viewer by WebRTC. It is made whole by newPeer and ends by end, or by itself when the connection fails.
 type peer struct {
-	id      string
-	who     contract.Viewer
-	pc      *webrtc.PeerConnection
-	track   *videoTrack
-	takes   takes
-	sender  *webrtc.RTPSender
-	hand    *hand
-	rate    *outgoing
-	pacer   *pacer
-	worker  *Worker
-	screen  *screen
-	log     *slog.Logger
-	playout uint8
+	id     string
+	who    contract.Viewer
+	pc     *webrtc.PeerConnection
+	track  *videoTrack
+	takes  takes
+	sender *webrtc.RTPSender
+	hand   *hand
+	rate   *outgoing
+	pacer  *pacer
+	// signalling is held while an offer is answered, and restarts limits how many are.
+	signalling sync.Mutex
+	restarts   *rate.Limiter
+	worker     *Worker
+	screen     *screen
+	log        *slog.Logger
+	playout    uint8
 
 	ctx      context.Context // the peer's life
 	cancel   context.CancelFunc
@@ -93,7 +96,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 	id := strings.ToLower(rand.Text()[:16])
 	log := w.log.With("peer", id, "who", who.ID, "screen", on.number)
 	p := &peer{
-		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), restarts: newRestarts(), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
 	}
 	p.tiles = newTileFlow(p.rate)
@@ -145,27 +148,16 @@ func (p *peer) negotiate(offer string) (string, error) {
 		return "", errNoFormat
 	}
 	p.pacer.takes(repeats(p.sender.GetParameters().Codecs))
-	answer, err := p.pc.CreateAnswer(nil)
+	answer, err := p.answer()
 	if err != nil {
-		return "", fmt.Errorf("answer the offer: %w", err)
-	}
-	gathered := webrtc.GatheringCompletePromise(p.pc)
-	if err := p.pc.SetLocalDescription(answer); err != nil {
-		return "", fmt.Errorf("answer the offer: %w", err)
-	}
-	select {
-	case <-gathered:
-	case <-time.After(farewellTime * 10):
-		return "", errors.New("answer the offer: no local address was found in time")
-	case <-p.ctx.Done():
-		return "", p.ctx.Err()
+		return "", err
 	}
 	for _, h := range p.sender.GetParameters().HeaderExtensions {
 		if h.URI == playoutDelayURI {
 			p.playout = uint8(h.ID)
 		}
 	}
-	return p.pc.LocalDescription().SDP, nil
+	return answer, nil
 }
 
 func (p *peer) start(before *peer) {

@@ -462,3 +462,67 @@ func appendSamples(b []byte, samples []sample) []byte {
 	}
 	return b
 }
+
+// TestViewerSeeksItsWayAnew: a viewer whose network has changed offers again with other ICE credentials, and stream and channels go on as the same peer.
+func TestViewerSeeksItsWayAnew(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	v := connect(t, s)
+	s.await(t, "a picture", func() bool { frames, _ := v.count(); return frames > 0 })
+	again := func() (code int, body string) {
+		offer, err := v.pc.CreateOffer(&webrtc.OfferOptions{ICERestart: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		gathered := webrtc.GatheringCompletePromise(v.pc)
+		if err := v.pc.SetLocalDescription(offer); err != nil {
+			t.Fatal(err)
+		}
+		<-gathered
+		code, _, body = s.post(t, "/"+v.location, "application/sdp", v.pc.LocalDescription().SDP)
+		return code, body
+	}
+	credentials := func() string {
+		_, after, _ := strings.Cut(v.pc.RemoteDescription().SDP, "a=ice-ufrag:")
+		return strings.SplitN(after, "\r\n", 2)[0]
+	}
+	before := credentials()
+	code, body := again()
+	if code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	if err := v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: body}); err != nil {
+		t.Fatal(err)
+	}
+	if after := credentials(); after == before || after == "" {
+		t.Fatalf("the credentials were %q and are %q", before, after)
+	}
+	s.await(t, "the way", func() bool { return v.pc.ConnectionState() == webrtc.PeerConnectionStateConnected })
+	v.say(t, `{"t":"seen","rtp":1}`)
+	v.say(t, `{"t":"ping","id":9}`)
+	s.await(t, "an answer on the same channel", func() bool { return v.heard("pong") != nil })
+	frames, _ := v.count()
+	s.await(t, "frames of what changes", func() bool {
+		a.fill(t, image.Rect(10, 10, 200, 200), uint32(time.Now().UnixNano())&0xffffff)
+		now, _ := v.count()
+		return now > frames
+	})
+	if h := s.health(t, 0); h.Viewers != 1 {
+		t.Errorf("%d viewers", h.Viewers)
+	}
+	if code, _, _ := s.post(t, "/whep/another", "application/sdp", "v=0"); code != http.StatusNotFound {
+		t.Errorf("an offer for a peer that there is not: %d", code)
+	}
+	if code, _, _ := s.post(t, "/"+v.location, "application/sdp", "nonsense"); code != http.StatusBadRequest {
+		t.Errorf("an offer that is none: %d", code)
+	}
+	codes := map[int]bool{}
+	for range restartBurst + 2 {
+		code, _, _ := s.post(t, "/"+v.location, "application/sdp", "nonsense")
+		codes[code] = true
+	}
+	if !codes[http.StatusTooManyRequests] {
+		t.Errorf("answers to a flood of offers: %v", codes)
+	}
+}

@@ -57,6 +57,7 @@ func (w *Worker) routes(life context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /watch", w.getWatch)
 	mux.HandleFunc("POST /whep", func(rw http.ResponseWriter, r *http.Request) { w.postWHEP(life, rw, r) })
+	mux.HandleFunc("POST /whep/{peer}", w.postRestart)
 	mux.HandleFunc("DELETE /whep/{peer}", w.deleteWHEP)
 	mux.HandleFunc("GET /vnc", w.getVNC)
 	mux.HandleFunc("POST /screen", w.postScreen)
@@ -77,23 +78,32 @@ func (w *Worker) getWatch(rw http.ResponseWriter, r *http.Request) {
 	writeJSON(rw, w.board.watch(r.Context(), after))
 }
 
-func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.Request) {
+// readOffer reads the SDP of a request; it answers for itself when that is none.
+func readOffer(rw http.ResponseWriter, r *http.Request) (string, bool) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/sdp" {
 		problem.Write(rw, http.StatusUnsupportedMediaType, "", "an offer must be application/sdp")
+		return "", false
+	}
+	offer, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxOffer))
+	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
+		problem.Write(rw, http.StatusRequestEntityTooLarge, "", "an offer may be 64 KiB long")
+		return "", false
+	}
+	if err != nil {
+		problem.Write(rw, http.StatusBadRequest, "", "the offer could not be read: "+err.Error())
+		return "", false
+	}
+	return string(offer), true
+}
+
+func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.Request) {
+	offer, ok := readOffer(rw, r)
+	if !ok {
 		return
 	}
 	on, err := w.screenOf(r)
 	if err != nil {
 		problem.Write(rw, http.StatusBadRequest, "", err.Error())
-		return
-	}
-	offer, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxOffer))
-	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
-		problem.Write(rw, http.StatusRequestEntityTooLarge, "", "an offer may be 64 KiB long")
-		return
-	}
-	if err != nil {
-		problem.Write(rw, http.StatusBadRequest, "", "the offer could not be read: "+err.Error())
 		return
 	}
 	who, err := contract.ReadViewer(r.Header.Get(contract.ViewerHeader))
@@ -105,7 +115,7 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 		problem.Write(rw, http.StatusForbidden, "", "guests see the session's first screen")
 		return
 	}
-	p, answer, err := w.newPeer(life, on, who, string(offer))
+	p, answer, err := w.newPeer(life, on, who, offer)
 	switch {
 	case errors.Is(err, errNoFormat):
 		problem.Write(rw, http.StatusNotAcceptable, "No common video format", err.Error()+"; use the VNC transport")
@@ -137,19 +147,10 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 }
 
 func (w *Worker) deleteWHEP(rw http.ResponseWriter, r *http.Request) {
-	who, err := contract.ReadViewer(r.Header.Get(contract.ViewerHeader))
-	if err != nil {
-		problem.Write(rw, http.StatusBadRequest, "", err.Error())
-		return
+	if p := w.peerOf(rw, r); p != nil {
+		p.end(byeMessage{T: "bye", Reason: "the viewer left"})
+		rw.WriteHeader(http.StatusNoContent)
 	}
-	for _, s := range w.screens {
-		if p := s.viewers.find(r.PathValue("peer")); p != nil && p.who.ID == who.ID {
-			p.end(byeMessage{T: "bye", Reason: "the viewer left"})
-			rw.WriteHeader(http.StatusNoContent)
-			return
-		}
-	}
-	problem.Write(rw, http.StatusNotFound, "", "there is no such peer; another may have replaced it")
 }
 
 func (w *Worker) postScreen(rw http.ResponseWriter, r *http.Request) {

@@ -50,6 +50,8 @@ export interface LinkHost {
 	notice(notice: Notice | null): void;
 	/** Whether the whole picture is exact now. */
 	exact(on: boolean): void;
+	/** Nothing comes at the moment, and why; null when it does again. */
+	held(why: string | null): void;
 	/** The picture takes another way now. */
 	path(path: Path): void;
 	/** The node's figures came. */

@@ -95,13 +95,11 @@ export class Node {
 		return parseIce(await r.json().catch(() => null));
 	}
 
-	async offer(sdp: string, signal: AbortSignal): Promise<Answer> {
+	/** Offers a connection: a new one, or that of `peer` anew. */
+	async offer(sdp: string, signal: AbortSignal, peer: string | null = null): Promise<Answer> {
 		const headers = { "Content-Type": "application/sdp" };
-		const r = await this.ask("start the picture", `whep${this.screen}`, signal, QUICK, {
-			method: "POST",
-			body: sdp,
-			headers,
-		});
+		const path = peer === null ? `whep${this.screen}` : `whep/${peer.slice(peer.lastIndexOf("/") + 1)}`;
+		const r = await this.ask("start the picture", path, signal, QUICK, { method: "POST", body: sdp, headers });
 		const location = r.headers.get("Location");
 		const at = location === null ? null : new URL(location, new URL(`${this.base}/`, window.location.href));
 		const mine = at?.origin === window.location.origin && at.pathname.startsWith(`${this.base}/whep/`);

@@ -1,6 +1,7 @@
 // The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels, and a fourth for exact tiles.
 
 import { type Codec, codecOf, decodable, offersCodec, only } from "./codec";
+import { Continuity } from "./continuity";
 import { parseControl, type Quality, type ToNode } from "./control";
 import { type ExactLayer, offerTiles } from "./exact";
 import { Heartbeat } from "./heartbeat";
@@ -12,8 +13,6 @@ import { type Hand, Sender } from "./sender";
 import type { Path } from "./state";
 import { decodeAck } from "./wire";
 
-/** ICE says "disconnected" at every hiccup; this much of it (ms) is a broken link. */
-const HICCUP = 1500;
 /** A link without a picture for this long (ms) shows none at all. */
 const FIRST_PICTURE = 6000;
 /** The node repeats its first keyframe until a picture is confirmed; later ones are confirmed this often (ms). */
@@ -34,7 +33,7 @@ export class Peer implements Link {
 	private throughRelay!: () => void;
 	private over = false;
 	private attached = false;
-	private hiccup: ReturnType<typeof setTimeout> | null = null;
+	private readonly continuity: Continuity;
 	private confirming: ReturnType<typeof setInterval> | null = null;
 	private confirmed = 0;
 	private located: string | null = null;
@@ -60,7 +59,18 @@ export class Peer implements Link {
 		this.hand = this.sender;
 		this.beat = new Heartbeat(
 			(id) => this.say({ t: "ping", id }),
-			() => this.lose("The node went quiet."),
+			// While a way is sought, nothing can come.
+			() => (this.continuity.mending ? this.beat.start() : this.lose("The node went quiet.")),
+		);
+		const { signal } = this.stop;
+		this.continuity = new Continuity(
+			pc,
+			{
+				offer: async (sdp) => (await node.offer(sdp, signal, this.located)).sdp,
+				held: (why) => host.held(why),
+				lost: (why) => this.lose(why),
+			},
+			signal,
 		);
 		channels.control.onmessage = (e) => this.heard(e.data);
 		channels.motion.binaryType = "arraybuffer";
@@ -171,8 +181,8 @@ export class Peer implements Link {
 		const ice = this.receiver.transport?.iceTransport;
 		// Firefox may not tell; then the way is the one that the connection began with, or what the figures say.
 		if (ice) ice.onselectedcandidatepairchange = () => void this.locate();
-		this.pc.onconnectionstatechange = () => this.watchState();
-		this.watchState();
+		this.pc.onconnectionstatechange = () => this.continuity.follow();
+		this.continuity.follow();
 		this.beat.start();
 		this.confirmNext();
 		this.confirm();
@@ -203,18 +213,6 @@ export class Peer implements Link {
 		if (path === this.path) return;
 		this.path = path;
 		this.host.path(path);
-	}
-
-	private watchState(): void {
-		const state = this.pc.connectionState;
-		if (state === "failed" || state === "closed") {
-			this.lose("The stream broke off.");
-		} else if (state === "disconnected") {
-			this.hiccup ??= setTimeout(() => this.lose("The network went away."), HICCUP);
-		} else if (this.hiccup !== null) {
-			clearTimeout(this.hiccup);
-			this.hiccup = null;
-		}
 	}
 
 	private heard(data: unknown): void {
@@ -316,7 +314,6 @@ export class Peer implements Link {
 		this.beat.stop();
 		this.sender.close();
 		this.exact?.close();
-		if (this.hiccup !== null) clearTimeout(this.hiccup);
 		if (this.confirming !== null) clearInterval(this.confirming);
 		this.pc.onconnectionstatechange = null;
 		this.pc.close();

@@ -478,6 +478,7 @@ export class Viewer {
 			this.exactSince = on ? performance.now() : null;
 			this.strip.exact(on);
 		},
+		held: (why) => this.happen(why === null ? { type: "up" } : { type: "lost", why }),
 		path: (path) => this.link !== null && this.strip.open(path),
 		stats: (stats) => this.stats.heard(stats),
 	};
