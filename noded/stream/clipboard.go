@@ -64,7 +64,7 @@ func (c *clipboard) run(ctx context.Context, x selection) error {
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
-		c.x, c.holder = nil, nil
+		c.x = nil
 		c.mu.Unlock()
 		c.offer(0)
 	}()
@@ -80,10 +80,13 @@ func (c *clipboard) run(ctx context.Context, x selection) error {
 		switch {
 		case errors.Is(err, display.ErrUnresponsive), errors.Is(err, display.ErrClosed):
 			return err
-		case err != nil:
-			c.log.Debug("clipboard not looked at", "err", err)
+		case errors.Is(err, display.ErrOwnContent): // a viewer was quicker
+		default:
+			if err != nil {
+				c.log.Debug("clipboard not looked at", "err", err)
+			}
+			c.offer(formats)
 		}
-		c.offer(formats)
 		if !pause(ctx, clipPause) {
 			return nil
 		}
@@ -119,18 +122,18 @@ func (w *Worker) clipboardOf(ctx context.Context, d *display.Display) error {
 	return w.clipboard.run(ctx, x)
 }
 
-// offer tells the viewers what was copied in the session; 0 takes the offer before back.
+// offer tells the viewers what was copied in the session; 0 says that what they know of its clipboard, or put there, is gone.
 func (c *clipboard) offer(formats display.Formats) {
 	c.mu.Lock()
 	if !c.policy.LetsOut() {
 		formats = 0
 	}
-	if formats == 0 && c.formats == 0 {
+	if formats == 0 && c.formats == 0 && c.holder == nil {
 		c.mu.Unlock()
 		return
 	}
 	c.serial++
-	c.formats = formats
+	c.formats, c.holder = formats, nil
 	m := clipMessage{Kind: clipOffer, What: uint8(formats), Serial: c.serial}
 	if c.dear && formats.Has(display.ClipPNG) {
 		m.How = clipDear
@@ -160,11 +163,11 @@ func (c *clipboard) setPolicy(ctx context.Context, p contract.Policy) {
 	for _, f := range flows {
 		f.say(c.policyMessage(f))
 	}
-	if !p.LetsOut() {
-		c.offer(0)
-	}
 	if holder != nil && !p.TakesIn() {
 		c.release(ctx, holder)
+	}
+	if !p.LetsOut() && holder == nil {
+		c.offer(0)
 	}
 }
 

@@ -36,7 +36,7 @@ type clipFlow struct {
 	ctx       context.Context // the viewer's life
 	work      sync.WaitGroup
 	refuse    func(error)
-	may       func() bool // whether the viewer has the hand: who only looks on has no clipboard here
+	may       func() bool // the clipboard is for who has the hand
 	window    func() int  // bytes that may be on their way
 	limit     *rate.Limiter
 	channel   atomic.Pointer[webrtc.DataChannel]

@@ -68,6 +68,7 @@ func FormatsOf(all ...Format) (s Formats) {
 var (
 	ErrNoContent   = errors.New("the clipboard holds nothing of that kind")
 	ErrTooLarge    = errors.New("the clipboard's content is larger than what may cross")
+	ErrOwnContent  = errors.New("the clipboard holds what this client put there")
 	ErrOwnerSilent = errors.New("who put something on the clipboard does not hand it over")
 )
 

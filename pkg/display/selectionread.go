@@ -16,7 +16,7 @@ const (
 	maxTargets = 1024
 )
 
-// Formats asks who owns the clipboard what it can hand over. None is no error.
+// Formats asks who owns the clipboard what it can hand over. None is no error; ErrOwnContent says that it is this client.
 func (c *Clipboard) Formats(ctx context.Context) (Formats, error) {
 	if err := c.begin(ctx); err != nil {
 		return 0, err
@@ -30,8 +30,11 @@ func (c *Clipboard) Formats(ctx context.Context) (Formats, error) {
 		}
 		return err
 	})
-	if err != nil || owner == 0 || owner == c.window {
+	switch {
+	case err != nil || owner == 0:
 		return 0, err
+	case owner == c.window:
+		return 0, ErrOwnContent
 	}
 	var list []byte
 	err = c.convert(ctx, c.atoms.targets, maxTargets*4, func(b []byte) error {

@@ -6,6 +6,7 @@ import type { Whep } from "./fake-node";
 interface Box {
 	pc: RTCPeerConnection | null;
 	control: RTCDataChannel | null;
+	channels: Record<string, RTCDataChannel>;
 	heard: { channel: string; data: string }[];
 	paint: (color: string) => void;
 	size: (w: number, h: number) => void;
@@ -46,6 +47,17 @@ export class FakePeer {
 		await this.page.evaluate((text) => (window as unknown as { box: Box }).box.control?.send(text), JSON.stringify(m));
 	}
 
+	/** Sends bytes on one of the page's channels. */
+	async send(channel: string, hex: string): Promise<void> {
+		await this.page.evaluate(
+			([name, h]) => {
+				const bytes = Uint8Array.from((h as string).match(/../g) ?? [], (v) => Number.parseInt(v, 16));
+				(window as unknown as { box: Box }).box.channels[name as string]?.send(bytes);
+			},
+			[channel, hex],
+		);
+	}
+
 	async paint(color: string): Promise<void> {
 		await this.page.evaluate((c) => (window as unknown as { box: Box }).box.paint(c), color);
 	}
@@ -83,6 +95,7 @@ function prepare(): void {
 	const box: Box = {
 		pc: null,
 		control: null,
+		channels: {},
 		heard: [],
 		paint: (c) => {
 			color = c;
@@ -104,8 +117,10 @@ async function accept(sdp: string): Promise<string> {
 	const pc = new RTCPeerConnection();
 	box.pc = pc;
 	box.heard = [];
+	box.channels = {};
 	pc.ondatachannel = ({ channel }) => {
 		channel.binaryType = "arraybuffer";
+		box.channels[channel.label] = channel;
 		if (channel.label === "control") box.control = channel;
 		channel.onmessage = ({ data }) => {
 			const hex = (b: ArrayBuffer): string =>

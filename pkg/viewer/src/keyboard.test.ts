@@ -7,6 +7,7 @@ let field: HTMLTextAreaElement;
 let keyboard: Keyboard;
 let said: string[];
 let connected: boolean;
+let browserPastes: boolean;
 let clock: number;
 
 function start(platform: Platform): void {
@@ -20,6 +21,10 @@ function start(platform: Platform): void {
 	const host = {
 		hand: () => (connected ? hand : null),
 		escape: () => void said.push("escape"),
+		pastes: (shift: boolean) => {
+			said.push(shift ? "pastes shifted" : "pastes");
+			return browserPastes;
+		},
 		composing: () => {},
 		letGo: () => {
 			keyboard.reset();
@@ -35,6 +40,7 @@ beforeEach(() => {
 	document.body.append(field);
 	said = [];
 	connected = true;
+	browserPastes = true;
 	clock = 1000;
 	start("other");
 });
@@ -218,6 +224,24 @@ describe("Keyboard", () => {
 		down("Control", "ControlRight", { ctrlKey: true, location: 2 });
 		keyboard.withControl(() => said.push("turn"));
 		expect(said).toEqual(["+ffe4/97", "turn"]);
+	});
+
+	it("asks for the clipboard before a key that pastes, and leaves that key to the browser if the browser brings it", () => {
+		fire("keydown", "Control", "ControlLeft", { ctrlKey: true });
+		expect(fire("keydown", "v", "KeyV", { ctrlKey: true }).defaultPrevented).toBe(false);
+		expect(said).toEqual(["+ffe3/29", "pastes", "+76/47"]);
+		said = [];
+		// A held key repeats in the X server, which has the clipboard by then.
+		expect(fire("keydown", "v", "KeyV", { ctrlKey: true, repeat: true }).defaultPrevented).toBe(true);
+		fire("keyup", "v", "KeyV", { ctrlKey: true });
+		browserPastes = false;
+		expect(fire("keydown", "V", "KeyV", { ctrlKey: true, shiftKey: true }).defaultPrevented).toBe(true);
+		expect(said).toEqual(["-76/47", "pastes shifted", "+56/47"]);
+		said = [];
+		fire("keydown", "v", "KeyV");
+		fire("keydown", "м", "KeyV", { ctrlKey: true, altKey: true });
+		expect(said.filter((s) => s.startsWith("pastes"))).toEqual([]);
+		keyboard.reset();
 	});
 
 	it("says nothing without a connection", () => {

@@ -14,6 +14,8 @@ export interface KeyboardHost {
 	escape(): void;
 	/** The keyboard was taken away: every key and button must go up, here (reset) and remotely. */
 	letGo(): void;
+	/** A key that pastes goes down. True: the browser pastes too, which brings what is on its clipboard. */
+	pastes(shift: boolean): boolean;
 	/** An input method begins to compose: a chance to put the field where its window should open. */
 	composing(): void;
 }
@@ -112,7 +114,7 @@ export class Keyboard {
 		if (this.leftToBrowser(e)) return;
 		const keysym = this.keysym(e);
 		if (keysym === 0) return;
-		e.preventDefault();
+		if (!(this.pasteKey(e) && this.host.pastes(e.shiftKey && e.key !== "Insert"))) e.preventDefault();
 		if (this.waitForAltGr(e)) return;
 		if (!isModifier(keysym)) this.modifiers(e);
 		// A held key repeats in the X server.
@@ -206,6 +208,12 @@ export class Keyboard {
 		if (!command || e.altKey) return false;
 		const key = e.key.toLowerCase();
 		return key === "r" || (e.shiftKey && (key === "i" || key === "j"));
+	}
+
+	private pasteKey(e: KeyboardEvent): boolean {
+		if (e.repeat || e.altKey) return false;
+		const command = this.platform === "mac" ? e.metaKey : e.ctrlKey;
+		return (command && (e.code === "KeyV" || e.key.toLowerCase() === "v")) || (e.shiftKey && e.key === "Insert");
 	}
 
 	private watchChord(e: KeyboardEvent): void {

@@ -1,5 +1,6 @@
 // A way between this page and the remote screen. Peer (WebRTC) is the real one, Vnc the fallback.
 
+import type { ClipboardChannel } from "./clipboard-channel";
 import type { CursorShape, Gimp, Quality } from "./control";
 import type { Notice } from "./notice";
 import type { Size } from "./options";
@@ -26,6 +27,8 @@ export interface Link {
 	readonly path: Path;
 	/** Where pointer and keyboard go; null when the link has its own (VNC). */
 	readonly hand: Hand | null;
+	/** The way of the clipboard; null where the link has none (VNC). */
+	readonly clipboard: ClipboardChannel | null;
 	/** Tiles of the screen, and how many are shown exactly; null where the link has none. */
 	readonly tiles: Tiles | null;
 	/** Resolves once, when the link is over for whatever reason. */

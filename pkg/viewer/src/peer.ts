@@ -1,15 +1,17 @@
 // The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels, and a fourth for exact tiles.
 
+import { ClipboardChannel } from "./clipboard-channel";
 import { type Codec, codecOf, decodable, offersCodec, only } from "./codec";
 import { Continuity } from "./continuity";
 import { parseControl, type Quality, type ToNode } from "./control";
 import { type ExactLayer, offerTiles } from "./exact";
+import { Gate } from "./gate";
 import { Heartbeat } from "./heartbeat";
 import { type Ending, type Figures, type Link, LinkError, type LinkHost, type Tiles } from "./link";
 import type { Ice, Node } from "./node";
 import type { Size } from "./options";
 import { readReport } from "./report";
-import { type Hand, Sender } from "./sender";
+import { Sender } from "./sender";
 import type { Path } from "./state";
 import { decodeAck } from "./wire";
 
@@ -20,7 +22,8 @@ const CONFIRM = 2000;
 const NO_CODEC = "This browser offers no H.264, VP9 or AV1 video over WebRTC.";
 
 export class Peer implements Link {
-	readonly hand: Hand;
+	readonly hand: Gate;
+	readonly clipboard: ClipboardChannel;
 	readonly ended: Promise<Ending>;
 	path: Path = "direct";
 	/** Resolves when the picture comes through the node's relay. */
@@ -56,7 +59,8 @@ export class Peer implements Link {
 			this.end = resolve;
 		});
 		this.sender = new Sender(channels.input, channels.motion);
-		this.hand = this.sender;
+		this.hand = new Gate(this.sender);
+		this.clipboard = new ClipboardChannel(pc.createDataChannel("clipboard"));
 		this.beat = new Heartbeat(
 			(id) => this.say({ t: "ping", id }),
 			// While a way is sought, nothing can come.
@@ -313,6 +317,7 @@ export class Peer implements Link {
 		this.stop.abort();
 		this.beat.stop();
 		this.sender.close();
+		this.clipboard.close();
 		this.exact?.close();
 		if (this.confirming !== null) clearInterval(this.confirming);
 		this.pc.onconnectionstatechange = null;

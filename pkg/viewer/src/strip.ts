@@ -8,6 +8,8 @@ import type { Snapshot } from "./stats";
 export interface StripHost {
 	quality(value: Quality): void;
 	capture(on: boolean): void;
+	/** The artist asks for what was copied on the other side. */
+	clipboard(): void;
 	/** The stats overlay was opened or closed. */
 	overlay(on: boolean): void;
 	end(): void;
@@ -39,6 +41,7 @@ export class Strip {
 	private readonly fullscreen = byId("fullscreen", HTMLButtonElement);
 	private readonly quality = byId("quality", HTMLSelectElement);
 	private readonly capture = byId("capture", HTMLButtonElement);
+	private readonly clipboard = byId("clipboard", HTMLButtonElement);
 	private readonly figures = byId("figures", HTMLButtonElement);
 	private readonly end = byId("end", HTMLButtonElement);
 	private readonly overlay = byId("overlay", HTMLElement);
@@ -60,6 +63,7 @@ export class Strip {
 		this.handle.addEventListener("click", (e) => this.show(e.detail === 0), { signal });
 		this.on(this.fullscreen, () => void this.toggleFullscreen());
 		this.on(this.capture, () => this.toggleCapture());
+		this.on(this.clipboard, () => this.host.clipboard());
 		this.on(this.figures, () => this.toggleOverlay());
 		this.end.addEventListener("click", () => this.confirm.showModal(), { signal });
 		this.wireConfirm(signal);
@@ -90,6 +94,11 @@ export class Strip {
 	/** Whether every pixel on show is proven to be the remote screen's. */
 	exact(on: boolean): void {
 		this.sure.hidden = !on;
+	}
+
+	/** Whether the clipboard crosses. */
+	exchanges(is: boolean): void {
+		this.clipboard.hidden = !is;
 	}
 
 	/** The picture's way is gone for now. */

@@ -2,6 +2,7 @@
 // what happens next; everything else only reports to it.
 
 import { Backoff, sleep } from "./backoff";
+import { Clipboard } from "./clipboard";
 import { type Codec, decodable, whyNot } from "./codec";
 import { Contact } from "./contact";
 import type { Gimp } from "./control";
@@ -78,6 +79,7 @@ export class Viewer {
 	private readonly keyboard: Keyboard;
 	private readonly pointer: Pointer;
 	private readonly screen: Screen;
+	private readonly clipboard: Clipboard;
 	/** The one codec that the picture may come in; null leaves it to the node. */
 	private readonly codec: Codec | null;
 	private readonly interface: InterfaceSize;
@@ -100,10 +102,12 @@ export class Viewer {
 			capture: (on) => {
 				this.keyboard.capture = on;
 			},
+			clipboard: () => void this.clipboard.exchange(),
 			overlay: (on) => this.stats.pin(on),
 			end: () => void this.endSession(),
 			leave: () => this.focus(),
 		});
+		this.clipboard = this.makeClipboard();
 		this.files = new Files(
 			node.base,
 			{ chrome: options.chrome, offers: options.chrome && options.screen === 1 },
@@ -302,6 +306,7 @@ export class Viewer {
 		document.documentElement.dataset.pictured = "";
 		if (this.strip.chosen !== "auto" || link.path === "vnc") link.quality(this.strip.chosen);
 		this.stats.attach(link);
+		this.clipboard.attach(link.clipboard);
 		this.strip.open(link.path);
 		this.second.way(link.path);
 		this.panel.showFallback(link.path === "vnc" ? this.fallback : null, !this.options.vnc);
@@ -350,6 +355,7 @@ export class Viewer {
 		this.letGo();
 		this.link = null;
 		this.stats.attach(null);
+		this.clipboard.attach(null);
 		this.strip.offline();
 		this.panel.showFallback(null);
 		this.cursor.reset();
@@ -483,11 +489,22 @@ export class Viewer {
 		stats: (stats) => this.stats.heard(stats),
 	};
 
+	private makeClipboard(): Clipboard {
+		return new Clipboard({
+			say: (text) => this.panel.say(text),
+			hold: (until) => this.link instanceof Peer && this.link.hand.hold(until),
+			open: (is) => this.strip.exchanges(is),
+			field: this.field,
+			chrome: this.options.chrome,
+		});
+	}
+
 	private makeKeyboard(): Keyboard {
 		const host = {
 			hand: this.hand,
 			escape: () => this.strip.show(true),
 			letGo: this.letGo,
+			pastes: (shift: boolean) => this.clipboard.pastes(shift),
 			composing: () => this.pointer.follow(this.field),
 		};
 		// A touch screen's keyboard would cover the picture at every tap.
@@ -542,6 +559,7 @@ export class Viewer {
 		this.keyboard.close();
 		this.screen.close();
 		this.strip.close();
+		this.clipboard.close();
 		this.files.close();
 		this.panel.showFallback(null);
 		this.notice.close();

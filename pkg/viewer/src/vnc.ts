@@ -18,6 +18,7 @@ export class Vnc implements Link {
 	readonly path = "vnc";
 	readonly hand = null;
 	readonly tiles = null;
+	readonly clipboard = null;
 	readonly ended: Promise<Ending>;
 	private end!: (e: Ending) => void;
 	private over = false;

@@ -1,0 +1,76 @@
+// The clipboard channel's messages (ARCHITECTURE.md, "Clipboard"); the node has the same in noded/stream/clipwire.go.
+
+/** Kinds of content that cross. */
+export const FORMATS = ["text", "html", "png"] as const;
+export type Format = (typeof FORMATS)[number];
+
+/** Limits of one content, in bytes. */
+export const LIMITS: Readonly<Record<Format, number>> = { text: 1 << 20, html: 1 << 20, png: 32 << 20 };
+
+export const TYPES: Readonly<Record<Format, string>> = { text: "text/plain", html: "text/html", png: "image/png" };
+
+/** How a content ended. */
+export type Outcome = "whole" | "gone" | "too large" | "refused" | "late" | "broken";
+const OUTCOMES: readonly Outcome[] = ["whole", "gone", "too large", "refused", "late", "broken"];
+
+const KINDS = ["offer", "taken", "fetch", "data", "end", "stop", "policy"] as const;
+const HEADER = 8;
+const MAX_MESSAGE = 16 << 10;
+/** Bytes of content in one message. */
+export const PART = MAX_MESSAGE - HEADER;
+
+export type Message =
+	| { kind: "offer" | "taken"; formats: ReadonlySet<Format>; dear: boolean; serial: number }
+	| { kind: "fetch" | "stop"; format: Format; serial: number }
+	| { kind: "data"; format: Format; serial: number; data: Uint8Array<ArrayBuffer> }
+	| { kind: "end"; format: Format; serial: number; outcome: Outcome }
+	/** Which ways are open: `in` is to the session. */
+	| { kind: "policy"; in: boolean; out: boolean };
+
+export function encodeClip(m: Message): ArrayBuffer {
+	const data = m.kind === "data" ? m.data : new Uint8Array(0);
+	const b = new Uint8Array(HEADER + data.length);
+	b[0] = KINDS.indexOf(m.kind) + 1;
+	if (m.kind === "policy") {
+		b[1] = (m.in ? 1 : 0) | (m.out ? 2 : 0);
+		return b.buffer;
+	}
+	if ("formats" in m) {
+		for (const f of m.formats) b[1] = (b[1] ?? 0) | (1 << FORMATS.indexOf(f));
+		if (m.kind === "offer" && m.dear) b[2] = 1;
+	} else {
+		b[1] = FORMATS.indexOf(m.format);
+		if (m.kind === "end") b[2] = OUTCOMES.indexOf(m.outcome);
+	}
+	new DataView(b.buffer).setUint32(4, m.serial, true);
+	b.set(data, HEADER);
+	return b.buffer;
+}
+
+/** Reads a message of the node's; null when it is none. */
+export function decodeClip(raw: unknown): Message | null {
+	if (!(raw instanceof ArrayBuffer) || raw.byteLength < HEADER || raw.byteLength > MAX_MESSAGE) return null;
+	const b = new Uint8Array(raw);
+	const [first = 0, what = 0, how = 0] = b;
+	const kind = KINDS[first - 1];
+	const serial = new DataView(raw).getUint32(4, true);
+	const format = FORMATS[what];
+	switch (kind) {
+		case "offer":
+		case "taken":
+			return { kind, formats: new Set(FORMATS.filter((_, i) => what & (1 << i))), dear: (how & 1) !== 0, serial };
+		case "policy":
+			return { kind, in: (what & 1) !== 0, out: (what & 2) !== 0 };
+		case "fetch":
+		case "stop":
+			return format ? { kind, format, serial } : null;
+		case "data":
+			return format && b.length > HEADER ? { kind, format, serial, data: b.slice(HEADER) } : null;
+		case "end": {
+			const outcome = OUTCOMES[how];
+			return format && outcome ? { kind, format, serial, outcome } : null;
+		}
+		default:
+			return null;
+	}
+}

@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+import { Gate } from "./gate";
+import type { Hand } from "./sender";
+import type { Sample } from "./wire";
+
+function recorder(): { hand: Hand; did: string[] } {
+	const did: string[] = [];
+	const note =
+		(name: string) =>
+		(...args: unknown[]): void =>
+			void did.push(`${name} ${JSON.stringify(args)}`);
+	const hand = {
+		move: note("move"),
+		button: note("button"),
+		wheel: note("wheel"),
+		key: note("key"),
+		text: note("text"),
+		release: note("release"),
+		proximity: note("proximity"),
+	};
+	return { hand, did };
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void; reject: (why: Error) => void } {
+	let resolve = (): void => {};
+	let reject = (_: Error): void => {};
+	const promise = new Promise<void>((yes, no) => {
+		[resolve, reject] = [yes, no];
+	});
+	return { promise, resolve, reject };
+}
+
+const sample = { x: 1, y: 2 } as unknown as Sample;
+
+describe("Gate", () => {
+	it("lets everything pass at once while nothing holds it", () => {
+		const { hand, did } = recorder();
+		const gate = new Gate(hand);
+		gate.key(true, 0, 118, 47);
+		gate.move(0, [sample]);
+		expect(did).toEqual(["key [true,0,118,47]", 'move [0,[{"x":1,"y":2}]]']);
+	});
+
+	it("holds everything back, in its order, until all that holds it has settled", async () => {
+		const { hand, did } = recorder();
+		const gate = new Gate(hand);
+		const samples = [sample];
+		const first = deferred();
+		const second = deferred();
+		gate.hold(first.promise);
+		gate.hold(second.promise);
+		gate.key(true, 0, 118, 47);
+		gate.move(0, samples);
+		samples.pop(); // who moved may use it again
+		gate.button(0, 1, true, [sample]);
+		gate.wheel(1, 2, 3, 4);
+		gate.text("é");
+		gate.proximity(1, true);
+		gate.release();
+		expect(did).toEqual([]);
+		first.reject(new Error("late"));
+		await first.promise.catch(() => {});
+		expect(gate.held).toBe(true);
+		expect(did).toEqual([]);
+		second.resolve();
+		await second.promise;
+		expect(did.map((d) => d.split(" ")[0])).toEqual(["key", "move", "button", "wheel", "text", "proximity", "release"]);
+		expect(did[1]).toBe('move [0,[{"x":1,"y":2}]]');
+		gate.text("after");
+		expect(did.at(-1)).toBe('text ["after"]');
+	});
+});
