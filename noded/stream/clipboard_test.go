@@ -3,10 +3,14 @@ package stream
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"image"
 	"image/color"
 	"image/png"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -401,6 +405,33 @@ func TestArrivalIsBounded(t *testing.T) {
 	r := a.reader(t.Context(), func() {})
 	if n, err := bytes.NewBuffer(nil).ReadFrom(r); err == nil {
 		t.Fatalf("%d bytes of a content that is too large were read as whole", n)
+	}
+}
+
+// The viewer's tests have the same bytes.
+func TestEveryGoldenClipboardMessageIsAsTheViewerHasIt(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "pkg", "viewer", "src", "testdata", "clipboard.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden map[string]string
+	if err := json.Unmarshal(b, &golden); err != nil {
+		t.Fatal(err)
+	}
+	text, html, img := uint8(display.ClipText), uint8(display.ClipHTML), uint8(display.ClipPNG)
+	all := map[string]clipMessage{
+		"offer of all": {Kind: clipOffer, What: 1<<text | 1<<html | 1<<img, Serial: 258}, "offer of a dear picture": {Kind: clipOffer, What: 1 << img, How: clipDear, Serial: 1},
+		"offer of nothing": {Kind: clipOffer, Serial: 2}, "taken text": {Kind: clipTaken, What: 1 << text, Serial: 3}, "fetch html": {Kind: clipFetch, What: html, Serial: 4},
+		"data of a picture": {Kind: clipData, What: img, Serial: 5, Data: []byte{137, 80}}, "end, late": {Kind: clipEnd, What: text, How: clipLate, Serial: 6},
+		"stop a picture": {Kind: clipStop, What: img, Serial: 7}, "policy in": {Kind: clipPolicy, What: clipInOpen},
+	}
+	if len(golden) != len(all) {
+		t.Errorf("%d golden messages, want %d", len(golden), len(all))
+	}
+	for name, m := range all {
+		if got := hex.EncodeToString(m.append(nil)); got != golden[name] {
+			t.Errorf("%s is %s here and %s in the viewer", name, got, golden[name])
+		}
 	}
 }
 

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { SAMPLE_BYTES } from "../src/wire";
 import { FakeNode, SESSION } from "./fake-node";
 import { FakePeer, type Heard } from "./fake-peer";
@@ -293,6 +293,128 @@ describe("the hand", () => {
 		});
 		expect(after.getUint32(8, true)).toBeGreaterThan(1);
 		await page.mouse.up();
+	});
+});
+
+describe("the clipboard", () => {
+	const clip = (all: Heard[]) => all.filter((h) => h.channel === "clipboard").map((h) => h.data);
+	const OPEN = "0703000000000000";
+	/** A picture of one pixel, as hex. */
+	const picture = (page: Page): Promise<string> =>
+		page.evaluate(async () => {
+			const canvas = new OffscreenCanvas(1, 1);
+			canvas.getContext("2d")?.fillRect(0, 0, 1, 1);
+			const png = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
+			return Array.from(png, (v) => v.toString(16).padStart(2, "0")).join("");
+		});
+
+	/** What the artist's clipboard holds. */
+	const held = (page: Page): Promise<string> =>
+		page.evaluate(async () => {
+			const [item] = await navigator.clipboard.read();
+			const text = item?.types.includes("text/plain") ? await (await item.getType("text/plain")).text() : "";
+			if (!item?.types.includes("image/png")) return text;
+			const { width, height } = await createImageBitmap(await item.getType("image/png"));
+			return `${text} and ${width}x${height}`;
+		});
+
+	async function open(policy = OPEN): Promise<Page> {
+		const page = await connected();
+		await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+		await peer.send("clipboard", policy);
+		await hears((all) => (all.some((h) => h.channel === "clipboard") || policy !== OPEN ? true : undefined)).catch(
+			() => {},
+		);
+		return page;
+	}
+
+	/** Another program of the artist's puts a text on the clipboard. */
+	async function copyElsewhere(page: Page, text: string): Promise<void> {
+		await page.evaluate(async (s) => {
+			window.dispatchEvent(new Event("blur"));
+			await navigator.clipboard.writeText(s);
+		}, text);
+	}
+
+	const offers = (all: Heard[]) => clip(all).filter((d) => d.startsWith("01"));
+
+	it("is on the session's before the key that pastes it, and all that follows waits", async () => {
+		const page = await open();
+		await copyElsewhere(page, "vom Tisch");
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await page.mouse.click(300, 200);
+		const [offer] = await hears((all) => (offers(all).length > 0 ? offers(all) : undefined));
+		expect((await peer.heard()).filter((h) => h.channel === "input").map((h) => h.data.slice(0, 2))).toEqual(["04"]); // Ctrl alone
+		const serial = offer?.slice(8) ?? "";
+		await peer.send("clipboard", `02010000${serial}`);
+		const input = await hears((all) => {
+			const found = all.filter((h) => h.channel === "input").map((h) => h.data.slice(0, 4));
+			return found.filter((d) => d.startsWith("02")).length >= 2 ? found : undefined;
+		});
+		expect(input.map((d) => d.slice(0, 2))).toEqual(["04", "04", "04", "04", "02", "02"]);
+		await peer.forget();
+		await peer.send("clipboard", `03000000${serial}`);
+		const data = await hears((all) => (clip(all).length >= 2 ? clip(all) : undefined));
+		expect(Buffer.from(data[0]?.slice(16) ?? "", "hex").toString()).toBe("vom Tisch");
+		expect(data[1]).toBe(`05000000${serial}`);
+		// It is there now: the next paste has nothing to wait for.
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		expect(offers(await peer.heard())).toEqual([]);
+	});
+	const input4 = (all: Heard[]) => all.filter((h) => h.channel === "input" && h.data.startsWith("04"));
+
+	it("keeps no key for long when the session does not take it, and says so", async () => {
+		const page = await open();
+		await copyElsewhere(page, "never taken");
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		await page.getByText("This computer's clipboard did not reach GIMP in time.").waitFor();
+	});
+
+	it("gets what is copied in GIMP, which is not sent back", async () => {
+		const page = await open();
+		await peer.forget();
+		await peer.send("clipboard", "0105000009000000");
+		await hears((all) => (clip(all).includes("0300000009000000") ? true : undefined));
+		await peer.send("clipboard", `0400000009000000${Buffer.from("from GIMP").toString("hex")}`);
+		await peer.send("clipboard", "0500000009000000");
+		await hears((all) => (clip(all).includes("0302000009000000") ? true : undefined));
+		await peer.send("clipboard", `0402000009000000${await picture(page)}`);
+		await peer.send("clipboard", "0502000009000000");
+		await vi.waitFor(async () => expect(await held(page)).toBe("from GIMP and 1x1"), { timeout: 10_000 });
+		// The artist looks elsewhere, comes back and pastes: GIMP has it itself.
+		await page.evaluate(() => window.dispatchEvent(new Event("blur")));
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		expect(offers(await peer.heard())).toEqual([]);
+	});
+
+	it("leaves a picture that is dear to make in GIMP until the artist wants it", async () => {
+		const page = await open();
+		await peer.forget();
+		await peer.send("clipboard", "0104010007000000");
+		await page.getByText("A large picture was copied in GIMP.").waitFor();
+		expect(clip(await peer.heard())).toEqual([]);
+		await page.getByRole("button", { name: "Take it" }).click();
+		await hears((all) => (clip(all).includes("0302000007000000") ? true : undefined));
+		await peer.send("clipboard", "0502010007000000");
+		await page.locator("#copied").waitFor({ state: "hidden" });
+	});
+
+	it("stays where it is when the operator lets nothing cross", async () => {
+		const page = await open("0700000000000000");
+		await copyElsewhere(page, "stays here");
+		await peer.forget();
+		await peer.send("clipboard", "0101000003000000");
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		expect(clip(await peer.heard())).toEqual([]);
+		expect(await page.locator("#clipboard").isHidden()).toBe(true);
 	});
 });
 

@@ -33,6 +33,8 @@ export class Clipboard implements ClipboardHost {
 	private given: Content | null = null;
 	/** The artist has been elsewhere since: the desk's clipboard may hold anything. */
 	private away = true;
+	/** The browser lets this page read the clipboard, as far as is known. */
+	private readable = false;
 	/** Resolves what a key that pastes waits for. */
 	private awaited: ((c: Content | null) => void) | null = null;
 	private readonly stop = new AbortController();
@@ -92,8 +94,8 @@ export class Clipboard implements ClipboardHost {
 	 */
 	pastes(shift: boolean): boolean {
 		if (!this.channel || !this.ways.in || !this.stale()) return false;
-		// With Shift browsers paste text alone.
-		const read = shift && canRead();
+		// With Shift browsers paste text alone; who must ask the artist first does so then.
+		const read = canRead() && (this.readable || shift);
 		const content = read
 			? readDesk().catch(() => null)
 			: new Promise<Content | null>((resolve) => {
@@ -139,8 +141,9 @@ export class Clipboard implements ClipboardHost {
 	// Who let the page read the clipboard gets it into GIMP's menus without a key.
 	private async back(): Promise<void> {
 		if (this.pending && !this.pending.offer.dear && document.hasFocus()) await this.take();
-		if (!this.channel || !this.ways.in || !this.away || !canRead() || !document.hasFocus()) return;
-		if (!(await mayRead())) return;
+		if (!this.channel || !this.ways.in || !canRead()) return;
+		this.readable = await mayRead();
+		if (!this.readable || !this.away || !document.hasFocus()) return;
 		const content = await readDesk().catch(() => null);
 		if (content) await this.give(content);
 	}

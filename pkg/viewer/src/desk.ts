@@ -19,7 +19,7 @@ export function pasted(data: DataTransfer): Content {
 	return { text: data.getData("text/plain") || null, html: data.getData("text/html") || null, picture };
 }
 
-/** Reads the clipboard by the API; throws what the browser says when it may not. */
+/** Reads the clipboard by the API, pictures beside texts; throws what the browser says when it may not. */
 export async function readDesk(): Promise<Content> {
 	const content: Content = { text: null, html: null, picture: null };
 	for (const item of await navigator.clipboard.read()) {
@@ -67,10 +67,10 @@ export function contentsOf(c: Content): Contents {
 	return all;
 }
 
-/** Whether two contents are the same to an artist. HTML is left aside: browsers rewrite it. */
+/** Whether two contents are the same to an artist. HTML is left aside: browsers rewrite it. A paste may leave out the picture beside a text. */
 export async function sameContent(a: Content, b: Content): Promise<boolean> {
 	const text = (c: Content): string => (c.text ?? "").replaceAll("\r\n", "\n");
-	if (text(a) !== text(b) || (a.picture === null) !== (b.picture === null)) return false;
-	if (a.picture === null || b.picture === null) return text(a) !== "" || a.html === b.html;
-	return samePicture(a.picture, b.picture);
+	if (text(a) !== text(b)) return false;
+	if (a.picture && b.picture) return samePicture(a.picture, b.picture);
+	return text(a) !== "" || (a.picture === b.picture && a.html === b.html);
 }

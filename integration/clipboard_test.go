@@ -1,0 +1,189 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/xclient"
+)
+
+// desk is the clipboard of the artist's computer, which a test fills and reads in the page itself.
+type desk struct{ p *browser.Page }
+
+// js is what of the desk runs in the page. Putting something there is another program's doing: the window has lost the focus meanwhile.
+const deskJS = `window.__desk = {
+  async put(item) {
+    window.dispatchEvent(new Event("blur"));
+    await navigator.clipboard.write([new ClipboardItem(item)]);
+  },
+  text: (s) => __desk.put({"text/plain": new Blob([s], {type: "text/plain"})}),
+  async picture(w, h, colour) {
+    const c = new OffscreenCanvas(w, h), g = c.getContext("2d");
+    g.fillStyle = colour;
+    g.fillRect(0, 0, w, h);
+    await __desk.put({"image/png": await c.convertToBlob({type: "image/png"})});
+  },
+  // What is there: a text, or a picture's size and the colour in its middle.
+  async holds() {
+    const [item] = await navigator.clipboard.read();
+    if (!item) return "nothing";
+    if (item.types.includes("image/png")) {
+      const b = await createImageBitmap(await item.getType("image/png"));
+      const g = new OffscreenCanvas(b.width, b.height).getContext("2d");
+      g.drawImage(b, 0, 0);
+      const [r, gr, bl, a] = g.getImageData(b.width >> 1, b.height >> 1, 1, 1).data;
+      return "picture " + b.width + "x" + b.height + " " + [r, gr, bl, a].join(",");
+    }
+    return "text " + await (await item.getType("text/plain")).text();
+  },
+};`
+
+func deskOf(t *testing.T, p *browser.Page) desk {
+	t.Helper()
+	if err := errors.Join(p.Permit("clipboard-read", browser.Granted), p.Permit("clipboard-write", browser.Granted), p.Do(deskJS)); err != nil {
+		t.Fatal(err)
+	}
+	return desk{p}
+}
+
+func (d desk) do(t *testing.T, js string) {
+	t.Helper()
+	if _, err := browser.Eval[bool](d.p, 15*time.Second, "(async () => { await __desk."+js+"; return true; })()"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d desk) holds() (string, error) {
+	return browser.Eval[string](d.p, 15*time.Second, "__desk.holds()")
+}
+
+// areaOf counts the pixels of a colour on the remote screen.
+func areaOf(x *xclient.Screen, r, g, b uint8) (int, error) {
+	img, err := artist.Screenshot(x)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for i := 0; i < len(img.Pix); i += 4 {
+		if img.Pix[i] == r && img.Pix[i+1] == g && img.Pix[i+2] == b {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// An artist copies a picture on the desk and pastes it into GIMP; copies in GIMP and has it on the desk.
+func TestPicturesCrossByTheClipboard(t *testing.T) {
+	w := get(t)
+	p, x, _ := w.newImage(t)
+	d := deskOf(t, p)
+	key := func(name string) browser.Key {
+		return browser.Key{Key: name, Code: "Key" + strings.ToUpper(name), Windows: int64(strings.ToUpper(name)[0])}
+	}
+	control := func(name string) {
+		t.Helper()
+		if err := artist.Control(p, key(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.do(t, `picture(120, 80, "#ff00fe")`)
+	control("v")
+	eventually(t, 30*time.Second, "the desk's picture is in GIMP's image", func() error {
+		n, err := areaOf(x, 255, 0, 254)
+		if err == nil && n < 1000 {
+			err = fmt.Errorf("%d pixels have its colour", n)
+		}
+		return err
+	})
+	// Another one, at once: the key that pastes waits for it.
+	d.do(t, `picture(90, 90, "#00fe01")`)
+	control("v")
+	eventually(t, 30*time.Second, "the next picture is in GIMP's image", func() error {
+		n, err := areaOf(x, 0, 254, 1)
+		if err == nil && n < 1000 {
+			err = fmt.Errorf("%d pixels have its colour", n)
+		}
+		return err
+	})
+	// The whole image, flattened by "copy visible" (Ctrl+Shift+C), comes to the desk.
+	control("a")
+	shift := browser.Key{Key: "Shift", Code: "ShiftLeft", Windows: 16, Modifiers: browser.Ctrl | browser.Shift}
+	ctrl := browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}
+	c := browser.Key{Key: "C", Code: "KeyC", Windows: 67, Modifiers: browser.Ctrl | browser.Shift}
+	up := func(k browser.Key) browser.Key { k.Modifiers = 0; return k }
+	if err := errors.Join(p.KeyDown(ctrl), p.KeyDown(shift), p.KeyDown(c), p.KeyUp(c), p.KeyUp(up(shift)), p.KeyUp(up(ctrl))); err != nil {
+		t.Fatal(err)
+	}
+	var held string
+	eventually(t, 30*time.Second, "what was copied in GIMP is on the desk", func() error {
+		var err error
+		held, err = d.holds()
+		if err == nil && (!strings.HasPrefix(held, "picture ") || strings.Contains(held, " 90x90 ")) {
+			err = fmt.Errorf("it holds %s", held)
+		}
+		return err
+	})
+	if !strings.HasSuffix(held, " 0,254,1,255") {
+		t.Errorf("the desk has %s, and in its middle should be the last picture that was pasted", held)
+	}
+}
+
+// What an artist writes on the desk is pasted into GIMP's text tool, and what is copied there comes to the desk.
+func TestTextCrossesByTheClipboard(t *testing.T) {
+	w := get(t)
+	p, x, canvas := w.newImage(t)
+	d := deskOf(t, p)
+	shows := func(what string, do func() error) {
+		t.Helper()
+		before, err := artist.Screenshot(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if err := artist.Settled(x, before, 30*time.Second); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	shows("the text tool", func() error { return p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}) })
+	at := image.Pt(canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
+	shows("its editor", func() error { return p.Click(float64(at.X), float64(at.Y), browser.Left) })
+	d.do(t, `text("Grüße, 日本 🎨")`)
+	control := func(name string) error {
+		return artist.Control(p, browser.Key{Key: name, Code: "Key" + strings.ToUpper(name), Windows: int64(strings.ToUpper(name)[0])})
+	}
+	if err := errors.Join(control("v"), p.Type(browser.Key{Key: "!", Code: "Digit1", Windows: 49}), control("a"), control("c")); err != nil {
+		t.Fatal(err)
+	}
+	const want = "Grüße, 日本 🎨!" // the letter that followed came after it
+	eventually(t, 30*time.Second, "GIMP's text is on the desk", func() error {
+		got, err := d.holds()
+		if err == nil && got != "text "+want {
+			err = errors.Join(fmt.Errorf("it holds %q", got), control("a"), control("c"))
+		}
+		return err
+	})
+	resp, err := http.Get(w.stack.NodeURL() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	metrics, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{`easel_clipboard_contents_total{direction="in",kind="text"}`, `easel_clipboard_contents_total{direction="out",kind="text"}`} {
+		if !strings.Contains(string(metrics), line) {
+			t.Errorf("the node's metrics have no %s", line)
+		}
+	}
+}
