@@ -35,6 +35,8 @@ const (
 	savedWait = 50 * time.Second
 	stopTime  = time.Second
 	quickTime = 20 * time.Second
+	// mostDrained is what is still read of a piece that finds no room.
+	mostDrained = 64 << 20
 )
 
 // Run serves on the socket until ctx ends.
@@ -196,6 +198,10 @@ func (s *server) patchUpload(w http.ResponseWriter, r *http.Request) {
 	}
 	body := &intake{body: r.Body, control: http.NewResponseController(w)}
 	u, err := s.uploads.write(r.PathValue("upload"), offset, r.ContentLength, body, body.stop)
+	if errors.Is(err, errFull) {
+		// Who still sends would not hear why: the connection would break under it.
+		_, _ = io.CopyN(io.Discard, body, mostDrained)
+	}
 	reply(w, u, err)
 }
 

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { extname, join } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
+import { FakeFiles } from "./fake-files";
 import { serveRfb } from "./fake-vnc";
 
 export const SESSION = "s0123456789abcdef";
@@ -31,6 +32,7 @@ export class FakeNode {
 	/** Answers an offer. */
 	whep: (offer: string) => Promise<Whep> = async () => ({ status: 503 });
 	readonly requests: string[] = [];
+	readonly files = new FakeFiles();
 	readonly screens: unknown[] = [];
 	/** Which screen each offer was for. */
 	readonly offered: number[] = [];
@@ -102,6 +104,7 @@ export class FakeNode {
 	async close(): Promise<void> {
 		this.cutVnc();
 		for (const wake of this.waiting) wake();
+		this.files.close();
 		if (!this.server.listening) return;
 		this.server.closeAllConnections();
 		await new Promise((resolve) => this.server.close(resolve));
@@ -121,6 +124,10 @@ export class FakeNode {
 		if (q.method === "GET" && pathname === base) return file(r, "index.html");
 		if (pathname.startsWith("/assets/") || pathname === "/favicon.svg") return file(r, pathname.slice(1));
 		if (!pathname.startsWith(base)) return problem(r, 404, "No such page.");
+		if (pathname.startsWith(`${base}/files/`)) {
+			if (!this.signedIn(q)) return this.refuse(r);
+			return this.files.answer(q, r, pathname.slice(base.length + "/files/".length), searchParams);
+		}
 		const body = await text(q);
 		if (pathname === `${base}/auth`) return this.auth(r, body);
 		if (!this.signedIn(q)) return this.refuse(r);
@@ -160,7 +167,7 @@ export class FakeNode {
 		}
 		const { state, reason, gimp, notice } = this;
 		const portal = isOver(state) ? `${this.portal}/` : `${this.portal}/sessions/${SESSION}/open`;
-		json(r, { id: SESSION, state, reason, gimp, portal, notice, expires: null });
+		json(r, { id: SESSION, state, reason, gimp, portal, notice, expires: null, files: this.files.allowed });
 	}
 
 	private async offer(r: ServerResponse, body: string): Promise<void> {
