@@ -15,6 +15,8 @@ describe("parseControl", () => {
 		expect(parse({ t: "stats", fps: 60, stages: {} })).toEqual({ t: "stats", stats: { fps: 60, stages: {} } });
 		expect(parse({ t: "pong", id: 7 })).toEqual({ t: "pong", id: 7 });
 		expect(parse({ t: "replaced" })).toEqual({ t: "replaced" });
+		const company = { you: "owner", hand: "owner", people: [] };
+		expect(parse({ t: "people", ...company })).toEqual({ t: "people", company });
 		expect(parse({ t: "bye", reason: "stopped" })).toEqual({ t: "bye", reason: "stopped" });
 		expect(parse({ t: "cursor", id: 3 })).toEqual({ t: "cursor", id: "3", shape: null });
 		const c = parse({ t: "cursor", id: "a", x: 1, y: 2, w: 24, h: 24, png: PNG });

@@ -1,6 +1,7 @@
 // The JSON messages of the `control` channel (ARCHITECTURE.md, "Data channels"). What comes in was partly made by a
 // hostile container (cursor images, reasons), so every field is checked before anything uses it.
 
+import { type Company, parseCompany } from "./company";
 import { type Notice, parseNotice } from "./notice";
 import { MAX_SIDE, type Size } from "./options";
 
@@ -12,6 +13,7 @@ export type ToNode =
 	| { t: "quality"; value: Quality }
 	| { t: "ping"; id: number }
 	| { t: "watch"; on: boolean }
+	| { t: "hand"; to: string }
 	| { t: "client"; stats: Record<string, unknown> };
 
 /** A cursor image; x and y are its hot spot. All in remote pixels. */
@@ -34,6 +36,7 @@ export type FromNode =
 	| { t: "stats"; stats: Record<string, unknown> }
 	| { t: "pong"; id: number }
 	| { t: "notice"; notice: Notice | null }
+	| { t: "people"; company: Company }
 	| { t: "replaced" }
 	| { t: "bye"; reason: string };
 
@@ -72,6 +75,10 @@ export function parseControl(data: unknown): FromNode | null {
 			return isInt(m.id, 0, Number.MAX_SAFE_INTEGER) ? { t: "pong", id: m.id } : null;
 		case "notice":
 			return { t: "notice", notice: parseNotice(m) };
+		case "people": {
+			const company = parseCompany(m);
+			return company && { t: "people", company };
+		}
 		case "replaced":
 			return { t: "replaced" };
 		case "bye":

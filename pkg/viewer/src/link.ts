@@ -1,6 +1,7 @@
 // A way between this page and the remote screen. Peer (WebRTC) is the real one, Vnc the fallback.
 
 import type { ClipboardChannel } from "./clipboard-channel";
+import type { Company } from "./company";
 import type { CursorShape, Gimp, Quality } from "./control";
 import type { Notice } from "./notice";
 import type { Size } from "./options";
@@ -57,6 +58,8 @@ export interface LinkHost {
 	held(why: string | null): void;
 	/** The picture takes another way now. */
 	path(path: Path): void;
+	/** Who is there, and who has the hand. */
+	company(company: Company): void;
 	/** The node's figures came. */
 	stats(stats: Record<string, unknown>): void;
 }

@@ -20,7 +20,7 @@ declare global {
 
 function start(): void {
 	const options = parseOptions(window.location.search, window.location.hash);
-	if (options.token !== null) {
+	if (options.token !== null || options.share !== null) {
 		const fragment = options.fragment === "" ? "" : `#${options.fragment}`;
 		window.history.replaceState(null, "", `${window.location.pathname}${window.location.search}${fragment}`);
 	}

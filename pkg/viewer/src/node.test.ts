@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { nothing } from "./files-api";
 import { link, Node, NodeError, parseIce, parseStatus } from "./node";
+import { alone } from "./share-api";
 
 const signal = new AbortController().signal;
 const node = new Node("/s/s1");
@@ -76,6 +77,9 @@ describe("parseStatus", () => {
 			notice: { text: "Save", until: "2026-01-02T03:04:05Z", left_ms: 5 },
 			relay: "one",
 			files: { in: true, out: false, most: 5 },
+			you: { id: "l.a", role: "view", name: "Bo" },
+			owner: "ann",
+			sharing: false,
 		};
 		expect(parseStatus(doc)).toEqual({
 			state: "failed",
@@ -85,6 +89,7 @@ describe("parseStatus", () => {
 			portal: "https://p/",
 			notice: { text: "Save", left: 5 },
 			files: { in: true, out: false, most: 5 },
+			visitor: { id: "l.a", role: "view", owner: "ann", sharing: false },
 		});
 	});
 	it.each([null, 1, "x", [], { state: 5, reason: {}, gimp: "x", portal: "javascript:alert(1)" }])(
@@ -98,6 +103,7 @@ describe("parseStatus", () => {
 				notice: null,
 				relay: "",
 				files: nothing,
+				visitor: alone,
 			});
 		},
 	);

@@ -3,6 +3,7 @@
 import { type Allowed, parseAllowed } from "./files-api";
 import { type Notice, parseNotice } from "./notice";
 import type { Size } from "./options";
+import { parseLinks, parseMade, parseVisitor, type ShareLink, type ShareWish, type Visitor } from "./share-api";
 
 /** Why the node did not do what was asked. */
 export type Refusal =
@@ -40,6 +41,8 @@ export interface Status {
 	relay: string;
 	/** Which way files may cross. */
 	files: Allowed;
+	/** Who asked. */
+	visitor: Visitor;
 }
 
 /** How the node's relay is used, for this session alone. No servers: it has none. */
@@ -76,6 +79,32 @@ export class Node {
 	async signIn(token: string, signal: AbortSignal): Promise<void> {
 		const body = JSON.stringify({ token });
 		await this.ask("sign in", "auth", signal, QUICK, { method: "POST", body, headers: json });
+	}
+
+	/** Trades a link's secret for a guest's cookie. */
+	async signInAsGuest(share: string, name: string, signal: AbortSignal): Promise<void> {
+		const body = JSON.stringify({ share, name });
+		await this.ask("come in", "auth", signal, QUICK, { method: "POST", body, headers: json });
+	}
+
+	/** The links by which guests come. */
+	async links(signal: AbortSignal): Promise<ShareLink[]> {
+		const r = await this.ask("list the links", "shares", signal, QUICK, {});
+		return parseLinks(await r.json().catch(() => null));
+	}
+
+	/** Makes a link, and returns its address. */
+	async makeLink(wish: ShareWish, signal: AbortSignal): Promise<string> {
+		const body = JSON.stringify(wish);
+		const r = await this.ask("make a link", "shares", signal, QUICK, { method: "POST", body, headers: json });
+		const url = parseMade(await r.json().catch(() => null));
+		if (url === null) throw new NodeError("unavailable", "The node made a link and did not say which: revoke it.");
+		return url;
+	}
+
+	/** Ends a link, and who came by it. */
+	async revokeLink(id: string, signal: AbortSignal): Promise<void> {
+		await this.ask("revoke the link", `shares/${id}`, signal, QUICK, { method: "DELETE" });
 	}
 
 	/** The session's status; with `not`, waits (≤ 20 s) until the state is another, or with `relay` the relay too. */
@@ -193,6 +222,7 @@ export function parseStatus(v: unknown): Status {
 		notice: parseNotice(o.notice),
 		relay: text(o.relay),
 		files: parseAllowed(o.files),
+		visitor: parseVisitor(o),
 	};
 }
 

@@ -5,6 +5,7 @@ describe("parseOptions", () => {
 	it("has defaults for an artist", () => {
 		expect(parseOptions("", "")).toEqual({
 			token: null,
+			share: null,
 			unscaled: false,
 			chrome: true,
 			size: null,
@@ -44,6 +45,9 @@ describe("parseOptions", () => {
 	it("takes the token out of the fragment and leaves the rest", () => {
 		expect(parseOptions("", "#token=x.y&transport=vnc&scale=1").fragment).toBe("transport=vnc&scale=1");
 		expect(parseOptions("", "#token=x.y").fragment).toBe("");
+		const guest = parseOptions("?share=in-the-query", "#share=AbC-_1&scale=1");
+		expect([guest.share, guest.fragment]).toEqual(["AbC-_1", "scale=1"]);
+		expect(parseOptions("?share=in-the-query", "").share).toBeNull();
 	});
 
 	it("takes no token from the query, which is logged on the way", () => {

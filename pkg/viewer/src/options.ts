@@ -15,6 +15,8 @@ export interface Size {
 export interface Options {
 	/** Sign-in token, from the fragment alone: a query ends up in logs. */
 	token: string | null;
+	/** The secret of a link by which a guest comes, from the fragment alone. */
+	share: string | null;
 	/** One remote pixel is one CSS pixel, at the page's top left corner. */
 	unscaled: boolean;
 	/** The tool strip and other things over the picture. */
@@ -83,6 +85,7 @@ function parseCodec(value: string, problems: string[]): Codec | null {
 export function parseOptions(search: string, hash: string): Options {
 	const o: Options = {
 		token: null,
+		share: null,
 		unscaled: false,
 		chrome: true,
 		size: null,
@@ -118,7 +121,8 @@ export function parseOptions(search: string, hash: string): Options {
 		);
 	}
 	for (const [name, value] of fragment) if (name === "token" && value !== "") o.token = value;
-	const rest = fragment.filter(([name]) => name !== "token");
+	for (const [name, value] of fragment) if (name === "share" && value !== "") o.share = value;
+	const rest = fragment.filter(([name]) => name !== "token" && name !== "share");
 	o.fragment = rest.map(([n, v]) => (v === "" ? n : `${n}=${encodeURIComponent(v)}`)).join("&");
 	return o;
 }

@@ -31,6 +31,12 @@ const words: Readonly<Record<Exclude<Phase, "connected">, Words>> = {
 	},
 };
 
+/** What a guest reads, who has no portal and no home here. */
+const guestWords: Partial<typeof words> = {
+	ended: { title: "Session ended" },
+	"signed-out": { title: "Not shared any more", detail: "Ask the session's owner for another link." },
+};
+
 /** How long a toast stays (ms). */
 const TOAST = 7000;
 
@@ -44,6 +50,8 @@ export class Panel {
 	private readonly toast = byId("toast", HTMLDivElement);
 	private readonly fallback = byId("fallback", HTMLDivElement);
 	private readonly fallbackText = byId("fallback-text", HTMLSpanElement);
+	/** Who looks at the page came by a link. */
+	guest = false;
 	private toasting: ReturnType<typeof setTimeout> | null = null;
 
 	/** `chrome`: things may lie over the picture. `acted`: the panel's button; `direct`: try the direct stream again. */
@@ -66,7 +74,7 @@ export class Panel {
 			this.root.hidden = true;
 			return;
 		}
-		const w = words[state.phase];
+		const w = (this.guest && guestWords[state.phase]) || words[state.phase];
 		const over = pictured && w.busy === true;
 		this.root.hidden = over && !this.chrome;
 		this.root.dataset.over = over ? "picture" : "";

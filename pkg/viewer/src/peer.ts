@@ -127,6 +127,11 @@ export class Peer implements Link {
 		this.say({ t: "quality", value });
 	}
 
+	/** Asks that the hand go to somebody. */
+	give(to: string): void {
+		this.say({ t: "hand", to });
+	}
+
 	watch(on: boolean): void {
 		this.say({ t: "watch", on });
 	}
@@ -233,6 +238,8 @@ export class Peer implements Link {
 				return this.host.stats(m.stats);
 			case "notice":
 				return this.host.notice(m.notice);
+			case "people":
+				return this.host.company(m.company);
 			case "pong":
 				return this.beat.pong(m.id);
 			case "replaced":

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { nothing } from "./files-api";
 import { Node, NodeError, type Refusal, type Status } from "./node";
 import { relayChanged } from "./relay";
+import { alone } from "./share-api";
 
 type Asked = { not: string | undefined; relay: string | undefined };
 
@@ -26,6 +27,7 @@ class Scripted extends Node {
 			notice: null,
 			relay: "one",
 			files: nothing,
+			visitor: alone,
 			...next,
 		};
 	}

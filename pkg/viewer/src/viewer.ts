@@ -23,6 +23,7 @@ import { relayChanged } from "./relay";
 import { Screen } from "./screen";
 import { SecondScreen } from "./second-screen";
 import type { Hand } from "./sender";
+import { Sharing } from "./sharing";
 import { type Event, initial, isOver, type State, step } from "./state";
 import { type Snapshot, Stats } from "./stats";
 import { Strip } from "./strip";
@@ -84,6 +85,7 @@ export class Viewer {
 	private readonly codec: Codec | null;
 	private readonly interface: InterfaceSize;
 	private readonly second: SecondScreen;
+	private readonly sharing: Sharing;
 
 	constructor(
 		private readonly node: Node,
@@ -121,6 +123,7 @@ export class Viewer {
 		const { signal } = this.stop;
 		this.interface = new InterfaceSize(options.screen === 1, () => this.screen.again(), signal);
 		this.second = new SecondScreen(id, options.screen, { say: (text) => this.panel.say(text) }, signal);
+		this.sharing = this.makeSharing();
 		const parts = { root: this.root, video: this.video };
 		this.screen = new Screen(
 			parts,
@@ -164,9 +167,12 @@ export class Viewer {
 
 	// A used token is no harm where the cookie is still good: a reload brings it again.
 	private async signIn(): Promise<void> {
-		if (this.options.token === null) return;
+		const { token, share } = this.options;
+		if (token === null && share === null) return;
+		this.panel.guest = token === null;
 		try {
-			await this.node.signIn(this.options.token, this.stop.signal);
+			if (token !== null) await this.node.signIn(token, this.stop.signal);
+			else await this.node.signInAsGuest(share ?? "", await this.sharing.askName(), this.stop.signal);
 		} catch (e) {
 			if (!(e instanceof NodeError)) throw e;
 			const known = await this.node.status(this.stop.signal).catch(() => null);
@@ -205,6 +211,8 @@ export class Viewer {
 			const status = await this.node.status(this.stop.signal, known);
 			this.portal = status.portal ?? this.portal;
 			this.notice.show(status.notice);
+			this.sharing.visit(status.visitor);
+			this.panel.guest = this.sharing.guest;
 			switch (status.state) {
 				case "ready":
 				case "connected":
@@ -228,7 +236,8 @@ export class Viewer {
 
 	private async dial(): Promise<Link> {
 		// VNC shows all screens as one: that is the first window's to show.
-		if (this.options.screen > 1) return this.dialDirect();
+		// Guests have none: nobody could tell whose hand is on it.
+		if (this.options.screen > 1 || this.sharing.guest) return this.dialDirect();
 		if (this.options.vnc) this.fallback = "the address asks for it.";
 		// Who just needed the fallback gets it at once; the direct stream is tried from there.
 		if (this.fallback !== "") return this.dialVnc();
@@ -359,6 +368,7 @@ export class Viewer {
 		this.strip.offline();
 		this.panel.showFallback(null);
 		this.cursor.reset();
+		this.sharing.offline();
 		if (e.kind === "replaced") {
 			this.happen({ type: "replaced" });
 			await this.takenBack();
@@ -461,7 +471,8 @@ export class Viewer {
 		this.nap = new AbortController();
 	};
 
-	private readonly hand = (): Hand | null => (this.state.phase === "connected" ? (this.link?.hand ?? null) : null);
+	private readonly hand = (): Hand | null =>
+		this.state.phase === "connected" && this.sharing.mine ? (this.link?.hand ?? null) : null;
 
 	private readonly letGo = (): void => {
 		this.pointer.reset();
@@ -485,6 +496,7 @@ export class Viewer {
 			this.strip.exact(on);
 		},
 		held: (why) => this.happen(why === null ? { type: "up" } : { type: "lost", why }),
+		company: (company) => this.sharing.heard(company),
 		path: (path) => this.link !== null && this.strip.open(path),
 		stats: (stats) => this.stats.heard(stats),
 	};
@@ -511,6 +523,16 @@ export class Viewer {
 		if (window.matchMedia("(pointer: coarse)").matches) this.field.inputMode = "none";
 		const { userAgentData } = navigator as Navigator & { userAgentData?: { platform?: string } };
 		return new Keyboard(this.field, host, platformOf(userAgentData?.platform || navigator.platform));
+	}
+
+	private makeSharing(): Sharing {
+		const host = {
+			say: (text: string) => this.panel.say(text),
+			leave: () => this.focus(),
+			give: (id: string) => this.link instanceof Peer && this.link.give(id),
+			letGo: this.letGo,
+		};
+		return new Sharing(this.node, this.options.chrome, host, this.stop.signal);
 	}
 
 	private makePointer(): Pointer {
