@@ -85,6 +85,7 @@ type PageOptions struct {
 	Width, Height int     // CSS pixels; 0 means 1920×1080
 	DPR           float64 // device pixels a CSS pixel; 0 means 1
 	Alone         bool    // own cookies, as another person's browser would
+	Window        bool    // in a window of its own, seen together with the others
 	Script        string  // runs in each document before the page's own
 }
 
@@ -100,6 +101,9 @@ func (c *Chromium) Open(o PageOptions) (*Page, error) {
 	opts := []chromedp.ContextOption{chromedp.WithListener(p.listen)}
 	if o.Alone {
 		opts = append(opts, chromedp.WithNewBrowserContext())
+	}
+	if o.Window {
+		opts = append(opts, chromedp.WithNewWindow(true))
 	}
 	p.ctx, p.cancel = chromedp.NewContext(c.ctx, opts...)
 	if err := chromedp.Do(p.ctx); err != nil {
@@ -155,6 +159,14 @@ func (p *Page) Console() string {
 
 // Close closes the tab.
 func (p *Page) Close() { p.cancel() }
+
+// Front brings the tab to the front of its window, and the window to the front of the others: keys go there.
+func (p *Page) Front() error {
+	if err := call(p, page.BringToFront, cdp.Empty{}); err != nil {
+		return fmt.Errorf("bring a tab to the front: %w", err)
+	}
+	return p.Until(10*time.Second, "document.hasFocus()")
+}
 
 // Go loads a URL and waits for its load event.
 func (p *Page) Go(url string) error {

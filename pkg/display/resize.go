@@ -26,7 +26,22 @@ func (d *Display) Arrange(sizes [Outputs]image.Point) error {
 	if want == d.rects() {
 		return nil
 	}
-	if err := d.call(what, func() error { return d.arrange(want) }); err != nil {
+	err = d.call(what, func() error {
+		names, err := d.windowAtoms()
+		if err != nil {
+			return err
+		}
+		windows, err := d.windows(names)
+		if err != nil {
+			return err
+		}
+		if err := d.arrange(want); err != nil {
+			return err
+		}
+		d.follow(windows, names, d.rects(), want)
+		return nil
+	})
+	if err != nil {
 		return errors.Join(err, d.read()) // as far as it went
 	}
 	d.place(want)

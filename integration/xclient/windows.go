@@ -1,0 +1,74 @@
+package xclient
+
+import (
+	"encoding/binary"
+	"fmt"
+	"image"
+
+	"github.com/jezek/xgb/xproto"
+)
+
+// Window is one of the windows that the window manager knows.
+type Window struct {
+	ID    xproto.Window
+	Title string
+	Area  image.Rectangle // of what the application draws, without the manager's frame
+	Bar   int             // height of the frame above it
+}
+
+// Grip is where a hand takes hold of the window's title bar, near its left end.
+func (w Window) Grip() image.Point { return image.Pt(w.Area.Min.X+30, w.Area.Min.Y-w.Bar/2) }
+
+// Windows lists the windows that applications have, by _NET_CLIENT_LIST.
+func (s *Screen) Windows() ([]Window, error) {
+	ids, err := s.property(s.info.Root, "_NET_CLIENT_LIST")
+	if err != nil {
+		return nil, err
+	}
+	var found []Window
+	for ; len(ids) >= 4; ids = ids[4:] {
+		w := Window{ID: xproto.Window(binary.LittleEndian.Uint32(ids))}
+		g, err := xproto.GetGeometry(s.conn, xproto.Drawable(w.ID)).Reply()
+		if err != nil {
+			continue // gone meanwhile
+		}
+		at, err := xproto.TranslateCoordinates(s.conn, w.ID, s.info.Root, 0, 0).Reply()
+		if err != nil {
+			continue
+		}
+		w.Area = image.Rect(0, 0, int(g.Width), int(g.Height)).Add(image.Pt(int(at.DstX), int(at.DstY)))
+		title, err := s.property(w.ID, "_NET_WM_NAME")
+		if err != nil {
+			continue
+		}
+		w.Title = string(title)
+		const top = 2 // left, right, top, bottom
+		if frame, err := s.property(w.ID, "_NET_FRAME_EXTENTS"); err == nil && len(frame) == 16 {
+			w.Bar = int(binary.LittleEndian.Uint32(frame[top*4:]))
+		}
+		found = append(found, w)
+	}
+	return found, nil
+}
+
+// Titles are the windows' titles.
+func (s *Screen) Titles() ([]string, error) {
+	all, err := s.Windows()
+	titles := make([]string, len(all))
+	for i, w := range all {
+		titles[i] = w.Title
+	}
+	return titles, err
+}
+
+func (s *Screen) property(w xproto.Window, name string) ([]byte, error) {
+	atom, err := s.atom(name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := xproto.GetProperty(s.conn, false, w, atom, xproto.GetPropertyTypeAny, 0, 1024).Reply()
+	if err != nil {
+		return nil, fmt.Errorf("read %s of a window: %w", name, err)
+	}
+	return p.Value, nil
+}
