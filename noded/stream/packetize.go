@@ -22,6 +22,9 @@ type packetizer struct {
 	payload uint8 // the payload type of the present frame
 	picture uint16
 	buf     [rtpPayload]byte
+	// The memory of each packet: whoever keeps one copies it.
+	extensions [4]rtp.Extension
+	packet     rtp.Packet
 }
 
 // packets calls send for each packet of a frame, in order.
@@ -74,7 +77,13 @@ func (p *packetizer) fragments(nal []byte, timestamp uint32, last bool, send pac
 	return nil
 }
 
+// whole is a packet of a header and a payload, good until the next one.
+func (p *packetizer) whole(h rtp.Header, payload []byte) *rtp.Packet {
+	p.packet = rtp.Packet{Header: h, Payload: payload}
+	return &p.packet
+}
+
 func (p *packetizer) header(timestamp uint32, marker bool) rtp.Header {
 	p.seq++
-	return rtp.Header{Version: 2, PayloadType: p.payload, SequenceNumber: p.seq, Timestamp: timestamp, Marker: marker}
+	return rtp.Header{Version: 2, PayloadType: p.payload, SequenceNumber: p.seq, Timestamp: timestamp, Marker: marker, Extensions: p.extensions[:0]}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"image"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"easel/noded/stream/contract"
@@ -53,6 +51,8 @@ type painter struct {
 	format  Format // that it makes
 	quality Quality
 	rects   []image.Rectangle
+	intake  *intake
+	pause   *time.Timer // before a frame
 
 	peer     *peer // that has the picture so far
 	next     time.Time
@@ -76,7 +76,10 @@ type painter struct {
 
 // run paints until ctx or the display ends.
 func (p *painter) run(ctx context.Context) error {
+	p.intake, p.pause = newIntake(), time.NewTimer(time.Hour)
+	defer p.intake.close()
 	defer p.close()
+	defer p.pause.Stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -192,10 +195,10 @@ func (p *painter) wait(ctx context.Context) bool {
 		}
 		until = now.Add(coalesce)
 	}
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
+	p.pause.Reset(time.Until(until))
+	defer p.pause.Stop()
 	select {
-	case <-timer.C:
+	case <-p.pause.C:
 		return true
 	case <-ctx.Done():
 		return false
@@ -266,31 +269,14 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 // take brings the damaged rows into the encoder's picture, each piece while the X server still writes the next, and says how much of them
 // differs and when the last one was there.
 func (p *painter) take() (changed int, read time.Time, err error) {
-	var sum atomic.Int64
-	var failed atomic.Pointer[error]
-	var pieces sync.WaitGroup
-	pix, stride, rects := p.frame.Pix, p.frame.Size.X*4, p.rects
-	err = p.frame.Read(rects, func(piece image.Rectangle) {
-		pieces.Go(func() {
-			part := make([]image.Rectangle, 0, len(rects))
-			for _, r := range rects {
-				if r = r.Intersect(piece); !r.Empty() {
-					part = append(part, r)
-				}
-			}
-			n, err := p.enc.Update(pix, stride, part)
-			if err != nil {
-				failed.Store(&err)
-			}
-			sum.Add(int64(n))
-		})
-	})
+	p.intake.begin(p.enc, p.frame.Pix, p.frame.Size.X*4, p.rects)
+	err = p.frame.Read(p.rects, p.intake.arrived)
 	read = time.Now()
-	pieces.Wait()
-	if e := failed.Load(); e != nil && err == nil {
-		err = *e
+	changed, failed := p.intake.wait()
+	if err == nil {
+		err = failed
 	}
-	return int(sum.Load()), read, err
+	return changed, read, err
 }
 
 // another tells whether the screen turned into another picture after a while of stillness. Nothing of the old one helps then, and a keyframe

@@ -60,6 +60,7 @@ type peer struct {
 	screen     *screen
 	log        *slog.Logger
 	playout    uint8
+	noDelay    [3]byte // minimum and maximum delay 0: show at once
 
 	ctx      context.Context // the peer's life
 	cancel   context.CancelFunc
@@ -426,9 +427,9 @@ func (p *peer) sendFrame(f Format, pkt Packet, timestamp uint32) {
 	}
 	err := p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
 		if p.playout != 0 {
-			_ = h.SetExtension(p.playout, []byte{0, 0, 0}) // show at once: minimum and maximum delay 0
+			_ = h.SetExtension(p.playout, p.noDelay[:])
 		}
-		return p.track.WriteRTP(&rtp.Packet{Header: h, Payload: payload})
+		return p.track.WriteRTP(p.packets.whole(h, payload))
 	})
 	if errors.Is(err, errQueueFull) {
 		p.keyWanted.Store(true)

@@ -1,6 +1,8 @@
 package codec
 
 // #include "tile.h"
+// #cgo noescape tiles_code
+// #cgo nocallback tiles_code
 import "C"
 
 import (

@@ -341,6 +341,31 @@ func FuzzTileRoundTrip(f *testing.F) {
 	})
 }
 
+func TestTilesMakeNothingNew(t *testing.T) {
+	const w, h = 640, 480
+	s := newScreenTiles(t, w, h)
+	copy(s.pix, screen(w, h))
+	s.update()
+	s.tiles.Changed()
+	buf := make([]byte, 0, s.tiles.Count()*MaxTile)
+	brush, rects, shade, cells := image.Rect(90, 70, 140, 120), []image.Rectangle{image.Rect(90, 70, 140, 120)}, byte(0), 0
+	n := testing.AllocsPerRun(50, func() {
+		shade++
+		fill(s.pix, w*4, brush, shade)
+		if _, err := s.pic.Update(s.pix, w*4, rects); err != nil {
+			t.Fatal(err)
+		}
+		buf = buf[:0]
+		for _, c := range s.tiles.Changed() {
+			buf, _ = s.tiles.Code(buf, int(c))
+			cells++
+		}
+	})
+	if n > 0 || cells < 51*8 {
+		t.Errorf("%v allocations a change, want none; %d cells were coded in all", n, cells)
+	}
+}
+
 func BenchmarkTiles(b *testing.B) {
 	const w, h = 1920, 1080
 	base := screen(w, h)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image"
 	"slices"
-	"sync"
 
 	"github.com/jezek/xgb/shm"
 	"github.com/jezek/xgb/xproto"
@@ -32,10 +31,10 @@ type Frame struct {
 	Size image.Point
 	Pix  []byte
 
-	o     *Output
-	d     *Display
-	seg   shm.Seg
-	bands []band
+	o   *Output
+	d   *Display
+	seg shm.Seg
+	frameReader
 }
 
 type band struct{ y0, y1 int }
@@ -43,7 +42,7 @@ type band struct{ y0, y1 int }
 // NewFrame makes a frame for the output as it is now.
 func (o *Output) NewFrame() (*Frame, error) {
 	d := o.d
-	f := &Frame{Size: o.Size(), o: o, d: d, bands: make([]band, 0, maxRects)}
+	f := &Frame{Size: o.Size(), o: o, d: d}
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, f.Size.X*f.Size.Y*4, unix.IPC_CREAT|0o666)
 	if err != nil {
 		return nil, fmt.Errorf("make %v of shared memory: %w", f.Size, err)
@@ -63,6 +62,7 @@ func (o *Output) NewFrame() (*Frame, error) {
 		_ = unix.SysvShmDetach(f.Pix)
 		return nil, err
 	}
+	f.start(f.read)
 	return f, nil
 }
 
@@ -73,28 +73,16 @@ func (f *Frame) Read(rects []image.Rectangle, arrived func(piece image.Rectangle
 	if at.Size() != f.Size {
 		return ErrSize
 	}
-	f.bands = cut(bandsOf(f.bands[:0], rects, f.Size.Y))
-	if len(f.bands) == 0 {
+	err := f.d.await("read the screen", func() bool {
+		f.bands = cut(bandsOf(f.bands[:0], rects, f.Size.Y))
+		return len(f.bands) > 0 && f.begin(at.Min, arrived)
+	}, f.done, f.timer)
+	f.forget()
+	if err == nil {
+		if f.o.Rect() != at {
+			return ErrSize // it may be another part of the screen by now
+		}
 		return nil
-	}
-	// A read that timed out may still be answered: by then nobody may hear of it.
-	var mu sync.Mutex
-	given := false
-	bands := f.bands
-	err := f.d.call("read the screen", func() error {
-		return f.read(at.Min, bands, func(b band) {
-			mu.Lock()
-			defer mu.Unlock()
-			if !given && arrived != nil {
-				arrived(image.Rect(0, b.y0, f.Size.X, b.y1))
-			}
-		})
-	})
-	mu.Lock()
-	given = true
-	mu.Unlock()
-	if err == nil && f.o.Rect() != at {
-		return ErrSize // it may be another part of the screen by now
 	}
 	// A screen that shrank under our feet makes the read a mismatch.
 	if match := (xproto.MatchError{}); errors.As(err, &match) {
@@ -103,23 +91,25 @@ func (f *Frame) Read(rects []image.Rectangle, arrived func(piece image.Rectangle
 	return err
 }
 
-func (f *Frame) read(at image.Point, bands []band, arrived func(band)) error {
-	cookies := make([]shm.GetImageCookie, len(bands))
-	for i, b := range bands {
-		cookies[i] = shm.GetImage(f.d.xc, xproto.Drawable(f.d.root), int16(at.X), int16(at.Y+b.y0), uint16(f.Size.X), uint16(b.y1-b.y0),
-			0xffffffff, zPixmap, f.seg, uint32(b.y0*f.Size.X*4))
+// read asks for all bands at once, and tells of each as it comes.
+func (f *Frame) read() error {
+	f.cookies = f.cookies[:0]
+	for _, b := range f.bands {
+		f.cookies = append(f.cookies, shm.GetImage(f.d.xc, xproto.Drawable(f.d.root), int16(f.at.X), int16(f.at.Y+b.y0), uint16(f.Size.X), uint16(b.y1-b.y0),
+			0xffffffff, zPixmap, f.seg, uint32(b.y0*f.Size.X*4)))
 	}
-	for i, c := range cookies {
+	for i, c := range f.cookies {
 		if _, err := c.Reply(); err != nil {
 			return err
 		}
-		arrived(bands[i])
+		f.tell(image.Rect(0, f.bands[i].y0, f.Size.X, f.bands[i].y1))
 	}
 	return nil
 }
 
 // Close gives the memory back.
 func (f *Frame) Close() {
+	f.stop(f.d.dead.Load())
 	select {
 	case <-f.d.done:
 	default:

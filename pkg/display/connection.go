@@ -100,17 +100,22 @@ func (c *connection) Close() {
 // call runs requests that wait for replies, no longer than replyTimeout. A panic in the X library, which trusts what it
 // reads, becomes an error.
 func (c *connection) call(what string, f func() error) error {
+	result, timer := make(chan error, 1), time.NewTimer(replyTimeout)
+	return c.await(what, func() bool {
+		go func() { result <- safely(f) }()
+		return true
+	}, result, timer)
+}
+
+// await begins something that waits for replies and gives what came of it, as call does. Where begin says that there is nothing to wait for, that is no error.
+func (c *connection) await(what string, begin func() bool, result <-chan error, timer *time.Timer) error {
 	if c.dead.Load() {
 		return fmt.Errorf("%s: %w", what, ErrUnresponsive)
 	}
-	result := make(chan error, 1)
-	go func() {
-		var err error
-		defer func() { result <- err }()
-		defer recovered(&err)
-		err = f()
-	}()
-	timer := time.NewTimer(replyTimeout)
+	if !begin() {
+		return nil
+	}
+	timer.Reset(replyTimeout)
 	defer timer.Stop()
 	select {
 	case err := <-result:
@@ -125,6 +130,11 @@ func (c *connection) call(what string, f func() error) error {
 		c.dead.Store(true)
 		return fmt.Errorf("%s: %w", what, ErrUnresponsive)
 	}
+}
+
+func safely(f func() error) (err error) {
+	defer recovered(&err)
+	return f()
 }
 
 func recovered(err *error) {
