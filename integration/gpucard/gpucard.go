@@ -299,12 +299,12 @@ func ask(device string) (e encodes, err error) {
 // picture has the device encode one picture, as a session's stream begins.
 func picture(n *codec.NVENC) (bytes int, err error) {
 	const w, h = 1920, 1080
-	p, err := codec.NewPictureOf(codec.Chroma420, w, h)
+	p, err := codec.NewPicture(w, h)
 	if err != nil {
 		return 0, err
 	}
 	defer p.Close()
-	enc, err := n.NewEncoder(w, h, codec.Chroma420, codec.Rate{Quality: 23, Kbps: 20000, BufferMS: 60})
+	enc, err := n.NewEncoder(w, h, codec.Colours{Chroma: codec.Chroma420}, codec.Rate{Quality: 23, Kbps: 20000, BufferMS: 60})
 	if err != nil {
 		return 0, err
 	}

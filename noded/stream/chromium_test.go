@@ -33,7 +33,7 @@ v.requestVideoFrameCallback((_, m) => {
 (async () => {
   await pc.setLocalDescription();
   if (pc.iceGatheringState !== 'complete') await new Promise((ok) => pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && ok());
-  const a = await fetch('/whep', {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
+  const a = await fetch('/whep', {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp.replace('m=', 'a=x-easel-range:told\r\nm=')});
   await pc.setRemoteDescription({type: 'answer', sdp: await a.text()});
 })();
 function pixels(x, y, w, h) {

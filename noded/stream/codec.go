@@ -8,7 +8,7 @@ type Codec interface {
 	Makes(f Format) bool
 	// Open makes an encoder for a screen's size. The picture of from, an encoder of the same size that this codec or another one made, goes over to
 	// the new one, and from is closed; nil begins with a black picture. When it fails, from is as it was.
-	Open(size image.Point, f Format, q Quality, from Encoder) (Encoder, error)
+	Open(size image.Point, c Coding, q Quality, from Encoder) (Encoder, error)
 }
 
 // A cell is the least piece of a picture whose change is counted, in pixels.

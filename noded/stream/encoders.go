@@ -20,19 +20,19 @@ type encoders struct {
 	board  *board
 	log    *slog.Logger
 
-	rest []map[Format]time.Time // until when each codec is left alone with a format
-	why  []map[Format]error     // that each does not serve
+	rest []map[Coding]time.Time // until when each codec is left alone with a format
+	why  []map[Coding]error     // that each does not serve
 	lost []bool                 // that broke in the middle of a stream, which cannot be trusted any more
 	used int                    // the codec of the present encoder
-	made Format                 // what that makes
+	made Coding                 // what that makes
 	said []string               // what the health tells of it
 }
 
 func newEncoders(codecs []Codec, b *board, log *slog.Logger) *encoders {
 	n := len(codecs)
-	e := &encoders{codecs: codecs, board: b, log: log, rest: make([]map[Format]time.Time, n), lost: make([]bool, n), why: make([]map[Format]error, n)}
+	e := &encoders{codecs: codecs, board: b, log: log, rest: make([]map[Coding]time.Time, n), lost: make([]bool, n), why: make([]map[Coding]error, n)}
 	for i := range codecs {
-		e.rest[i], e.why[i] = map[Format]time.Time{}, map[Format]error{}
+		e.rest[i], e.why[i] = map[Coding]time.Time{}, map[Coding]error{}
 	}
 	return e
 }
@@ -43,10 +43,10 @@ func (e *encoders) makes(f Format) bool {
 }
 
 // open makes an encoder of a format, which goes on with the picture of from unless that is nil. The error is that of the last codec.
-func (e *encoders) open(size image.Point, f Format, q Quality, from Encoder, now time.Time) (Encoder, error) {
+func (e *encoders) open(size image.Point, f Coding, q Quality, from Encoder, now time.Time) (Encoder, error) {
 	for i, c := range e.codecs {
 		last := i == len(e.codecs)-1
-		if !c.Makes(f) || (!last && (e.lost[i] || now.Before(e.rest[i][f]))) {
+		if !c.Makes(f.Format) || (!last && (e.lost[i] || now.Before(e.rest[i][f]))) {
 			continue
 		}
 		enc, err := c.Open(size, f, q, from)
@@ -55,12 +55,12 @@ func (e *encoders) open(size image.Point, f Format, q Quality, from Encoder, now
 			return enc, nil
 		}
 		if last {
-			return nil, fmt.Errorf("open an encoder of %s for a screen of %v: %w", f, size, err)
+			return nil, fmt.Errorf("open an encoder of %s for a screen of %v: %w", f.Format, size, err)
 		}
 		e.fallback(i, f, err)
 		e.rest[i][f] = now.Add(encoderRest)
 	}
-	return nil, fmt.Errorf("open an encoder of %s: no codec makes that", f)
+	return nil, fmt.Errorf("open an encoder of %s: no codec makes that", f.Format)
 }
 
 // broke takes in that the present encoder failed in the middle of a stream, and tells whether a worse one can go on.
@@ -73,14 +73,14 @@ func (e *encoders) broke(err error) bool {
 	return true
 }
 
-func (e *encoders) fallback(i int, f Format, err error) {
+func (e *encoders) fallback(i int, f Coding, err error) {
 	e.why[i][f] = err
-	e.log.Warn("encoder fails, a worse one takes over", "format", f, "err", err)
+	e.log.Warn("encoder fails, a worse one takes over", "format", f.Format, "err", err)
 	e.board.update(func(h *contract.Health) { h.Fallbacks++ })
 }
 
 // use tells what encodes now, and why it is not a better one.
-func (e *encoders) use(i int, f Format, info CodecInfo) {
+func (e *encoders) use(i int, f Coding, info CodecInfo) {
 	e.used, e.made = i, f
 	delete(e.why[i], f)
 	for _, text := range e.said {

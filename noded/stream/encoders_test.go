@@ -24,7 +24,7 @@ type idle struct{ info CodecInfo }
 
 func (*shelf) Makes(Format) bool { return true }
 
-func (s *shelf) Open(image.Point, Format, Quality, Encoder) (Encoder, error) {
+func (s *shelf) Open(image.Point, Coding, Quality, Encoder) (Encoder, error) {
 	s.asked++
 	if s.why != nil {
 		return nil, s.why
@@ -46,7 +46,7 @@ func TestWorseEncoderStandsInAndSaysSo(t *testing.T) {
 	now := time.Now()
 	open := func(want string, degraded ...string) {
 		t.Helper()
-		enc, err := e.open(image.Pt(320, 320), H264, Quality{}, nil, now)
+		enc, err := e.open(image.Pt(320, 320), Coding{Format: H264}, Quality{}, nil, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestWorseEncoderStandsInAndSaysSo(t *testing.T) {
 		t.Errorf("%d fallbacks are told, want 2", h.Fallbacks)
 	}
 	cpu.why = errors.New("no memory")
-	if _, err := e.open(image.Pt(320, 320), H264, Quality{}, nil, now); err == nil || !strings.Contains(err.Error(), "no memory") {
+	if _, err := e.open(image.Pt(320, 320), Coding{Format: H264}, Quality{}, nil, now); err == nil || !strings.Contains(err.Error(), "no memory") {
 		t.Errorf("without any encoder: %v", err)
 	}
 }

@@ -19,6 +19,13 @@ const (
 	AV1444  Format = "av1-444"
 )
 
+// Coding is what an encoder makes for a viewer.
+type Coding struct {
+	Format Format
+	// Short is the short range of colours, 16 to 235, for a browser that takes every picture to have it.
+	Short bool
+}
+
 // formats are how browsers offer each, by MIME type and parameters, those first that cost the host least.
 var formats = []struct {
 	format Format
@@ -77,6 +84,19 @@ func parameter(line, key, otherwise string) string {
 func offersVideo(offer string) bool {
 	offer = strings.ToUpper(offer)
 	return slices.ContainsFunc([]string{"H264/90000", "VP9/90000", "AV1/90000"}, func(codec string) bool { return strings.Contains(offer, codec) })
+}
+
+// rangeLine is what the viewer adds to the offer of a browser that heeds the range that a stream tells of. Others take every picture to have the short
+// one, as Firefox does.
+const rangeLine = "a=x-easel-range:told"
+
+func tellsRange(offer string) bool {
+	for line := range strings.Lines(offer) {
+		if strings.TrimRight(line, "\r\n") == rangeLine {
+			return true
+		}
+	}
+	return false
 }
 
 // takes are the formats that a viewer and this node agreed on, with the payload type of each, in the order that the browser offered them.

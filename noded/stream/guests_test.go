@@ -23,11 +23,11 @@ type countingEncoder struct {
 	frames *atomic.Int64
 }
 
-func (c countingCodec) Open(size image.Point, f Format, q Quality, from Encoder) (Encoder, error) {
+func (c countingCodec) Open(size image.Point, what Coding, q Quality, from Encoder) (Encoder, error) {
 	if counted, ok := from.(countingEncoder); ok {
 		from = counted.Encoder
 	}
-	e, err := c.Codec.Open(size, f, q, from)
+	e, err := c.Codec.Open(size, what, q, from)
 	if err != nil {
 		return nil, err
 	}

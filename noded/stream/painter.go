@@ -48,7 +48,7 @@ type painter struct {
 
 	frame   *display.Frame
 	enc     Encoder
-	format  Format // that it makes
+	coding  Coding // that it makes
 	quality Quality
 	rects   []image.Rectangle
 	intake  *intake
@@ -365,11 +365,11 @@ func (p *painter) adopt(peer *peer) {
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }
 
-// fit makes frame and encoder for the screen's present size, and the format that the peer is to get.
+// fit makes frame and encoder for the screen's present size, of what the viewers are to get.
 func (p *painter) fit() error {
-	size, format := p.d.Size(), p.takes().best()
+	size, coding := p.d.Size(), Coding{p.takes().best(), p.short()}
 	if p.frame != nil && p.frame.Size == size {
-		return p.turn(format)
+		return p.turn(coding)
 	}
 	p.close()
 	frame, err := p.d.NewFrame()
@@ -377,31 +377,34 @@ func (p *painter) fit() error {
 		return err
 	}
 	p.quality = p.wanted(p.peer)
-	enc, err := p.encoders.open(image.Pt(size.X&^1, size.Y&^1), format, p.quality, nil, time.Now())
+	enc, err := p.encoders.open(even(size), coding, p.quality, nil, time.Now())
 	if err != nil {
 		frame.Close()
 		return err
 	}
-	p.frame, p.enc, p.format, p.lastKey, p.tiles, p.shown = frame, enc, format, time.Time{}, nil, false
+	p.frame, p.enc, p.coding, p.lastKey, p.tiles, p.shown = frame, enc, coding, time.Time{}, nil, false
 	p.viewers.setInfo(enc.Info(), size)
 	p.d.Damage.Add(image.Rectangle{Max: size})
 	return nil
 }
 
-// turn goes over to another format, from the next frame on. The picture stays, and with it what the viewer has as tiles.
-func (p *painter) turn(to Format) error {
-	if p.format == to {
+// turn goes over to another coding, from the next frame on. The picture stays, and with it what the viewer has as tiles.
+func (p *painter) turn(to Coding) error {
+	if p.coding == to {
 		return nil
 	}
 	size := p.frame.Size
-	enc, err := p.encoders.open(image.Pt(size.X&^1, size.Y&^1), to, p.quality, p.enc, time.Now())
+	enc, err := p.encoders.open(even(size), to, p.quality, p.enc, time.Now())
 	if err != nil {
 		return err
 	}
-	p.enc, p.format, p.lastKey = enc, to, time.Time{}
+	p.enc, p.coding, p.lastKey = enc, to, time.Time{}
 	p.viewers.setInfo(enc.Info(), size)
 	return nil
 }
+
+// even is what an encoder takes of a screen.
+func even(size image.Point) image.Point { return image.Pt(size.X&^1, size.Y&^1) }
 
 func (p *painter) wanted(peer *peer) Quality {
 	q := qualities[peer.quality()]

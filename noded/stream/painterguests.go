@@ -58,10 +58,10 @@ func (p *painter) watched() bool {
 func (p *painter) send(peer *peer, pkt Packet, now time.Time) {
 	p.guestAt = time.Time{}
 	if !peer.who.Guest() {
-		peer.sendFrame(p.format, pkt, p.stamp)
+		peer.sendFrame(p.coding.Format, pkt, p.stamp)
 	}
 	for _, f := range p.viewers.watchedBy() {
-		f.offer(p.format, pkt, p.stamp, now)
+		f.offer(p.coding.Format, pkt, p.stamp, now)
 	}
 }
 
@@ -74,4 +74,9 @@ func (p *painter) takes() takes {
 		}
 	}
 	return all
+}
+
+// short tells whether any who watches takes every picture to have the short range.
+func (p *painter) short() bool {
+	return p.peer.short || slices.ContainsFunc(p.viewers.watchedBy(), func(f *follower) bool { return f.peer.short })
 }

@@ -49,6 +49,7 @@ type peer struct {
 	pc     *webrtc.PeerConnection
 	track  *videoTrack
 	takes  takes
+	short  bool // the browser takes every picture to have the short range of colours
 	sender *webrtc.RTPSender
 	hand   *hand
 	rate   *outgoing
@@ -145,6 +146,7 @@ func (p *peer) negotiate(offer string) (string, error) {
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", fmt.Errorf("read the offer: %w", err)
 	}
+	p.short = !tellsRange(offer)
 	if p.takes = takesOf(p.sender.GetParameters().Codecs, p.screen.encoders.makes); len(p.takes) == 0 {
 		return "", errNoFormat
 	}

@@ -36,23 +36,24 @@ type testEncoder struct {
 
 func (c testCodec) Makes(f Format) bool { return c.card == nil || f == H264 || f == H264444 }
 
-func (c testCodec) Open(size image.Point, f Format, q Quality, from Encoder) (Encoder, error) {
-	format, rate := codec.Format(f), codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS}
+func (c testCodec) Open(size image.Point, what Coding, q Quality, from Encoder) (Encoder, error) {
+	coding := codec.Coding{Format: codec.Format(what.Format), Short: what.Short}
+	rate := codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS}
 	var e codec.Encoder
 	var err error
 	if c.card != nil {
-		e, err = c.card.NewEncoder(size.X, size.Y, format.Chroma(), rate)
+		e, err = c.card.NewEncoder(size.X, size.Y, coding.Colours(), rate)
 	} else {
-		e, err = codec.NewSoftware(format, size.X, size.Y, 2, rate)
+		e, err = codec.NewSoftware(coding, size.X, size.Y, 2, rate)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if before, ok := from.(*testEncoder); ok {
 		before.Encoder.Close()
-		return &testEncoder{before.picture, e}, before.picture.SetChroma(format.Chroma())
+		return &testEncoder{before.picture, e}, before.picture.SetColours(coding.Colours())
 	}
-	p, err := codec.NewPictureOf(format.Chroma(), size.X, size.Y)
+	p, err := codec.NewPictureOf(coding.Colours(), size.X, size.Y)
 	if err != nil {
 		e.Close()
 		return nil, err
@@ -94,6 +95,12 @@ const allRunning = `{"seq":1,"ready":true,"services":{"xorg":{"state":"running",
 
 func startSession(t testing.TB, codecs ...Codec) *session {
 	t.Helper()
+	return startSessionOn(t, "127.0.0.1", codecs...)
+}
+
+// startSessionOn starts a session whose media come from an address of this machine's.
+func startSessionOn(t testing.TB, address string, codecs ...Codec) *session {
+	t.Helper()
 	if len(codecs) == 0 {
 		codecs = []Codec{testCodec{}}
 	}
@@ -112,7 +119,7 @@ func startSession(t testing.TB, codecs ...Codec) *session {
 		x: x, ended: make(chan error, 1), init: listenInit(t, edge), pen: listenPen(t, edge),
 		cfg: contract.Config{
 			Session: "stest", Socket: filepath.Join(dir, "streamer.sock"), XSocket: x.Socket, XCookie: hex.EncodeToString(x.Cookie),
-			EdgeDir: edge, UDPAddrs: []string{"127.0.0.1"}, Initial: contract.Size{Width: 1280, Height: 720}, Policy: contract.Policy{Guests: 10},
+			EdgeDir: edge, UDPAddrs: []string{address}, Initial: contract.Size{Width: 1280, Height: 720}, Policy: contract.Policy{Guests: 10},
 		},
 	}
 	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

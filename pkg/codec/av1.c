@@ -57,15 +57,15 @@ static void close_av1(struct encoder *base)
 }
 
 /* The settings that are no part of the configuration: what helps a screen, and nothing that takes long. */
-static int control(aom_codec_ctx_t *aom, int threads)
+static int control(aom_codec_ctx_t *aom, const struct frames *f)
 {
-	int columns = threads > 2 ? 2 : threads > 1; /* a power of two */
+	int columns = f->threads > 2 ? 2 : f->threads > 1; /* a power of two */
 	return aom_codec_control(aom, AOME_SET_CPUUSED, SPEED) ||
 	       aom_codec_control(aom, AV1E_SET_TUNE_CONTENT, AOM_CONTENT_SCREEN) ||
 	       aom_codec_control(aom, AV1E_SET_ENABLE_PALETTE, 1) ||
 	       aom_codec_control(aom, AV1E_SET_ENABLE_INTRABC, 0) ||
 	       aom_codec_control(aom, AV1E_SET_TILE_COLUMNS, columns) ||
-	       aom_codec_control(aom, AV1E_SET_ROW_MT, threads > 1) ||
+	       aom_codec_control(aom, AV1E_SET_ROW_MT, f->threads > 1) ||
 	       aom_codec_control(aom, AV1E_SET_AQ_MODE, 0) ||
 	       aom_codec_control(aom, AV1E_SET_DELTAQ_MODE, 0) ||
 	       aom_codec_control(aom, AV1E_SET_ENABLE_CDEF, 0) ||
@@ -92,25 +92,25 @@ static int control(aom_codec_ctx_t *aom, int threads)
 	       aom_codec_control(aom, AV1E_SET_NOISE_SENSITIVITY, 0) ||
 	       aom_codec_control(aom, AV1E_SET_COLOR_PRIMARIES, COLOUR_PRIMARIES) ||
 	       aom_codec_control(aom, AV1E_SET_TRANSFER_CHARACTERISTICS, COLOUR_TRANSFER) ||
-	       aom_codec_control(aom, AV1E_SET_MATRIX_COEFFICIENTS, COLOUR_MATRIX) ||
-	       aom_codec_control(aom, AV1E_SET_COLOR_RANGE, COLOUR_FULL_RANGE);
+	       aom_codec_control(aom, AV1E_SET_MATRIX_COEFFICIENTS, f->full ? COLOUR_709 : COLOUR_601) ||
+	       aom_codec_control(aom, AV1E_SET_COLOR_RANGE, f->full ? AOM_CR_FULL_RANGE : AOM_CR_STUDIO_RANGE);
 }
 
-struct encoder *encoder_av1(int width, int height, int threads, int yuv444)
+struct encoder *encoder_av1(const struct frames *f)
 {
 	struct av1_encoder *e = calloc(1, sizeof *e);
 	if (!e)
 		return NULL;
 	e->base = (struct encoder){encode, close_av1};
 	aom_codec_enc_cfg_t *c = &e->config;
-	if (active_map_init(&e->map, width, height) || aom_codec_enc_config_default(aom_codec_av1_cx(), c, AOM_USAGE_REALTIME)) {
+	if (active_map_init(&e->map, f->width, f->height) || aom_codec_enc_config_default(aom_codec_av1_cx(), c, AOM_USAGE_REALTIME)) {
 		close_av1(&e->base);
 		return NULL;
 	}
-	c->g_w = width;
-	c->g_h = height;
-	c->g_profile = yuv444;
-	c->g_threads = threads;
+	c->g_w = f->width;
+	c->g_h = f->height;
+	c->g_profile = f->yuv444;
+	c->g_threads = f->threads;
 	c->g_timebase = (aom_rational_t){1, 60};
 	c->g_lag_in_frames = 0;
 	c->g_error_resilient = 0;
@@ -121,13 +121,13 @@ struct encoder *encoder_av1(int width, int height, int threads, int yuv444)
 	c->rc_dropframe_thresh = 0;
 	c->rc_resize_mode = 0;
 	c->kf_mode = AOM_KF_DISABLED;
-	aom_img_wrap(&e->image, yuv444 ? AOM_IMG_FMT_I444 : AOM_IMG_FMT_I420, width, height, 1, (unsigned char *)c /* replaced */);
+	aom_img_wrap(&e->image, f->yuv444 ? AOM_IMG_FMT_I444 : AOM_IMG_FMT_I420, f->width, f->height, 1, (unsigned char *)c /* replaced */);
 	if (aom_codec_enc_init(&e->aom, aom_codec_av1_cx(), c, 0)) {
 		close_av1(&e->base);
 		return NULL;
 	}
 	e->open = 1;
-	if (control(&e->aom, threads)) {
+	if (control(&e->aom, f)) {
 		close_av1(&e->base);
 		return NULL;
 	}

@@ -48,7 +48,7 @@ func newPair(t testing.TB, w, h int) (*Picture, Encoder) {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
-	e, err := NewSoftware(H264, w, h, 2, usual)
+	e, err := NewSoftware(Coding{Format: H264}, w, h, 2, usual)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestBadSizesAndRatesAreRefused(t *testing.T) {
 		}
 	}
 	for _, r := range []Rate{{}, {Quality: 23, Kbps: 1, BufferMS: 50}, {Quality: 99, Kbps: 1000, BufferMS: 50}} {
-		if e, err := NewSoftware(H264, 320, 320, 1, r); err == nil {
+		if e, err := NewSoftware(Coding{Format: H264}, 320, 320, 1, r); err == nil {
 			e.Close()
 			t.Errorf("rate %+v was taken", r)
 		}
@@ -184,11 +184,11 @@ func TestRateBoundsAFrame(t *testing.T) {
 func TestEncodingAllocatesNothing(t *testing.T) {
 	const w, h = 640, 480
 	for _, f := range SoftwareFormats() {
-		p, err := NewPictureOf(f.Chroma(), w, h)
+		p, err := NewPictureOf(Colours{Chroma: f.Chroma()}, w, h)
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := NewSoftware(f, w, h, 2, usual)
+		e, err := NewSoftware(Coding{Format: f}, w, h, 2, usual)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +240,7 @@ func BenchmarkEncode(b *testing.B) {
 	for _, f := range SoftwareFormats() {
 		b.Run(string(f), func(b *testing.B) {
 			benchmarkEncoder(b, func(b *testing.B, w, h int) Encoder {
-				e, err := NewSoftware(f, w, h, 2, usual)
+				e, err := NewSoftware(Coding{Format: f}, w, h, 2, usual)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -266,7 +266,7 @@ func BenchmarkEncodeNVENC(b *testing.B) {
 	for _, chroma := range []Chroma{Chroma420, Chroma444} {
 		b.Run(string(chroma), func(b *testing.B) {
 			benchmarkEncoder(b, func(b *testing.B, w, h int) Encoder {
-				e, err := card.NewEncoder(w, h, chroma, usual)
+				e, err := card.NewEncoder(w, h, Colours{Chroma: chroma}, usual)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -312,7 +312,7 @@ func benchmarkEncoder(b *testing.B, open func(b *testing.B, w, h int) Encoder) {
 		b.Run(m.name, func(b *testing.B) {
 			e := open(b, w, h)
 			b.Cleanup(e.Close)
-			p, err := NewPictureOf(Chroma(e.Info().Chroma), w, h)
+			p, err := NewPictureOf(Colours{Chroma: Chroma(e.Info().Chroma)}, w, h)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -4,9 +4,13 @@
 #include <immintrin.h>
 #endif
 
-/* What a pixel's blue, green and red count for, in 1/32768: libyuv's conversions count in 1/128 and 1/256, which is off by a level or two. */
-enum { BITS = 15 };
-static const int16_t of_y[3] = {2366, 23436, 6966}, of_u[3] = {16384, -12630, -3754}, of_v[3] = {-1502, -14882, 16384};
+/* What a pixel's blue, green and red count for, in 1/32768, and what black and grey are: libyuv's conversions count in 1/128 and 1/256, which is off
+ * by a level or two. The first of each is BT.601 in the short range, the second BT.709 in the whole. */
+enum { BITS = 15, GREY = 128 };
+static const int16_t of_y[2][3] = {{3208, 16519, 8414}, {2366, 23436, 6966}};
+static const int16_t of_u[2][3] = {{14392, -9535, -4857}, {16384, -12630, -3754}};
+static const int16_t of_v[2][3] = {{-2341, -12052, 14392}, {-1502, -14882, 16384}};
+static const int black[2] = {16, 0};
 
 static uint8_t clamp(int v)
 {
@@ -20,27 +24,27 @@ static uint8_t weigh(const int bgr[3], const int16_t w[3], int middle, int more)
 	return clamp((bgr[0] * w[0] + bgr[1] * w[1] + bgr[2] * w[2] + (middle << bits) + (1 << (bits - 1))) >> bits);
 }
 
-void colour_plain_luma(const uint8_t *p, uint8_t *y, int pixels)
+static void plain_luma(const uint8_t *p, uint8_t *y, int pixels, int full)
 {
 	for (int i = 0; i < pixels; i++, p += 4)
-		y[i] = weigh((int[]){p[0], p[1], p[2]}, of_y, 0, 0);
+		y[i] = weigh((int[]){p[0], p[1], p[2]}, of_y[full], black[full], 0);
 }
 
-void colour_plain_444(const uint8_t *p, uint8_t *u, uint8_t *v, int pixels)
+static void plain_444(const uint8_t *p, uint8_t *u, uint8_t *v, int pixels, int full)
 {
 	for (int i = 0; i < pixels; i++, p += 4) {
 		int bgr[] = {p[0], p[1], p[2]};
-		u[i] = weigh(bgr, of_u, 128, 0);
-		v[i] = weigh(bgr, of_v, 128, 0);
+		u[i] = weigh(bgr, of_u[full], GREY, 0);
+		v[i] = weigh(bgr, of_v[full], GREY, 0);
 	}
 }
 
-void colour_plain_420(const uint8_t *p, const uint8_t *q, uint8_t *u, uint8_t *v, int pixels)
+static void plain_420(const uint8_t *p, const uint8_t *q, uint8_t *u, uint8_t *v, int pixels, int full)
 {
 	for (int i = 0; i < pixels / 2; i++, p += 8, q += 8) {
 		int bgr[] = {p[0] + p[4] + q[0] + q[4], p[1] + p[5] + q[1] + q[5], p[2] + p[6] + q[2] + q[6]};
-		u[i] = weigh(bgr, of_u, 128, 2);
-		v[i] = weigh(bgr, of_v, 128, 2);
+		u[i] = weigh(bgr, of_u[full], GREY, 2);
+		v[i] = weigh(bgr, of_v[full], GREY, 2);
 	}
 }
 
@@ -86,9 +90,9 @@ AVX2 static void store(uint8_t *to, const __m256i s[4], __m256i add)
 	_mm_storeu_si128((__m128i *)(to + 16), _mm_unpackhi_epi16(even, odd));
 }
 
-AVX2 static int luma_avx2(const uint8_t *p, uint8_t *y, int pixels)
+AVX2 static int luma_avx2(const uint8_t *p, uint8_t *y, int pixels, int full)
 {
-	struct weights w = weights(of_y, 0, 0);
+	struct weights w = weights(of_y[full], black[full], 0);
 	int i = 0;
 	for (; i + STEP <= pixels; i += STEP, p += 4 * STEP) {
 		__m256i s[4];
@@ -99,9 +103,9 @@ AVX2 static int luma_avx2(const uint8_t *p, uint8_t *y, int pixels)
 	return i;
 }
 
-AVX2 static int yuv444_avx2(const uint8_t *p, uint8_t *u, uint8_t *v, int pixels)
+AVX2 static int yuv444_avx2(const uint8_t *p, uint8_t *u, uint8_t *v, int pixels, int full)
 {
-	struct weights wu = weights(of_u, 128, 0), wv = weights(of_v, 128, 0);
+	struct weights wu = weights(of_u[full], GREY, 0), wv = weights(of_v[full], GREY, 0);
 	int i = 0;
 	for (; i + STEP <= pixels; i += STEP, p += 4 * STEP) {
 		__m256i su[4], sv[4];
@@ -131,9 +135,9 @@ AVX2 static void store_pairs(uint8_t *to, __m256i a, __m256i b, __m256i add)
 	_mm_storeu_si128((__m128i *)to, _mm_packus_epi16(_mm_unpacklo_epi16(even, odd), _mm_unpackhi_epi16(even, odd)));
 }
 
-AVX2 static int yuv420_avx2(const uint8_t *p, const uint8_t *q, uint8_t *u, uint8_t *v, int pixels)
+AVX2 static int yuv420_avx2(const uint8_t *p, const uint8_t *q, uint8_t *u, uint8_t *v, int pixels, int full)
 {
-	struct weights wu = weights(of_u, 128, 2), wv = weights(of_v, 128, 2);
+	struct weights wu = weights(of_u[full], GREY, 2), wv = weights(of_v[full], GREY, 2);
 	int i = 0;
 	for (; i + STEP <= pixels; i += STEP, p += 4 * STEP, q += 4 * STEP) {
 		__m256i s[8];
@@ -160,20 +164,20 @@ static int vectors(void)
 #define yuv420_avx2(...) 0
 #endif
 
-void colour_luma(const uint8_t *bgrx, uint8_t *y, int pixels)
+void colour_luma(const uint8_t *bgrx, uint8_t *y, int pixels, int full)
 {
-	int done = vectors() ? luma_avx2(bgrx, y, pixels) : 0;
-	colour_plain_luma(bgrx + 4 * done, y + done, pixels - done);
+	int done = vectors() ? luma_avx2(bgrx, y, pixels, full) : 0;
+	plain_luma(bgrx + 4 * done, y + done, pixels - done, full);
 }
 
-void colour_444(const uint8_t *bgrx, uint8_t *u, uint8_t *v, int pixels)
+void colour_444(const uint8_t *bgrx, uint8_t *u, uint8_t *v, int pixels, int full)
 {
-	int done = vectors() ? yuv444_avx2(bgrx, u, v, pixels) : 0;
-	colour_plain_444(bgrx + 4 * done, u + done, v + done, pixels - done);
+	int done = vectors() ? yuv444_avx2(bgrx, u, v, pixels, full) : 0;
+	plain_444(bgrx + 4 * done, u + done, v + done, pixels - done, full);
 }
 
-void colour_420(const uint8_t *bgrx, const uint8_t *below, uint8_t *u, uint8_t *v, int pixels)
+void colour_420(const uint8_t *bgrx, const uint8_t *below, uint8_t *u, uint8_t *v, int pixels, int full)
 {
-	int done = vectors() ? yuv420_avx2(bgrx, below, u, v, pixels) : 0;
-	colour_plain_420(bgrx + 4 * done, below + 4 * done, u + done / 2, v + done / 2, pixels - done);
+	int done = vectors() ? yuv420_avx2(bgrx, below, u, v, pixels, full) : 0;
+	plain_420(bgrx + 4 * done, below + 4 * done, u + done / 2, v + done / 2, pixels - done, full);
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The planes are what BT.709 says, rounded to the nearest, whether the processor's vectors make them or not: the last columns of a picture are too few
+// The planes are what BT.709 and, in the short range, BT.601 say, rounded to the nearest, whether the processor's vectors make them or not: the last columns of a picture are too few
 // for those.
 func TestColoursAreRoundedToTheNearest(t *testing.T) {
 	const w, h = 330, 48
@@ -18,9 +18,7 @@ func TestColoursAreRoundedToTheNearest(t *testing.T) {
 			src[i] = byte(r.IntN(2) * 255)
 		}
 	}
-	const kr, kb = 0.2126, 0.0722
-	luma := func(b, g, r float64) float64 { return kb*b + (1-kr-kb)*g + kr*r }
-	for _, c := range []Chroma{Chroma420, Chroma444} {
+	for _, c := range []Colours{{Chroma: Chroma420}, {Chroma: Chroma444}, {Chroma420, true}, {Chroma444, true}} {
 		p, err := NewPictureOf(c, w, h)
 		if err != nil {
 			t.Fatal(err)
@@ -28,20 +26,25 @@ func TestColoursAreRoundedToTheNearest(t *testing.T) {
 		if _, err := p.Update(src, w*4, full(w, h)); err != nil {
 			t.Fatal(err)
 		}
+		black, luminance, colour, kr, kb := 0.0, 1.0, 1.0, 0.2126, 0.0722
+		if c.Short {
+			black, luminance, colour, kr, kb = 16, 219./255, 224./255, 0.299, 0.114
+		}
+		luma := func(b, g, r float64) float64 { return kb*b + (1-kr-kb)*g + kr*r }
 		near := func(what string, x, y int, got byte, want float64) {
 			if want = min(max(want, 0), 255); math.Abs(float64(got)-want) > 0.52 { // weights have fifteen bits
-				t.Errorf("%s: %s at %d,%d is %d, want %.2f", c, what, x, y, got, want)
+				t.Errorf("%+v: %s at %d,%d is %d, want %.2f", c, what, x, y, got, want)
 			}
 		}
 		planes := Planes(p)
 		for y := range h {
 			for x := range w {
 				px := src[(y*w+x)*4:]
-				near("luma", x, y, planes[0][y*w+x], luma(float64(px[0]), float64(px[1]), float64(px[2])))
+				near("luma", x, y, planes[0][y*w+x], black+luminance*luma(float64(px[0]), float64(px[1]), float64(px[2])))
 			}
 		}
 		side := 1
-		if c == Chroma420 {
+		if c.Chroma == Chroma420 {
 			side = 2
 		}
 		for y := 0; y < h; y += side {
@@ -54,8 +57,8 @@ func TestColoursAreRoundedToTheNearest(t *testing.T) {
 					}
 				}
 				at, l := y/side*(w/side)+x/side, luma(mean[0], mean[1], mean[2])
-				near("blue", x, y, planes[1][at], 128+(mean[0]-l)/(2*(1-kb)))
-				near("red", x, y, planes[2][at], 128+(mean[2]-l)/(2*(1-kr)))
+				near("blue", x, y, planes[1][at], 128+colour*(mean[0]-l)/(2*(1-kb)))
+				near("red", x, y, planes[2][at], 128+colour*(mean[2]-l)/(2*(1-kr)))
 			}
 		}
 		p.Close()

@@ -15,15 +15,22 @@ struct wish {
 	int qp;     /* as H.264 counts */
 };
 
-/* A software encoder of one size, chroma and number of threads. Functions return 0, or less on an error. */
+/* What an encoder is for. */
+struct frames {
+	int width, height;
+	int yuv444, full; /* as the picture has them */
+	int threads;
+};
+
+/* A software encoder. Functions return 0, or less on an error. */
 struct encoder {
 	int (*encode)(struct encoder *e, struct picture *p, const struct wish *w, struct encoded *out);
 	void (*close)(struct encoder *e);
 };
 
-struct encoder *encoder_x264(int width, int height, int threads, int yuv444);
-struct encoder *encoder_vp9(int width, int height, int threads, int yuv444);
-struct encoder *encoder_av1(int width, int height, int threads, int yuv444);
+struct encoder *encoder_x264(const struct frames *f);
+struct encoder *encoder_vp9(const struct frames *f);
+struct encoder *encoder_av1(const struct frames *f);
 
 /* cgo calls no pointers. */
 int encoder_encode(struct encoder *e, struct picture *p, const struct wish *w, struct encoded *out);

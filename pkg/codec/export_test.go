@@ -6,7 +6,7 @@ import "unsafe"
 func Planes(p *Picture) [][]byte {
 	w, h := p.size.X, p.size.Y
 	cw, ch := w/2, h/2
-	if p.chroma == Chroma444 {
+	if p.colours.Chroma == Chroma444 {
 		cw, ch = w, h
 	}
 	var out [][]byte

@@ -83,12 +83,12 @@ func TestFormatsDecodeToTheScreen(t *testing.T) {
 	const w, h = 658, 322 // neither side a multiple of a macroblock
 	for _, f := range SoftwareFormats() {
 		t.Run(string(f), func(t *testing.T) {
-			e, err := NewSoftware(f, w, h, 2, Rate{Quality: 23, Kbps: 500_000, BufferMS: 1000}) // nothing of it is for want of rate
+			e, err := NewSoftware(Coding{Format: f}, w, h, 2, Rate{Quality: 23, Kbps: 500_000, BufferMS: 1000}) // nothing of it is for want of rate
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer e.Close()
-			p, err := NewPictureOf(f.Chroma(), w, h)
+			p, err := NewPictureOf(Colours{Chroma: f.Chroma()}, w, h)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,11 +165,11 @@ func TestKeyframesDecodeByTheLibrariesThemselves(t *testing.T) {
 	const w, h = 640, 360
 	src := screen(w, h)
 	for _, f := range SoftwareFormats() {
-		e, err := NewSoftware(f, w, h, 1, usual)
+		e, err := NewSoftware(Coding{Format: f}, w, h, 1, usual)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := NewPictureOf(f.Chroma(), w, h)
+		p, err := NewPictureOf(Colours{Chroma: f.Chroma()}, w, h)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,8 +208,8 @@ func TestKeyframesDecodeByTheLibrariesThemselves(t *testing.T) {
 	}
 }
 
-// A picture that changes its chroma is the same picture.
-func TestPictureChangesItsChroma(t *testing.T) {
+// A picture that changes how it has its colours is the same picture.
+func TestPictureChangesItsColours(t *testing.T) {
 	const w, h = 640, 360
 	src := screen(w, h)
 	p, err := NewPicture(w, h)
@@ -221,7 +221,7 @@ func TestPictureChangesItsChroma(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Tiles().Changed()
-	fresh, err := NewPictureOf(Chroma444, w, h)
+	fresh, err := NewPictureOf(Colours{Chroma: Chroma444}, w, h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,9 +229,9 @@ func TestPictureChangesItsChroma(t *testing.T) {
 	if _, err := fresh.Update(src, w*4, full(w, h)); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []Chroma{Chroma444, Chroma444, Chroma420, Chroma444} {
-		if err := p.SetChroma(c); err != nil || p.Chroma() != c {
-			t.Fatalf("the chroma is %s, want %s: %v", p.Chroma(), c, err)
+	for _, c := range []Colours{{Chroma: Chroma444, Short: true}, {Chroma: Chroma444}, {Chroma: Chroma420}, {Chroma: Chroma444}} {
+		if err := p.SetColours(c); err != nil || p.Colours() != c {
+			t.Fatalf("the colours are %+v, want %+v: %v", p.Colours(), c, err)
 		}
 	}
 	for i, plane := range Planes(fresh) {

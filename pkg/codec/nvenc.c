@@ -31,7 +31,7 @@ static int failed(struct nvenc_encoder *e, NVENCSTATUS s, const char *doing, str
 }
 
 /* The settings, on top of the preset for the least latency: one frame in, one frame out. */
-static int configure(struct nvenc_encoder *e, int width, int height, int yuv444, int qp, struct nvenc_error *err)
+static int configure(struct nvenc_encoder *e, int width, int height, int yuv444, int full, int qp, struct nvenc_error *err)
 {
 	NV_ENC_PRESET_CONFIG preset = {.version = NV_ENC_PRESET_CONFIG_VER, .presetCfg = {.version = NV_ENC_CONFIG_VER}};
 	NVENCSTATUS s = e->device->api.nvEncGetEncodePresetConfigEx(e->session, NV_ENC_CODEC_H264_GUID, NV_ENC_PRESET_P3_GUID,
@@ -67,8 +67,8 @@ static int configure(struct nvenc_encoder *e, int width, int height, int yuv444,
 	memset(vui, 0, sizeof *vui);
 	vui->videoSignalTypePresentFlag = vui->colourDescriptionPresentFlag = 1;
 	vui->videoFormat = 5; /* unspecified */
-	vui->videoFullRangeFlag = COLOUR_FULL_RANGE;
-	vui->colourMatrix = COLOUR_MATRIX;
+	vui->videoFullRangeFlag = full;
+	vui->colourMatrix = full ? COLOUR_709 : COLOUR_601;
 	vui->colourPrimaries = COLOUR_PRIMARIES;
 	vui->transferCharacteristics = COLOUR_TRANSFER;
 	vui->bitstreamRestrictionFlag = 1; /* says that nothing is reordered, so that no decoder waits */
@@ -140,7 +140,7 @@ static int takes(struct nvenc_encoder *e, int width, int height, int yuv444, str
 	return NVENC_OK;
 }
 
-int nvenc_open(struct nvenc_device *d, int width, int height, int yuv444, int qp, struct nvenc_encoder **out, struct nvenc_error *err)
+int nvenc_open(struct nvenc_device *d, int width, int height, int yuv444, int full, int qp, struct nvenc_encoder **out, struct nvenc_error *err)
 {
 	struct nvenc_encoder *e = calloc(1, sizeof *e);
 	if (!e)
@@ -154,7 +154,7 @@ int nvenc_open(struct nvenc_device *d, int width, int height, int yuv444, int qp
 	if (status == NVENC_OK)
 		status = takes(e, width, height, yuv444, err);
 	if (status == NVENC_OK)
-		status = configure(e, width, height, yuv444, qp, err);
+		status = configure(e, width, height, yuv444, full, qp, err);
 	if (status == NVENC_OK)
 		status = allocate(e, width, height, yuv444, err);
 	if (status != NVENC_OK)

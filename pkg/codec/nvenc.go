@@ -160,12 +160,12 @@ func (n *NVENC) Close() {
 
 // nvenc is one session of the engine.
 type nvenc struct {
-	device *NVENC
-	c      *C.struct_nvenc_encoder
-	size   image.Point
-	chroma Chroma
-	gov    governor
-	nals   [][]byte
+	device  *NVENC
+	c       *C.struct_nvenc_encoder
+	size    image.Point
+	colours Colours
+	gov     governor
+	nals    [][]byte
 
 	// A frame's call, made once so that frames need no heap, with what goes in and out. While it runs it is the thread's.
 	frame   *driverCall
@@ -175,24 +175,21 @@ type nvenc struct {
 	failure C.struct_nvenc_error
 }
 
-// NewEncoder opens a low-latency H.264 encoder for pictures of one size and chroma. The device may have no session left for it: ErrNoSession.
-func (n *NVENC) NewEncoder(width, height int, chroma Chroma, r Rate) (Encoder, error) {
+// NewEncoder opens a low-latency H.264 encoder for pictures of one size and colours. The device may have no session left for it: ErrNoSession.
+func (n *NVENC) NewEncoder(width, height int, colours Colours, r Rate) (Encoder, error) {
 	if err := r.validate(); err != nil {
 		return nil, fmt.Errorf("open NVENC: %w", err)
 	}
-	e := &nvenc{device: n, size: image.Pt(width, height), chroma: chroma, gov: newGovernor(r), nals: make([][]byte, 0, 32)}
+	e := &nvenc{device: n, size: image.Pt(width, height), colours: colours, gov: newGovernor(r), nals: make([][]byte, 0, 32)}
 	e.frame = newDriverCall(e.encode)
-	full := C.int(0)
-	if chroma == Chroma444 {
-		full = 1
-	}
+	full, whole := colours.flags()
 	err := n.call("open a session", sessionFactor, func() error {
 		var fail C.struct_nvenc_error
-		status := C.nvenc_open(n.c, C.int(width), C.int(height), full, C.int(r.Quality), &e.c, &fail)
+		status := C.nvenc_open(n.c, C.int(width), C.int(height), full, whole, C.int(r.Quality), &e.c, &fail)
 		return nvencFailure(status, &fail)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open NVENC for %dx%d of %s: %w", width, height, chroma, err)
+		return nil, fmt.Errorf("open NVENC for %dx%d of %s: %w", width, height, colours.Chroma, err)
 	}
 	return e, nil
 }
@@ -203,8 +200,8 @@ func (e *nvenc) encode() {
 }
 
 func (e *nvenc) Encode(p *Picture, o FrameOptions) (Packet, error) {
-	if p.size != e.size || p.chroma != e.chroma {
-		return Packet{}, fmt.Errorf("encode: the picture is %v of %s, the encoder's %v of %s", p.size, p.chroma, e.size, e.chroma)
+	if p.size != e.size || p.colours != e.colours {
+		return Packet{}, fmt.Errorf("encode: the picture is %v of %+v, the encoder's %v of %+v", p.size, p.colours, e.size, e.colours)
 	}
 	if err := e.device.thread.alive(); err != nil {
 		return Packet{}, fmt.Errorf("encode a frame by NVENC: %w", err)
@@ -240,7 +237,7 @@ func (e *nvenc) SetRate(r Rate) error {
 }
 
 func (e *nvenc) Info() Info {
-	return Info{Codec: "H264", Profile: h264Profile(e.chroma), Chroma: string(e.chroma), Encoder: "NVENC (" + e.device.name + ")", Hardware: true}
+	return Info{Codec: "H264", Profile: h264Profile(e.colours.Chroma), Chroma: string(e.colours.Chroma), Encoder: "NVENC (" + e.device.name + ")", Hardware: true}
 }
 
 func (e *nvenc) Close() {

@@ -44,6 +44,6 @@ const char *nvenc_device_name(const struct nvenc_device *d);
 int nvenc_caps(struct nvenc_device *d, struct nvenc_caps *caps, struct nvenc_error *err);
 void nvenc_close_device(struct nvenc_device *d);
 
-int nvenc_open(struct nvenc_device *d, int width, int height, int yuv444, int qp, struct nvenc_encoder **out, struct nvenc_error *err);
+int nvenc_open(struct nvenc_device *d, int width, int height, int yuv444, int full, int qp, struct nvenc_encoder **out, struct nvenc_error *err);
 int nvenc_encode(struct nvenc_encoder *e, struct picture *p, int key, int qp, struct nvenc_frame *out, struct nvenc_error *err);
 void nvenc_close(struct nvenc_encoder *e);

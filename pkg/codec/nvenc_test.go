@@ -42,12 +42,12 @@ type canvas struct {
 
 func newCanvas(t testing.TB, n *codec.NVENC, chroma codec.Chroma, w, h int) *canvas {
 	t.Helper()
-	p, err := codec.NewPictureOf(chroma, w, h)
+	p, err := codec.NewPictureOf(codec.Colours{Chroma: chroma}, w, h)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
-	e, err := n.NewEncoder(w, h, chroma, nvencRate)
+	e, err := n.NewEncoder(w, h, codec.Colours{Chroma: chroma}, nvencRate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestNVENCMakesAStreamThatDecodesToTheScreen(t *testing.T) {
 func TestNVENCSaysTheSameColoursAsX264(t *testing.T) {
 	d := nvenctest.Build(t)
 	c := newCanvas(t, openNVENC(t, d, nvenctest.Card), codec.Chroma420, 320, 240)
-	soft, err := codec.NewSoftware(codec.H264, 320, 240, 1, nvencRate)
+	soft, err := codec.NewSoftware(codec.Coding{Format: codec.H264}, 320, 240, 1, nvencRate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestNVENCSaysWhyItCannot(t *testing.T) {
 			if err == nil {
 				defer n.Close()
 				var e codec.Encoder
-				if e, err = n.NewEncoder(c.w, c.h, c.chroma, nvencRate); err == nil {
+				if e, err = n.NewEncoder(c.w, c.h, codec.Colours{Chroma: c.chroma}, nvencRate); err == nil {
 					e.Close()
 				}
 			}
@@ -312,7 +312,9 @@ func TestNVENCSessionsAreCounted(t *testing.T) {
 	d := nvenctest.Build(t)
 	d.Fault("sessions", 2)
 	n := openNVENC(t, d, nvenctest.Card)
-	open := func() (codec.Encoder, error) { return n.NewEncoder(320, 240, codec.Chroma420, nvencRate) }
+	open := func() (codec.Encoder, error) {
+		return n.NewEncoder(320, 240, codec.Colours{Chroma: codec.Chroma420}, nvencRate)
+	}
 	var encoders []codec.Encoder
 	for range 2 {
 		e, err := open()
@@ -358,7 +360,7 @@ func TestNVENCThatHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := n.NewEncoder(640, 480, codec.Chroma420, nvencRate)
+	e, err := n.NewEncoder(640, 480, codec.Colours{Chroma: codec.Chroma420}, nvencRate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +371,7 @@ func TestNVENCThatHangs(t *testing.T) {
 	if _, err := e.Encode(p, codec.FrameOptions{}); !errors.Is(err, codec.ErrHung) {
 		t.Errorf("a frame after one that hangs: %v", err)
 	}
-	if _, err := n.NewEncoder(320, 240, codec.Chroma420, nvencRate); !errors.Is(err, codec.ErrHung) {
+	if _, err := n.NewEncoder(320, 240, codec.Colours{Chroma: codec.Chroma420}, nvencRate); !errors.Is(err, codec.ErrHung) {
 		t.Errorf("an encoder beside one that hangs: %v", err)
 	}
 	e.Close()

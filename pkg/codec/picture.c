@@ -5,7 +5,7 @@
 #include <string.h>
 #include <x264.h>
 
-struct picture *picture_new(int width, int height, int yuv444)
+struct picture *picture_new(int width, int height, int yuv444, int full)
 {
 	struct picture *p = calloc(1, sizeof *p);
 	if (!p)
@@ -24,7 +24,7 @@ struct picture *picture_new(int width, int height, int yuv444)
 	p->detail = calloc(cells, sizeof *p->detail);
 	p->state = calloc(cells, 1);
 	/* Black in both forms, so that the two agree from the start. */
-	if (!p->bgrx || !p->plane[0] || !p->mb_info || !p->detail || !p->state || picture_set_chroma(p, yuv444)) {
+	if (!p->bgrx || !p->plane[0] || !p->mb_info || !p->detail || !p->state || picture_set_colours(p, yuv444, full)) {
 		picture_free(p);
 		return NULL;
 	}
@@ -91,11 +91,11 @@ static void convert(struct picture *p, int x0, int x1, int y, int rows)
 	uint8_t *luma = p->plane[0] + (size_t)y * p->stride[0] + x0;
 	uint8_t *u = p->plane[1] + (size_t)(y / part) * p->stride[1] + x0 / part, *v = p->plane[2] + (size_t)(y / part) * p->stride[2] + x0 / part;
 	for (int i = 0; i < rows; i++, from += stride, luma += p->stride[0]) {
-		colour_luma(from, luma, x1 - x0);
+		colour_luma(from, luma, x1 - x0, p->full);
 		if (p->yuv444)
-			colour_444(from, u, v, x1 - x0);
+			colour_444(from, u, v, x1 - x0, p->full);
 		else if (i % 2 == 0)
-			colour_420(from, from + stride, u, v, x1 - x0);
+			colour_420(from, from + stride, u, v, x1 - x0, p->full);
 		else
 			continue;
 		u += p->stride[1];
@@ -103,7 +103,7 @@ static void convert(struct picture *p, int x0, int x1, int y, int rows)
 	}
 }
 
-int picture_set_chroma(struct picture *p, int yuv444)
+int picture_set_colours(struct picture *p, int yuv444, int full)
 {
 	int stride = yuv444 ? p->width : p->width / 2;
 	size_t size = (size_t)stride * (yuv444 ? p->height : p->height / 2);
@@ -119,6 +119,7 @@ int picture_set_chroma(struct picture *p, int yuv444)
 	p->plane[2] = v;
 	p->stride[1] = p->stride[2] = stride;
 	p->yuv444 = yuv444;
+	p->full = full;
 	convert(p, 0, p->width, 0, p->height);
 	memset(p->mb_info, 0, (size_t)p->mb_width * p->mb_height);
 	return 0;

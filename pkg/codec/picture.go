@@ -21,14 +21,30 @@ const (
 	Chroma444 Chroma = "4:4:4" // each pixel has its own
 )
 
-// Picture is what the encoder saw last of a screen, in the screen's pixels and in the encoder's (I420 or I444, BT.601,
-// limited range). It lasts from frame to frame, so that only what changed is converted. It is for one goroutine, but for
+// Colours are how a picture and its encoder have them.
+type Colours struct {
+	Chroma Chroma
+	// Short is BT.601 in the range of 16 to 235 and 240, for browsers that take every picture to have that range, and not BT.709 in the whole of a byte.
+	Short bool
+}
+
+func (c Colours) flags() (full444, fullRange C.int) {
+	if c.Chroma == Chroma444 {
+		full444 = 1
+	}
+	if !c.Short {
+		fullRange = 1
+	}
+	return full444, fullRange
+}
+
+// Picture is what the encoder saw last of a screen, in the screen's pixels and in the encoder's. It lasts from frame to frame, so that only what changed is converted. It is for one goroutine, but for
 // Update.
 type Picture struct {
-	c      *C.struct_picture
-	size   image.Point
-	chroma Chroma
-	tiles  *Tiles
+	c       *C.struct_picture
+	size    image.Point
+	colours Colours
+	tiles   *Tiles
 
 	mu      sync.Mutex
 	readers int // calls into a driver that read it, and may do so for ever
@@ -36,25 +52,24 @@ type Picture struct {
 }
 
 // NewPicture makes a black picture of 4:2:0.
-func NewPicture(width, height int) (*Picture, error) { return NewPictureOf(Chroma420, width, height) }
+func NewPicture(width, height int) (*Picture, error) {
+	return NewPictureOf(Colours{Chroma: Chroma420}, width, height)
+}
 
 // NewPictureOf makes a black picture. Both sides must be even and from 16 to 16384 pixels.
-func NewPictureOf(chroma Chroma, width, height int) (*Picture, error) {
-	if chroma != Chroma420 && chroma != Chroma444 {
-		return nil, fmt.Errorf("make a picture: chroma %q, want %s or %s", chroma, Chroma420, Chroma444)
+func NewPictureOf(colours Colours, width, height int) (*Picture, error) {
+	if colours.Chroma != Chroma420 && colours.Chroma != Chroma444 {
+		return nil, fmt.Errorf("make a picture: chroma %q, want %s or %s", colours.Chroma, Chroma420, Chroma444)
 	}
 	if width < 16 || height < 16 || width > 16384 || height > 16384 || width%2 != 0 || height%2 != 0 {
 		return nil, fmt.Errorf("make a picture of %dx%d: sides must be even and from 16 to 16384", width, height)
 	}
-	full := C.int(0)
-	if chroma == Chroma444 {
-		full = 1
-	}
-	c := C.picture_new(C.int(width), C.int(height), full)
+	full, whole := colours.flags()
+	c := C.picture_new(C.int(width), C.int(height), full, whole)
 	if c == nil {
 		return nil, fmt.Errorf("make a picture of %dx%d: out of memory", width, height)
 	}
-	p := &Picture{c: c, size: image.Pt(width, height), chroma: chroma}
+	p := &Picture{c: c, size: image.Pt(width, height), colours: colours}
 	var err error
 	if p.tiles, err = newTiles(p); err != nil {
 		C.picture_free(c)
@@ -88,28 +103,25 @@ func (p *Picture) Update(src []byte, stride int, rects []image.Rectangle) (int, 
 	return changed, nil
 }
 
-// Chroma is what it keeps of colours.
-func (p *Picture) Chroma() Chroma { return p.chroma }
+// Colours are how it has them.
+func (p *Picture) Colours() Colours { return p.colours }
 
-// SetChroma has it keep more or less of colours. What it shows stays, but an encoder needs all of it: the next frame must be a keyframe. No frame
-// may be under way.
-func (p *Picture) SetChroma(c Chroma) error {
-	if c == p.chroma {
+// SetColours has it keep more or less of colours, or in another range. What it shows stays, but an encoder needs all of it: the next frame must be a
+// keyframe. No frame may be under way.
+func (p *Picture) SetColours(c Colours) error {
+	if c == p.colours {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.readers > 0 {
-		return errors.New("change a picture's chroma: an encoder still reads it")
+		return errors.New("change a picture's colours: an encoder still reads it")
 	}
-	full := C.int(0)
-	if c == Chroma444 {
-		full = 1
+	full, whole := c.flags()
+	if C.picture_set_colours(p.c, full, whole) != 0 {
+		return fmt.Errorf("change a picture of %v to %+v: out of memory", p.size, c)
 	}
-	if C.picture_set_chroma(p.c, full) != 0 {
-		return fmt.Errorf("change a picture of %v to %s: out of memory", p.size, c)
-	}
-	p.chroma = c
+	p.colours = c
 	return nil
 }
 

@@ -12,6 +12,7 @@ enum { CELL_UNENCODED = 1, CELL_UNLISTED = 2 };
 struct picture {
 	int width, height;
 	int yuv444; /* a colour for each pixel, not for four */
+	int full;   /* the whole range of a byte, not the short one */
 	int mb_width, mb_height;
 	uint8_t *bgrx;
 	uint8_t *plane[3];
@@ -26,14 +27,14 @@ struct picture {
 	uint64_t detail_all, detail_changed;
 };
 
-struct picture *picture_new(int width, int height, int yuv444);
+struct picture *picture_new(int width, int height, int yuv444, int full);
 void picture_free(struct picture *p);
 
 /* Takes over what differs from src within the rectangle (clipped by the caller) and returns how many cells did. */
 int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int y0, int x1, int y1);
 
-/* Goes over to the other chroma. The planes are made anew of the pixels, so that all is to be encoded. Returns less than 0, and changes nothing, without memory. */
-int picture_set_chroma(struct picture *p, int yuv444);
+/* Goes over to another chroma or range. The planes are made anew of the pixels, so that all is to be encoded. Returns less than 0, and changes nothing, without memory. */
+int picture_set_colours(struct picture *p, int yuv444, int full);
 
 /* Says that everything up to now has been encoded. */
 void picture_encoded(struct picture *p);

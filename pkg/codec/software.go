@@ -36,40 +36,50 @@ func (f Format) Chroma() Chroma {
 	return Chroma420
 }
 
+// Coding is what an encoder makes.
+type Coding struct {
+	Format Format
+	// Short is the range of the picture's colours.
+	Short bool
+}
+
+// Colours are those of the picture that it encodes.
+func (c Coding) Colours() Colours { return Colours{Chroma: c.Format.Chroma(), Short: c.Short} }
+
 // software is an encoder that needs nothing but the processor.
 type software struct {
-	c     *C.struct_encoder
-	size  image.Point
-	info  Info
-	gov   governor
-	split func(to [][]byte, b []byte) [][]byte // a frame into units
-	units [][]byte
-	wish  C.struct_wish
-	out   C.struct_encoded
+	c       *C.struct_encoder
+	size    image.Point
+	colours Colours
+	info    Info
+	gov     governor
+	split   func(to [][]byte, b []byte) [][]byte // a frame into units
+	units   [][]byte
+	wish    C.struct_wish
+	out     C.struct_encoded
 }
 
 // NewSoftware opens a low-latency encoder for pictures of one size, on 1 to 16 threads.
-func NewSoftware(f Format, width, height, threads int, r Rate) (Encoder, error) {
+func NewSoftware(c Coding, width, height, threads int, r Rate) (Encoder, error) {
+	f := c.Format
 	if err := r.validate(); err != nil {
 		return nil, fmt.Errorf("open an encoder of %s: %w", f, err)
 	}
 	if threads < 1 || threads > 16 {
 		return nil, fmt.Errorf("open an encoder of %s: %d threads, want 1 to 16", f, threads)
 	}
-	e := &software{size: image.Pt(width, height), gov: newGovernor(r), units: make([][]byte, 0, 32)}
-	w, h, n, full := C.int(width), C.int(height), C.int(threads), C.int(0)
-	if f.Chroma() == Chroma444 {
-		full = 1
-	}
+	e := &software{size: image.Pt(width, height), colours: c.Colours(), gov: newGovernor(r), units: make([][]byte, 0, 32)}
+	full, whole := e.colours.flags()
+	frames := C.struct_frames{width: C.int(width), height: C.int(height), yuv444: full, full: whole, threads: C.int(threads)}
 	switch f {
 	case H264, H264444:
-		e.c, e.split = C.encoder_x264(w, h, n, full), splitLengths
+		e.c, e.split = C.encoder_x264(&frames), splitLengths
 		e.info = Info{Codec: "H264", Profile: h264Profile(f.Chroma()), Encoder: "x264 (software)"}
 	case VP9, VP9444:
-		e.c, e.split = C.encoder_vp9(w, h, n, full), func(to [][]byte, b []byte) [][]byte { return append(to, b) }
+		e.c, e.split = C.encoder_vp9(&frames), func(to [][]byte, b []byte) [][]byte { return append(to, b) }
 		e.info = Info{Codec: "VP9", Profile: fmt.Sprintf("profile %d", full), Encoder: "libvpx (software)"}
 	case AV1, AV1444:
-		e.c, e.split = C.encoder_av1(w, h, n, full), splitOBUs
+		e.c, e.split = C.encoder_av1(&frames), splitOBUs
 		e.info = Info{Codec: "AV1", Profile: [...]string{"main", "high"}[full], Encoder: "libaom (software)"}
 	default:
 		return nil, fmt.Errorf("open an encoder of %q: there is none", f)
@@ -89,8 +99,8 @@ func h264Profile(c Chroma) string {
 }
 
 func (e *software) Encode(p *Picture, o FrameOptions) (Packet, error) {
-	if p.size != e.size || string(p.chroma) != e.info.Chroma {
-		return Packet{}, fmt.Errorf("encode: the picture is %v of %s, the encoder's %v of %s", p.size, p.chroma, e.size, e.info.Chroma)
+	if p.size != e.size || p.colours != e.colours {
+		return Packet{}, fmt.Errorf("encode: the picture is %v of %+v, the encoder's %v of %+v", p.size, p.colours, e.size, e.colours)
 	}
 	now := time.Now()
 	k, detail, fine := e.gov.frame(p, o)

@@ -56,38 +56,38 @@ static void close_vp9(struct encoder *base)
 }
 
 /* The settings that are no part of the configuration. */
-static int control(vpx_codec_ctx_t *vpx, int threads)
+static int control(vpx_codec_ctx_t *vpx, const struct frames *f)
 {
-	int columns = threads > 2 ? 2 : threads > 1; /* a power of two */
+	int columns = f->threads > 2 ? 2 : f->threads > 1; /* a power of two */
 	return vpx_codec_control(vpx, VP8E_SET_CPUUSED, SPEED) ||
 	       vpx_codec_control(vpx, VP9E_SET_TUNE_CONTENT, VP9E_CONTENT_SCREEN) ||
 	       vpx_codec_control(vpx, VP9E_SET_TILE_COLUMNS, columns) ||
-	       vpx_codec_control(vpx, VP9E_SET_ROW_MT, threads > 1) ||
+	       vpx_codec_control(vpx, VP9E_SET_ROW_MT, f->threads > 1) ||
 	       vpx_codec_control(vpx, VP9E_SET_AQ_MODE, 0) ||
 	       vpx_codec_control(vpx, VP9E_SET_NOISE_SENSITIVITY, 0) ||
 	       vpx_codec_control(vpx, VP9E_SET_FRAME_PARALLEL_DECODING, 0) ||
 	       vpx_codec_control(vpx, VP9E_SET_DISABLE_OVERSHOOT_MAXQ_CBR, 1) ||
 	       vpx_codec_control(vpx, VP8E_SET_ENABLEAUTOALTREF, 0) ||
 	       vpx_codec_control(vpx, VP8E_SET_STATIC_THRESHOLD, 0) ||
-	       vpx_codec_control(vpx, VP9E_SET_COLOR_SPACE, VPX_CS_BT_709) ||
-	       vpx_codec_control(vpx, VP9E_SET_COLOR_RANGE, VPX_CR_FULL_RANGE);
+	       vpx_codec_control(vpx, VP9E_SET_COLOR_SPACE, f->full ? VPX_CS_BT_709 : VPX_CS_BT_601) ||
+	       vpx_codec_control(vpx, VP9E_SET_COLOR_RANGE, f->full ? VPX_CR_FULL_RANGE : VPX_CR_STUDIO_RANGE);
 }
 
-struct encoder *encoder_vp9(int width, int height, int threads, int yuv444)
+struct encoder *encoder_vp9(const struct frames *f)
 {
 	struct vp9_encoder *e = calloc(1, sizeof *e);
 	if (!e)
 		return NULL;
 	e->base = (struct encoder){encode, close_vp9};
 	vpx_codec_enc_cfg_t *c = &e->config;
-	if (active_map_init(&e->map, width, height) || vpx_codec_enc_config_default(vpx_codec_vp9_cx(), c, 0)) {
+	if (active_map_init(&e->map, f->width, f->height) || vpx_codec_enc_config_default(vpx_codec_vp9_cx(), c, 0)) {
 		close_vp9(&e->base);
 		return NULL;
 	}
-	c->g_w = width;
-	c->g_h = height;
-	c->g_profile = yuv444;
-	c->g_threads = threads;
+	c->g_w = f->width;
+	c->g_h = f->height;
+	c->g_profile = f->yuv444;
+	c->g_threads = f->threads;
 	c->g_timebase = (vpx_rational_t){1, 60};
 	c->g_lag_in_frames = 0;
 	c->g_error_resilient = 0;
@@ -98,13 +98,13 @@ struct encoder *encoder_vp9(int width, int height, int threads, int yuv444)
 	c->rc_dropframe_thresh = 0;
 	c->rc_resize_allowed = 0;
 	c->kf_mode = VPX_KF_DISABLED;
-	vpx_img_wrap(&e->image, yuv444 ? VPX_IMG_FMT_I444 : VPX_IMG_FMT_I420, width, height, 1, (unsigned char *)c /* replaced */);
+	vpx_img_wrap(&e->image, f->yuv444 ? VPX_IMG_FMT_I444 : VPX_IMG_FMT_I420, f->width, f->height, 1, (unsigned char *)c /* replaced */);
 	if (vpx_codec_enc_init(&e->vpx, vpx_codec_vp9_cx(), c, 0)) {
 		close_vp9(&e->base);
 		return NULL;
 	}
 	e->open = 1;
-	if (control(&e->vpx, threads)) {
+	if (control(&e->vpx, f)) {
 		close_vp9(&e->base);
 		return NULL;
 	}

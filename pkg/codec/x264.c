@@ -43,23 +43,23 @@ static void close_x264(struct encoder *base)
 	free(e);
 }
 
-struct encoder *encoder_x264(int width, int height, int threads, int yuv444)
+struct encoder *encoder_x264(const struct frames *f)
 {
 	struct h264_encoder *e = calloc(1, sizeof *e);
 	if (!e)
 		return NULL;
 	e->base = (struct encoder){encode, close_x264};
-	e->csp = yuv444 ? X264_CSP_I444 : X264_CSP_I420;
+	e->csp = f->yuv444 ? X264_CSP_I444 : X264_CSP_I420;
 	x264_param_t param, *p = &param;
 	if (x264_param_default_preset(p, "ultrafast", "zerolatency") < 0) {
 		close_x264(&e->base);
 		return NULL;
 	}
-	p->i_width = width;
-	p->i_height = height;
+	p->i_width = f->width;
+	p->i_height = f->height;
 	p->i_csp = e->csp;
-	p->i_threads = threads;
-	p->b_sliced_threads = threads > 1;
+	p->i_threads = f->threads;
+	p->b_sliced_threads = f->threads > 1;
 	p->i_fps_num = 60;
 	p->i_fps_den = 1;
 	p->b_vfr_input = 0;
@@ -75,11 +75,11 @@ struct encoder *encoder_x264(int width, int height, int threads, int yuv444)
 	/* It then keeps quantisers between those that it would give to I- and to B-frames. These say 10 and 50: as far as it lets them lie apart. */
 	p->rc.i_qp_constant = 30;
 	p->rc.f_ip_factor = p->rc.f_pb_factor = 10;
-	p->vui.b_fullrange = COLOUR_FULL_RANGE;
-	p->vui.i_colmatrix = COLOUR_MATRIX;
+	p->vui.b_fullrange = f->full;
+	p->vui.i_colmatrix = f->full ? COLOUR_709 : COLOUR_601;
 	p->vui.i_colorprim = COLOUR_PRIMARIES;
 	p->vui.i_transfer = COLOUR_TRANSFER;
-	if (x264_param_apply_profile(p, yuv444 ? "high444" : "baseline") < 0 || !(e->x264 = x264_encoder_open(p))) {
+	if (x264_param_apply_profile(p, f->yuv444 ? "high444" : "baseline") < 0 || !(e->x264 = x264_encoder_open(p))) {
 		close_x264(&e->base);
 		return NULL;
 	}

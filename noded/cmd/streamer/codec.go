@@ -15,18 +15,17 @@ func (softwareCodec) Makes(f stream.Format) bool {
 	return slices.Contains(codec.SoftwareFormats(), codec.Format(f))
 }
 
-func (c softwareCodec) Open(size image.Point, f stream.Format, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
-	return openEncoder(size, f, from, func() (codec.Encoder, error) {
-		return codec.NewSoftware(codec.Format(f), size.X, size.Y, c.threads, rateOf(q))
+func (c softwareCodec) Open(size image.Point, what stream.Coding, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
+	return openEncoder(size, codingOf(what), from, func() (codec.Encoder, error) {
+		return codec.NewSoftware(codingOf(what), size.X, size.Y, c.threads, rateOf(q))
 	})
 }
 
 // openEncoder makes what encodes a picture, which is that of from if there is one.
-func openEncoder(size image.Point, f stream.Format, from stream.Encoder, open func() (codec.Encoder, error)) (stream.Encoder, error) {
-	chroma := codec.Format(f).Chroma()
+func openEncoder(size image.Point, c codec.Coding, from stream.Encoder, open func() (codec.Encoder, error)) (stream.Encoder, error) {
 	before, ok := from.(*encoder)
 	if !ok {
-		picture, err := codec.NewPictureOf(chroma, size.X, size.Y)
+		picture, err := codec.NewPictureOf(c.Colours(), size.X, size.Y)
 		if err != nil {
 			return nil, err
 		}
@@ -41,7 +40,7 @@ func openEncoder(size image.Point, f stream.Format, from stream.Encoder, open fu
 	if err != nil {
 		return nil, err
 	}
-	if err := before.picture.SetChroma(chroma); err != nil {
+	if err := before.picture.SetColours(c.Colours()); err != nil {
 		enc.Close()
 		return nil, err
 	}
@@ -73,6 +72,10 @@ func (e *encoder) Info() stream.CodecInfo { return stream.CodecInfo(e.enc.Info()
 func (e *encoder) Close() {
 	e.enc.Close()
 	e.picture.Close()
+}
+
+func codingOf(c stream.Coding) codec.Coding {
+	return codec.Coding{Format: codec.Format(c.Format), Short: c.Short}
 }
 
 func rateOf(q stream.Quality) codec.Rate {

@@ -34,7 +34,7 @@ func startNVENC(e contract.Encoder) *nvencCodec {
 
 func (*nvencCodec) Makes(f stream.Format) bool { return f == stream.H264 || f == stream.H264444 }
 
-func (c *nvencCodec) Open(size image.Point, f stream.Format, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
+func (c *nvencCodec) Open(size image.Point, what stream.Coding, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
 	timer := time.NewTimer(driverPatience)
 	defer timer.Stop()
 	select {
@@ -45,8 +45,8 @@ func (c *nvencCodec) Open(size image.Point, f stream.Format, q stream.Quality, f
 	if c.err != nil {
 		return nil, c.err
 	}
-	return openEncoder(size, f, from, func() (codec.Encoder, error) {
-		return c.device.NewEncoder(size.X, size.Y, codec.Format(f).Chroma(), rateOf(q))
+	return openEncoder(size, codingOf(what), from, func() (codec.Encoder, error) {
+		return c.device.NewEncoder(size.X, size.Y, codingOf(what).Colours(), rateOf(q))
 	})
 }
 

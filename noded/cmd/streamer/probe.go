@@ -60,7 +60,7 @@ func probe(ctx context.Context, args []string, stdout io.Writer) error {
 // prove tries each chroma that the encoder can make.
 func (p *probed) prove(ctx context.Context, e contract.Encoder) error {
 	open := func(w, h int, _ codec.Chroma) (codec.Encoder, error) {
-		return codec.NewSoftware(codec.H264, w, h, encoderThreads(), probeRate)
+		return codec.NewSoftware(codec.Coding{Format: codec.H264}, w, h, encoderThreads(), probeRate)
 	}
 	chroma := []codec.Chroma{codec.Chroma420}
 	if e.Kind == contract.NVENC {
@@ -74,7 +74,9 @@ func (p *probed) prove(ctx context.Context, e contract.Encoder) error {
 			return err
 		}
 		p.Codecs, chroma = can.Codecs, can.Chroma
-		open = func(w, h int, c codec.Chroma) (codec.Encoder, error) { return card.NewEncoder(w, h, c, probeRate) }
+		open = func(w, h int, c codec.Chroma) (codec.Encoder, error) {
+			return card.NewEncoder(w, h, codec.Colours{Chroma: c}, probeRate)
+		}
 	}
 	for _, c := range chroma {
 		if err := p.encodeOne(ctx, c, open); err != nil {
@@ -88,7 +90,7 @@ func (p *probed) prove(ctx context.Context, e contract.Encoder) error {
 
 func (p *probed) encodeOne(ctx context.Context, chroma codec.Chroma, open func(w, h int, c codec.Chroma) (codec.Encoder, error)) error {
 	const w, h = 1920, 1080
-	picture, err := codec.NewPictureOf(chroma, w, h)
+	picture, err := codec.NewPictureOf(codec.Colours{Chroma: chroma}, w, h)
 	if err != nil {
 		return err
 	}

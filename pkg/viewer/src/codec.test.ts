@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { codecOf, isCodec, offersCodec, only, whyNot } from "./codec";
+import { codecOf, isCodec, offersCodec, only, tellRange, whyNot } from "./codec";
 
 const h264 = (id: string, mode = 1) => ({
 	mimeType: "video/H264",
@@ -63,4 +63,13 @@ describe("a codec that is asked for", () => {
 it("knows an offer that the node can answer", () => {
 	expect(offersCodec("a=rtpmap:120 VP8/90000\r\na=rtpmap:121 VP9/90000\r\n")).toBe(true);
 	expect(offersCodec("a=rtpmap:120 VP8/90000\r\n")).toBe(false);
+});
+
+it("tells the node of a browser that heeds the range of colours", () => {
+	const sdp = "v=0\r\na=group:BUNDLE 0\r\nm=video 9 x\r\nm=application 9 y\r\n";
+	const chromium = { userAgentData: { brands: [{ brand: "Not A Brand" }, { brand: "Chromium" }] } };
+	expect(tellRange(sdp, chromium)).toBe(
+		"v=0\r\na=group:BUNDLE 0\r\na=x-easel-range:told\r\nm=video 9 x\r\nm=application 9 y\r\n",
+	);
+	expect(tellRange(sdp, {})).toBe(sdp);
 });

@@ -58,3 +58,17 @@ export function whyNot(wanted: Codec | null, all: readonly Offered[] | null): st
 export function only<T extends Offered>(wanted: Codec, all: readonly T[]): T[] {
 	return all.filter((c) => codecOf(c) === wanted || /\/(rtx|red|ulpfec|flexfec-03)$/i.test(c.mimeType));
 }
+
+// Chromium says who it is where the page is secure, and there is no video elsewhere.
+interface Brands {
+	userAgentData?: { brands?: readonly { brand: string }[] };
+}
+
+/**
+ * The offer with a word on colours: Chromium heeds the range that a stream tells of, so the node may use all of it. Firefox takes every
+ * picture to have the short one, and of other browsers it is not known.
+ */
+export function tellRange(sdp: string, browser: Brands = navigator as Brands): string {
+	const heeds = browser.userAgentData?.brands?.some(({ brand }) => brand === "Chromium") === true;
+	return heeds ? sdp.replace(/^m=/m, "a=x-easel-range:told\r\nm=") : sdp;
+}

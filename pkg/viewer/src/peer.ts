@@ -1,7 +1,7 @@
 // The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels, and a fourth for exact tiles.
 
 import { ClipboardChannel } from "./clipboard-channel";
-import { type Codec, codecOf, decodable, offersCodec, only } from "./codec";
+import { type Codec, codecOf, decodable, offersCodec, only, tellRange } from "./codec";
 import { Continuity } from "./continuity";
 import { parseControl, type Quality, type ToNode } from "./control";
 import { type ExactLayer, offerTiles } from "./exact";
@@ -159,7 +159,7 @@ export class Peer implements Link {
 		// No candidate of ours is needed or told: the node is reachable, and learns our address from our first check.
 		const offer = this.pc.localDescription?.sdp ?? "";
 		if (!offersCodec(offer)) throw new LinkError(NO_CODEC);
-		const answer = await this.node.offer(offer, signal);
+		const answer = await this.node.offer(tellRange(offer), signal);
 		this.located = answer.peer;
 		await this.pc.setRemoteDescription({ type: "answer", sdp: answer.sdp }).catch((e: unknown) => {
 			throw new LinkError(`The node's answer does not fit this browser (${String(e)}).`);

@@ -1,0 +1,100 @@
+package stream
+
+import (
+	"encoding/base64"
+	"image"
+	"net"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"easel/integration/browser"
+	ship "easel/pkg/viewer"
+)
+
+// outward is an address of this machine that is not its loopback: Firefox sends no media there.
+func outward(t *testing.T) string {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String()
+		}
+	}
+	t.Fatal("this machine has no address but its loopback, which Firefox does not use: give it one, for example by `ip link add easel-test type dummy`")
+	return ""
+}
+
+// Debian's Firefox decodes no H.264: the picture comes in VP9, by WebRTC all the same, with the right colours, and the hand goes back.
+func TestFirefoxHasThePictureByWebRTC(t *testing.T) {
+	s := startSessionOn(t, outward(t))
+	a := newArtist(t, s.x)
+	s.ready(t)
+	assets, err := ship.Assets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(node(t, s, assets))
+	t.Cleanup(server.Close)
+	f, err := browser.StartFirefox(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const width, height = 1280, 720
+	if err := f.Go(t.Context(), server.URL+"/s/s0123456789abcdef?scale=1&chrome=0&size=1280x720"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Until(t.Context(), time.Minute, "window.easel?.state === 'connected' && window.easel.stats().width === 1280"); err != nil {
+		t.Fatal(err)
+	}
+	var shown struct{ Transport, Path, Codec, Chroma, Fallback string }
+	s.await(t, "the figures of a direct VP9 stream", func() bool {
+		if err := f.Eval(t.Context(), "window.easel.stats()", &shown); err != nil {
+			t.Fatal(err)
+		}
+		return shown.Codec == "VP9" && shown.Path == "direct" && shown.Chroma != ""
+	})
+	if shown.Transport != "webrtc" || shown.Chroma != "4:2:0" || shown.Fallback != "" {
+		t.Errorf("the figures are %+v", shown)
+	}
+	for i, c := range chartColours() {
+		at := patchAt(i, width)
+		a.fill(t, image.Rectangle{at, at.Add(image.Pt(patch, patch))}, c)
+	}
+	const most = 4
+	var errs []int
+	s.await(t, "the right colours", func() bool {
+		var text string
+		if err := f.Eval(t.Context(), "__probe.grab(0, 0, 1280, 720)", &text); err != nil {
+			t.Fatal(err)
+		}
+		rgba, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(rgba) != width*height*4 {
+			t.Fatalf("the page gave %d bytes: %v", len(rgba), err)
+		}
+		errs = shownErrors(rgba, width)
+		return slices.Max(errs) <= most
+	})
+	t.Logf("off by at most %d", slices.Max(errs))
+	if err := f.Click(t.Context(), 300, 200); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []uint8{penPress, penRelease} {
+		r := s.pen.next(t)
+		for r.Kind != kind {
+			r = s.pen.next(t)
+		}
+		if r.Button != 1 || r.X != 300*256 || r.Y != 200*256 {
+			t.Errorf("the hand came as %+v", r)
+		}
+	}
+}
