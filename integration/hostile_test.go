@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 
 	"easel/integration/artist"
+	"easel/integration/browser"
 	easelv1 "easel/pkg/api/easel/v1"
 )
 
@@ -35,6 +36,7 @@ func TestHostileContainers(t *testing.T) {
 		{mode: "lying-x"},
 		{mode: "chatter"},
 		{mode: "symlinks"},
+		{mode: "files", check: func(t *testing.T, s *easelv1.Session) { w.checkLyingFiles(t, s) }},
 		{mode: "filler", check: checkFilled},
 		{mode: "forks", check: checkForks},
 	} {
@@ -158,6 +160,51 @@ func checkFilled(t *testing.T, s *easelv1.Session) {
 	if total > most {
 		t.Errorf("the session's run directory holds %d MB of the host's disk; the edge must have a bound", total>>20)
 	}
+}
+
+// checkLyingFiles asks a file server that lies as a viewer does: no answer passes for one that is true, and none is kept in the node's memory.
+func (w *world) checkLyingFiles(t *testing.T, s *easelv1.Session) {
+	p, err := w.openAs(t, s.GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Until(30*time.Second, "window.easel?.state === 'starting'"); err != nil {
+		t.Fatal(err)
+	}
+	before := residentMemory(t, w.stack.Noded.PID()) + residentMemory(t, int(s.GetPids().GetStreamer()))
+	for js, want := range map[string]string{
+		`fetch(location.pathname + "/files/list").then((r) => String(r.status))`:                                                                                                                                       "503",
+		`fetch(location.pathname + "/files/content/c2hvcnQ").then((r) => r.text()).then((t) => "took " + t, () => "broken off")`:                                                                                       "broken off",
+		`fetch(location.pathname + "/files/content/YQ").then((r) => r.headers.get("Content-Type"))`:                                                                                                                    "application/octet-stream",
+		`fetch(location.pathname + "/files/uploads", {method: "POST", body: "{}", headers: {"Content-Type": "application/json"}, signal: AbortSignal.timeout(500)}).then((r) => "took " + r.status, () => "given up")`: "given up",
+		// A hundred megabytes of a file without end, then enough of it.
+		`(async () => { const c = new AbortController(); const r = (await fetch(location.pathname + "/files/content/YQ", {signal: c.signal})).body.getReader(); let n = 0; while (n < 1e8) n += (await r.read()).value.length; c.abort(); return "much"; })()`: "much",
+	} {
+		got, err := browser.Eval[string](p, 60*time.Second, js)
+		if err != nil || got != want {
+			t.Errorf("%s: %q, want %q (%v)", js, got, want, err)
+		}
+		w.answers(t)
+	}
+	after := residentMemory(t, w.stack.Noded.PID()) + residentMemory(t, int(s.GetPids().GetStreamer()))
+	if grown := after - before; grown > 64<<20 {
+		t.Errorf("noded and streamer have grown by %d MiB", grown>>20)
+	}
+}
+
+// residentMemory is what of a process is in memory, in bytes.
+func residentMemory(t *testing.T, pid int) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // checkForks checks that the bomb ran into its limit.

@@ -17,10 +17,11 @@ import (
 )
 
 const (
-	initSocket = "/run/easel/edge/init.sock"
-	xSocket    = "/tmp/.X11-unix/X0"
-	vncSocket  = "/run/easel/edge/vnc.sock"
-	penSocket  = "/run/easel/edge/pen.sock"
+	initSocket  = "/run/easel/edge/init.sock"
+	xSocket     = "/tmp/.X11-unix/X0"
+	vncSocket   = "/run/easel/edge/vnc.sock"
+	penSocket   = "/run/easel/edge/pen.sock"
+	filesSocket = "/run/easel/edge/files.sock"
 )
 
 // modes are the attacks, by name.
@@ -32,6 +33,7 @@ var modes = map[string]func() error{
 	"lying-x":  func() error { return playX(lyingX) },
 	"chatter":  chatter,
 	"symlinks": symlinks,
+	"files":    lyingFiles,
 	"filler":   filler,
 	"forks":    forks,
 }
@@ -199,9 +201,35 @@ func chatter() error {
 	return nil
 }
 
+// lyingFiles is a file server that takes nothing, and whose answers have no end, another length than they say, or a type of their own.
+func lyingFiles() error {
+	serve(filesSocket, func(c net.Conn) {
+		b := make([]byte, 4096)
+		n, err := c.Read(b)
+		if err != nil {
+			return
+		}
+		asked, _, _ := strings.Cut(string(b[:n]), "\r\n")
+		const head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nEtag: \"1-2-3\"\r\n"
+		switch {
+		case strings.HasPrefix(asked, "GET /content/c2hvcnQ "): // "short"
+			fmt.Fprint(c, head+"Content-Length: 1000\r\n\r\n<script>")
+			return
+		case strings.HasPrefix(asked, "GET /content/"):
+			fmt.Fprint(c, head+"Content-Length: 1000000000000\r\n\r\n")
+			floodX(c)
+		case strings.HasPrefix(asked, "GET /list"):
+			fmt.Fprint(c, head+"\r\n")
+			floodX(c)
+		}
+		time.Sleep(time.Hour) // it neither reads nor answers, and keeps the connection
+	})
+	return nil
+}
+
 // symlinks puts links to the host's files where the streamer expects sockets.
 func symlinks() error {
-	for _, path := range []string{initSocket, vncSocket, penSocket, xSocket} {
+	for _, path := range []string{initSocket, vncSocket, penSocket, xSocket, filesSocket} {
 		_ = os.Remove(path)
 		if err := os.Symlink("/run/systemd/notify", path); err != nil {
 			return err

@@ -141,8 +141,12 @@ func (l Relay) Content(w http.ResponseWriter, r *http.Request, file Path, about 
 	if r.Method == http.MethodHead {
 		return 0, true
 	}
-	out := &outgoing{to: w, p: newPatience(http.NewResponseController(w).SetWriteDeadline, cancel)}
+	control := http.NewResponseController(w)
+	out := &outgoing{to: w, p: newPatience(control.SetWriteDeadline, cancel)}
 	defer out.p.end()
+	if err := control.Flush(); err != nil { // however slowly the file comes, its length is known
+		return 0, false
+	}
 	// Where it ends too soon the server breaks the connection off, as the length was said: nobody takes a part for the whole.
 	sent, err = io.CopyBuffer(out, io.LimitReader(resp.Body, resp.ContentLength), make([]byte, copyBuffer))
 	return sent, err == nil && sent == resp.ContentLength
