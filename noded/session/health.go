@@ -61,6 +61,8 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		return bad("its clipboard")
 	case !h.OpenCL.Valid():
 		return bad("its OpenCL")
+	case h.Latency.Check() != nil:
+		return bad("its latency: " + h.Latency.Check().Error())
 	case len(h.Services) > maxServices:
 		return bad("its number of services")
 	}

@@ -24,6 +24,7 @@ type Metrics struct {
 	leaks            *prometheus.CounterVec
 	duty             *prometheus.GaugeVec
 	isolated         prometheus.Gauge
+	latency          *latencies
 }
 
 // NewMetrics registers the metrics.
@@ -56,12 +57,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		cpu:              gauge("easel_sessions_cpu_seconds", "Processor time that the sessions of now have taken."),
 		leaks:            prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_leaks_removed_total", Help: "Things that no session owned and that were removed, by kind."}, []string{"kind"}),
 		duty:             prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_node_duty", Help: "1 for what the node does for new sessions: serving, cordoned or draining."}, []string{"duty"}),
+		latency:          newLatencies(),
 		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
 	m.handsGiven = counter("easel_hands_given_total", "Times that a session's owner gave a guest the hand.")
 	m.viewers = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_viewers", Help: "Who watches sessions now, by role: owner, take-part or view."}, []string{"role"})
 	r.MustRegister(m.handsGiven, m.viewers)
 	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.fallbacks, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
-	r.MustRegister(m.slices, m.sliceMemory, m.sliceBusy, m.clipboard, m.clipboardBytes)
+	r.MustRegister(m.latency, m.slices, m.sliceMemory, m.sliceBusy, m.clipboard, m.clipboardBytes)
 	return m
 }

@@ -148,6 +148,7 @@ func (k *keeper) listen(ctx context.Context, healths chan<- contract.Health) err
 	pace := rate.NewLimiter(10, 20) // a streamer that chatters costs no more than this
 	pause := backoff{first: 20 * time.Millisecond, most: time.Second}
 	last, seq := time.Now(), uint64(0)
+	var latency contract.Latency
 	for pace.Wait(ctx) == nil {
 		h, err := k.streamers.Watch(ctx, k.paths.Worker, seq)
 		if ctx.Err() != nil {
@@ -163,6 +164,8 @@ func (k *keeper) listen(ctx context.Context, healths chan<- contract.Health) err
 		}
 		pause.reset()
 		last = time.Now()
+		k.metrics.latency.add(latency, h.Latency)
+		latency = h.Latency
 		if h.Seq == seq {
 			continue
 		}

@@ -28,6 +28,7 @@ const (
 	controlClient  = "client"
 	controlWatch   = "watch"
 	controlHand    = "hand"
+	controlLatency = "latency"
 )
 
 // errUnknownControl is a control message of a kind that this version does not know; newer viewers may send such.
@@ -45,6 +46,8 @@ type controlMessage struct {
 	On    bool            `json:"on"`
 	To    string          `json:"to"`
 	Stats json.RawMessage `json:"stats"`
+	// Stages is what the viewer has measured since it last told.
+	Stages map[string]contract.Histogram `json:"stages"`
 }
 
 // parseControl reads one control message.
@@ -73,6 +76,10 @@ func parseControl(b []byte) (controlMessage, error) {
 	case controlHand:
 		if m.To == "" || len(m.To) > contract.MaxViewer {
 			return controlMessage{}, errors.New("read a control message: the hand goes to nobody")
+		}
+	case controlLatency:
+		if err := checkStages(m.Stages); err != nil {
+			return controlMessage{}, fmt.Errorf("read a control message: %w", err)
 		}
 	case controlClient:
 		if len(m.Stats) > maxClientStats {
@@ -130,6 +137,7 @@ type (
 	pongMessage struct {
 		T  string          `json:"t"`
 		ID json.RawMessage `json:"id"`
+		At float64         `json:"at"` // the node's time, ms
 	}
 	byeMessage struct {
 		T      string `json:"t"`

@@ -37,6 +37,7 @@ type hand struct {
 	settling chan chan struct{}
 	log      *slog.Logger
 	acks     acks
+	marks    marks
 	skipped  atomic.Uint64 // the sequence's count, for who reads it elsewhere
 
 	mine    bool // what may said last
@@ -81,8 +82,11 @@ func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 		case m := <-h.queue:
 			h.seq.take(m, time.Now(), h.apply)
 			for range len(h.queue) { // what came together goes out together
-				h.seq.take(<-h.queue, time.Now(), h.apply)
+				m = <-h.queue
+				h.seq.take(m, time.Now(), h.apply)
 			}
+			h.pen.flush()
+			h.marks.note(mark{h.seq.applied, h.seq.reliable, m.came, time.Now()})
 		case <-drop:
 			h.letGo()
 		case done := <-h.settling:

@@ -66,7 +66,8 @@ type painter struct {
 	blurred  time.Time // when the picture last changed
 	shown    bool      // the peer was sent a frame of this size
 	stamp    uint32    // of the last frame
-	tiles    *tiling   // nil while the peer takes none
+	echoed   []byte
+	tiles    *tiling // nil while the peer takes none
 	costs    costs
 	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
 	guestKey time.Time // from when on a keyframe may go out for guests' sake
@@ -259,6 +260,9 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
+	if changed > 0 {
+		p.echo(peer, byVideo, p.stamp, since, &took)
+	}
 	p.account(peer, pkt, changed, qp, start, done)
 	if guests && changed == 0 {
 		p.blur(done)

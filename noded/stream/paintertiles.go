@@ -95,6 +95,7 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 	}
 	took[stageEncode], took[stageTotal] = coded.Sub(converted), coded.Sub(since)
 	p.meter.frame(took, bytes, false, coded)
+	p.echo(peer, byTile, p.tiles.flow.n, since, &took)
 	p.meter.tile(bytes, true)
 	p.owe(bytes, rate, start)
 	p.next, p.lastTiles = start.Add(tilePace), start

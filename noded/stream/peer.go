@@ -60,7 +60,8 @@ type peer struct {
 	worker     *Worker
 	screen     *screen
 	log        *slog.Logger
-	playout    uint8
+	playout    uint8 // RTP header extensions; 0: the viewer takes none
+	capture    uint8
 	noDelay    [3]byte // minimum and maximum delay 0: show at once
 
 	ctx      context.Context // the peer's life
@@ -83,7 +84,8 @@ type peer struct {
 	follower  *follower // a guest's
 	clip      *clipFlow
 
-	packets packetizer // the painter's
+	captures [keptPackets][8]byte // of frames, where the pacer keeps their first packets
+	packets  packetizer           // the painter's
 
 	mu      sync.Mutex
 	cursors map[uint32]bool
@@ -156,8 +158,11 @@ func (p *peer) negotiate(offer string) (string, error) {
 		return "", err
 	}
 	for _, h := range p.sender.GetParameters().HeaderExtensions {
-		if h.URI == playoutDelayURI {
+		switch h.URI {
+		case playoutDelayURI:
 			p.playout = uint8(h.ID)
+		case absCaptureURI:
+			p.capture = uint8(h.ID)
 		}
 	}
 	return answer, nil
@@ -351,7 +356,9 @@ func (p *peer) obey(b []byte) {
 			p.refuse(err)
 		}
 	case controlPing:
-		p.sendControl(pongMessage{"pong", m.ID})
+		p.sendControl(pongMessage{"pong", m.ID, p.worker.clock.ms(time.Now())})
+	case controlLatency:
+		p.worker.latency.add(m.Stages)
 	case controlClient:
 		p.client.Store(&m.Stats)
 	case controlWatch:
@@ -427,7 +434,12 @@ func (p *peer) sendFrame(f Format, pkt Packet, timestamp uint32) {
 	if pkt.Key {
 		p.pacer.begins(p.packets.seq + 1)
 	}
+	captured := p.worker.clock.absCapture(p.captures[(p.packets.seq+1)%keptPackets][:0], timestamp, time.Now())
 	err := p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
+		if p.capture != 0 && captured != nil { // of the frame's first packet
+			_ = h.SetExtension(p.capture, captured)
+			captured = nil
+		}
 		if p.playout != 0 {
 			_ = h.SetExtension(p.playout, p.noDelay[:])
 		}

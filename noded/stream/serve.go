@@ -75,7 +75,9 @@ func (w *Worker) getWatch(rw http.ResponseWriter, r *http.Request) {
 		problem.Write(rw, http.StatusBadRequest, "", "after must be the number of a health document")
 		return
 	}
-	writeJSON(rw, w.board.watch(r.Context(), after))
+	h := w.board.watch(r.Context(), after)
+	h.Latency = w.latency.told()
+	writeJSON(rw, h)
 }
 
 // readOffer reads the SDP of a request; it answers for itself when that is none.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"easel/noded/stream/contract"
 )
 
 // Stages of a frame's way through the streamer, in order.
@@ -62,6 +64,8 @@ type Stats struct {
 
 // meter counts frames and times their stages. It is safe for several goroutines.
 type meter struct {
+	latency *latency
+
 	mu             sync.Mutex
 	ring           [stages][statWindow]float32
 	n              uint64
@@ -75,6 +79,7 @@ type meter struct {
 
 // frame notes one frame that was sent.
 func (m *meter) frame(took [stages]time.Duration, bytes int, key bool, now time.Time) {
+	m.latency.observe(contract.StageDamage, took[stageWait:stageTotal]...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := m.n % statWindow

@@ -106,7 +106,7 @@ func mediaEngine() (*webrtc.MediaEngine, error) {
 	if err := me.RegisterCodec(fec, webrtc.RTPCodecTypeVideo); err != nil {
 		return nil, fmt.Errorf("register FlexFEC: %w", err)
 	}
-	for _, uri := range []string{playoutDelayURI, sdp.TransportCCURI} {
+	for _, uri := range []string{playoutDelayURI, absCaptureURI, sdp.TransportCCURI} {
 		if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
 			return nil, fmt.Errorf("register header extension %s: %w", uri, err)
 		}

@@ -20,7 +20,10 @@ const (
 )
 
 // Kinds of binary message to the viewer, on the motion channel.
-const kindAck = 32
+const (
+	kindAck  = 32
+	kindEcho = 33
+)
 
 // Devices as the browser names them.
 const (

@@ -172,7 +172,7 @@ func FuzzParseControl(f *testing.F) {
 			t.Fatalf("%v by %v became %+v", m.W, m.H, s)
 		}
 		if m.T == controlPing {
-			if _, err := json.Marshal(pongMessage{"pong", m.ID}); err != nil {
+			if _, err := json.Marshal(pongMessage{"pong", m.ID, 0}); err != nil {
 				t.Fatalf("a ping can't be answered: %v", err)
 			}
 		}

@@ -41,7 +41,8 @@ type Worker struct {
 	pen       *penDriver
 	clipboard *clipboard
 	company   *company
-	epoch     time.Time
+	clock     clock
+	latency   *latency
 	peers     sync.WaitGroup
 
 	xRuns     atomic.Bool
@@ -59,7 +60,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	defer t.close()
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
-	w := &Worker{cfg: cfg, log: log, transport: t, board: b, epoch: time.Now(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
+	w := &Worker{cfg: cfg, log: log, transport: t, board: b, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
 	w.clipboard = newClipboard(cfg.Policy, b, log)
 	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
 	defer w.pen.close()
@@ -70,6 +71,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	})
 	for i := range w.screens {
 		w.screens[i] = newScreen(i+1, codecs, all, cfg.Policy.Guests, log)
+		w.screens[i].meter.latency = w.latency
 	}
 	if cfg.Initial.Valid() {
 		w.screens[0].want.Store(&cfg.Initial)
@@ -194,7 +196,7 @@ func (w *Worker) display(ctx context.Context) error {
 		out := d.Output(i + 1)
 		s.output.Store(out)
 		s.viewers.setSize(contract.Size{Width: out.Size().X, Height: out.Size().Y})
-		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, log: w.log, epoch: w.epoch}
+		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, log: w.log, epoch: w.clock.epoch}
 		group.Go(func() error { return painter.run(ctx) })
 	}
 	group.Go(func() error { return w.arrange(ctx, d) })

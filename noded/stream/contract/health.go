@@ -63,6 +63,8 @@ type Health struct {
 	OpenCL   OpenCL             `json:"opencl"`
 	Degraded []string           `json:"degraded"`
 	Error    string             `json:"error"`
+	// Latency is of the moment: a change of it makes no new health.
+	Latency Latency `json:"latency,omitempty"`
 	// Encoder is what makes the picture, for people; "" until somebody watches. Fallbacks counts how often a worse one had to take over.
 	Encoder   string `json:"encoder"`
 	Fallbacks int    `json:"fallbacks"`

@@ -13,7 +13,9 @@ describe("parseControl", () => {
 			restarts: 2,
 		});
 		expect(parse({ t: "stats", fps: 60, stages: {} })).toEqual({ t: "stats", stats: { fps: 60, stages: {} } });
-		expect(parse({ t: "pong", id: 7 })).toEqual({ t: "pong", id: 7 });
+		expect(parse({ t: "pong", id: 7 })).toEqual({ t: "pong", id: 7, at: null });
+		expect(parse({ t: "pong", id: 7, at: 1234.5 })).toEqual({ t: "pong", id: 7, at: 1234.5 });
+		expect(parse({ t: "pong", id: 7, at: "now" })).toEqual({ t: "pong", id: 7, at: null });
 		expect(parse({ t: "replaced" })).toEqual({ t: "replaced" });
 		const company = { you: "owner", hand: "owner", people: [] };
 		expect(parse({ t: "people", ...company })).toEqual({ t: "people", company });

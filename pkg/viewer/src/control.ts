@@ -14,7 +14,8 @@ export type ToNode =
 	| { t: "ping"; id: number }
 	| { t: "watch"; on: boolean }
 	| { t: "hand"; to: string }
-	| { t: "client"; stats: Record<string, unknown> };
+	| { t: "client"; stats: Record<string, unknown> }
+	| { t: "latency"; stages: Record<string, { n: number[]; ms: number }> };
 
 /** A cursor image; x and y are its hot spot. All in remote pixels. */
 export interface CursorShape extends Size {
@@ -34,7 +35,7 @@ export type FromNode =
 	| { t: "cursor"; id: string; shape: CursorShape | null }
 	| ({ t: "gimp" } & Gimp)
 	| { t: "stats"; stats: Record<string, unknown> }
-	| { t: "pong"; id: number }
+	| { t: "pong"; id: number; at: number | null }
 	| { t: "notice"; notice: Notice | null }
 	| { t: "people"; company: Company }
 	| { t: "replaced" }
@@ -72,7 +73,7 @@ export function parseControl(data: unknown): FromNode | null {
 			return { t: "stats", stats };
 		}
 		case "pong":
-			return isInt(m.id, 0, Number.MAX_SAFE_INTEGER) ? { t: "pong", id: m.id } : null;
+			return isInt(m.id, 0, Number.MAX_SAFE_INTEGER) ? { t: "pong", id: m.id, at: time(m.at) } : null;
 		case "notice":
 			return { t: "notice", notice: parseNotice(m) };
 		case "people": {
@@ -86,6 +87,10 @@ export function parseControl(data: unknown): FromNode | null {
 		default:
 			return null;
 	}
+}
+
+function time(v: unknown): number | null {
+	return typeof v === "number" && Number.isFinite(v) ? v : null;
 }
 
 function isInt(v: unknown, lo: number, hi: number): v is number {

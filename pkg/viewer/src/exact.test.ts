@@ -39,6 +39,7 @@ let ring: Ring;
 let reader: TileReader;
 let layer: ExactLayer;
 let reports: number;
+let changes: number[];
 let told: boolean[];
 let onShow: number | null;
 
@@ -59,7 +60,15 @@ beforeEach(() => {
 	const port = { report: () => reports++, close: () => {} };
 	told = [];
 	onShow = null;
-	layer = new ExactLayer(canvas, ring, port, { onShow: () => onShow, exact: (all) => told.push(all) });
+	changes = [];
+	layer = new ExactLayer(canvas, ring, port, {
+		onShow: () => onShow,
+		exact: (all) => told.push(all),
+		drawn: (message, received, read) => {
+			expect(received).toBeLessThanOrEqual(read + 0.2);
+			changes.push(message);
+		},
+	});
 });
 afterEach(() => {
 	layer.close();
@@ -137,6 +146,7 @@ describe("the exact layer", () => {
 			comes(tile(gen, frame(10, 1), gen % 2 === 0 ? flat : text));
 			expect(visible()).toBe(true);
 		}
+		expect(changes).toHaveLength(298);
 		layer.video(frame(20, 299), 3);
 		expect(visible()).toBe(true);
 		layer.video(frame(21, 300), 3);

@@ -24,6 +24,8 @@ export interface LayerHost {
 	onShow(): number | null;
 	/** The whole picture is exact, or no longer. */
 	exact(all: boolean): void;
+	/** A change was drawn by the tiles of a message, which was here and read at these times. */
+	drawn(message: number, received: number, read: number): void;
 }
 
 /** What the worker is to the canvas. */
@@ -177,12 +179,16 @@ export class ExactLayer {
 		const count = data[at + Field.count] as number;
 		const body = at + ENTRY;
 		switch (data[at + Field.kind]) {
-			case Kind.tiles:
+			case Kind.tiles: {
+				const read = performance.now();
+				const age = (stamp() - (data[at + Field.came] as number)) / 10;
 				this.draw(body, count);
+				if (data[at + Field.gen] !== this.gen) this.host.drawn(data[at + Field.n] as number, read - age, read);
 				// Only a change of the picture is of a new generation; what was still may take its time.
 				if (!this.waited && data[at + Field.gen] !== this.gen)
 					this.tileMs += ((stamp() - (data[at + Field.came] as number)) / 10 - this.tileMs) * NEWS;
 				break;
+			}
 			case Kind.video:
 				for (let i = 0; i < count; i++) this.clear(data[body + 2 * i] as number, data[body + 2 * i + 1] as number);
 				break;

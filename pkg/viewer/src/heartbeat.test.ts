@@ -3,16 +3,19 @@ import { Heartbeat } from "./heartbeat";
 
 let pings: number[];
 let dead: number;
+let told: number[][];
 let beat: Heartbeat;
 let clock: number;
 beforeEach(() => {
 	vi.useFakeTimers();
 	pings = [];
 	dead = 0;
+	told = [];
 	clock = 0;
 	beat = new Heartbeat(
 		(id) => pings.push(id),
 		() => void dead++,
+		(...times) => told.push(times),
 		() => clock,
 	);
 });
@@ -33,11 +36,11 @@ it("goes on while answers come, and measures them", () => {
 	beat.start();
 	for (let i = 1; i <= 20; i++) {
 		pass(30);
-		beat.pong(i);
+		beat.pong(pings.at(-1) as number);
 		expect(beat.rtt).toBe(30);
 		pass(1970);
 	}
-	expect(pings).toHaveLength(21);
+	expect(pings).toHaveLength(25);
 	expect(dead).toBe(0);
 });
 
@@ -82,4 +85,15 @@ it("asks again before it judges after its timers slept", () => {
 	beat.pong(2);
 	pass(4000);
 	expect(dead).toBe(0);
+});
+
+it("asks five times in the first second, and tells what the node's clock said", () => {
+	beat.start();
+	pass(1000);
+	expect(pings).toEqual([1, 2, 3, 4, 5]);
+	beat.pong(4, 5000.5);
+	beat.pong(5, null);
+	expect(told).toEqual([[600, 1000, 5000.5]]);
+	pass(3010);
+	expect(pings).toEqual([1, 2, 3, 4, 5, 6, 7]);
 });

@@ -1,13 +1,20 @@
 // Asks the other side for signs of life, because a network that is gone says nothing.
 
 const EVERY = 2000;
+/** The first pings come this soon (ms) after each other: the node's clock is wanted at once. */
+const SOON = 200;
+const FIRST = 5;
+/** Pings whose answer is still of interest. */
+const REMEMBERED = 16;
 /** Silence for this long is death. It spans two pings: one that gets lost in a restless moment is none. */
 const PATIENCE = 4500;
 
 export class Heartbeat {
 	private timer: ReturnType<typeof setInterval> | null = null;
+	private soon: ReturnType<typeof setInterval> | null = null;
 	private asked = 0;
-	private askedAt = 0;
+	/** When the last pings went out, by number. */
+	private readonly askedAt = new Array<number>(REMEMBERED).fill(0);
 	private alive = 0;
 	/** Pings since the last sign of life. */
 	private unanswered = 0;
@@ -17,20 +24,27 @@ export class Heartbeat {
 	constructor(
 		private readonly ping: (id: number) => void,
 		private readonly dead: () => void,
+		/** A ping went out and was answered at these times, the node's own being `node`. */
+		private readonly told: (sent: number, back: number, node: number) => void,
 		private readonly now: () => number = () => performance.now(),
 	) {}
 
 	start(): void {
 		this.alive = this.now();
 		this.timer ??= setInterval(this.beat, EVERY);
+		this.soon ??= setInterval(() => (this.asked < FIRST ? this.send() : this.calm()), SOON);
 		this.ask();
 	}
 
-	/** The answer to ping `id` came. */
-	pong(id: number): void {
+	/** The answer to ping `id` came, of this time at the node. */
+	pong(id: number, node: number | null = null): void {
 		if (id > this.asked) return;
 		this.heard();
-		if (id === this.asked) this.rtt = this.now() - this.askedAt;
+		if (id <= this.asked - REMEMBERED) return;
+		const now = this.now();
+		const sent = this.askedAt[id % REMEMBERED] as number;
+		this.rtt = now - sent;
+		if (node !== null) this.told(sent, now, node);
 	}
 
 	/** Anything at all came. */
@@ -47,6 +61,12 @@ export class Heartbeat {
 	stop(): void {
 		if (this.timer !== null) clearInterval(this.timer);
 		this.timer = null;
+		this.calm();
+	}
+
+	private calm(): void {
+		if (this.soon !== null) clearInterval(this.soon);
+		this.soon = null;
 	}
 
 	private readonly beat = (): void => {
@@ -60,9 +80,13 @@ export class Heartbeat {
 	};
 
 	private ask(): void {
-		this.asked++;
 		this.unanswered++;
-		this.askedAt = this.now();
+		this.send();
+	}
+
+	private send(): void {
+		this.asked++;
+		this.askedAt[this.asked % REMEMBERED] = this.now();
 		this.ping(this.asked);
 	}
 }

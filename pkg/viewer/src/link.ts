@@ -7,6 +7,7 @@ import type { Notice } from "./notice";
 import type { Size } from "./options";
 import type { Hand } from "./sender";
 import type { Path } from "./state";
+import type { Stage } from "./stats";
 
 /** Why a link ended. */
 export type Ending =
@@ -32,6 +33,8 @@ export interface Link {
 	readonly clipboard: ClipboardChannel | null;
 	/** Tiles of the screen, and how many are shown exactly; null where the link has none. */
 	readonly tiles: Tiles | null;
+	/** Latency of each stage from the hand to the picture, as far as is known. */
+	readonly stages: Record<string, Stage>;
 	/** Resolves once, when the link is over for whatever reason. */
 	readonly ended: Promise<Ending>;
 	/** Asks for a remote size. `scale` is the display's, in per cent. */

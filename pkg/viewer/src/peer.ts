@@ -1,19 +1,23 @@
 // The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels, and a fourth for exact tiles.
 
+import { askForCaptureTime, capturedAt } from "./capture";
 import { ClipboardChannel } from "./clipboard-channel";
+import { NodeClock } from "./clock";
 import { type Codec, codecOf, decodable, offersCodec, only, tellRange } from "./codec";
 import { Continuity } from "./continuity";
 import { parseControl, type Quality, type ToNode } from "./control";
 import { type ExactLayer, offerTiles } from "./exact";
 import { Gate } from "./gate";
 import { Heartbeat } from "./heartbeat";
+import { Latency } from "./latency";
 import { type Ending, type Figures, type Link, LinkError, type LinkHost, type Tiles } from "./link";
 import type { Ice, Node } from "./node";
 import type { Size } from "./options";
 import { readReport } from "./report";
 import { Sender } from "./sender";
 import type { Path } from "./state";
-import { decodeAck } from "./wire";
+import type { Stage } from "./stats";
+import { decodeAck, decodeEcho } from "./wire";
 
 /** A link without a picture for this long (ms) shows none at all. */
 const FIRST_PICTURE = 6000;
@@ -47,6 +51,7 @@ export class Peer implements Link {
 		private readonly receiver: RTCRtpReceiver,
 		private readonly video: HTMLVideoElement,
 		private readonly exact: ExactLayer | null,
+		private readonly latency: Latency,
 		private readonly node: Node,
 		private readonly host: LinkHost,
 		/** The start of the relay that the link may go through. */
@@ -58,13 +63,14 @@ export class Peer implements Link {
 		this.ended = new Promise((resolve) => {
 			this.end = resolve;
 		});
-		this.sender = new Sender(channels.input, channels.motion);
+		this.sender = new Sender(channels.input, channels.motion, latency);
 		this.hand = new Gate(this.sender);
 		this.clipboard = new ClipboardChannel(pc.createDataChannel("clipboard"));
 		this.beat = new Heartbeat(
 			(id) => this.say({ t: "ping", id }),
 			// While a way is sought, nothing can come.
 			() => (this.continuity.mending ? this.beat.start() : this.lose("The node went quiet.")),
+			(sent, back, node) => latency.clock.answered(sent, back, node),
 		);
 		const { signal } = this.stop;
 		this.continuity = new Continuity(
@@ -80,7 +86,9 @@ export class Peer implements Link {
 		channels.motion.binaryType = "arraybuffer";
 		channels.motion.onmessage = (e) => {
 			const ack = decodeAck(e.data);
+			const echo = ack ? null : decodeEcho(e.data);
 			if (ack) this.sender.acknowledged(ack);
+			if (echo) this.latency.heard(echo);
 		};
 		channels.control.onclose = () => this.lose("The stream ended.");
 	}
@@ -100,11 +108,13 @@ export class Peer implements Link {
 		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
 		if (way.codec !== null && codecs !== null) transceiver.setCodecPreferences(only(way.codec, codecs));
 		const { receiver } = transceiver;
+		const latency = new Latency(new NodeClock());
 		const exact = offerTiles(pc, on.root, {
 			onShow: () => onShow(on.video),
 			exact: (all) => host.exact(all),
+			drawn: (id, received, decoded) => latency.shown(true, { id, received, decoded, shown: performance.now() }),
 		});
-		const peer = new Peer(pc, makeChannels(pc), receiver, on.video, exact, node, host, way.ice.relay);
+		const peer = new Peer(pc, makeChannels(pc), receiver, on.video, exact, latency, node, host, way.ice.relay);
 		try {
 			await peer.negotiate(transceiver, signal);
 			await peer.connected(signal);
@@ -142,6 +152,8 @@ export class Peer implements Link {
 		if (this.beat.rtt !== null && f.rtt === undefined) f.rtt = this.beat.rtt;
 		// The node may learn how its picture is seen.
 		this.say({ t: "client", stats: f });
+		const counts = this.latency.take();
+		if (counts) this.say({ t: "latency", stages: counts });
 		return f;
 	}
 
@@ -153,6 +165,7 @@ export class Peer implements Link {
 		const { receiver } = transceiver;
 		// Show each frame as soon as it is decoded.
 		if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+		askForCaptureTime(transceiver);
 		// The first picture may come before the channels open. But a last one that is still on show stays until then.
 		if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) this.pc.ontrack = () => this.attach();
 		await this.pc.setLocalDescription();
@@ -196,7 +209,7 @@ export class Peer implements Link {
 		this.confirmNext();
 		this.confirm();
 		this.confirming = setInterval(() => this.confirm(), CONFIRM);
-		if (this.exact) this.followFrames(this.exact);
+		this.followFrames();
 		this.video.addEventListener("resize", () => this.confirmNext(), { signal: this.stop.signal });
 		this.video.addEventListener("loadeddata", () => this.confirm(), { signal: this.stop.signal });
 	}
@@ -241,7 +254,7 @@ export class Peer implements Link {
 			case "people":
 				return this.host.company(m.company);
 			case "pong":
-				return this.beat.pong(m.id);
+				return this.beat.pong(m.id, m.at);
 			case "replaced":
 				return this.finish({ kind: "replaced" });
 			case "bye":
@@ -295,13 +308,20 @@ export class Peer implements Link {
 		return this.exact?.tiles ?? null;
 	}
 
+	/** Latency of each stage from the hand to the picture, as far as is known. */
+	get stages(): Record<string, Stage> {
+		return this.latency.stages;
+	}
+
 	// What lies above the video is kept in step by its frames.
-	private followFrames(exact: ExactLayer): void {
+	private followFrames(): void {
 		const each = (now: number, frame: VideoFrameCallbackMetadata): void => {
 			if (this.over) return;
 			this.video.requestVideoFrameCallback(each);
 			const took = frame.receiveTime === undefined ? undefined : now - frame.receiveTime;
-			if (frame.rtpTimestamp !== undefined) exact.video(frame.rtpTimestamp, took);
+			if (frame.rtpTimestamp === undefined) return;
+			this.exact?.video(frame.rtpTimestamp, took);
+			this.latency.frame(frame, capturedAt(this.receiver, frame.rtpTimestamp));
 		};
 		this.video.requestVideoFrameCallback(each);
 	}

@@ -27,7 +27,7 @@ beforeEach(() => {
 	vi.useFakeTimers();
 	input = new FakeChannel();
 	motion = new FakeChannel();
-	sender = new Sender(input, motion, () => Date.now());
+	sender = new Sender(input, motion, null, () => Date.now());
 });
 afterEach(() => {
 	sender.close();

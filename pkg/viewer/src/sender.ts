@@ -31,6 +31,12 @@ export interface Hand {
 	proximity(device: Device, near: boolean): void;
 }
 
+/** Who keeps when an input was made, until a picture follows. */
+export interface Diary {
+	sampled(first: number, samples: readonly Sample[]): void;
+	said(rseq: number, time: number): void;
+}
+
 /** The part of an RTCDataChannel that Sender needs. */
 export interface Channel {
 	readonly readyState: RTCDataChannelState;
@@ -61,6 +67,7 @@ export class Sender implements Hand {
 	constructor(
 		private readonly input: Channel,
 		private readonly motion: Channel,
+		private readonly diary: Diary | null = null,
 		private readonly now: () => number = () => performance.now(),
 	) {}
 
@@ -74,12 +81,13 @@ export class Sender implements Hand {
 		this.turnTo(device);
 		// What was only sent unreliably goes along, so that the path to here is whole and in order.
 		const before = this.sampled;
-		this.sampled += samples.length;
+		this.number(samples);
 		const earlier = this.down.size > 0 ? this.journal.takeAll() : [this.run(device, before, this.recent)];
 		const parts = cut([...earlier, this.run(device, this.sampled, samples)], MOST_SAMPLES);
 		const last = parts.pop();
 		for (const p of parts) this.reliable((rseq) => encodeStroke(p.device, rseq, p.first, p.samples));
-		if (last) this.reliable((rseq) => encodeButton(device, button, down, rseq, last.first, last.samples));
+		if (last)
+			this.reliable((rseq) => encodeButton(device, button, down, rseq, last.first, last.samples), samples.at(-1)?.time);
 		const key = device * 16 + button;
 		if (down) this.down.add(key);
 		else this.down.delete(key);
@@ -131,13 +139,20 @@ export class Sender implements Hand {
 		this.journal.takeAll();
 	}
 
-	private reliable(encode: (rseq: number) => ArrayBuffer): void {
-		if (this.input.readyState === "open") this.input.send(encode(++this.rseq));
+	private reliable(encode: (rseq: number) => ArrayBuffer, time?: number): void {
+		if (this.input.readyState !== "open") return;
+		this.input.send(encode(++this.rseq));
+		this.diary?.said(this.rseq, time ?? this.now());
+	}
+
+	private number(samples: readonly Sample[]): void {
+		this.diary?.sampled(this.sampled + 1, samples);
+		this.sampled += samples.length;
 	}
 
 	private stroke(device: Device, samples: readonly Sample[]): void {
 		this.journal.add(device, this.sampled + 1, samples, this.now());
-		this.sampled += samples.length;
+		this.number(samples);
 		this.pump();
 	}
 
@@ -167,7 +182,7 @@ export class Sender implements Hand {
 		this.turnTo(device);
 		for (let at = 0; at < samples.length; at += MOST_SAMPLES - MOST_REPEATED) {
 			const fresh = samples.slice(at, at + MOST_SAMPLES - MOST_REPEATED);
-			this.sampled += fresh.length;
+			this.number(fresh);
 			this.recent.push(...fresh);
 			this.sendRecent();
 			this.recent = this.recent.slice(-repeats(fresh.length));

@@ -1,5 +1,6 @@
 // The figures that the overlay, and window.easel.stats(), show: the browser's and the node's in one.
 
+import { STAGES } from "./latency";
 import type { Figures, Link, Tiles } from "./link";
 import type { Path, Phase } from "./state";
 
@@ -176,7 +177,7 @@ function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>,
 		fps: own.fps ?? 0,
 		bitrate,
 		rtt: own.rtt ?? null,
-		stages: { ...stages(stream.stages), ...ownStages(own) },
+		stages: ordered({ ...stages(stream.stages), ...ownStages(own), ...now.link?.stages }),
 		...exactness(now.link?.tiles ?? null),
 		packetsLost: own.packetsLost ?? 0,
 		keyFrames: own.keyFrames ?? 0,
@@ -196,6 +197,12 @@ function ownStages(own: Partial<Figures>): Record<string, Stage> {
 	if (own.decode !== undefined) out.decode = { p50: own.decode, p99: own.decode };
 	if (own.jitterBuffer !== undefined) out.buffer = { p50: own.jitterBuffer, p99: own.jitterBuffer };
 	return out;
+}
+
+// In the order of the way from the hand to the picture; what is no part of it comes last.
+function ordered(all: Record<string, Stage>): Record<string, Stage> {
+	const names = [...STAGES.filter((s) => s in all), ...Object.keys(all).filter((s) => !STAGES.includes(s as never))];
+	return Object.fromEntries(names.map((s) => [s, all[s] as Stage]));
 }
 
 function stages(v: unknown): Record<string, Stage> {

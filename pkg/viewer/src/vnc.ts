@@ -19,6 +19,7 @@ export class Vnc implements Link {
 	readonly hand = null;
 	readonly tiles = null;
 	readonly clipboard = null;
+	readonly stages = {};
 	readonly ended: Promise<Ending>;
 	private end!: (e: Ending) => void;
 	private over = false;

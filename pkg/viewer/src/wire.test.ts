@@ -67,6 +67,17 @@ describe("wire", () => {
 			expect(wire.decodeAck(wrong)).toBeNull();
 	});
 
+	it("reads an ECHO from its golden bytes, and nothing else", () => {
+		const bytes = Uint8Array.from(golden.echo.hex.match(/../g) ?? [], (h) => Number.parseInt(h, 16));
+		const { hex: _, ...echo } = golden.echo;
+		expect(wire.decodeEcho(bytes.buffer)).toEqual(echo);
+		expect(wire.decodeAck(bytes.buffer)).toBeNull();
+		const other = bytes.slice();
+		other[1] = 2;
+		for (const wrong of [bytes.slice(1).buffer, other.buffer, new Uint8Array(52).buffer, golden.echo.hex, null])
+			expect(wire.decodeEcho(wrong)).toBeNull();
+	});
+
 	it("clamps what does not fit instead of wrapping", () => {
 		const b = wire.encodePointer(wire.Device.pen, 0, 1, [
 			{ x: 1e9, y: -1e9, pressure: 7, tiltX: 200, tiltY: -200, twist: -10, buttons: 0, time: 0 },

@@ -14,6 +14,7 @@ const Kind = {
 	proximity: 7,
 	stroke: 8,
 	ack: 32,
+	echo: 33,
 } as const;
 
 /** One place and moment of a pointer, in the remote screen's terms. */
@@ -166,6 +167,37 @@ export function decodeAck(data: unknown): Ack | null {
 	if (!(data instanceof ArrayBuffer) || data.byteLength !== 12) return null;
 	const v = new DataView(data);
 	return v.getUint8(0) === Kind.ack ? { applied: v.getUint32(4, true), next: v.getUint32(8, true) } : null;
+}
+
+/** Which input a picture is the first to follow, and how long the node took for what. */
+export interface Echo {
+	tiles: boolean;
+	/** The last sample and reliable message that the node had handed on. */
+	sample: number;
+	rseq: number;
+	/** The frame's timestamp, or the number of the tiles' message. */
+	picture: number;
+	/** When the last of that input reached the node, in its time (ms). */
+	arrived: number;
+	/** Milliseconds, of the stages that are the node's, in order. */
+	stages: number[];
+}
+
+const ECHO_BYTES = 52;
+
+/** Reads an ECHO; null for anything else. */
+export function decodeEcho(data: unknown): Echo | null {
+	if (!(data instanceof ArrayBuffer) || data.byteLength !== ECHO_BYTES) return null;
+	const v = new DataView(data);
+	if (v.getUint8(0) !== Kind.echo || v.getUint8(1) > 1) return null;
+	return {
+		tiles: v.getUint8(1) === 1,
+		sample: v.getUint32(4, true),
+		rseq: v.getUint32(8, true),
+		picture: v.getUint32(12, true),
+		arrived: v.getFloat64(16, true),
+		stages: Array.from({ length: 7 }, (_, i) => v.getUint32(24 + 4 * i, true) / 1000),
+	};
 }
 
 /** Cuts text into pieces of at most MAX_TEXT_BYTES of UTF-8, never inside a character. */

@@ -1,0 +1,162 @@
+package stream
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"easel/noded/stream/contract"
+)
+
+// latency counts how long each stage takes, of all screens and viewers since the streamer began. It is safe for several goroutines.
+type latency struct {
+	mu  sync.Mutex
+	all contract.Latency
+}
+
+func newLatency() *latency { return &latency{all: contract.NewLatency()} }
+
+// observe counts durations of consecutive stages.
+func (l *latency) observe(first int, took ...time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, d := range took {
+		l.all[first+i].Observe(d.Seconds() * 1000)
+	}
+}
+
+// add counts what a viewer has measured. It must have been checked.
+func (l *latency) add(stages map[string]contract.Histogram) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, name := range contract.StageNames() {
+		if h, ok := stages[name]; ok {
+			l.all[i].Add(h)
+		}
+	}
+}
+
+// told is a copy of what was counted.
+func (l *latency) told() contract.Latency {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := contract.NewLatency()
+	for i := range c {
+		c[i].Add(l.all[i])
+	}
+	return c
+}
+
+// maxStageCount is how many durations of a stage a viewer may tell at once: some seconds of the quickest hand.
+const maxStageCount = 20_000
+
+// checkStages refuses what a viewer cannot have measured.
+func checkStages(stages map[string]contract.Histogram) error {
+	names := contract.StageNames()
+	left := len(stages)
+	for i, name := range names {
+		h, ok := stages[name]
+		if !ok {
+			continue
+		}
+		left--
+		if i > contract.StageHand && i < contract.StageReceive {
+			return fmt.Errorf("stage %s is not the viewer's to measure", name)
+		}
+		if err := h.Check(maxStageCount); err != nil {
+			return fmt.Errorf("stage %s: %w", name, err)
+		}
+	}
+	if left > 0 {
+		return fmt.Errorf("%d stages are unknown", left)
+	}
+	return nil
+}
+
+// mark is a moment in which input was handed to the X server: all of it up to a sample and a reliable message. came is when the last of that reached the
+// node.
+type mark struct {
+	sample, rseq uint32
+	came, given  time.Time
+}
+
+const (
+	// marksKept is how many marks wait for a picture: more than come between two.
+	marksKept = 64
+	// causeTime is how soon after input a picture counts as caused by it: what changes later has another reason.
+	causeTime = 500 * time.Millisecond
+)
+
+// marks keeps the hand's latest marks for the painter. It is safe for several goroutines.
+type marks struct {
+	mu    sync.Mutex
+	ring  [marksKept]mark
+	n     uint64 // noted in all
+	taken uint64 // up to here there was a picture
+}
+
+func (m *marks) note(k mark) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ring[m.n%marksKept] = k
+	m.n++
+}
+
+// take is the newest mark of before a damage, if no picture was made of it yet and it is recent enough to be its cause.
+func (m *marks) take(damage time.Time) (mark, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := m.n; i > m.taken && i+marksKept > m.n; i-- {
+		k := m.ring[(i-1)%marksKept]
+		if k.given.After(damage) {
+			continue
+		}
+		m.taken = i
+		return k, damage.Sub(k.given) < causeTime
+	}
+	return mark{}, false
+}
+
+// Ways by which a picture comes to its viewer, as an ECHO names them.
+const (
+	byVideo = 0
+	byTile  = 1
+)
+
+// echo is what a viewer is told of a picture: which input it is the first to follow, and how long the node took for what, from that input's arrival on.
+type echo struct {
+	way     uint8
+	input   mark
+	picture uint32  // the frame's timestamp, or the number of the tiles' message
+	arrived float64 // ms since 1970
+	took    [contract.StageReceive - contract.StageNode]time.Duration
+}
+
+func (e *echo) append(b []byte) []byte {
+	le := binary.LittleEndian
+	b = append(b, kindEcho, e.way, 0, 0)
+	b = le.AppendUint32(b, e.input.sample)
+	b = le.AppendUint32(b, e.input.rseq)
+	b = le.AppendUint32(b, e.picture)
+	b = le.AppendUint64(b, math.Float64bits(e.arrived))
+	for _, d := range e.took {
+		b = le.AppendUint32(b, uint32(max(min(d, time.Hour), 0).Microseconds()))
+	}
+	return b
+}
+
+// echo tells a viewer of a picture that was sent, if some input of its hand came before the damage that it shows. took is from the damage on.
+func (p *painter) echo(peer *peer, way uint8, picture uint32, damage time.Time, took *[stages]time.Duration) {
+	input, ok := peer.hand.marks.take(damage)
+	if !ok {
+		return
+	}
+	e := echo{way: way, input: input, picture: picture, arrived: peer.worker.clock.ms(input.came)}
+	e.took[0], e.took[1] = input.given.Sub(input.came), damage.Sub(input.given)
+	copy(e.took[2:], took[stageWait:stageTotal])
+	peer.worker.latency.observe(contract.StageNode, e.took[:2]...)
+	p.echoed = e.append(p.echoed[:0])
+	peer.sendMotion(p.echoed)
+}

@@ -1,0 +1,116 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"image"
+	"testing"
+	"time"
+
+	"easel/noded/stream/contract"
+
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+)
+
+// paints has an application draw at each press of the pointer.
+func (s *session) paints(ctx context.Context, draw func(n int)) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ; {
+			select {
+			case <-ctx.Done():
+				return
+			case r := <-s.pen.records:
+				if r.Kind == penPress {
+					n++
+					draw(n)
+				}
+			}
+		}
+	}()
+	return done
+}
+
+// TestEveryStageFromTheHandToThePictureIsKnown clicks in real Chromium on an application that paints at once, a large picture (by video) or a brush's dab
+// (by tiles), and has the page and the node say where the time went.
+func TestEveryStageFromTheHandToThePictureIsKnown(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	pictures := [][]byte{noise(600, 400, 1), noise(600, 400, 2)}
+	t.Run("by video", func(t *testing.T) {
+		everyStage(t, s, func(n int) { a.put(t, a.screen(), image.Rect(100, 100, 700, 500), pictures[n%2]) })
+	})
+	t.Run("by tiles", func(t *testing.T) {
+		everyStage(t, s, func(n int) {
+			x := 800 + n*7%300
+			a.fill(t, image.Rect(x, 300, x+24, 324), uint32(n*1234567))
+		})
+	})
+}
+
+func everyStage(t *testing.T, s *session, draw func(n int)) {
+	ctx := watch(t, s, "size=1280x720")
+	s.await(t, "the screen's size", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().width === 1280") })
+	becomesExact(t, ctx)
+	life, stop := context.WithCancel(t.Context())
+	painting := s.paints(life, draw)
+	defer func() { stop(); <-painting }()
+
+	before := s.health(t, 0).Latency
+	counted := func(stage int) (n uint64) {
+		for i, c := range s.health(t, 0).Latency[stage].N {
+			n += c - before[stage].N[i]
+		}
+		return n
+	}
+	const clicks = 30
+	for range clicks {
+		for _, kind := range []input.DispatchMouseEventType{"mousePressed", "mouseReleased"} {
+			ev := input.DispatchMouseEventParams{Type: kind, X: 640, Y: 360, Button: "left", ClickCount: 1}
+			if _, err := chromedp.Call(ctx, input.DispatchMouseEvent, ev); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(80 * time.Millisecond) // a hand's pace: what a release changes is nothing, and not the next press's picture
+	}
+	type stage struct{ P50, P99 float64 }
+	var all map[string]stage
+	names := contract.StageNames()
+	s.await(t, "every stage in the page's figures, and in the node's", func() bool {
+		all = evaluate[map[string]stage](t, ctx, "window.easel.stats().stages")
+		for i, name := range names {
+			if _, ok := all[name]; !ok || counted(i) < clicks/4 {
+				return false
+			}
+		}
+		return true
+	})
+	if _, ok := all["age"]; !ok {
+		t.Error("the page does not know how old its pictures are: no abs-capture-time")
+	}
+	var order []string
+	if err := json.Unmarshal([]byte(evaluate[string](t, ctx, "JSON.stringify(Object.keys(window.easel.stats().stages))")), &order); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for i, name := range names {
+		if order[i] != name {
+			t.Fatalf("the stages come as %v", order)
+		}
+		if i != contract.StageInput {
+			sum += all[name].P50
+		}
+		if all[name].P50 < -2 {
+			t.Errorf("stage %s takes %v ms: the clocks disagree", name, all[name].P50)
+		}
+	}
+	whole := all["input"].P50
+	t.Logf("%.2f ms from the hand to the picture, its stages %.2f: %s", whole, sum, fmt.Sprint(all))
+	if whole <= 0 || sum < whole/3 || sum > whole*3/2 {
+		t.Errorf("the medians of the stages sum up to %.1f ms, that of the whole is %.1f", sum, whole)
+	}
+}
