@@ -64,8 +64,7 @@ func TestSecondWindowIsASecondMonitor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	canvas, err := artist.NewImage(one, x)
-	if err != nil {
+	if _, err := artist.NewImage(one, x); err != nil {
 		t.Fatal(err)
 	}
 	two := w.view(t, s.ID, "scale=1&chrome=0&size=800x600&screen=2", browser.PageOptions{Width: 800, Height: 600, Window: true})
@@ -83,7 +82,20 @@ func TestSecondWindowIsASecondMonitor(t *testing.T) {
 		t.Errorf("GIMP's maximised window is at %v, want it on the first monitor", main.Area)
 	}
 
-	t.Run("the pen draws where it is", func(t *testing.T) { penDraws(t, one, x, canvas) })
+	// On the second monitor it fills that, and the pen draws there.
+	if err := x.Place(main, image.Pt(1100, 50)); err != nil {
+		t.Fatal(err)
+	}
+	window(t, x, "[Untitled]", func(w xclient.Window) bool { return w.Area == image.Rect(1000, 0, 1800, 600) })
+	canvas, err := artist.Canvas(x, func(r image.Rectangle) bool { return r.Min.X > 1000 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	penDraws(t, two, x, canvas, image.Pt(1000, 0))
+	if err := x.Place(main, image.Pt(100, 50)); err != nil {
+		t.Fatal(err)
+	}
+	window(t, x, "*[Untitled]", func(w xclient.Window) bool { return w.Area == image.Rect(0, 0, 1000, 700) })
 
 	// By its title bar, from one browser window into the other.
 	over := func() xclient.Window {
@@ -127,15 +139,16 @@ func TestSecondWindowIsASecondMonitor(t *testing.T) {
 	noWindow(t, x, newImage)
 }
 
-// penDraws draws a line by pen on an empty canvas and looks for it in GIMP's window.
-func penDraws(t *testing.T, p *browser.Page, x *xclient.Screen, canvas image.Rectangle) {
+// penDraws draws a line by pen on an empty canvas and looks for it in GIMP's window. The page shows the part of the X screen that begins at origin.
+func penDraws(t *testing.T, p *browser.Page, x *xclient.Screen, canvas image.Rectangle, origin image.Point) {
+	t.Helper()
 	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil { // the paintbrush
 		t.Fatal(err)
 	}
 	middle := canvas.Min.Add(canvas.Size().Div(2))
 	var line []browser.PenSample
 	for i := range 40 {
-		line = append(line, browser.PenSample{X: float64(middle.X - 60 + i*3), Y: float64(middle.Y), Pressure: 0.8})
+		line = append(line, browser.PenSample{X: float64(middle.X - origin.X - 60 + i*3), Y: float64(middle.Y - origin.Y), Pressure: 0.8})
 	}
 	if err := p.Stroke(line, func() { time.Sleep(8 * time.Millisecond) }); err != nil {
 		t.Fatal(err)

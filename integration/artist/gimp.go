@@ -42,13 +42,18 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 	if err := p.Type(browser.Key{Key: "Enter", Code: "Enter", Windows: 13}); err != nil {
 		return image.Rectangle{}, err
 	}
+	return Canvas(x, func(image.Rectangle) bool { return true })
+}
+
+// Canvas waits until GIMP shows an empty white image that fits, and returns where on the remote screen it lies.
+func Canvas(x *xclient.Screen, fits func(image.Rectangle) bool) (image.Rectangle, error) {
 	var canvas image.Rectangle
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		img, err := Screenshot(x)
 		if err != nil {
 			return image.Rectangle{}, err
 		}
-		if canvas = whiteArea(img); canvas.Dx() >= 300 && canvas.Dy() >= 200 {
+		if canvas = whiteArea(img); canvas.Dx() >= 300 && canvas.Dy() >= 200 && fits(canvas) {
 			return canvas, nil
 		}
 	}

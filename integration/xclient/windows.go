@@ -51,6 +51,23 @@ func (s *Screen) Windows() ([]Window, error) {
 	return found, nil
 }
 
+// Place has the window manager move a window, whose upper left corner is to lie there. One that is maximised fills the monitor that it comes to.
+func (s *Screen) Place(w Window, at image.Point) error {
+	atom, err := s.atom("_NET_MOVERESIZE_WINDOW")
+	if err != nil {
+		return err
+	}
+	const hasXY, fromUser = 3 << 8, 2 << 12
+	e := xproto.ClientMessageEvent{Format: 32, Window: w.ID, Type: atom, Data: xproto.ClientMessageDataUnionData32New(
+		[]uint32{hasXY | fromUser, uint32(at.X), uint32(at.Y), 0, 0},
+	)}
+	const toManager = xproto.EventMaskSubstructureNotify | xproto.EventMaskSubstructureRedirect
+	if err := xproto.SendEventChecked(s.conn, false, s.info.Root, toManager, string(e.Bytes())).Check(); err != nil {
+		return fmt.Errorf("move the window %q: %w", w.Title, err)
+	}
+	return nil
+}
+
 // Titles are the windows' titles.
 func (s *Screen) Titles() ([]string, error) {
 	all, err := s.Windows()

@@ -18,8 +18,11 @@ import (
 // maxScreens is how many screens a session has: the first always, another while somebody has a window for it.
 const maxScreens = display.Outputs
 
-// screenGrace is how long a screen that nobody watches any more stays.
-const screenGrace = 4 * time.Second
+// screenGrace is how long a screen that nobody watches any more stays, and backGrace how long one is left to viewers whose streamer died.
+const (
+	screenGrace = 4 * time.Second
+	backGrace   = 15 * time.Second
+)
 
 // screen is one of a session's screens: an output of the X server, who watches it, and what is known of its picture.
 type screen struct {
@@ -184,7 +187,7 @@ type heads struct {
 func newAudience(b *board, changed func()) *audience {
 	a := &audience{board: b, changed: changed}
 	for i := range a.left {
-		a.left[i] = time.Now() // who watched before this streamer began comes back soon
+		a.left[i] = time.Now().Add(backGrace - screenGrace) // who watched before this streamer began
 	}
 	return a
 }
