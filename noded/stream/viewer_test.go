@@ -379,3 +379,36 @@ func numbersOf(t *testing.T, s *session) Stats {
 	s.get(t, "/stats", &st)
 	return st
 }
+
+// TestViewerKnowsAPageThatAnimates: under a hand, the page asks for frames of its own where there are frames anyhow, and not where it rests.
+func TestViewerKnowsAPageThatAnimates(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	ctx := watch(t, s, "size=640x480")
+	becomesExact(t, ctx)
+	evaluate[int](t, ctx, `{
+		const frame = requestAnimationFrame.bind(window);
+		let asked = 0;
+		window.requestAnimationFrame = (f) => { asked++; return frame(f); };
+		const beat = () => { if (window.beating) frame(beat); };
+		window.animate = (on) => { window.beating = on; beat(); };
+		// Whether a hand that moves has the page ask for a frame. What it learns of it, it learns once the hand rests.
+		window.hand = async () => {
+			const before = asked;
+			dispatchEvent(new PointerEvent("pointermove"));
+			const asks = asked > before;
+			await new Promise((ok) => setTimeout(ok, 450));
+			return asks;
+		};
+	}; 0`)
+	for _, animates := range []bool{false, true, false} {
+		evaluate[int](t, ctx, fmt.Sprintf("animate(%t); 0", animates))
+		right := 0
+		s.await(t, fmt.Sprintf("the page to know that it animates: %t", animates), func() bool {
+			if right++; evaluate[bool](t, ctx, "hand()") != animates {
+				right = 0
+			}
+			return right == 2
+		})
+	}
+}
