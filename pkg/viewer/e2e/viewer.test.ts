@@ -254,6 +254,44 @@ describe("the hand", () => {
 		expect(motion.some((v) => v.getInt16(12 + 10, true) === 3000 && v.getInt16(12 + 12, true) === -2000)).toBe(true);
 	});
 
+	it("draws ink under the nib where it is wanted, while a stroke waits for its pixels", async () => {
+		const page = await connected("?scale=1&chrome=0&ink=1");
+		const cdp = await context.newCDPSession(page);
+		const inked = () =>
+			page.evaluate(() => {
+				const canvas = document.querySelector("#screen > canvas.ink") as HTMLCanvasElement | null;
+				const all =
+					canvas && canvas.width > 1 ? canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) : null;
+				return all?.data.some((v) => v !== 0) ?? false;
+			});
+		const pen = (type: "mouseMoved" | "mousePressed" | "mouseReleased", x: number, down: boolean) =>
+			cdp.send("Input.dispatchMouseEvent", {
+				type,
+				x,
+				y: 100,
+				pointerType: "pen",
+				force: 0.5,
+				button: down || type === "mouseReleased" ? "left" : "none",
+				buttons: down ? 1 : 0,
+			});
+		await pen("mouseMoved", 90, false);
+		await pen("mouseMoved", 100, false);
+		expect(await inked()).toBe(false);
+		await pen("mousePressed", 100, true);
+		// It goes by itself after 300 ms: a stroke that goes on keeps it.
+		await expect
+			.poll(async () => {
+				await pen("mouseMoved", 100 + Math.random() * 50, true);
+				return inked();
+			})
+			.toBe(true);
+		await pen("mouseReleased", 150, false);
+		await expect.poll(inked).toBe(false);
+		await page.goto("about:blank");
+		const other = await connected("?scale=1&chrome=0");
+		expect(await other.evaluate(() => document.querySelector("canvas.ink"))).toBeNull();
+	});
+
 	it("types without a click first, by keys and by text, and lets go when the window loses the keyboard", async () => {
 		const page = await connected();
 		await page.keyboard.press("a");

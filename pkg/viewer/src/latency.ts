@@ -44,7 +44,11 @@ export class Latency {
 	private readonly pictures: [Shown[], Shown[]] = [[], []];
 	private readonly waiting: [Echo[], Echo[]] = [[], []];
 
-	constructor(readonly clock: NodeClock) {}
+	/** `pictured` is told until when what the hand did is on show (the page's time). */
+	constructor(
+		readonly clock: NodeClock,
+		private readonly pictured: (time: number) => void = () => {},
+	) {}
 
 	/** Samples numbered from `first` were made at these times. */
 	sampled(first: number, times: readonly { time: number }[]): void {
@@ -107,6 +111,7 @@ export class Latency {
 			times.takeUpTo(times === this.samples ? e.sample : e.rseq, newest - TOGETHER, (t) =>
 				this.observe("input", p.shown - t),
 			);
+		if (newest >= 0) this.pictured(newest);
 		const arrived = this.clock.local(e.arrived);
 		if (arrived === null || newest < 0) return;
 		const sent = e.stages.reduce((a, b) => a + b, arrived);

@@ -59,6 +59,8 @@ export interface LinkHost {
 	exact(on: boolean): void;
 	/** Nothing comes at the moment, and why; null when it does again. */
 	held(why: string | null): void;
+	/** What the hand did until then (the page's time) is on show. */
+	pictured(time: number): void;
 	/** The picture takes another way now. */
 	path(path: Path): void;
 	/** Who is there, and who has the hand. */

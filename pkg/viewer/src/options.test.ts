@@ -12,6 +12,7 @@ describe("parseOptions", () => {
 			screen: 1,
 			vnc: false,
 			relay: false,
+			ink: false,
 			codec: null,
 			problems: [],
 			fragment: "",
@@ -35,6 +36,11 @@ describe("parseOptions", () => {
 		expect(parseOptions("?path=relay", "").relay).toBe(true);
 		expect(parseOptions("?path=relay", "#path=direct")).toMatchObject({ relay: false, problems: [] });
 		expect(parseOptions("?path=moon", "").problems).toHaveLength(1);
+	});
+
+	it("draws ink under the nib when asked to", () => {
+		expect(parseOptions("?ink=1", "")).toMatchObject({ ink: true, problems: [] });
+		expect(parseOptions("?ink=blue", "").problems).toHaveLength(1);
 	});
 
 	it("takes a codec by its name", () => {

@@ -29,6 +29,8 @@ export interface Options {
 	vnc: boolean;
 	/** Go through the node's relay even where the direct way is open. */
 	relay: boolean;
+	/** A line under the nib, ahead of the picture. */
+	ink: boolean;
 	/** The one video codec that is to be used; null leaves it to the node. */
 	codec: Codec | null;
 	/** What was wrong with the address, for the artist to read. */
@@ -92,6 +94,7 @@ export function parseOptions(search: string, hash: string): Options {
 		screen: 1,
 		vnc: false,
 		relay: false,
+		ink: false,
 		codec: null,
 		problems: [],
 		fragment: "",
@@ -100,6 +103,7 @@ export function parseOptions(search: string, hash: string): Options {
 	for (const [name, value] of [...pairs(search), ...fragment]) {
 		if (name === "scale") o.unscaled = flag(name, value, o.problems, o.unscaled);
 		else if (name === "chrome") o.chrome = flag(name, value, o.problems, o.chrome);
+		else if (name === "ink") o.ink = flag(name, value, o.problems, o.ink);
 		else if (name === "size") o.size = parseSize(value, o.problems);
 		else if (name === "codec") o.codec = parseCodec(value, o.problems);
 		else if (name === "screen") {

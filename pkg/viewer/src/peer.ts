@@ -108,7 +108,7 @@ export class Peer implements Link {
 		const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
 		if (way.codec !== null && codecs !== null) transceiver.setCodecPreferences(only(way.codec, codecs));
 		const { receiver } = transceiver;
-		const latency = new Latency(new NodeClock());
+		const latency = new Latency(new NodeClock(), (time) => host.pictured(time));
 		const exact = offerTiles(pc, on.root, {
 			onShow: () => onShow(on.video),
 			exact: (all) => host.exact(all),

@@ -10,6 +10,7 @@ import { Cursor } from "./cursor";
 import { byId } from "./elements";
 import { Files } from "./files";
 import { density } from "./geometry";
+import { Ink } from "./ink";
 import { InterfaceSize } from "./interface-size";
 import { Keyboard, platformOf } from "./keyboard";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link";
@@ -79,6 +80,7 @@ export class Viewer {
 	private readonly files: Files;
 	private readonly keyboard: Keyboard;
 	private readonly pointer: Pointer;
+	private readonly ink: Ink;
 	private readonly screen: Screen;
 	private readonly clipboard: Clipboard;
 	/** The one codec that the picture may come in; null leaves it to the node. */
@@ -120,6 +122,7 @@ export class Viewer {
 		);
 		this.keyboard = this.makeKeyboard();
 		this.pointer = this.makePointer();
+		this.ink = new Ink(this.root, byId("ink", HTMLButtonElement), options.ink);
 		const { signal } = this.stop;
 		this.interface = new InterfaceSize(options.screen === 1, () => this.screen.again(), signal);
 		this.second = new SecondScreen(id, options.screen, { say: (text) => this.panel.say(text) }, signal);
@@ -491,6 +494,7 @@ export class Viewer {
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
 		notice: (notice) => this.notice.show(notice),
+		pictured: (time) => this.ink.pictured(time),
 		exact: (on) => {
 			this.exactSince = on ? performance.now() : null;
 			this.strip.exact(on);
@@ -581,6 +585,7 @@ export class Viewer {
 		this.keyboard.close();
 		this.screen.close();
 		this.strip.close();
+		this.ink.close();
 		this.clipboard.close();
 		this.files.close();
 		this.panel.showFallback(null);
