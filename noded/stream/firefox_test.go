@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"encoding/base64"
 	"image"
 	"net"
@@ -29,30 +30,37 @@ func outward(t *testing.T) string {
 	return ""
 }
 
-// Debian's Firefox decodes no H.264: the picture comes in VP9, by WebRTC all the same, with the right colours, and the hand goes back.
-func TestFirefoxHasThePictureByWebRTC(t *testing.T) {
-	s := startSessionOn(t, outward(t))
-	a := newArtist(t, s.x)
-	s.ready(t)
+// firefox shows the session in Debian's Firefox by the page that ships, with the viewer's options in query.
+func firefox(t *testing.T, s *session, query string) *browser.Firefox {
+	t.Helper()
 	assets, err := ship.Assets()
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(node(t, s, assets))
 	t.Cleanup(server.Close)
-	f, err := browser.StartFirefox(t.Context())
+	f, err := browser.StartFirefox(context.WithoutCancel(t.Context())) // its end is the cleanup's
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	const width, height = 1280, 720
-	if err := f.Go(t.Context(), server.URL+"/s/s0123456789abcdef?scale=1&chrome=0&size=1280x720"); err != nil {
+	})
+	if err := f.Go(t.Context(), server.URL+"/s/s0123456789abcdef?"+query); err != nil {
 		t.Fatal(err)
 	}
+	return f
+}
+
+// Debian's Firefox decodes no H.264: the picture comes in VP9, by WebRTC all the same, with the right colours, and the hand goes back.
+func TestFirefoxHasThePictureByWebRTC(t *testing.T) {
+	s := startSessionOn(t, outward(t))
+	a := newArtist(t, s.x)
+	s.ready(t)
+	const width, height = 1280, 720
+	f := firefox(t, s, "scale=1&chrome=0&size=1280x720")
 	if err := f.Until(t.Context(), time.Minute, "window.easel?.state === 'connected' && window.easel.stats().width === 1280"); err != nil {
 		t.Fatal(err)
 	}
@@ -96,5 +104,37 @@ func TestFirefoxHasThePictureByWebRTC(t *testing.T) {
 		if r.Button != 1 || r.X != 300*256 || r.Y != 200*256 {
 			t.Errorf("the hand came as %+v", r)
 		}
+	}
+}
+
+// A window of Firefox's is a second screen as well, beside whatever shows the first.
+func TestFirefoxIsASecondScreen(t *testing.T) {
+	s := startSessionOn(t, outward(t))
+	a := newArtist(t, s.x)
+	s.ready(t)
+	one := connect(t, s)
+	one.say(t, `{"t":"resize","w":1000,"h":700,"scale":100}`)
+	s.await(t, "the first screen", func() bool { return one.has(1000, 700) })
+	f := firefox(t, s, "scale=1&chrome=0&size=800x600&screen=2")
+	if err := f.Until(t.Context(), time.Minute, "window.easel?.state === 'connected' && window.easel.stats().width === 800"); err != nil {
+		t.Fatal(err)
+	}
+	a.fill(t, image.Rect(1100, 100, 1500, 400), 0xc04020)
+	a.fill(t, image.Rect(0, 0, 1000, 700), 0x2040c0)
+	if err := f.Until(t.Context(), time.Minute, "(([r, g, b]) => Math.abs(r - 0xc0) + Math.abs(g - 0x40) + Math.abs(b - 0x20) < 16)(__probe.sample([[300, 200]])[0])"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Click(t.Context(), 300, 200); err != nil {
+		t.Fatal(err)
+	}
+	r := s.pen.next(t)
+	for r.Kind != penPress {
+		r = s.pen.next(t)
+	}
+	if r.X != 1300*256 || r.Y != 200*256 {
+		t.Errorf("a click at 300,200 of the second screen came as %+v", r)
+	}
+	if one.heard("replaced") != nil {
+		t.Error("the second screen's window replaced the first one's")
 	}
 }

@@ -112,7 +112,7 @@ func node(t *testing.T, s *session, assets fs.FS) http.Handler {
 			if err != nil {
 				return
 			}
-			code, header, answer := s.post(t, "/whep", "application/sdp", string(offer))
+			code, header, answer := s.post(t, "/whep?"+r.URL.RawQuery, "application/sdp", string(offer))
 			if s.via != nil {
 				answer = s.via(answer)
 			}

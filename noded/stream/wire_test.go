@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"easel/pkg/display"
+
 	"github.com/pion/rtp"
 )
 
@@ -170,6 +172,9 @@ func FuzzParseControl(f *testing.F) {
 		s := screenSize(m.W, m.H)
 		if !s.Valid() || s.Width%2 != 0 || s.Height%2 != 0 || s.Width*s.Height > maxPixels {
 			t.Fatalf("%v by %v became %+v", m.W, m.H, s)
+		}
+		if p := interfaceScale(m.Scale); p < display.MinScale || p > display.MaxScale {
+			t.Fatalf("a scale of %v became %d per cent", m.Scale, p)
 		}
 		if m.T == controlPing {
 			if _, err := json.Marshal(pongMessage{"pong", m.ID, 0}); err != nil {
