@@ -37,6 +37,7 @@ func (idle) Encode(bool, int) (Packet, error)                   { return Packet{
 func (idle) SetQuality(Quality) error                           { return nil }
 func (idle) Tiles() TileCoder                                   { return nil }
 func (i idle) Info() CodecInfo                                  { return i.info }
+func (idle) ColourLoss() float64                                { return 0 }
 func (idle) Close()                                             {}
 
 func TestWorseEncoderStandsInAndSaysSo(t *testing.T) {

@@ -69,6 +69,8 @@ type painter struct {
 	echoed   []byte
 	tiles    *tiling // nil while the peer takes none
 	costs    costs
+	chooser  *chooser
+	givenUp  string    // why 4:4:4 was, as the health tells it
 	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
 	guestKey time.Time // from when on a keyframe may go out for guests' sake
 	// lastTiles is when a change went by tiles.
@@ -108,7 +110,7 @@ func (p *painter) run(ctx context.Context) error {
 
 // arm sets the timer for what is due without an event.
 func (p *painter) arm(timer *time.Timer) {
-	due := sooner(sooner(p.refineAt, p.keyAt()), p.guestAt)
+	due := sooner(sooner(sooner(p.refineAt, p.keyAt()), p.guestAt), p.chooser.due(p.stillSince()))
 	if p.tiles != nil {
 		due = sooner(due, sooner(p.tiles.due, p.rescueAt()))
 	}
@@ -256,6 +258,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	}
 	encoded := time.Now()
 	p.costs.encoded(changed, encoded.Sub(converted), pkt.Bytes)
+	p.noteEncode(changed, pkt.Key, encoded.Sub(converted))
 	p.send(peer, pkt, encoded)
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
@@ -283,11 +286,14 @@ func (p *painter) take() (changed int, read time.Time, err error) {
 	return changed, read, err
 }
 
+func cellsOf(size image.Point) int {
+	return ((size.X + cellWidth - 1) / cellWidth) * ((size.Y + cellHeight - 1) / cellHeight)
+}
+
 // another tells whether the screen turned into another picture after a while of stillness. Nothing of the old one helps then, and a keyframe
 // takes the encoder half the time that looking for it does (4 ms instead of 9 for 1920x1080). What moves on is left to prediction.
 func (p *painter) another(changed int, now time.Time) bool {
-	cells := ((p.frame.Size.X + cellWidth - 1) / cellWidth) * ((p.frame.Size.Y + cellHeight - 1) / cellHeight)
-	return changed*10 >= cells*7 && now.Sub(p.blurred) > stillness
+	return changed*10 >= cellsOf(p.frame.Size)*7 && now.Sub(p.blurred) > stillness
 }
 
 // quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves.
@@ -364,6 +370,7 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 // adopt begins anew for a peer that has nothing yet.
 func (p *painter) adopt(peer *peer) {
 	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, costs{}
+	p.chooser.again()
 	p.viewers.board.degrade(noTiles, false)
 	p.lastKey, p.repeat, p.debt, p.guestAt = time.Time{}, keyRepeat, time.Time{}, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
@@ -371,7 +378,7 @@ func (p *painter) adopt(peer *peer) {
 
 // fit makes frame and encoder for the screen's present size, of what the viewers are to get.
 func (p *painter) fit() error {
-	size, coding := p.d.Size(), Coding{p.takes().best(), p.short()}
+	size, coding := p.d.Size(), p.wish(time.Now())
 	if p.frame != nil && p.frame.Size == size {
 		return p.turn(coding)
 	}

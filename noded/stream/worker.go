@@ -196,7 +196,7 @@ func (w *Worker) display(ctx context.Context) error {
 		out := d.Output(i + 1)
 		s.output.Store(out)
 		s.viewers.setSize(contract.Size{Width: out.Size().X, Height: out.Size().Y})
-		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, log: w.log, epoch: w.clock.epoch}
+		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, chooser: newChooser(), log: w.log, epoch: w.clock.epoch}
 		group.Go(func() error { return painter.run(ctx) })
 	}
 	group.Go(func() error { return w.arrange(ctx, d) })

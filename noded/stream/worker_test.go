@@ -78,6 +78,8 @@ func (e *testEncoder) Info() CodecInfo { return CodecInfo(e.Encoder.Info()) }
 
 func (e *testEncoder) Tiles() TileCoder { return e.picture.Tiles() }
 
+func (e *testEncoder) ColourLoss() float64 { return e.picture.ColourLoss() }
+
 func (e *testEncoder) Close() { e.Encoder.Close(); e.picture.Close() }
 
 // session is a worker with everything around it: a real X server, and the container's sockets played by the test.

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"image"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -62,5 +63,52 @@ func TestColoursAreRoundedToTheNearest(t *testing.T) {
 			}
 		}
 		p.Close()
+	}
+}
+
+func TestColourLossIsThatOfFineColour(t *testing.T) {
+	const w, h = 320, 160
+	p, err := NewPicture(w, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	src := make([]byte, w*h*4)
+	look := func(want float64) {
+		t.Helper()
+		if _, err := p.Update(src, w*4, full(w, h)); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.ColourLoss(); math.Abs(got-want) > 0.03 {
+			t.Errorf("%.4f of the picture is lost, want %.4f", got, want)
+		}
+	}
+	for i := range src { // grey, as fine as can be
+		src[i] = byte(i / 4 * 97)
+	}
+	look(0)
+	for y := range 32 { // red and blue lines, a pixel wide
+		for x := range w {
+			copy(src[(y*w+x)*4:], [][]byte{{0, 0, 200, 0}, {200, 0, 0, 0}}[x%2])
+		}
+	}
+	look(0.2)
+	fill(src, w*4, image.Rect(0, 0, w, h), 0) // large patches
+	for y := range h {
+		for x := range w / 2 {
+			src[(y*w+x)*4] = 200
+		}
+	}
+	look(0)
+}
+
+func BenchmarkColourLoss(b *testing.B) {
+	const w, h = 1920, 1080
+	p, _ := newPair(b, w, h)
+	if _, err := p.Update(screen(w, h), w*4, full(w, h)); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		p.ColourLoss()
 	}
 }

@@ -125,6 +125,24 @@ int picture_set_colours(struct picture *p, int yuv444, int full)
 	return 0;
 }
 
+__attribute__((optimize("O3"))) double picture_colour_loss(const struct picture *p)
+{
+	size_t lost = 0, seen = 0, stride = (size_t)p->width * 4;
+	enum { RUN = 256, STEP = 6 };
+	uint8_t u[RUN], v[RUN], mean_u[RUN / 2], mean_v[RUN / 2];
+	for (int y = 0; y < p->height; y += STEP)
+		for (int x = 0; x < p->width; x += RUN) {
+			const uint8_t *at = p->bgrx + y * stride + (size_t)x * 4;
+			int n = p->width - x < RUN ? p->width - x : RUN;
+			colour_444(at, u, v, n, 1);
+			colour_420(at, at + stride, mean_u, mean_v, n, 1);
+			for (int i = 0; i < n; i++)
+				lost += abs(u[i] - mean_u[i / 2]) > VISIBLE || abs(v[i] - mean_v[i / 2]) > VISIBLE;
+			seen += n;
+		}
+	return (double)lost / seen;
+}
+
 /* Copies src's pixels [x0, x1) of one row of cells and converts them while they are still in the cache.
  * The conversion reads our copy: src is shared with the session and may change at any time. */
 static void take(struct picture *p, const uint8_t *src, size_t src_stride, int x0, int x1, int y, int rows)

@@ -125,6 +125,11 @@ func (p *Picture) SetColours(c Colours) error {
 	return nil
 }
 
+// ColourLoss is the part of the picture, from 0 to 1, whose colours are visibly others in 4:2:0, where four pixels have one.
+func (p *Picture) ColourLoss() float64 {
+	return float64(C.picture_colour_loss(p.c))
+}
+
 // detail is how much there is to see in all of the picture, and in what changed since the last frame.
 func (p *Picture) detail() (all, changed float64) {
 	return float64(p.c.detail_all), float64(p.c.detail_changed)

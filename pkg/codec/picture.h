@@ -36,5 +36,9 @@ int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int
 /* Goes over to another chroma or range. The planes are made anew of the pixels, so that all is to be encoded. Returns less than 0, and changes nothing, without memory. */
 int picture_set_colours(struct picture *p, int yuv444, int full);
 
+/* The part of the pixels, of which one row in six is looked at, whose colour is off by more than VISIBLE where four have one. */
+enum { VISIBLE = 16 };
+double picture_colour_loss(const struct picture *p);
+
 /* Says that everything up to now has been encoded. */
 void picture_encoded(struct picture *p);

@@ -67,6 +67,8 @@ func (e *encoder) SetQuality(q stream.Quality) error { return e.enc.SetRate(rate
 
 func (e *encoder) Tiles() stream.TileCoder { return e.picture.Tiles() }
 
+func (e *encoder) ColourLoss() float64 { return e.picture.ColourLoss() }
+
 func (e *encoder) Info() stream.CodecInfo { return stream.CodecInfo(e.enc.Info()) }
 
 func (e *encoder) Close() {

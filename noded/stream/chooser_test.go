@@ -1,0 +1,198 @@
+package stream
+
+import (
+	"encoding/json"
+	"fmt"
+	"image"
+	"strings"
+	"testing"
+	"time"
+)
+
+// choice is a chooser whose world the test makes.
+type choice struct {
+	t       *testing.T
+	c       *chooser
+	takes   takes
+	now     time.Time
+	still   time.Time
+	kbps    int
+	loss    float64
+	asked   int
+	frames  int
+	decoded float64
+}
+
+func takesFormats(all ...Format) takes {
+	t := make(takes, len(all))
+	for i, f := range all {
+		t[i].format, t[i].payload = f, 96
+	}
+	return t
+}
+
+func newChoice(t *testing.T, all ...Format) *choice {
+	now := time.Now()
+	return &choice{t: t, c: newChooser(), takes: takesFormats(all...), now: now, still: now, kbps: 20000, loss: 0.1}
+}
+
+func (c *choice) want(want Format) {
+	c.t.Helper()
+	loss := func() float64 { c.asked++; return c.loss }
+	if got := c.c.choose(c.takes, scene{still: c.still, kbps: c.kbps, loss: loss}, c.now); got != want {
+		c.t.Fatalf("the choice is %s, want %s (%s)", got, want, c.c.why)
+	}
+}
+
+// moves lets the picture change and be still again.
+func (c *choice) moves() { c.still = c.now; c.now = c.now.Add(2 * chooseCalm) }
+
+func (c *choice) encodes(f Format, ms float64) {
+	for range 10 {
+		c.c.encoded(f, 100, 100, false, time.Duration(ms*float64(time.Millisecond)))
+	}
+}
+
+func (c *choice) decodes(ms float64) {
+	c.decoded += ms * 50
+	c.frames += 50
+	said := json.RawMessage(fmt.Sprintf(`{"frames":%d,"decode":%f}`, c.frames, c.decoded/float64(c.frames)))
+	c.c.figures(&said)
+}
+
+func TestFullColourIsChosenWhereItCanBeHad(t *testing.T) {
+	c := newChoice(t, VP9, H264444, H264)
+	c.want(H264) // nothing is known
+	c.encodes(H264, 2)
+	c.decodes(3)
+	c.want(H264) // somebody would see it
+	c.now = c.now.Add(chooseCalm)
+	c.want(H264444)
+	c.encodes(H264444, 3)
+	c.decodes(5)
+	c.moves()
+	c.want(H264444)
+
+	// The viewer takes too long.
+	c.decodes(40)
+	c.want(H264)
+	if !strings.Contains(c.c.why, "the viewer 40") {
+		t.Errorf("it was given up because %q", c.c.why)
+	}
+	c.decodes(3)
+	c.moves()
+	c.want(H264) // for a while
+	c.now = c.now.Add(chooseRest)
+	c.want(H264444)
+	if c.c.why != "" {
+		t.Errorf("%q is still told", c.c.why)
+	}
+
+	// The host does.
+	c.encodes(H264444, 30)
+	c.want(H264)
+	c.now = c.now.Add(chooseRest)
+	c.moves()
+	c.want(H264) // longer than the first time
+	c.now = c.now.Add(chooseRest)
+	c.moves()
+	c.want(H264444)
+
+	// The link is slow.
+	c.kbps = fullLeast - 1
+	c.want(H264)
+	c.now = c.now.Add(chooseRestMax)
+	c.moves()
+	c.kbps = fullKbps - 1
+	c.want(H264)
+	c.kbps = fullKbps
+	c.moves()
+	c.want(H264444)
+
+	// Another viewer has proven nothing.
+	c.c.again()
+	c.frames, c.decoded = 0, 0
+	c.moves()
+	c.want(H264)
+}
+
+func TestFullColourIsNotChosen(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes []Format
+		host  float64
+		is    float64
+		loss  float64
+		want  Format
+	}{
+		"the host would not have the time":   {[]Format{H264, H264444}, millis(hostShare)/fullFactor + 0.1, 2, 0.1, H264},
+		"the viewer would not have the time": {[]Format{H264, H264444}, 1, millis(frameTime)/fullFactor + 0.1, 0.1, H264},
+		"there is nothing to see of it":      {[]Format{H264, H264444}, 1, 2, fullLoss / 2, H264},
+		"the viewer does not take it":        {[]Format{VP9, AV1}, 1, 2, 0.1, VP9},
+		"it is of another codec":             {[]Format{H264, VP9444}, 1, 2, 0.1, H264},
+		"nothing else is taken":              {[]Format{AV1444}, 100, 100, 0, AV1444},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newChoice(t, c.takes...)
+			x.loss = c.loss
+			x.want(c.want)
+			x.encodes(c.want, c.host)
+			x.decodes(c.is)
+			x.moves()
+			x.want(c.want)
+			x.want(c.want)
+			if x.asked > 1 {
+				t.Errorf("the picture was looked at %d times in one stillness", x.asked)
+			}
+		})
+	}
+}
+
+func TestFiguresThatCannotBeChangeNothing(t *testing.T) {
+	c := newChoice(t, H264, H264444)
+	c.want(H264)
+	c.encodes(H264, 1)
+	for _, said := range []string{`x`, `{}`, `{"frames":-5,"decode":1}`, `{"frames":50,"decode":-1}`, `{"frames":50,"decode":1e300}`, `{"frames":1e300,"decode":1}`, `[]`, `null`} {
+		b := json.RawMessage(said)
+		c.c.figures(&b)
+		c.moves()
+		c.want(H264)
+	}
+}
+
+// A viewer that takes both gets 4:4:4 once it is proven that all have the time, and in a stillness: the picture stays, and what is shown of it is exact.
+func TestStreamGoesOverToFullColour(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	ctx := watch(t, s, "size=640x360")
+	s.await(t, "the screen's size", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().width === 640") })
+	i := 0
+	until := time.Now().Add(90 * time.Second)
+	// Fine lines of colour, which 4:2:0 loses; large changes, which say what a frame costs.
+	for numbersOf(t, s).Chroma != "4:4:4" {
+		if time.Now().After(until) {
+			t.Fatalf("no 4:4:4 within 90 s: %+v", numbersOf(t, s))
+		}
+		for range 30 {
+			i++
+			for x := 0; x < 640; x += 2 {
+				a.fill(t, image.Rect(x, 0, x+1, 360), []uint32{0xff0000, 0x0000ff, 0x00c000}[(x/2+i)%3])
+			}
+		}
+		evaluate[int](t, ctx, "new Promise((ok) => setTimeout(() => ok(window.easel.stats().frames), 2500))")
+	}
+	st := numbersOf(t, s)
+	if st.Codec != "H264" || st.Profile != "high-4:4:4-predictive" {
+		t.Errorf("the stream is %s, %s", st.Codec, st.Profile)
+	}
+	becomesExact(t, ctx)
+	if err := same(t, ctx, a, image.Pt(640, 360)); err != nil {
+		t.Error(err)
+	}
+	a.fill(t, image.Rect(0, 0, 640, 360), 0x336699)
+	s.await(t, "the next picture", func() bool { return same(t, ctx, a, image.Pt(640, 360)) == nil })
+	becomesExact(t, ctx)
+	if err := same(t, ctx, a, image.Pt(640, 360)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,29 @@
+package stream
+
+import "time"
+
+// wish is what the viewers are to get from now on.
+func (p *painter) wish(now time.Time) Coding {
+	p.chooser.figures(p.peer.client.Load())
+	s := scene{still: p.stillSince(), kbps: p.peer.rate.Kbps(), loss: func() float64 { return p.enc.ColourLoss() }}
+	c := Coding{p.chooser.choose(p.takes(), s, now), p.short()}
+	if why := p.chooser.why; why != p.givenUp {
+		p.viewers.board.degrade("chroma: "+p.givenUp, false)
+		p.viewers.board.degrade("chroma: "+why, why != "")
+		p.givenUp = why
+	}
+	return c
+}
+
+// stillSince is when the picture last changed: zero while there is none, or it changes.
+func (p *painter) stillSince() time.Time {
+	if p.frame == nil || p.d.Damage.Pending() {
+		return time.Time{}
+	}
+	return latest(p.blurred, p.lastTiles)
+}
+
+// noteEncode tells the chooser what a frame took.
+func (p *painter) noteEncode(changed int, key bool, took time.Duration) {
+	p.chooser.encoded(p.coding.Format, changed, cellsOf(p.frame.Size), key, took)
+}
