@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,8 @@ func (w *world) start() (err error) {
 		Dir: w.dir, Log: log,
 		NodeConfig: func(c map[string]any) {
 			c["sessions"] = map[string]any{"max": maxSessions, "grace": "10m", "start_timeout": startTimeout.String()}
+			// Firefox sends no media to a loopback address.
+			c["media"].(map[string]any)["addresses"] = append([]string{"127.0.0.1"}, outward()...)
 		},
 	})
 	if err != nil {
@@ -102,6 +105,20 @@ func (w *world) start() (err error) {
 	}
 	w.artist, err = artist.SignIn(ctx, w.stack, w.chrome)
 	return err
+}
+
+// outward is an address of this machine that is not its loopback, if it has one.
+func outward() []string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return []string{ip.IP.String()}
+		}
+	}
+	return nil
 }
 
 // stop ends everything; the stack itself proves that nothing is left.

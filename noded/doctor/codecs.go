@@ -19,6 +19,22 @@ type encoded struct {
 	OK      bool     `json:"ok"`
 	Ms      float64  `json:"ms"`
 	Error   string   `json:"error"`
+	Formats []struct {
+		Format, Encoder, Decoder, Error string
+		Ms                              float64
+	} `json:"formats"`
+}
+
+// failed are the formats that were not proven, and why; undecoded those that no decoder was at hand for.
+func (e encoded) failed() (failed, undecoded []string) {
+	for _, f := range e.Formats {
+		if f.Error != "" {
+			failed = append(failed, f.Format+": "+f.Error)
+		} else if f.Decoder == "" {
+			undecoded = append(undecoded, f.Format)
+		}
+	}
+	return failed, undecoded
 }
 
 // probe has the streamer encode a picture. The error says why it did not.
@@ -47,6 +63,17 @@ func checkCodecs(ctx context.Context, h Host, o Options) Result {
 		}
 	}
 	found := []string{soft.String()}
+	failed, undecoded := soft.failed()
+	if len(failed) > 0 {
+		return Result{
+			Status: Warn, Found: strings.Join(append(found, failed...), "; "),
+			Means: "viewers whose browser takes nothing else (Firefox without H.264: VP9) fall back to VNC",
+			Mend:  "install easel-node again with its libraries (apt-get install --reinstall easel-node; libvpx and libaom), then run: " + o.Streamer + " probe",
+		}
+	}
+	if len(undecoded) > 0 {
+		found = append(found, strings.Join(undecoded, " and ")+" not decoded, as ffmpeg is not installed")
+	}
 	for _, c := range h.GPUs(o.GPULibrary).Cards {
 		args := nvencProbe(c, o.GPULibrary)
 		if args == nil {
@@ -66,7 +93,13 @@ func checkCodecs(ctx context.Context, h Host, o Options) Result {
 }
 
 func (e encoded) String() string {
-	return fmt.Sprintf("%s by %s: one picture in %.1f ms", e.Codec, e.Encoder, e.Ms)
+	text := fmt.Sprintf("%s by %s: one picture in %.1f ms", e.Codec, e.Encoder, e.Ms)
+	for i, f := range e.Formats {
+		if i > 0 && f.Error == "" {
+			text += fmt.Sprintf(", %s %.1f ms", f.Format, f.Ms)
+		}
+	}
+	return text
 }
 
 // nvencProbe is how a card's encoder is asked for: nil for one that has none, is not well, or has no device to ask. A card that is divided is asked by

@@ -175,6 +175,12 @@ func TestEachCheckFindsWhatItIsFor(t *testing.T) {
 			h.gpus = gpu.Inventory{Cards: []gpu.Card{{UUID: "GPU-1", Index: 2, Engines: gpu.Engines{Encode: []string{"h264"}}}}}
 			h.nvenc = `{"encoder":"nvenc","ok":false,"error":"start CUDA: no permission"}`
 		}, "codecs", Warn, "probe --encoder nvenc --device GPU-1"},
+		{"a codec of several that fails", func(h *fakeHost) {
+			h.probe = `{"codec":"H264","encoder":"x264","ok":true,"formats":[{"format":"h264","decoder":"ffmpeg","ms":4},{"format":"vp9","error":"libvpx does not decode it"}]}`
+		}, "codecs", Warn, "vp9: libvpx does not decode it"},
+		{"no decoder", func(h *fakeHost) {
+			h.probe = `{"codec":"H264","encoder":"x264","ok":true,"formats":[{"format":"h264","ms":4},{"format":"vp9","decoder":"libvpx","ms":9.5}]}`
+		}, "codecs", OK, "vp9 9.5 ms; h264 not decoded"},
 		{"probe that says rubbish", func(h *fakeHost) { h.probe = "Segmentation fault" }, "codecs", Fail, "no JSON"},
 		{"no streamer", func(h *fakeHost) { h.probeErr = os.ErrNotExist }, "codecs", Fail, "--reinstall easel-node"},
 		{"clock adrift", func(h *fakeHost) { h.clock = false }, "clock", Warn, "timesyncd"},

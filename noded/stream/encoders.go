@@ -55,6 +55,7 @@ func (e *encoders) open(size image.Point, f Coding, q Quality, from Encoder, now
 			return enc, nil
 		}
 		if last {
+			e.board.degrade("codec: no "+string(f.Format)+": "+err.Error(), true)
 			return nil, fmt.Errorf("open an encoder of %s for a screen of %v: %w", f.Format, size, err)
 		}
 		e.fallback(i, f, err)

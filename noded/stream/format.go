@@ -100,7 +100,9 @@ func tellsRange(offer string) bool {
 }
 
 // takes are the formats that a viewer and this node agreed on, with the payload type of each, in the order that the browser offered them.
-type takes []struct {
+type takes []taken
+
+type taken struct {
 	format  Format
 	payload webrtc.PayloadType
 }
@@ -113,10 +115,7 @@ func takesOf(codecs []webrtc.RTPCodecParameters, makes func(Format) bool) takes 
 			continue
 		}
 		if _, ok := t.payload(f); !ok { // a browser offers H.264 several times
-			t = append(t, struct {
-				format  Format
-				payload webrtc.PayloadType
-			}{f, c.PayloadType})
+			t = append(t, taken{f, c.PayloadType})
 		}
 	}
 	return t
@@ -151,4 +150,13 @@ func (t takes) best() Format {
 		}
 	}
 	return ""
+}
+
+// made are those that are still made: an encoder may have failed its proof since.
+func (t takes) made(by *encoders) takes {
+	gone := func(one taken) bool { return !by.makes(one.format) }
+	if !slices.ContainsFunc(t, gone) {
+		return t
+	}
+	return slices.DeleteFunc(slices.Clone(t), gone)
 }

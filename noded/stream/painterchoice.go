@@ -6,7 +6,7 @@ import "time"
 func (p *painter) wish(now time.Time) Coding {
 	p.chooser.figures(p.peer.client.Load())
 	s := scene{still: p.stillSince(), kbps: p.peer.rate.Kbps(), loss: func() float64 { return p.enc.ColourLoss() }}
-	c := Coding{p.chooser.choose(p.takes(), s, now), p.short()}
+	c := Coding{p.chooser.choose(p.takes().made(p.encoders), s, now), p.short()}
 	if why := p.chooser.why; why != p.givenUp {
 		p.viewers.board.degrade("chroma: "+p.givenUp, false)
 		p.viewers.board.degrade("chroma: "+why, why != "")

@@ -1,24 +1,55 @@
 package main
 
 import (
+	"fmt"
 	"image"
 	"slices"
+	"sync"
 
 	"easel/noded/stream"
 	"easel/pkg/codec"
 )
 
-// softwareCodec gives the stream what the processor encodes.
-type softwareCodec struct{ threads int }
+// softwareCodec gives the stream what the processor encodes. A format is proven before it is first used, by a picture that its library must decode:
+// one that fails is not made. (H.264 has no decoder here; `streamer probe` proves it by another program.)
+type softwareCodec struct {
+	threads int
+	prove   func(codec.Format) error
 
-func (softwareCodec) Makes(f stream.Format) bool {
-	return slices.Contains(codec.SoftwareFormats(), codec.Format(f))
+	mu     sync.Mutex
+	proven map[codec.Format]error
 }
 
-func (c softwareCodec) Open(size image.Point, what stream.Coding, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
+func newSoftware(threads int) *softwareCodec {
+	return &softwareCodec{threads: threads, prove: codec.Prove, proven: map[codec.Format]error{codec.H264: nil, codec.H264444: nil}}
+}
+
+func (c *softwareCodec) Makes(f stream.Format) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proven[codec.Format(f)] == nil && slices.Contains(codec.SoftwareFormats(), codec.Format(f))
+}
+
+func (c *softwareCodec) Open(size image.Point, what stream.Coding, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
+	if err := c.proof(codec.Format(what.Format)); err != nil {
+		return nil, err
+	}
 	return openEncoder(size, codingOf(what), from, func() (codec.Encoder, error) {
 		return codec.NewSoftware(codingOf(what), size.X, size.Y, c.threads, rateOf(q))
 	})
+}
+
+func (c *softwareCodec) proof(f codec.Format) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err, known := c.proven[f]
+	if !known {
+		if err = c.prove(f); err != nil {
+			err = fmt.Errorf("prove the encoder of %s: %w", f, err)
+		}
+		c.proven[f] = err
+	}
+	return err
 }
 
 // openEncoder makes what encodes a picture, which is that of from if there is one.

@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log.Info("streaming", "socket", cfg.Socket)
-	codecs := []stream.Codec{softwareCodec{threads: encoderThreads()}}
+	codecs := []stream.Codec{newSoftware(encoderThreads())}
 	if cfg.Encoder.Kind == contract.NVENC {
 		hardware := startNVENC(cfg.Encoder)
 		defer hardware.close()

@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"image"
 	"io"
 	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 
+	"easel/noded/stream"
 	"easel/noded/stream/contract"
 	"easel/pkg/codec"
 	"easel/pkg/codec/nvenctest"
@@ -25,11 +27,39 @@ func TestProbeEncodesOnePicture(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &p); err != nil {
 		t.Fatal(err)
 	}
-	if !p.OK || p.Codec != "H264" || p.MS <= 0 || p.Error != "" || !slices.Equal(p.Chroma, []string{"4:2:0"}) {
+	if !p.OK || p.Codec != "H264" || p.MS <= 0 || p.Error != "" || !slices.Equal(p.Chroma, []string{"4:2:0", "4:4:4"}) {
 		t.Fatalf("probe says %+v", p)
 	}
 	if p.Decoder != "ffmpeg" || p.PSNR < 33 {
 		t.Fatalf("the decoded picture: %+v", p)
+	}
+	if len(p.Formats) != len(codec.SoftwareFormats()) {
+		t.Errorf("%d formats were tried", len(p.Formats))
+	}
+	for _, f := range p.Formats {
+		if f.Error != "" || f.Decoder == "" || f.PSNR < 33 || f.MS <= 0 {
+			t.Errorf("a format: %+v", f)
+		}
+	}
+}
+
+// A format whose encoder fails its proof is not made, and the others are.
+func TestFormatThatFailsItsProofIsNotMade(t *testing.T) {
+	c := newSoftware(1)
+	c.prove = func(f codec.Format) error {
+		if f == codec.VP9 {
+			return errors.New("grey")
+		}
+		return codec.Prove(f)
+	}
+	for _, f := range codec.SoftwareFormats() {
+		e, err := c.Open(image.Pt(320, 240), stream.Coding{Format: stream.Format(f)}, stream.Quality{Factor: 23, Kbps: 5000, BufferMS: 50}, nil)
+		if bad := f == codec.VP9; (err != nil) != bad || c.Makes(stream.Format(f)) == bad {
+			t.Errorf("%s: %v; it is made: %v", f, err, c.Makes(stream.Format(f)))
+		}
+		if err == nil {
+			e.Close()
+		}
 	}
 }
 
