@@ -20,12 +20,12 @@ var browserFormats = []struct {
 	codec, profile, chroma string
 	worst                  int
 }{
-	{H264, "video/h264", "packetization-mode=1;profile-level-id=42e01f", "H264", "constrained-baseline", "4:2:0", 3},
-	{H264444, "video/h264", "profile-level-id=f4001f", "H264", "high-4:4:4-predictive", "4:4:4", 3},
-	{VP9, "video/vp9", "profile-id=0", "VP9", "profile 0", "4:2:0", 3},
-	{VP9444, "video/vp9", "profile-id=1", "VP9", "profile 1", "4:4:4", 3},
-	{AV1, "video/av1", "profile=0", "AV1", "main", "4:2:0", 4},
-	{AV1444, "video/av1", "profile=1", "AV1", "high", "4:4:4", 4},
+	{H264, "video/h264", "packetization-mode=1;profile-level-id=42e01f", "H264", "constrained-baseline", "4:2:0", 4},
+	{H264444, "video/h264", "profile-level-id=f4001f", "H264", "high-4:4:4-predictive", "4:4:4", 4},
+	{VP9, "video/vp9", "profile-id=0", "VP9", "profile 0", "4:2:0", 4},
+	{VP9444, "video/vp9", "profile-id=1", "VP9", "profile 1", "4:4:4", 4},
+	{AV1, "video/av1", "profile=0", "AV1", "main", "4:2:0", 8},
+	{AV1444, "video/av1", "profile=1", "AV1", "high", "4:4:4", 8},
 }
 
 const patch = 40 // pixels a side
