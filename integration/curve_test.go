@@ -14,19 +14,6 @@ import (
 	"easel/integration/xclient"
 )
 
-// throughLink has the page's streams come through a link at port, and by no other way; the page says in realPort where they would have gone.
-const throughLink = `{
-  const real = window.fetch;
-  window.fetch = async (...args) => {
-    const r = await real(...args);
-    const path = new URL(r.url).pathname;
-    if (path.endsWith('/ice')) return Response.json({...await r.json(), iceServers: []});
-    if (!path.endsWith('/whep')) return r;
-    const answer = (await r.text()).replace(/ [0-9.]+ (\d+) typ host/g, (_, port) => { window.realPort = +port; return ' 127.0.0.1 %d typ host'; });
-    return new Response(answer, {status: r.status, headers: r.headers});
-  };
-}`
-
 // wave is where the stroke of TestGIMPDrawsTheCurveThatWasDrawn goes through column x, relative to its middle.
 func wave(x, width float64) float64 { return 90 * math.Sin(2*math.Pi*1.5*x/width) }
 
@@ -44,7 +31,7 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p, err := w.artist.View(s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{
-		Width: 1600, Height: 900, Script: fmt.Sprintf(throughLink, link.Port()),
+		Width: 1600, Height: 900, Script: link.Script(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,5 @@
-// Package lossylink is a UDP link that delays and loses packets, drawn from a seed: for tests of what must hold on a bad network.
+// Package lossylink is a UDP link that is slow, delays and loses packets, drawn from a seed, and may go dark: for tests of what must hold on a bad
+// network, and for measurements.
 package lossylink
 
 import (
@@ -16,6 +17,8 @@ const (
 	maxOnWay   = 8192
 	maxClients = 64
 	maxPacket  = 2048
+	// headerBytes is what UDP and IP add to a packet.
+	headerBytes = 28
 	// bufferBytes is for what comes while this machine is busy: it is not to be lost.
 	bufferBytes = 4 << 20
 )
@@ -24,10 +27,14 @@ const (
 type Link struct {
 	near    *net.UDPConn
 	far     atomic.Pointer[net.UDPAddr]
-	delay   time.Duration
+	delay   atomic.Int64  // one way
 	loss    atomic.Uint64 // of 2^32
+	kbps    atomic.Int64  // each way; 0: no limit
+	queue   atomic.Int64  // the longest time that a packet waits for its turn
+	dark    atomic.Bool
 	lost    atomic.Uint64
 	passed  atomic.Uint64
+	bytes   atomic.Uint64
 	running sync.WaitGroup
 	seed    uint64
 
@@ -43,7 +50,8 @@ func Open(delay time.Duration, seed uint64) (*Link, error) {
 		return nil, fmt.Errorf("listen for a lossy link: %w", err)
 	}
 	_ = near.SetReadBuffer(bufferBytes) // the kernel grants what its limits allow
-	l := &Link{near: near, delay: delay, seed: seed, clients: make(map[string]*net.UDPConn)}
+	l := &Link{near: near, seed: seed, clients: make(map[string]*net.UDPConn)}
+	l.Delay(delay)
 	l.running.Go(l.serve)
 	return l, nil
 }
@@ -56,6 +64,21 @@ func (l *Link) Port() int { return l.near.LocalAddr().(*net.UDPAddr).Port }
 
 // Lose has the link lose so much of what it carries each way from now on, 0 to 1.
 func (l *Link) Lose(share float64) { l.loss.Store(uint64(share * (1 << 32))) }
+
+// Delay has each packet take so long one way from now on, beside its turn in the queue.
+func (l *Link) Delay(one time.Duration) { l.delay.Store(int64(one)) }
+
+// Narrow has the link carry no more than so many kilobits a second each way, with a queue in front that is as long as said; 0 kbps: all there is.
+func (l *Link) Narrow(kbps int, queue time.Duration) {
+	l.queue.Store(int64(queue))
+	l.kbps.Store(int64(kbps))
+}
+
+// Dark has nothing pass any more, or again.
+func (l *Link) Dark(on bool) { l.dark.Store(on) }
+
+// Bytes is how many came through both ways, with what UDP and IP add.
+func (l *Link) Bytes() uint64 { return l.bytes.Load() }
 
 // Counts says how many packets were lost and how many came through.
 func (l *Link) Counts() (lost, passed uint64) { return l.lost.Load(), l.passed.Load() }
@@ -137,6 +160,7 @@ type way struct {
 	link  *Link
 	draw  *rand.Rand
 	queue chan packet
+	free  time.Time // when the last packet has had its turn
 }
 
 type packet struct {
@@ -151,19 +175,61 @@ func (l *Link) way(stream uint64, send func([]byte)) *way {
 			time.Sleep(time.Until(p.due))
 			send(p.b)
 			l.passed.Add(1)
+			l.bytes.Add(uint64(len(p.b) + headerBytes))
 		}
 	})
 	return w
 }
 
 func (w *way) put(b []byte) {
-	if uint64(w.draw.Uint32()) < w.link.loss.Load() {
-		w.link.lost.Add(1)
-		return
+	due, ok := w.turn(len(b)+headerBytes, time.Now())
+	if ok {
+		select {
+		case w.queue <- packet{due, append([]byte(nil), b...)}:
+			return
+		default:
+		}
 	}
-	select {
-	case w.queue <- packet{time.Now().Add(w.link.delay), append([]byte(nil), b...)}:
-	default:
-		w.link.lost.Add(1)
+	w.link.lost.Add(1)
+}
+
+// turn is when a packet arrives; ok is false for one that does not.
+func (w *way) turn(size int, now time.Time) (due time.Time, ok bool) {
+	l := w.link
+	if l.dark.Load() || uint64(w.draw.Uint32()) < l.loss.Load() {
+		return due, false
 	}
+	if w.free.Before(now) {
+		w.free = now
+	}
+	if kbps := l.kbps.Load(); kbps > 0 {
+		if w.free.Sub(now) > time.Duration(l.queue.Load()) {
+			return due, false
+		}
+		w.free = w.free.Add(time.Duration(size) * 8 * time.Millisecond / time.Duration(kbps))
+	}
+	return w.free.Add(time.Duration(l.delay.Load())), true
+}
+
+// Script has the streams of a page come through a link: it runs in the page before the page's own scripts. The link's port can be changed by
+// window.linkPort, as when the machine gets another network; window.realPort is where to aim it, and window.offers counts new connections.
+func (l *Link) Script() string {
+	return fmt.Sprintf(`{
+  window.linkPort = %d;
+  window.offers = 0;
+  const real = window.fetch;
+  window.fetch = async (...args) => {
+    const r = await real(...args);
+    const path = new URL(r.url || location.href).pathname;
+    if (!/\/whep(\/\w+)?$/.test(path) || !r.ok || args[1]?.method !== 'POST') return r;
+    if (path.endsWith('/whep')) window.offers++;
+    const answer = (await r.text()).replace(/( 127\.0\.0\.1 )(\d+)( typ host)/g, (_, a, port, b) => {
+      window.realPort = +port;
+      return a + window.linkPort + b;
+    });
+    const wrapped = new Response(answer, {status: r.status, headers: r.headers});
+    Object.defineProperty(wrapped, 'url', {value: r.url});
+    return wrapped;
+  };
+}`, l.Port())
 }

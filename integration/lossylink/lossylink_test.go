@@ -1,6 +1,7 @@
 package lossylink
 
 import (
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"testing"
@@ -63,5 +64,39 @@ func TestLinkDelaysLosesAndAnswers(t *testing.T) {
 	}
 	if lost, _ := l.Counts(); lost < 180 || lost > 320 {
 		t.Fatalf("%d of 1000 were lost, want a quarter", lost)
+	}
+}
+
+// A turn is told by the clock that it is given: the tests of a narrow link need none.
+func TestNarrowLinkGivesTurnsAndDropsWhatWouldWaitTooLong(t *testing.T) {
+	l, err := Open(30*time.Millisecond, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.Narrow(1000, 100*time.Millisecond) // 1250 bytes take 10 ms
+	w, now := &way{link: l, draw: rand.New(rand.NewPCG(1, 1))}, time.Now()
+	passed := 0
+	for i := range 20 {
+		due, ok := w.turn(1250, now)
+		if !ok {
+			continue
+		}
+		passed++
+		if want := time.Duration(i+1)*10*time.Millisecond + 30*time.Millisecond; due.Sub(now) != want {
+			t.Fatalf("packet %d arrives after %v, want %v", i, due.Sub(now), want)
+		}
+	}
+	if passed != 11 {
+		t.Errorf("%d packets of 20 passed, want 11", passed)
+	}
+	l.Dark(true)
+	if _, ok := w.turn(10, now.Add(time.Second)); ok {
+		t.Error("a packet passed in the dark")
+	}
+	l.Dark(false)
+	l.Narrow(0, 0)
+	if due, ok := w.turn(1250, now.Add(time.Second)); !ok || due.Sub(now) != time.Second+30*time.Millisecond {
+		t.Errorf("on a wide link again a packet arrives after %v", due.Sub(now))
 	}
 }

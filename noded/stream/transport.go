@@ -29,6 +29,8 @@ const (
 	iceDisconnected = 3 * time.Second
 	iceFailed       = 10 * time.Second
 	iceKeepalive    = 2 * time.Second
+	// sctpPatience is the longest wait until data channels try again: after a dark moment, they are back as soon as the picture is.
+	sctpPatience = time.Second
 )
 
 // transport makes peer connections over the session's one UDP port.
@@ -82,6 +84,7 @@ func (t *transport) settings() webrtc.SettingEngine {
 	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	se.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)
 	se.SetSCTPMaxMessageSize(64 << 10)
+	se.SetSCTPRTOMax(sctpPatience)
 	return se
 }
 

@@ -313,11 +313,12 @@ export class Peer implements Link {
 		return this.latency.stages;
 	}
 
-	// What lies above the video is kept in step by its frames.
+	// What lies above the video is kept in step by its frames, which are a sign of life too: after a dark moment they come before the messages.
 	private followFrames(): void {
 		const each = (now: number, frame: VideoFrameCallbackMetadata): void => {
 			if (this.over) return;
 			this.video.requestVideoFrameCallback(each);
+			this.beat.heard();
 			const took = frame.receiveTime === undefined ? undefined : now - frame.receiveTime;
 			if (frame.rtpTimestamp === undefined) return;
 			this.exact?.video(frame.rtpTimestamp, took);

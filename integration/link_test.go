@@ -1,0 +1,120 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/lossylink"
+	"easel/integration/xclient"
+	easelv1 "easel/pkg/api/easel/v1"
+)
+
+// linked opens a session's viewer over a link.
+func (w *world) linked(t *testing.T, id string, link *lossylink.Link) *browser.Page {
+	t.Helper()
+	w.await(t, id, 60*time.Second, easelv1.State_STATE_READY)
+	link.Aim(int(w.inspect(t, id).GetUdpPort()))
+	p, err := w.artist.View(id, "scale=1&chrome=0&size=1280x720", browser.PageOptions{Width: 1280, Height: 720, Script: link.Script()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	if err := artist.AwaitPicture(p, 60*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1280, 720) })
+	return p
+}
+
+// moves waits until the page has shown so many pictures of what is played that it had not shown before.
+func moves(t *testing.T, p *browser.Page, what string, pictures int) {
+	t.Helper()
+	began := time.Now()
+	seen := map[int]bool{}
+	for len(seen) < pictures {
+		if time.Since(began) > 40*time.Second {
+			t.Fatalf("%s: %d new pictures came in %v, want %d; the page says:\n%s", what, len(seen), time.Since(began), pictures, p.Console())
+		}
+		shown, err := p.Watch(500 * time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range shown {
+			if s.Counter >= 0 {
+				seen[s.Counter] = true
+			}
+		}
+	}
+	offers, err := browser.Eval[int](p, 10*time.Second, "window.offers")
+	if err != nil || offers != 1 {
+		t.Errorf("%s: the page has made %d connections, %v; want the first one to last", what, offers, err)
+	}
+	t.Logf("%s: %d pictures in %v", what, len(seen), time.Since(began).Round(100*time.Millisecond))
+}
+
+// The picture comes over a link of 100 ms that loses a twentieth each way, is back after three seconds of darkness, and goes on from another network: all
+// on one connection. At the end it is exact.
+func TestPictureStandsABadNetwork(t *testing.T) {
+	first, err := lossylink.Open(50*time.Millisecond, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(first.Close)
+	second, err := lossylink.Open(10*time.Millisecond, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+	w := get(t)
+	s := w.session(t)
+	p := w.linked(t, s.ID, first)
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := x.Play(ctx, xclient.Scroll, func() { close(ready) })
+		ended <- err
+	}()
+	defer cancel()
+	<-ready
+	moves(t, p, "at first", 20)
+	if path, err := pathOf(p); err != nil || path != "direct" {
+		t.Fatalf("the picture's path is %q, %v; the page says:\n%s", path, err, p.Console())
+	}
+	first.Lose(0.05)
+	moves(t, p, "with loss", 20)
+	first.Dark(true)
+	time.Sleep(3 * time.Second) // the darkness itself
+	first.Dark(false)
+	moves(t, p, "after the darkness", 20)
+	// The network is another for good: nothing comes or goes by the old one.
+	second.Aim(int(w.inspect(t, s.ID).GetUdpPort()))
+	if err := p.Do(fmt.Sprintf("window.linkPort = %d", second.Port())); err != nil {
+		t.Fatal(err)
+	}
+	first.Dark(true)
+	if err := p.Do("window.dispatchEvent(new Event('online'))"); err != nil {
+		t.Fatal(err)
+	}
+	moves(t, p, "from another network", 20)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("X client: %v", err)
+	}
+	if err := p.Until(60*time.Second, "window.easel.stats().exact"); err != nil {
+		t.Error(err)
+	}
+	lost, passed := first.Counts()
+	t.Logf("the first link lost %d packets of %d", lost, lost+passed)
+	if lost == 0 {
+		t.Error("the link lost nothing: nothing was proven")
+	}
+}
