@@ -22,7 +22,7 @@ export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 web_pages := $(patsubst %/package.json,%,$(wildcard pkg/viewer/package.json coordinator/portal/package.json coordinator/portal/web/package.json))
 go_dirs := coordinator images integration noded packaging pkg
 
-.PHONY: help run stop clean build web containerd image test unit lint lint-go lint-web web-test fuzz integration cluster chaos bench bench-sim test-gpu packages generate deps deps-test tools need-go need-node need-root
+.PHONY: help run stop clean build web containerd image test unit lint lint-go lint-web web-test fuzz integration cluster chaos bench bench-links bench-sim test-gpu packages generate deps deps-test tools need-go need-node need-root
 
 help: ## Says what each target does.
 	@echo "Easel: GIMP in the browser. Targets:"
@@ -90,6 +90,11 @@ lint-web: need-node
 
 bench: need-root deps-test build containerd tools ## Measures Easel beside TigerVNC + noVNC, and runs the Go benchmarks. Needs root.
 	@packaging/bench.sh
+
+bench-links: need-root deps-test build containerd ## Measures the picture over emulated links; LINKBENCH_FLAGS=--help lists the flags. Needs root.
+	@go build -o bin/linkbench ./integration/linkbench
+	@mkdir -p out/bench
+	@bin/linkbench $(LINKBENCH_FLAGS) | tee out/bench/links.txt
 
 bench-sim: need-go ## Simulates a cluster of SIM_NODES (5000) nodes and SIM_SESSIONS (20000) sessions in virtual time; see CONTRIBUTING.md for what it takes.
 	@mkdir -p out/bench

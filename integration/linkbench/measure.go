@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"easel/integration/artist"
+	"easel/integration/browser"
+	"easel/integration/devstack"
+	"easel/integration/lossylink"
+	"easel/integration/xclient"
+	easelv1 "easel/pkg/api/easel/v1"
+)
+
+// Of the remote screen, in pixels.
+const screenWidth, screenHeight = 1920, 1080
+
+// exactWithin is how long a picture may take to become exact before that counts as never.
+const exactWithin = time.Minute
+
+// seen is what was seen of one phase of a link.
+type seen struct {
+	shown, drawn int
+	freeze       time.Duration // the longest time without a new picture
+	p50, p95     time.Duration // age: from drawn to shown
+	used, most   float64       // kbit/s that came through, and that would have; 0: not bounded
+	rtt          float64
+}
+
+// measureAll measures one link after the other, each in a session of its own, and prints a row as soon as it is known.
+func measureAll(ctx context.Context, log *slog.Logger, all []emulated, kind xclient.Kind, seed uint64, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "easel-linkbench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	stack, err := devstack.Start(ctx, devstack.Options{Dir: dir, Log: log, LogLevel: "warn"})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// Its own context: the run's may have ended by Ctrl-C, which is no reason to leave a session behind.
+		end, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if e := stack.Stop(end); e != nil && err == nil {
+			err = e
+		}
+	}()
+	header(out, kind)
+	for i, l := range all {
+		log.Info("measuring", "link", l.name)
+		if err := measureOne(ctx, log, stack, i, l, kind, seed, out); err != nil {
+			return fmt.Errorf("measure %s: %w", l.name, err)
+		}
+	}
+	return nil
+}
+
+// measureOne measures one link in a browser and a session of its own.
+func measureOne(ctx context.Context, log *slog.Logger, stack *devstack.Stack, n int, l emulated, kind xclient.Kind, seed uint64, out io.Writer) error {
+	b, err := browser.StartChromium(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	a, err := artist.SignIn(ctx, stack, b)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	created, err := a.Create(fmt.Sprintf("linkbench-%d", n))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = a.End(created.ID) }()
+	s, err := artist.Await(ctx, artist.Node(stack), created.ID, time.Minute, easelv1.State_STATE_READY)
+	if err != nil {
+		return err
+	}
+	w := &watcher{port: int(s.GetUdpPort()), seed: seed, kind: kind}
+	defer w.close()
+	if err := w.open(l.phases[0]); err != nil {
+		return err
+	}
+	query := fmt.Sprintf("scale=1&chrome=0&size=%dx%d", screenWidth, screenHeight)
+	if w.page, err = a.View(created.ID, query, browser.PageOptions{Width: screenWidth, Height: screenHeight, Script: w.link.Script()}); err != nil {
+		return err
+	}
+	defer w.page.Close()
+	if err := artist.AwaitPicture(w.page, time.Minute); err != nil {
+		return err
+	}
+	if err := w.page.Until(30*time.Second, fmt.Sprintf("__probe.size().width === %d", screenWidth)); err != nil {
+		return err
+	}
+	if w.x, err = artist.X(ctx, s); err != nil {
+		return err
+	}
+	defer w.x.Close()
+	phases, exact, err := w.play(ctx, l)
+	if err != nil {
+		return err
+	}
+	offers, err := browser.Eval[int](w.page, 10*time.Second, "window.offers")
+	if err != nil {
+		return err
+	}
+	rows(out, l, phases, exact, offers)
+	return nil
+}
+
+// watcher looks at one session over its links.
+type watcher struct {
+	port  int
+	seed  uint64
+	kind  xclient.Kind
+	page  *browser.Page
+	x     *xclient.Screen
+	link  *lossylink.Link
+	links []*lossylink.Link
+}
+
+func (w *watcher) open(p phase) error {
+	link, err := lossylink.Open(p.trip/2, w.seed)
+	if err != nil {
+		return err
+	}
+	link.Aim(w.port)
+	p.set(link)
+	w.link, w.links = link, append(w.links, link)
+	return nil
+}
+
+func (w *watcher) close() {
+	for _, l := range w.links {
+		l.Close()
+	}
+}
+
+// play has the screen move through a link's phases, and says how long the picture took to become exact when it stood still again; negative for never.
+func (w *watcher) play(ctx context.Context, l emulated) (phases []seen, exact time.Duration, err error) {
+	type played struct {
+		frames []xclient.Frame
+		err    error
+	}
+	moving, stop := context.WithCancel(ctx)
+	defer stop()
+	ready, ended := make(chan struct{}), make(chan played, 1)
+	go func() {
+		f, err := w.x.Play(moving, w.kind, func() { close(ready) })
+		ended <- played{f, err}
+	}()
+	select {
+	case <-ready:
+	case p := <-ended:
+		return nil, 0, p.err
+	}
+	var shown [][]browser.Shown
+	var from []time.Time
+	for _, p := range l.phases {
+		s, at, result, err := w.phase(p)
+		if err != nil {
+			return nil, 0, err
+		}
+		shown, from, phases = append(shown, s), append(from, at), append(phases, result)
+	}
+	stop()
+	still := time.Now()
+	p := <-ended
+	if p.err != nil {
+		return nil, 0, p.err
+	}
+	for i := range phases {
+		phases[i].look(p.frames, shown[i], from[i], l.phases[i].lasts)
+	}
+	exact = -1
+	if w.page.Until(exactWithin, fmt.Sprintf("window.easel.stats().exact && performance.timeOrigin + window.easel.exactSince > %d", still.UnixMilli())) == nil {
+		since, err := browser.Eval[float64](w.page, 10*time.Second, "performance.timeOrigin + (window.easel.exactSince ?? performance.now())")
+		if err != nil {
+			return nil, 0, err
+		}
+		exact = time.UnixMilli(int64(since)).Sub(still)
+	}
+	return phases, exact, nil
+}
+
+// phase sets the link and watches for as long as the phase lasts.
+func (w *watcher) phase(p phase) (shown []browser.Shown, from time.Time, s seen, err error) {
+	if p.other {
+		w.link.Dark(true)
+		if err := w.open(p); err != nil {
+			return nil, from, s, err
+		}
+		if err := w.page.Do(fmt.Sprintf("window.linkPort = %d; window.dispatchEvent(new Event('online'))", w.link.Port())); err != nil {
+			return nil, from, s, err
+		}
+	}
+	p.set(w.link)
+	before := w.link.Bytes()
+	from = time.Now()
+	if shown, err = w.page.Watch(p.lasts); err != nil {
+		return nil, from, s, err
+	}
+	s.used = float64(w.link.Bytes()-before) * 8 / 1000 / time.Since(from).Seconds()
+	s.most = float64(p.kbps)
+	stats, err := artist.Stats(w.page)
+	if err == nil {
+		s.rtt, _ = stats["rtt"].(float64)
+	}
+	return shown, from, s, err
+}
+
+// look counts each picture once, when it was first shown.
+func (s *seen) look(drawn []xclient.Frame, shown []browser.Shown, from time.Time, lasts time.Duration) {
+	at := map[int]time.Time{}
+	to := from.Add(lasts)
+	for _, f := range drawn {
+		at[int(f.Counter)] = f.At
+		if f.At.After(from) && f.At.Before(to) {
+			s.drawn++
+		}
+	}
+	var ages []time.Duration
+	last, newest := from, -1
+	for _, v := range shown {
+		begun, ok := at[v.Counter]
+		if !ok || v.Counter <= newest {
+			continue
+		}
+		newest = v.Counter
+		ages = append(ages, v.At.Sub(begun))
+		s.freeze = max(s.freeze, v.At.Sub(last))
+		last = v.At
+	}
+	s.freeze = max(s.freeze, to.Sub(last))
+	s.shown = len(ages)
+	if len(ages) > 0 {
+		slices.Sort(ages)
+		s.p50, s.p95 = ages[len(ages)/2], ages[len(ages)*95/100]
+	}
+}
