@@ -21,7 +21,7 @@ type sentPackets struct{ packets, bytes int }
 func (s *sentPackets) outTo(t testing.TB) *peer {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	p := &peer{log: log, rate: newOutgoing(log), playout: 5, track: &videoTrack{}}
+	p := &peer{log: log, rate: newOutgoing(log), playout: 5, capture: 6, track: &videoTrack{}, worker: &Worker{clock: clock{time.Now()}}}
 	p.takes = takesOf([]webrtc.RTPCodecParameters{{
 		RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, SDPFmtpLine: "profile-level-id=42e01f;packetization-mode=1"}, PayloadType: 102,
 	}}, func(Format) bool { return true })

@@ -221,6 +221,9 @@ func (l *lane) at(seq uint16) *keptPacket { return &l.kept[int(seq)%len(l.kept)]
 func (l *lane) keep(h *rtp.Header, payload []byte) {
 	k := l.at(h.SequenceNumber)
 	k.header, k.seq, k.filled, k.resent = *h, h.SequenceNumber, true, time.Time{}
+	if k.extensions == nil {
+		k.extensions = make([]rtp.Extension, 0, maxExtensions)
+	}
 	k.extensions = append(k.extensions[:0], h.Extensions...)
 	k.header.Extensions = k.extensions
 	if l.twcc != 0 {

@@ -5,6 +5,9 @@ import "github.com/pion/rtp"
 // rtpPayload is how many bytes of a frame one packet carries: with RTP, its extensions, SRTP, UDP and IPv6 it stays below 1280.
 const rtpPayload = 1180
 
+// maxExtensions is how many header extensions a packet may have: capture time, playout delay, transport-wide number.
+const maxExtensions = 4
+
 // H.264 over RTP (RFC 6184, section 5.8).
 const (
 	nalFUA     = 28
@@ -23,7 +26,7 @@ type packetizer struct {
 	picture uint16
 	buf     [rtpPayload]byte
 	// The memory of each packet: whoever keeps one copies it.
-	extensions [4]rtp.Extension
+	extensions [maxExtensions]rtp.Extension
 	packet     rtp.Packet
 }
 
