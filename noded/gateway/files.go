@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -132,7 +133,9 @@ func (g *Gateway) toStreamer(s session.Session) homefiles.Relay {
 			return safesocket.Dial(ctx, safesocket.Stream, s.Paths.Worker, session.StreamerSocket)
 		},
 		Unreachable: func(w http.ResponseWriter, err error) {
-			g.Log.Info("files of a session are out of reach", "session", s.ID, "error", err)
+			if !errors.Is(err, context.Canceled) { // else who asked has left
+				g.Log.Info("files of a session are out of reach", "session", s.ID, "error", err)
+			}
 			w.Header().Set("Retry-After", "1")
 			problem.Write(w, http.StatusServiceUnavailable, "Files not ready", "the session's files are out of reach for the moment: it is starting, or started again; try again in a second")
 		},

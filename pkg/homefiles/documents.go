@@ -82,7 +82,7 @@ var (
 	// etag is how the file server names a state of a file, and the only kind that is passed on.
 	etag = regexp.MustCompile(`^"[0-9a-f]{1,16}(-[0-9a-f]{1,16}){2}"$`)
 	// byteRange is one range (RFC 9110, 14.1.2): more than one is never asked for.
-	byteRange = regexp.MustCompile(`^bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})$`)
+	byteRange = regexp.MustCompile(`^bytes=([0-9]{1,18}-[0-9]{0,18}|-[1-9][0-9]{0,17})$`)
 )
 
 // ValidUpload, ValidWatch, ValidETag and ValidRange tell whether a text is what these are.

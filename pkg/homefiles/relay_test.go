@@ -227,6 +227,79 @@ func TestUploadPassesThroughWithoutItsRefusalLost(t *testing.T) {
 	}
 }
 
+// TestTransfersOverHTTP2: where the node has TLS, browsers speak HTTP/2.
+func TestTransfersOverHTTP2(t *testing.T) {
+	plain := before(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch {
+			n, err := io.Copy(io.Discard, r.Body)
+			fmt.Fprintf(w, `{"n":%d,"err":%t}`, n, err != nil)
+			return
+		}
+		w.Header().Set("Etag", `"1-2-3"`)
+		http.ServeContent(w, r, "", time.Time{}, &zeros{size: 10 << 20})
+	}), 1)
+	server := httptest.NewUnstartedServer(plain.Config.Handler)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	client := server.Client()
+	resp, err := client.Get(server.URL + "/content/YQ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if err != nil || n != 10<<20 || resp.ProtoMajor != 2 {
+		t.Fatalf("%d bytes by %s, %v", n, resp.Proto, err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, server.URL+"/uploads/"+testUpload, &zeros{size: 10 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = 10 << 20
+	req.Header.Set("Upload-Offset", "0")
+	up, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Body.Close()
+	if body, err := io.ReadAll(up.Body); err != nil || string(body) != `{"n":10485760,"err":false}` || up.ProtoMajor != 2 {
+		t.Fatalf("%s by %s, %v", body, up.Proto, err)
+	}
+}
+
+// FuzzRanges has the standard library answer whatever range it takes: what it says of a valid one is let through, and what fits no other.
+func FuzzRanges(f *testing.F) {
+	for _, asked := range []string{"bytes=0-", "bytes=3-5", "bytes=-2", "bytes=5-3", "bytes=99-", "bytes=0-0,2-3", "bytes=-0"} {
+		f.Add(asked, uint16(10))
+	}
+	f.Fuzz(func(t *testing.T, asked string, size uint16) {
+		if !ValidRange(asked) || size == 0 { // of an empty file the library sends "bytes 0--1/0"
+			return
+		}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Range", asked)
+		w := httptest.NewRecorder()
+		w.Header().Set("Etag", `"1-2-3"`)
+		http.ServeContent(w, r, "", time.Time{}, &zeros{size: int64(size)})
+		resp := w.Result()
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+			return
+		}
+		resp.ContentLength = int64(w.Body.Len())
+		if _, err := contentHeader(resp, asked); err != nil {
+			t.Fatalf("%q of %d bytes: %v", asked, size, err)
+		}
+		if resp.StatusCode == http.StatusPartialContent {
+			resp.ContentLength++
+			if h, err := contentHeader(resp, asked); err == nil {
+				t.Fatalf("%q of %d bytes: a byte too many passes as %v", asked, size, h)
+			}
+		}
+	})
+}
+
 // zeros is a file of so many zero bytes that is nowhere.
 type zeros struct{ at, size int64 }
 

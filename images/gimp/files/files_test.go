@@ -266,6 +266,10 @@ func TestDownloadGoesOnWhereItBrokeOff(t *testing.T) {
 	if status, body, _ := h.ask("GET", at, nil, "Range", "bytes=4-", "If-Range", tag); status != 200 || string(body) != "abcdefghijk" {
 		t.Errorf("a changed file went on: %d %q", status, body)
 	}
+	h.write("empty", "")
+	if status, body, _ := h.ask("GET", "/content/"+homefiles.Path("empty").ID(), nil, "Range", "bytes=-1"); status != 200 || len(body) != 0 {
+		t.Errorf("a part of an empty file: %d %q", status, body)
+	}
 	if status, _, header := h.ask("HEAD", at, nil); status != 200 || header.Get("Content-Length") != "11" {
 		t.Errorf("%d %v", status, header)
 	}

@@ -157,6 +157,9 @@ func (s *server) getContent(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.Close()
 	state, _ := stateOf(info)
+	if info.Size() == 0 {
+		r.Header.Del("Range") // there is no part of nothing
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Etag", fmt.Sprintf(`"%x-%x-%x"`, state.ino, uint64(state.modified), state.size))
 	http.ServeContent(patient{w, http.NewResponseController(w)}, r, "", time.Time{}, f)

@@ -23,6 +23,7 @@ export interface FilesShow {
 export class Files {
 	private readonly zone = byId("drop", HTMLDivElement);
 	private readonly button = byId("files", HTMLButtonElement);
+	private readonly label = byId("files-label", HTMLSpanElement);
 	private readonly upload = byId("files-upload", HTMLButtonElement);
 	private readonly chooser = byId("files-chooser", HTMLInputElement);
 	private readonly api: FilesApi;
@@ -46,20 +47,24 @@ export class Files {
 		this.transfers = new Transfers(this.api, shows.chrome, host.say);
 		this.list = new FilesList(this.api, { download, closed: () => host.leave() }, signal);
 		this.saved = new SavedOffer(this.api, { download, list: () => this.list.open() }, signal);
-		this.button.addEventListener("click", () => this.list.open(), { signal });
+		this.button.addEventListener("click", () => (this.allowed.out ? this.list.open() : this.chooser.click()), {
+			signal,
+		});
 		this.upload.addEventListener("click", () => this.chooser.click(), { signal });
 		this.chooser.addEventListener("change", () => this.chosen(), { signal });
-		window.addEventListener("dragenter", this.enter, { signal });
-		window.addEventListener("dragover", this.over, { signal });
-		window.addEventListener("dragleave", this.leave, { signal });
-		window.addEventListener("drop", this.drop, { signal });
+		// These stay when the session is over: without them the browser would leave the page for the file.
+		window.addEventListener("dragenter", this.enter);
+		window.addEventListener("dragover", this.over);
+		window.addEventListener("dragleave", this.leave);
+		window.addEventListener("drop", this.drop);
 	}
 
 	/** What the node allows, once the session is there. */
 	allow(allowed: Allowed): void {
 		if (this.stop.signal.aborted) return;
 		this.allowed = allowed;
-		this.button.hidden = !allowed.out;
+		this.button.hidden = !allowed.out && !allowed.in;
+		this.label.textContent = allowed.out ? "Download" : "Upload";
 		this.upload.hidden = !allowed.in;
 		this.saved.watch(allowed.out && this.shows.offers);
 	}
@@ -70,6 +75,7 @@ export class Files {
 		this.list.close();
 		this.transfers.close();
 		this.zone.hidden = true;
+		this.allowed = nothing;
 		this.stop.abort();
 	}
 
@@ -102,7 +108,6 @@ export class Files {
 		this.zone.hidden = !this.shows.chrome;
 	};
 
-	// Without this the browser would leave the page for the file.
 	private readonly over = (e: DragEvent): void => {
 		if (!carriesFiles(e)) return;
 		e.preventDefault();
