@@ -59,7 +59,7 @@ func checkCodecs(ctx context.Context, h Host, o Options) Result {
 		return Result{
 			Status: Fail, Found: err.Error(),
 			Means: "no picture could be encoded, so every session falls back to VNC",
-			Mend:  "install easel-node again with its libraries (apt-get install --reinstall easel-node; libx264 and libyuv), then run: " + o.Streamer + " probe",
+			Mend:  "install easel-node again with its libraries (apt-get install --reinstall easel-node; libx264, libvpx, libaom and libyuv), then run: " + o.Streamer + " probe",
 		}
 	}
 	found := []string{soft.String()}

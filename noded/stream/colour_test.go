@@ -101,6 +101,23 @@ func TestChromiumShowsTheRightColours(t *testing.T) {
 	}
 }
 
+// The viewer offers the codec of its address alone; one that there is not is said to the artist, and left to the node.
+func TestAddressNamesTheCodec(t *testing.T) {
+	s := startSession(t)
+	newArtist(t, s.x)
+	s.ready(t)
+	for _, c := range []struct{ asked, codec, chroma, said string }{
+		{"vp9-444", "VP9", "4:4:4", ""}, {"theora", "H264", "4:2:0", "codec=theora: it can be auto, h264, h264-444"},
+	} {
+		ctx := watch(t, s, "size=640x360&codec="+c.asked)
+		s.await(t, "the codec that "+c.asked+" leads to", func() bool {
+			st := numbersOf(t, s)
+			js := fmt.Sprintf("window.easel.stats().codec === %q && document.body.textContent.includes(%q)", c.codec, c.said)
+			return evaluate[bool](t, ctx, js) && st.Codec == c.codec && st.Chroma == c.chroma
+		})
+	}
+}
+
 func videoPixels(t *testing.T, ctx context.Context, width, height int) []byte {
 	t.Helper()
 	js := fmt.Sprintf("grab(%d, %d)", width, height)

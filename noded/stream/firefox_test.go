@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"image"
 	"net"
 	"net/http/httptest"
@@ -103,6 +104,23 @@ func TestFirefoxHasThePictureByWebRTC(t *testing.T) {
 		}
 		if r.Button != 1 || r.X != 300*256 || r.Y != 200*256 {
 			t.Errorf("the hand came as %+v", r)
+		}
+	}
+
+	// The address says which codec; what cannot be is said, and the picture comes all the same.
+	var page string
+	if err := f.Eval(t.Context(), "location.origin + location.pathname", &page); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ asked, codec, said string }{
+		{"av1", "AV1", ""}, {"h264-444", "VP9", "codec=h264-444, which this browser does not decode"},
+	} {
+		if err := f.Go(t.Context(), page+"?scale=1&size=1280x720&codec="+c.asked); err != nil {
+			t.Fatal(err)
+		}
+		js := fmt.Sprintf("window.easel?.stats().codec === %q && document.body.textContent.includes(%q)", c.codec, c.said)
+		if err := f.Until(t.Context(), time.Minute, js); err != nil {
+			t.Error(err)
 		}
 	}
 }

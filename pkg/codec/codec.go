@@ -1,5 +1,5 @@
 // Package codec turns a screen's pixels into video: a persistent picture that takes over only what changed, and
-// encoders behind one small interface. It links libx264 (GPL) and libyuv (BSD) through cgo; NVIDIA's driver
+// encoders behind one small interface. It links libx264 (GPL), libvpx, libaom and libyuv (BSD) through cgo; NVIDIA's driver
 // is loaded at run time by who asks for it.
 package codec
 
@@ -43,10 +43,10 @@ type Rate struct {
 
 // Info names an encoder and what it makes.
 type Info struct {
-	Codec   string // "H264"
+	Codec   string // "H264", "VP9", "AV1"
 	Profile string // "constrained-baseline"
-	Chroma  string // "4:2:0"
-	Encoder string // "x264 (software)"
+	Chroma  string // "4:2:0", "4:4:4"
+	Encoder string // "x264 (software)", …
 	// Hardware tells whether an encoder engine makes it, not the processor.
 	Hardware bool
 }

@@ -62,7 +62,7 @@ static int configure(struct nvenc_encoder *e, int width, int height, int yuv444,
 	h264->entropyCodingMode = yuv444 ? NV_ENC_H264_ENTROPY_CODING_MODE_CABAC : NV_ENC_H264_ENTROPY_CODING_MODE_CAVLC;
 	h264->maxNumRefFrames = 1;
 	h264->sliceMode = h264->sliceModeData = 0;
-	/* As x264's: what libyuv makes of an sRGB screen is BT.601 matrix, limited range, BT.709 primaries, sRGB transfer. */
+	/* As x264's. */
 	NV_ENC_CONFIG_H264_VUI_PARAMETERS *vui = &h264->h264VUIParameters;
 	memset(vui, 0, sizeof *vui);
 	vui->videoSignalTypePresentFlag = vui->colourDescriptionPresentFlag = 1;
