@@ -497,6 +497,13 @@ describe("screens", () => {
 		expect(await second.title()).toBe("Easel – second screen");
 		expect(await second.evaluate(() => document.querySelector<HTMLElement>("#second")?.hidden)).toBe(true);
 		expect(await second.evaluate(() => document.querySelector("#interface")?.closest("label")?.hidden)).toBe(true);
+		// Guests see the first screen as it is.
+		const offers = () => page.locator("#second, #interface").filter({ visible: true }).count();
+		await page.evaluate(() => document.querySelector("#strip")?.removeAttribute("hidden"));
+		expect(await offers()).toBe(2);
+		await page.evaluate(() => document.documentElement.setAttribute("data-role", "take-part"));
+		expect(await offers()).toBe(0);
+		await page.evaluate(() => document.documentElement.setAttribute("data-role", "owner"));
 		// Asked for again, it is brought to the front instead of opened anew.
 		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#second")?.click());
 		expect(context.pages()).toHaveLength(2);
