@@ -35,6 +35,12 @@ export class Keyboard {
 	private control: { event: KeyboardEvent; timer: ReturnType<typeof setTimeout> } | null = null;
 	/** Ctrl, Alt and Shift were together, and nothing else has been since. */
 	private chord = false;
+	/** Modifiers that the key bar holds for the next key, and who is told when they go. */
+	private readonly stuck = new Map<number, () => void>();
+	/** The field loses the keyboard for a moment, and gets it back. */
+	private quiet = false;
+	/** What is composed was taken as a key already. */
+	private taken = false;
 	/** Everything goes to the remote application, the browser's own shortcuts too. */
 	private everything = false;
 	private readonly stop = new AbortController();
@@ -48,11 +54,12 @@ export class Keyboard {
 		field.addEventListener("keydown", this.down, { signal });
 		field.addEventListener("keyup", this.up, { signal });
 		field.addEventListener("compositionstart", () => this.host.composing(), { signal });
+		field.addEventListener("compositionupdate", this.composes, { signal });
 		field.addEventListener("compositionend", this.composed, { signal });
 		field.addEventListener("input", this.typed as EventListener, { signal });
 		field.addEventListener("paste", (e) => e.preventDefault(), { signal });
 		field.addEventListener("drop", (e) => e.preventDefault(), { signal });
-		field.addEventListener("blur", () => this.host.letGo(), { signal });
+		field.addEventListener("blur", () => this.quiet || this.host.letGo(), { signal });
 	}
 
 	/** With capture the browser keeps no shortcut that it can be asked to give up. */
@@ -64,8 +71,44 @@ export class Keyboard {
 		if (document.activeElement !== this.field) this.field.focus({ preventScroll: true });
 	}
 
+	/** Brings up or puts away the screen's own keyboard, where the system has one. */
+	set onScreen(on: boolean) {
+		this.field.inputMode = on ? "text" : "none";
+		// Browsers show and hide it as the field gets the keyboard.
+		this.silently(() => this.field.blur());
+		this.focus();
+	}
+
+	/** Presses and lifts a key that no keyboard has told. */
+	tap(keysym: number): void {
+		const hand = this.host.hand();
+		if (hand) tap(hand, keysym);
+		this.unstick();
+	}
+
+	/** Holds a modifier until the next key or stroke is done, or it is asked for again; `gone` is told then. */
+	stick(keysym: number, gone: () => void): void {
+		const hand = this.host.hand();
+		if (!hand) return;
+		if (this.stuck.has(keysym)) {
+			hand.key(false, 0, keysym, 0);
+			this.stuck.delete(keysym);
+			gone();
+		} else {
+			hand.key(true, 0, keysym, 0);
+			this.stuck.set(keysym, gone);
+		}
+	}
+
+	/** The key or stroke that modifiers were held for is done. */
+	unstick(): void {
+		for (const keysym of this.stuck.keys()) this.host.hand()?.key(false, 0, keysym, 0);
+		this.forgetStuck();
+	}
+
 	/** Forgets what is down. */
 	reset(): void {
+		this.forgetStuck();
 		if (this.control) clearTimeout(this.control.timer);
 		this.control = null;
 		this.held.clear();
@@ -120,6 +163,7 @@ export class Keyboard {
 		// A held key repeats in the X server.
 		if (e.repeat && this.held.has(e.code)) return;
 		this.press(hand, e, keysym);
+		if (!isModifier(keysym) && e.code === "") this.unstick();
 	};
 
 	private readonly up = (e: KeyboardEvent): void => {
@@ -131,6 +175,7 @@ export class Keyboard {
 			e.preventDefault();
 			this.held.delete(e.code);
 			hand.key(false, locks(e), held.keysym, held.code);
+			if (!isModifier(held.keysym)) this.unstick();
 		}
 		if (this.chord && (e.key === "Control" || e.key === "Alt" || e.key === "Shift")) {
 			this.chord = false;
@@ -223,8 +268,21 @@ export class Keyboard {
 			(modifier || e.key === "Meta") && e.ctrlKey && e.altKey && e.shiftKey && !e.getModifierState("AltGraph");
 	}
 
+	// With a modifier held, a screen's keyboard that composes words means a shortcut by the first letter.
+	private readonly composes = (e: CompositionEvent): void => {
+		if (this.stuck.size === 0 || this.taken || e.data === "") return;
+		this.taken = true;
+		this.shortcut(e.data);
+	};
+
+	private shortcut(text: string): void {
+		const keysym = keysymOf([...text].at(-1) ?? "", 0);
+		if (keysym !== 0) this.tap(keysym);
+	}
+
 	private readonly composed = (e: CompositionEvent): void => {
-		if (e.data) this.host.hand()?.text(e.data);
+		if (e.data && !this.taken) this.host.hand()?.text(e.data);
+		this.taken = false;
 		queueMicrotask(() => this.empty());
 	};
 
@@ -232,12 +290,25 @@ export class Keyboard {
 	private readonly typed = (e: InputEvent): void => {
 		if (e.isComposing || e.inputType === "insertCompositionText") return;
 		const hand = this.host.hand();
-		if (hand && e.inputType === "insertText" && e.data) hand.text(e.data);
+		if (hand && e.inputType === "insertText" && e.data && this.stuck.size > 0) this.shortcut(e.data);
+		else if (hand && e.inputType === "insertText" && e.data) hand.text(e.data);
 		else if (hand && e.inputType === "insertLineBreak") tap(hand, Keysym.Return);
 		else if (hand && e.inputType === "deleteContentBackward") tap(hand, Keysym.BackSpace);
 		else if (hand && e.inputType === "deleteContentForward") tap(hand, Keysym.Delete);
 		this.empty();
 	};
+
+	private forgetStuck(): void {
+		const told = [...this.stuck.values()];
+		this.stuck.clear();
+		for (const gone of told) gone();
+	}
+
+	private silently(act: () => void): void {
+		this.quiet = true;
+		act();
+		this.quiet = false;
+	}
 
 	private empty(): void {
 		if (this.field.value !== "") this.field.value = "";
@@ -251,7 +322,8 @@ export class Keyboard {
 	}
 
 	private holds(...keysyms: number[]): boolean {
-		return [...this.held.values()].some((h) => keysyms.includes(h.keysym));
+		const down = [...[...this.held.values()].map((h) => h.keysym), ...this.stuck.keys()];
+		return down.some((k) => keysyms.includes(k));
 	}
 
 	private letGo(...keysyms: number[]): void {

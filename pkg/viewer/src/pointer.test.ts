@@ -46,6 +46,9 @@ beforeEach(() => {
 			act();
 			said.push(["control up"]);
 		},
+		notch: () => 100,
+		trackpad: () => null,
+		done: () => {},
 	});
 });
 afterEach(() => {
@@ -203,18 +206,23 @@ describe("Pointer", () => {
 
 	it("paints with the first finger only, and with none while the pen is near", () => {
 		fire("pointerdown", { pointerType: "touch", pointerId: 7, button: 0, buttons: 1 });
+		fire("pointermove", { pointerType: "touch", pointerId: 7, buttons: 1, clientX: 20 });
 		fire("pointerdown", { pointerType: "touch", pointerId: 8, isPrimary: false, button: 0, buttons: 1 });
 		expect(said.filter((s) => s[0] === "press")).toEqual([["press", Device.touch, 1, [0]]]);
-		fire("pointerup", { pointerType: "touch", pointerId: 7, button: 0 });
+		fire("pointerup", { pointerType: "touch", pointerId: 7, button: 0, clientX: 20 });
 		fire("pointerleave", { pointerType: "touch", pointerId: 7 });
+		expect(said.at(-1)?.slice(0, 2)).toEqual(["lift", Device.touch]);
 		fire("pointermove", { pointerType: "pen", pointerId: 2 });
 		said.length = 0;
 		fire("pointerdown", { pointerType: "touch", pointerId: 9, button: 0, buttons: 1 });
+		fire("pointermove", { pointerType: "touch", pointerId: 9, buttons: 1, clientX: 20 });
+		fire("pointerup", { pointerType: "touch", pointerId: 9, button: 0, clientX: 20 });
 		expect(said).toEqual([]);
 	});
 
-	it("lets a finger lift that was down before the pen came", () => {
+	it("lets a finger lift that painted before the pen came", () => {
 		fire("pointerdown", { pointerType: "touch", pointerId: 7, button: 0, buttons: 1 });
+		fire("pointermove", { pointerType: "touch", pointerId: 7, buttons: 1, clientX: 20 });
 		fire("pointermove", { pointerType: "pen", pointerId: 2 });
 		fire("pointerup", { pointerType: "touch", pointerId: 7, button: 0 });
 		expect(said.at(-1)?.slice(0, 2)).toEqual(["lift", Device.touch]);

@@ -4,6 +4,7 @@
 import type { Point } from "./geometry";
 import type { Hand } from "./sender";
 import { tiltOf } from "./tilt";
+import { Touch, type TouchHost } from "./touch";
 import { Wheel } from "./wheel";
 import { Device, type Sample } from "./wire";
 
@@ -20,7 +21,7 @@ const ERASER = 32;
 /** After the pen was near, touches are the palm for this long, in milliseconds. */
 const PALM = 500;
 
-export interface PointerHost {
+export interface PointerHost extends Omit<TouchHost, "samples"> {
 	/** Where things go now; null while there is no connection. */
 	hand(): Hand | null;
 	/** The remote place under a page place. */
@@ -51,6 +52,7 @@ interface Contact {
 export class Pointer {
 	private readonly contacts = new Map<number, Contact>();
 	private readonly turns = new Wheel();
+	private readonly touch: Touch;
 	private penNear = Number.NEGATIVE_INFINITY;
 	private last = { x: 0, y: 0 };
 	private readonly stop = new AbortController();
@@ -59,6 +61,15 @@ export class Pointer {
 		private readonly target: HTMLElement,
 		private readonly host: PointerHost,
 	) {
+		this.touch = new Touch({
+			hand: () => host.hand(),
+			samples: (e) => this.samples(this.contact(e), e, 0),
+			toRemote: (x, y) => host.toRemote(x, y),
+			withControl: (act) => host.withControl(act),
+			notch: () => host.notch(),
+			trackpad: () => host.trackpad(),
+			done: () => host.done(),
+		});
 		const on = (types: string, f: (e: PointerEvent) => void): void => {
 			for (const type of types.split(" "))
 				target.addEventListener(type, f as EventListener, { signal: this.stop.signal, passive: false });
@@ -75,6 +86,7 @@ export class Pointer {
 
 	/** Forgets what is down (the node lets go at the same time); what is still held counts again once it was up. */
 	reset(): void {
+		this.touch.reset();
 		for (const c of this.contacts.values()) {
 			c.masked |= eventBits(c.down);
 			c.down = 0;
@@ -102,17 +114,25 @@ export class Pointer {
 		} catch {
 			// The pointer is gone already, or is a script's: the press still counts.
 		}
-		this.apply(hand, e);
+		if (e.pointerType === "touch") this.finger(e);
+		else this.apply(hand, e);
 	};
 
 	private readonly handle = (e: PointerEvent): void => {
 		const hand = this.host.hand();
-		if (hand) this.apply(hand, e);
+		if (!hand) return;
+		if (e.pointerType === "touch") this.finger(e);
+		else this.apply(hand, e);
 	};
 
 	private readonly leave = (e: PointerEvent): void => {
 		const c = this.contacts.get(e.pointerId);
 		const hand = this.host.hand();
+		if (e.pointerType === "touch") {
+			if (e.type === "pointercancel") this.touch.cancel(e);
+			this.contacts.delete(e.pointerId);
+			return;
+		}
 		if (!c || !hand) return;
 		if (e.type === "pointercancel") this.change(hand, c, 0, [this.sample(e, 0)]);
 		if (c.down !== 0) return;
@@ -123,7 +143,6 @@ export class Pointer {
 	private apply(hand: Hand, e: PointerEvent): void {
 		this.last = { x: e.clientX, y: e.clientY };
 		if (e.pointerType === "pen") this.penNear = e.timeStamp;
-		else if (e.pointerType === "touch" && !this.contacts.has(e.pointerId) && this.isPalm(e)) return;
 		const c = this.contact(e);
 		this.approach(hand, c, e);
 		this.mask(c, e);
@@ -137,9 +156,13 @@ export class Pointer {
 		this.change(hand, c, held, samples.length > 0 ? samples : [this.sample(e, held)]);
 	}
 
-	// Only the first finger paints, and none while the pen does.
-	private isPalm(e: PointerEvent): boolean {
-		return !e.isPrimary || e.timeStamp - this.penNear < PALM;
+	private finger(e: PointerEvent): void {
+		this.last = { x: e.clientX, y: e.clientY };
+		if (e.type === "pointerdown") {
+			// None paints while the pen does: it is the palm.
+			if (e.timeStamp - this.penNear >= PALM) this.touch.down(e);
+		} else if (e.type === "pointerup") this.touch.up(e);
+		else if (e.type !== "pointerover") this.touch.move(e);
 	}
 
 	private contact(e: PointerEvent): Contact {
@@ -219,7 +242,6 @@ export class Pointer {
 }
 
 function deviceOf(e: PointerEvent): Device {
-	if (e.pointerType === "touch") return Device.touch;
 	if (e.pointerType !== "pen") return Device.mouse;
 	return (e.buttons & ERASER) !== 0 || e.button === 5 ? Device.eraser : Device.pen;
 }

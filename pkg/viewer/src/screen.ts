@@ -1,6 +1,6 @@
 // The element #screen: where the picture lies, and which remote size this window wants.
 
-import { type Layout, type Page, type Point, place, scalePercent, toRemote, wantedSize } from "./geometry";
+import { density, type Layout, type Page, type Point, place, scalePercent, toRemote, wantedSize } from "./geometry";
 import type { Options, Size } from "./options";
 import { Resizing } from "./resizing";
 
@@ -44,6 +44,11 @@ export class Screen {
 
 	get size(): Size {
 		return this.layout.remote;
+	}
+
+	/** Remote pixels in one CSS pixel. */
+	get density(): number {
+		return density(this.layout);
 	}
 
 	/** The remote size to ask for now, and the interface's scale in per cent. */

@@ -9,7 +9,8 @@ import type { Gimp } from "./control";
 import { Cursor } from "./cursor";
 import { byId } from "./elements";
 import { Files } from "./files";
-import { density } from "./geometry";
+import { density, type Point } from "./geometry";
+import { scrollNotch } from "./gesture";
 import { Ink } from "./ink";
 import { InterfaceSize } from "./interface-size";
 import { Keyboard, platformOf } from "./keyboard";
@@ -28,6 +29,7 @@ import { Sharing } from "./sharing";
 import { type Event, initial, isOver, type State, step } from "./state";
 import { type Snapshot, Stats } from "./stats";
 import { Strip } from "./strip";
+import { TouchTools } from "./touch-tools";
 import { Vnc } from "./vnc";
 
 /** A direct stream opens within this time (ms) or the fallback is taken. */
@@ -82,6 +84,7 @@ export class Viewer {
 	private readonly pointer: Pointer;
 	private readonly ink: Ink;
 	private readonly screen: Screen;
+	private readonly touch: TouchTools;
 	private readonly clipboard: Clipboard;
 	/** The one codec that the picture may come in; null leaves it to the node. */
 	private readonly codec: Codec | null;
@@ -135,6 +138,9 @@ export class Viewer {
 			(layout) => this.cursor.scale(density(layout)),
 			() => this.interface.chosen,
 		);
+		const keys = this.keyboard;
+		const touchHost = { keys, screen: () => this.screen, draw: (at: Point | null) => this.cursor.draw(at) };
+		this.touch = new TouchTools(options.chrome, touchHost, signal);
 		if (options.unscaled && options.size) document.documentElement.dataset.scrolls = "";
 		this.watchPage();
 		const impossible = whyNot(options.codec, decodable());
@@ -548,6 +554,9 @@ export class Viewer {
 			modifiers: (e) => keyboard.modifiers(e),
 			holdsControl: () => keyboard.holdsControl(),
 			withControl: (act) => keyboard.withControl(act),
+			notch: () => scrollNotch(this.screen.size.h) / this.screen.density,
+			trackpad: () => this.touch.trackpad,
+			done: () => keyboard.unstick(),
 		});
 	}
 
