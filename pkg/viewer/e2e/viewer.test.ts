@@ -485,6 +485,116 @@ describe("tools", () => {
 	});
 });
 
+describe("fingers", () => {
+	type Point = { x: number; y: number };
+
+	/**
+	 * Fingers go down one after the other, move together and lift; `paths` has a finger's places each. All is sent at once and says when it
+	 * was, because a busy machine would make a long press of what it waits for.
+	 */
+	async function touch(page: Page, ...paths: Point[][]): Promise<void> {
+		const cdp = await context.newCDPSession(page);
+		const points = (n: number, step: number) => paths.slice(0, n).map((p, id) => ({ id, ...(p[step] as Point) }));
+		const began = Date.now() / 1000;
+		const sent: Promise<unknown>[] = [];
+		const send = (type: "touchStart" | "touchMove" | "touchEnd", touchPoints: ReturnType<typeof points>): void => {
+			const timestamp = began + sent.length * 0.01;
+			sent.push(cdp.send("Input.dispatchTouchEvent", { type, touchPoints, timestamp }));
+		};
+		for (let n = 1; n <= paths.length; n++) send("touchStart", points(n, 0));
+		for (let step = 1; step < (paths[0]?.length ?? 0); step++) send("touchMove", points(paths.length, step));
+		send("touchEnd", []);
+		await Promise.all(sent);
+		await cdp.detach();
+	}
+	const line = (from: Point, to: Point, steps: number): Point[] =>
+		Array.from({ length: steps + 1 }, (_, i) => ({
+			x: from.x + ((to.x - from.x) * i) / steps,
+			y: from.y + ((to.y - from.y) * i) / steps,
+		}));
+	const keys = (all: Heard[]): string[] =>
+		input(4)(all).map((v) => `${v.getUint8(1) ? "+" : "-"}${v.getUint32(8, true).toString(16)}`);
+	const turned = (all: Heard[]): number => input(3)(all).reduce((sum, v) => sum + v.getInt32(20, true), 0);
+
+	it("paint where they are; two pan and zoom, and undo by a tap", async () => {
+		const page = await connected("?scale=1&chrome=0", { hasTouch: true });
+		await touch(page, line({ x: 100, y: 100 }, { x: 200, y: 150 }, 10));
+		const [press, lift] = await hears(atLeast(2, input(2)));
+		expect((press as DataView).getUint8(2)).toBe(1);
+		expect(place(press as DataView)).toMatchObject({ x: 100, y: 100 });
+		expect(place(lift as DataView)).toMatchObject({ x: 200, y: 150 });
+
+		await peer.forget();
+		await touch(
+			page,
+			line({ x: 300, y: 200 }, { x: 300, y: 300 }, 20),
+			line({ x: 400, y: 200 }, { x: 400, y: 300 }, 20),
+		);
+		await hears((all) => (turned(all) < -100 ? true : undefined));
+		expect(input(2)(await peer.heard())).toEqual([]);
+		expect(keys(await peer.heard())).toEqual([]);
+
+		await peer.forget();
+		await touch(
+			page,
+			line({ x: 300, y: 200 }, { x: 200, y: 200 }, 20),
+			line({ x: 400, y: 200 }, { x: 500, y: 200 }, 20),
+		);
+		await hears((all) => (turned(all) < -300 ? true : undefined));
+		const held = keys(await peer.heard());
+		expect(new Set(held)).toEqual(new Set(["+ffe3", "-ffe3"]));
+
+		await peer.forget();
+		await touch(page, [{ x: 300, y: 200 }], [{ x: 400, y: 200 }]);
+		expect(await hears((all) => (keys(all).length >= 4 ? keys(all) : undefined))).toEqual([
+			"+ffe3",
+			"+7a",
+			"-7a",
+			"-ffe3",
+		]);
+	});
+
+	it("move a pointer that is drawn in trackpad mode, and click by a tap where it is", async () => {
+		const page = await connected("", { hasTouch: true });
+		await peer.say({ t: "screen", w: 800, h: 600 });
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#trackpad")?.click());
+		await page.locator("#screen .cursor").waitFor();
+		await peer.forget();
+		await touch(page, line({ x: 100, y: 400 }, { x: 160, y: 400 }, 20));
+		await touch(page, [{ x: 500, y: 500 }]);
+		const [press] = await hears(atLeast(2, input(2)));
+		const { x, y } = place(press as DataView);
+		expect(x).toBeGreaterThan(400);
+		expect(Math.abs(y - 300)).toBeLessThan(1);
+		await page.reload();
+		await reaches(page, "connected");
+		await page.locator("#screen .cursor").waitFor();
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#trackpad")?.click());
+		await page.locator("#screen .cursor").waitFor({ state: "detached" });
+	});
+
+	it("have the keys that a screen's keyboard lacks, and a Ctrl for one key", async () => {
+		const page = await connected("", { hasTouch: true });
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#onscreen")?.click());
+		expect(await page.evaluate(() => document.querySelector<HTMLTextAreaElement>("#keys")?.inputMode)).toBe("text");
+		await peer.forget();
+		const bar = page.getByRole("toolbar", { name: "Keys" });
+		await bar.getByRole("button", { name: "Escape" }).tap();
+		await bar.getByRole("button", { name: "Ctrl" }).tap();
+		expect(await bar.getByRole("button", { name: "Ctrl" }).getAttribute("aria-pressed")).toBe("true");
+		await page.keyboard.insertText("s");
+		expect(await hears((all) => (keys(all).length >= 6 ? keys(all) : undefined))).toEqual([
+			"+ff1b",
+			"-ff1b",
+			"+ffe3",
+			"+73",
+			"-73",
+			"-ffe3",
+		]);
+		expect(await bar.getByRole("button", { name: "Ctrl" }).getAttribute("aria-pressed")).toBe("false");
+	});
+});
+
 describe("screens", () => {
 	it("are two browser windows, the second opened by the first", async () => {
 		const page = await connected("?path=direct");

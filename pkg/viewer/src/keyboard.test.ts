@@ -126,6 +126,52 @@ describe("Keyboard", () => {
 		expect(said).toEqual(["text 🎨", "+ff08", "-ff08"]);
 	});
 
+	it("holds the key bar's modifier for one key, whatever tells that key", () => {
+		const gone = vi.fn();
+		const typings: [() => void, string[]][] = [
+			[
+				() => {
+					down("z", "KeyZ");
+					up("z", "KeyZ");
+				},
+				["+7a/44", "-7a/44"],
+			],
+			[() => void down("z", ""), ["+7a", "-7a"]],
+			[() => void field.dispatchEvent(new InputEvent("input", { data: "z", inputType: "insertText" })), ["+7a", "-7a"]],
+			[() => keyboard.tap(Keysym.Return), ["+ff0d", "-ff0d"]],
+			[
+				() => {
+					field.dispatchEvent(Object.assign(new Event("compositionupdate"), { data: "z" }));
+					field.dispatchEvent(Object.assign(new Event("compositionupdate"), { data: "z" }));
+					field.dispatchEvent(Object.assign(new Event("compositionend"), { data: "z" }));
+				},
+				["+7a", "-7a"],
+			],
+		];
+		for (const [type, keys] of typings) {
+			said = [];
+			gone.mockClear();
+			keyboard.stick(Keysym.ControlL, gone);
+			expect(gone).not.toHaveBeenCalled();
+			type();
+			expect(said).toEqual(["+ffe3", ...keys, "-ffe3"]);
+			expect(gone).toHaveBeenCalledOnce();
+		}
+	});
+
+	it("lets the key bar's modifier go when it is asked for again, and forgets it with all others", () => {
+		const gone = vi.fn();
+		keyboard.stick(Keysym.ShiftL, gone);
+		keyboard.stick(Keysym.ShiftL, gone);
+		expect(said).toEqual(["+ffe1", "-ffe1"]);
+		keyboard.stick(Keysym.ControlL, gone);
+		expect(keyboard.holdsControl()).toBe(true);
+		field.dispatchEvent(new Event("blur"));
+		expect(said.at(-1)).toBe("release");
+		expect(gone).toHaveBeenCalledTimes(2);
+		expect(keyboard.holdsControl()).toBe(false);
+	});
+
 	it("presses and lifts at once a key without a place", () => {
 		down("x", "");
 		expect(said).toEqual(["+78", "-78"]);

@@ -54,6 +54,8 @@ export class Touch {
 	private again = false;
 	private most = 0;
 	private gesture: Gesture | null = null;
+	/** Fingers of the gesture that moved since it was last looked at. */
+	private readonly moved = new Set<number>();
 	/** What the first finger did before it was known what it wants. */
 	private kept: Sample[] = [];
 	private timer: ReturnType<typeof setTimeout> | null = null;
@@ -78,13 +80,17 @@ export class Touch {
 	move(e: PointerEvent): void {
 		const finger = this.fingers.get(e.pointerId);
 		if (!finger) return;
+		if (this.moved.has(e.pointerId)) this.turn();
 		const by = { x: e.clientX - finger.x, y: e.clientY - finger.y, ms: e.timeStamp - finger.time };
 		Object.assign(finger, { x: e.clientX, y: e.clientY, time: e.timeStamp });
-		if (this.doing === "gesture") this.turn();
-		else if (e.pointerId === this.first) this.trace(e, finger, by);
+		if (this.doing === "gesture") {
+			this.moved.add(e.pointerId);
+			if (this.moved.size === this.fingers.size) this.turn();
+		} else if (e.pointerId === this.first) this.trace(e, finger, by);
 	}
 
 	up(e: PointerEvent): void {
+		this.turn();
 		if (!this.fingers.delete(e.pointerId)) return;
 		if (this.doing === "gesture") {
 			if (this.fingers.size === 0) this.endGesture(e);
@@ -195,11 +201,15 @@ export class Touch {
 	}
 
 	private settle(): void {
+		this.moved.clear();
 		const [a, b] = [...this.fingers.values()];
 		if (a && b) this.gesture?.settle(a, b);
 	}
 
+	// Browsers tell of one finger after the other: half of a pan would look like a pinch.
 	private turn(): void {
+		if (this.moved.size === 0) return;
+		this.moved.clear();
 		const [a, b] = [...this.fingers.values()];
 		if (!a || !b || !this.gesture) return;
 		const { pan, zoom } = this.gesture.move(a, b);
@@ -237,6 +247,7 @@ export class Touch {
 		this.doing = "nothing";
 		this.first = -1;
 		this.gesture = null;
+		this.moved.clear();
 		this.kept = [];
 		if (did) this.host.done();
 	}
