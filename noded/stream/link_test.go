@@ -54,6 +54,7 @@ type link struct {
 	stamp      uint32
 	keys       int // asked for
 	keyAt      time.Time
+	keyBytes   int // a keyframe has at least
 	keyframes  int
 }
 
@@ -385,12 +386,15 @@ func (l *link) frame(bytes int) {
 	l.mu.Lock()
 	l.stamp += 1500
 	stamp := l.stamp
-	n := max((bytes+rtpPayload-1)/rtpPayload, 1)
-	key := l.keys > 0 && time.Since(l.keyAt) > l.rate.keyRest() || l.stamp == 1500
+	key := l.keys > 0 && time.Since(l.keyAt) > l.pacer.keyRest() || l.stamp == 1500
 	if key {
 		l.keys, l.keyAt = 0, time.Now()
 		l.keyframes++
 	}
+	if key {
+		bytes = max(bytes, l.keyBytes)
+	}
+	n := max((bytes+rtpPayload-1)/rtpPayload, 1)
 	l.frames = append(l.frames, &frameOnWay{at: time.Now(), stamp: stamp, num: n, first: l.packets.seq + 1, key: key})
 	l.mu.Unlock()
 	if key {

@@ -48,10 +48,9 @@ const (
 
 // plan is what a viewer's way allows.
 type plan struct {
-	Kbps  int // video and tiles together, with what is sent again or against loss
-	FPS   int // most frames a second
-	Scale int // each side of the video is the screen's divided by so much
-	Hold  bool
+	Kbps int  // video and tiles together, with what is sent again or against loss
+	FPS  int  // most frames a second
+	Hold bool // the viewer is silent: nothing more until it is heard
 }
 
 // pace is the least time between two frames.
@@ -118,11 +117,7 @@ func (r *outgoing) Plan() plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kbps := int(max(r.kbps-r.extra.kbps(time.Now()), r.kbps*leastMedia))
-	p := plan{Kbps: kbps, FPS: min(max(kbps/50, minFPS), maxFPS), Scale: 1, Hold: r.silent}
-	if r.kbps < 600 {
-		p.Scale = 2
-	}
-	return p
+	return plan{Kbps: kbps, FPS: min(max(kbps/50, minFPS), maxFPS), Hold: r.silent}
 }
 
 // paceKbps is how fast packets may follow each other.
@@ -331,9 +326,6 @@ func (r *outgoing) trip() time.Duration {
 	defer r.mu.Unlock()
 	return r.rtt
 }
-
-// keyRest is the least time between two keyframes: the one before must have had time to come over whole.
-func (r *outgoing) keyRest() time.Duration { return max(keyLimit, 2*r.trip()+keyLimit/3) }
 
 // report takes in the loss of a receiver report, from a viewer that tells of no arrivals.
 func (r *outgoing) report(fraction float64, now time.Time) {

@@ -188,3 +188,21 @@ func TestProbesFindAWideWayInStillness(t *testing.T) {
 		}
 	})
 }
+
+// Frames that no quantiser makes small come over a narrow way all the same, keyframes too, one after the other.
+func TestLargeFramesComeOverANarrowWay(t *testing.T) {
+	bubble(t, 1500, 40*time.Millisecond, func(l *link) {
+		l.keyBytes = 90_000
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+			time.Sleep(l.rate.Plan().pace())
+			if !l.rate.Plan().Hold && l.pacer.backlog() <= burst {
+				l.frame(25_000)
+			}
+		}
+		frames, freeze, p50, _ := l.seen(time.Now().Add(-15*time.Second), time.Now())
+		t.Logf("%d frames in 15 s, freeze %v, age %v, %d keyframes", frames, freeze, p50, l.keyframes)
+		if frames < 30 || freeze > 3*time.Second {
+			t.Errorf("%d frames in 15 s, freeze %v", frames, freeze)
+		}
+	})
+}

@@ -19,6 +19,8 @@ const (
 	keptPackets = 2048
 	// maxQueued is how many of them may wait to be sent. It is more than any frame has; a viewer for whom more waits begins anew with a keyframe.
 	maxQueued = 1024
+	// maxKeyTime is the longest that a keyframe is given to come over.
+	maxKeyTime = 3 * time.Second
 	// maxLate is how long all that waits may take at the rate.
 	maxLate = 600 * time.Millisecond
 	// maxAudio is how many audio packets may wait: what is older is of no use.
@@ -29,6 +31,9 @@ const (
 	burstPause   = time.Millisecond
 	// paceFactor is how much quicker than the rate a frame goes out: its last packet counts.
 	paceFactor = 2.5
+	// What takes longer than longFrame at that pace would only fill the queues on its way: it goes at longPace times the rate.
+	longFrame = 60 * time.Millisecond
+	longPace  = 1.25
 	// paceBurst is how long the pacer may have slept and still catch up.
 	paceBurst = 5 * time.Millisecond
 	// minPaceKbps has a small frame go out at once however low the rate is.
@@ -57,6 +62,9 @@ type pacer struct {
 	dropped bool    // video was left out: only a keyframe helps
 	key     uint16  // where the last keyframe begins: what was lost before it matters no more
 	keyed   bool    // one was
+	keyEnd  uint16  // its last packet
+	keyOpen bool    // which has not come yet
+	keySize int     // bytes of it
 	credit  float64 // bytes that may go out now
 	filled  time.Time
 	burst   int // packets since the last pause
@@ -168,6 +176,10 @@ func (p *pacer) push(l *lane, h *rtp.Header, payload []byte) error {
 		return errQueueFull
 	}
 	l.keep(h, payload)
+	if l == p.video && p.keyOpen {
+		p.keyEnd, p.keyOpen = h.SequenceNumber, !h.Marker
+		p.keySize += len(payload)
+	}
 	if l == p.video {
 		p.repair.push(l, l.at(h.SequenceNumber), p.rate.repairShare(time.Now()))
 	}
@@ -187,7 +199,18 @@ func (p *pacer) drop() {
 func (p *pacer) begins(seq uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dropped, p.key, p.keyed = false, seq, true
+	p.dropped, p.key, p.keyed, p.keyOpen, p.keySize = false, seq, true, true, 0
+}
+
+// keyRest is the least time between two keyframes: the one before must have had time to come over whole.
+func (p *pacer) keyRest() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rest := max(keyLimit, 2*p.rate.trip()+keyLimit/3)
+	if !p.keyed {
+		return rest
+	}
+	return max(rest, min(onWay(float64(p.keySize), p.rate.Plan().Kbps), maxKeyTime)+p.rate.trip()+keyLimit/3)
 }
 
 // backlog is how long what waits will take to go out.
@@ -202,6 +225,9 @@ func (p *pacer) backlog() time.Duration {
 
 // late tells whether so much waits, because the rate has fallen meanwhile, that a keyframe is sooner there.
 func (p *pacer) late() bool {
+	if p.keyed && (p.keyOpen || p.video != nil && int16(p.video.next-p.keyEnd) <= 0) {
+		return false // the keyframe itself is under way
+	}
 	return p.video != nil && p.video.waiting() > 0 && onWay(float64(p.video.bytes()), p.rate.Plan().Kbps) > maxLate
 }
 
@@ -291,7 +317,11 @@ func (p *pacer) paceKbps() int {
 	if p.probing.active() {
 		return max(p.probing.kbps, p.rate.paceKbps())
 	}
-	return p.rate.paceKbps()
+	kbps := p.rate.paceKbps()
+	if p.video != nil && onWay(float64(p.video.bytes()), kbps) > longFrame {
+		return int(float64(kbps) / paceFactor * longPace)
+	}
+	return kbps
 }
 
 // more tells whether another packet may go now.

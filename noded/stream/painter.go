@@ -138,7 +138,7 @@ func (p *painter) keyAt() time.Time {
 	case !p.peer.confirmed.Load():
 		return sooner(p.lastKey.Add(p.repeat), p.guestKeyAt())
 	case p.peer.keyWanted.Load():
-		return sooner(p.lastKey.Add(p.peer.rate.keyRest()), p.guestKeyAt())
+		return sooner(p.lastKey.Add(p.peer.pacer.keyRest()), p.guestKeyAt())
 	}
 	return p.guestKeyAt()
 }
