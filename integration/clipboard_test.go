@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -172,17 +170,9 @@ func TestTextCrossesByTheClipboard(t *testing.T) {
 		}
 		return err
 	})
-	resp, err := http.Get(w.stack.NodeURL() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	metrics, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	metrics := w.metrics(t)
 	for _, line := range []string{`easel_clipboard_contents_total{direction="in",kind="text"}`, `easel_clipboard_contents_total{direction="out",kind="text"}`} {
-		if !strings.Contains(string(metrics), line) {
+		if !strings.Contains(metrics, line) {
 			t.Errorf("the node's metrics have no %s", line)
 		}
 	}

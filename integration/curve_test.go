@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,48 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 	if lost == 0 {
 		t.Error("the link lost nothing: nothing was proven")
 	}
+	w.measured(t, p)
+}
+
+// measured checks that the page knows where the time went from the hand to GIMP's picture, and that the node's metrics do.
+func (w *world) measured(t *testing.T, p *browser.Page) {
+	t.Helper()
+	said, x := "", 0.0
+	eventually(t, 60*time.Second, "the page has measured, and told the node", func() error {
+		x = 8 - x
+		if err := p.Move(200+x, 200); err != nil {
+			return err
+		}
+		s, err := artist.Stats(p)
+		if err != nil {
+			return err
+		}
+		stages, _ := s["stages"].(map[string]any)
+		if stages["input"] == nil || stages["hand"] == nil {
+			return fmt.Errorf("its stages are %v", stages)
+		}
+		server, _ := s["server"].(map[string]any)
+		now := fmt.Sprint(server["client"])
+		if said == "" {
+			said = now
+		}
+		if now == said { // what it said next is of after it had measured
+			return errors.New("it has not told since")
+		}
+		t.Logf("stages: %v", stages)
+		return nil
+	})
+	p.Close() // a viewer less: the node hears of it at once, and of what was counted
+	eventually(t, 30*time.Second, "the node's metrics have every stage", func() error {
+		text := w.metrics(t)
+		for _, stage := range []string{"hand", "node", "gimp", "encode", "receive", "shown", "input"} {
+			line := fmt.Sprintf("easel_latency_seconds_count{stage=%q} ", stage)
+			if _, rest, ok := strings.Cut(text, line); !ok || strings.HasPrefix(rest, "0\n") {
+				return fmt.Errorf("nothing is counted for %s", stage)
+			}
+		}
+		return nil
+	})
 }
 
 // deviation says how far from the wave the middle of what is dark in a column is at most, at a right angle to it. An error says what is missing of the stroke.

@@ -6,8 +6,10 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,6 +172,21 @@ func (w *world) session(t *testing.T) artist.Session {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// metrics are what the node tells Prometheus.
+func (w *world) metrics(t *testing.T) string {
+	t.Helper()
+	resp, err := http.Get(w.stack.NodeURL() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // view opens a session's viewer and waits for the picture.

@@ -38,6 +38,7 @@ type hand struct {
 	log      *slog.Logger
 	acks     acks
 	marks    marks
+	marked   mark          // the last one
 	skipped  atomic.Uint64 // the sequence's count, for who reads it elsewhere
 
 	mine    bool // what may said last
@@ -86,7 +87,7 @@ func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 				h.seq.take(m, time.Now(), h.apply)
 			}
 			h.pen.flush()
-			h.marks.note(mark{h.seq.applied, h.seq.reliable, m.came, time.Now()})
+			h.mark(m.came)
 		case <-drop:
 			h.letGo()
 		case done := <-h.settling:
@@ -123,6 +124,14 @@ func (h *hand) look() {
 	before := h.mine
 	if h.mine = h.may(); before && !h.mine {
 		h.letGo()
+	}
+}
+
+// mark notes for the painter what X has been given by now, the last of which came at that time.
+func (h *hand) mark(came time.Time) {
+	if k := (mark{h.seq.applied, h.seq.reliable, came, time.Now()}); k.sample != h.marked.sample || k.rseq != h.marked.rseq {
+		h.marks.note(k)
+		h.marked = k
 	}
 }
 

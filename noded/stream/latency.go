@@ -147,6 +147,18 @@ func (e *echo) append(b []byte) []byte {
 	return b
 }
 
+// echoAll tells everybody of a frame: the lead if it shows a change, guests in any case, who have by video what the lead had by tiles before.
+func (p *painter) echoAll(lead *peer, changed bool, damage time.Time, took *[stages]time.Duration) {
+	if changed {
+		p.echo(lead, byVideo, p.stamp, damage, took)
+	}
+	for _, f := range p.viewers.watchedBy() {
+		if f.peer != lead {
+			p.echo(f.peer, byVideo, p.stamp, damage, took)
+		}
+	}
+}
+
 // echo tells a viewer of a picture that was sent, if some input of its hand came before the damage that it shows. took is from the damage on.
 func (p *painter) echo(peer *peer, way uint8, picture uint32, damage time.Time, took *[stages]time.Duration) {
 	input, ok := peer.hand.marks.take(damage)

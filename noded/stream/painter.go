@@ -263,9 +263,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
-	if changed > 0 {
-		p.echo(peer, byVideo, p.stamp, since, &took)
-	}
+	p.echoAll(peer, changed > 0, since, &took)
 	p.account(peer, pkt, changed, qp, start, done)
 	if guests && changed == 0 {
 		p.blur(done)

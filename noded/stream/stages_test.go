@@ -14,7 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// paints has an application draw at each press of the pointer.
+// paints has an application draw at each motion of the pointer.
 func (s *session) paints(ctx context.Context, draw func(n int)) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -24,7 +24,7 @@ func (s *session) paints(ctx context.Context, draw func(n int)) <-chan struct{} 
 			case <-ctx.Done():
 				return
 			case r := <-s.pen.records:
-				if r.Kind == penPress {
+				if r.Kind == penMotion {
 					n++
 					draw(n)
 				}
@@ -34,7 +34,7 @@ func (s *session) paints(ctx context.Context, draw func(n int)) <-chan struct{} 
 	return done
 }
 
-// TestEveryStageFromTheHandToThePictureIsKnown clicks in real Chromium on an application that paints at once, a large picture (by video) or a brush's dab
+// TestEveryStageFromTheHandToThePictureIsKnown moves the mouse in real Chromium over an application that paints at once, a large picture (by video) or a brush's dab
 // (by tiles), and has the page and the node say where the time went.
 func TestEveryStageFromTheHandToThePictureIsKnown(t *testing.T) {
 	s := startSession(t)
@@ -67,15 +67,13 @@ func everyStage(t *testing.T, s *session, draw func(n int)) {
 		}
 		return n
 	}
-	const clicks = 30
-	for range clicks {
-		for _, kind := range []input.DispatchMouseEventType{"mousePressed", "mouseReleased"} {
-			ev := input.DispatchMouseEventParams{Type: kind, X: 640, Y: 360, Button: "left", ClickCount: 1}
-			if _, err := chromedp.Call(ctx, input.DispatchMouseEvent, ev); err != nil {
-				t.Fatal(err)
-			}
+	const moves = 30
+	for n := range moves {
+		ev := input.DispatchMouseEventParams{Type: "mouseMoved", X: float64(400 + n*10), Y: 400}
+		if _, err := chromedp.Call(ctx, input.DispatchMouseEvent, ev); err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(80 * time.Millisecond) // a hand's pace: what a release changes is nothing, and not the next press's picture
+		time.Sleep(80 * time.Millisecond) // each is to have a picture of its own
 	}
 	type stage struct{ P50, P99 float64 }
 	var all map[string]stage
@@ -83,7 +81,7 @@ func everyStage(t *testing.T, s *session, draw func(n int)) {
 	s.await(t, "every stage in the page's figures, and in the node's", func() bool {
 		all = evaluate[map[string]stage](t, ctx, "window.easel.stats().stages")
 		for i, name := range names {
-			if _, ok := all[name]; !ok || counted(i) < clicks/4 {
+			if _, ok := all[name]; !ok || counted(i) < moves/4 {
 				return false
 			}
 		}
@@ -110,7 +108,8 @@ func everyStage(t *testing.T, s *session, draw func(n int)) {
 	}
 	whole := all["input"].P50
 	t.Logf("%.2f ms from the hand to the picture, its stages %.2f: %s", whole, sum, fmt.Sprint(all))
-	if whole <= 0 || sum < whole/3 || sum > whole*3/2 {
+	// Each is a median of its own: exactly, they add up only for one input (pkg/viewer/src/latency.test.ts).
+	if whole <= 0 || sum < whole/4 || sum > whole*3/2 {
 		t.Errorf("the medians of the stages sum up to %.1f ms, that of the whole is %.1f", sum, whole)
 	}
 }

@@ -151,7 +151,7 @@ export class Peer implements Link {
 		if (f.path) this.goes(f.path);
 		if (this.beat.rtt !== null && f.rtt === undefined) f.rtt = this.beat.rtt;
 		// The node may learn how its picture is seen.
-		this.say({ t: "client", stats: f });
+		this.say({ t: "client", stats: { ...f, lostSamples: this.sender.lost } });
 		const counts = this.latency.take();
 		if (counts) this.say({ t: "latency", stages: counts });
 		return f;
