@@ -138,6 +138,18 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 	}
 }
 
+func TestWaysThatFilesMayCross(t *testing.T) {
+	for word, want := range map[string]Crossing{"both": {In: true, Out: true}, "in": {In: true}, "out": {Out: true}, "off": {}} {
+		cfg, err := load(write(t, "sessions: {files: "+word+", upload_size: 2GiB}\n"), keep)
+		if err != nil || cfg.Sessions.Files != want || cfg.Sessions.Files.String() != word {
+			t.Errorf("%s: %+v, %v", word, cfg.Sessions.Files, err)
+		}
+		if f := cfg.files(); f.In != want.In || f.Out != want.Out || f.Most != 2<<30 {
+			t.Errorf("%s: the gateway is told %+v", word, f)
+		}
+	}
+}
+
 // TestEveryFieldIsAFlag: what the file sets, a flag sets too.
 func TestEveryFieldIsAFlag(t *testing.T) {
 	c := newCommand("run", true)
