@@ -29,6 +29,7 @@ func makeLink(t *testing.T, owner *browser.Page, role, name string) string {
 	url, err := browser.Eval[string](owner, 5*time.Second, "document.getElementById('share-url').value")
 	must(t, err)
 	must(t, owner.Do("document.getElementById('share-close').click()"))
+	must(t, owner.Until(30*time.Second, "document.getElementById('share-url').value === ''")) // it is told once
 	return url
 }
 
