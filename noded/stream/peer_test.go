@@ -80,9 +80,15 @@ func connectAt(t testing.TB, s *session, path string, more func(pc *webrtc.PeerC
 // newViewer makes the browser's half, which has offered nothing yet.
 func newViewer(t testing.TB, more func(pc *webrtc.PeerConnection)) *viewer {
 	t.Helper()
+	return newViewerBy(t, func(*webrtc.SettingEngine) {}, more)
+}
+
+func newViewerBy(t testing.TB, set func(*webrtc.SettingEngine), more func(pc *webrtc.PeerConnection)) *viewer {
+	t.Helper()
 	v := &viewer{seen: map[uint16]bool{}}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
+	set(&se)
 	me := &webrtc.MediaEngine{}
 	if err := me.RegisterDefaultCodecs(); err != nil {
 		t.Fatal(err)
