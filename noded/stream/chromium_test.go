@@ -17,7 +17,7 @@ import (
 )
 
 // page is the least viewer that a real browser needs.
-const page = `<!doctype html><video id=v muted autoplay playsinline></video><script>
+const page = `<!doctype html><body style="margin:0"><video id=v muted autoplay playsinline></video><script>
 const v = document.getElementById('v'), pc = new RTCPeerConnection();
 const control = pc.createDataChannel('control');
 const t = pc.addTransceiver('video', {direction: 'recvonly'}), r = t.receiver;
