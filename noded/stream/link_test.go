@@ -381,8 +381,8 @@ func (l *link) play(lasts time.Duration, share float64) {
 	}
 }
 
-// frame sends one frame.
-func (l *link) frame(bytes int) {
+// frame sends one frame and says how large it is.
+func (l *link) frame(bytes int) int {
 	l.mu.Lock()
 	l.stamp += 1500
 	stamp := l.stamp
@@ -408,6 +408,7 @@ func (l *link) frame(bytes int) {
 			l.set(func() { l.keys++ })
 		}
 	}
+	return bytes
 }
 
 // seen tells how the frames of a time were shown: how many, the longest time without one, and their age at the median and at 95 %.
