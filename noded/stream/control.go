@@ -27,6 +27,7 @@ const (
 	controlPing    = "ping"
 	controlClient  = "client"
 	controlWatch   = "watch"
+	controlAudio   = "audio"
 	controlHand    = "hand"
 	controlLatency = "latency"
 )
@@ -64,7 +65,7 @@ func parseControl(b []byte) (controlMessage, error) {
 		return controlMessage{}, errors.New("read a control message: something follows the JSON document")
 	}
 	switch m.T {
-	case controlSeen, controlResize, controlWatch:
+	case controlSeen, controlResize, controlWatch, controlAudio:
 	case controlQuality:
 		if _, ok := qualities[m.Value]; !ok {
 			return controlMessage{}, fmt.Errorf("read a control message: there is no quality %.20q", m.Value)
@@ -133,6 +134,11 @@ type (
 		T        string `json:"t"`
 		State    string `json:"state"`
 		Restarts int    `json:"restarts"`
+	}
+	// audioMessage says whether there is sound to be heard.
+	audioMessage struct {
+		T  string `json:"t"`
+		On bool   `json:"on"`
 	}
 	pongMessage struct {
 		T  string          `json:"t"`

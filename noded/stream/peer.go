@@ -83,6 +83,7 @@ type peer struct {
 	tiles     *tileFlow
 	follower  *follower // a guest's
 	clip      *clipFlow
+	sound     *soundOut // nil: the viewer hears nothing
 
 	captures [keptPackets][8]byte // of frames, where the pacer keeps their first packets
 	packets  packetizer           // the painter's
@@ -139,6 +140,9 @@ func (p *peer) negotiate(offer string) (string, error) {
 	p.track = &videoTrack{}
 	if p.sender, err = p.pc.AddTrack(p.track); err != nil {
 		return "", fmt.Errorf("add the video track: %w", err)
+	}
+	if p.sound, err = p.worker.sound.addSound(p.pc, offer); err != nil {
+		return "", err
 	}
 	p.pc.OnDataChannel(p.channel)
 	p.pc.OnConnectionStateChange(p.state)
@@ -213,6 +217,7 @@ func (p *peer) live(before *peer) {
 	p.all.Wait()
 	p.screen.viewers.remove(p)
 	p.clip.close()
+	p.worker.sound.listen(p.sound, false)
 	p.log.Info("viewer gone", "why", last.T, "reason", last.Reason)
 }
 
@@ -361,6 +366,10 @@ func (p *peer) obey(b []byte) {
 		p.worker.latency.add(m.Stages)
 	case controlClient:
 		p.client.Store(&m.Stats)
+	case controlAudio:
+		if p.sound != nil {
+			p.worker.sound.listen(p.sound, m.On && p.ctx.Err() == nil)
+		}
 	case controlWatch:
 		select {
 		case <-p.watching:

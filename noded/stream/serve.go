@@ -202,6 +202,7 @@ func (w *Worker) postPolicy(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.clipboard.setPolicy(r.Context(), p)
+	w.setSound(p)
 	for _, s := range w.screens {
 		s.viewers.setMost(p.Guests)
 	}

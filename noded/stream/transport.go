@@ -109,6 +109,9 @@ func mediaEngine() (*webrtc.MediaEngine, error) {
 	if err := me.RegisterCodec(fec, webrtc.RTPCodecTypeVideo); err != nil {
 		return nil, fmt.Errorf("register FlexFEC: %w", err)
 	}
+	if err := me.RegisterCodec(opusFormat, webrtc.RTPCodecTypeAudio); err != nil {
+		return nil, fmt.Errorf("register Opus: %w", err)
+	}
 	for _, uri := range []string{playoutDelayURI, absCaptureURI, sdp.TransportCCURI} {
 		if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
 			return nil, fmt.Errorf("register header extension %s: %w", uri, err)

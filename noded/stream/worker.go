@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -40,6 +41,7 @@ type Worker struct {
 	screens   [maxScreens]*screen
 	pen       *penDriver
 	clipboard *clipboard
+	sound     *sound
 	company   *company
 	clock     clock
 	latency   *latency
@@ -51,8 +53,8 @@ type Worker struct {
 	typing    atomic.Pointer[display.Keyboard]
 }
 
-// Run works until ctx ends, with the first of the codecs that can be had. An error means that the process should end and be started anew.
-func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Logger) error {
+// Run works until ctx ends, with the first of the codecs that can be had; without a codec for sound there is none. An error means that the process should end and be started anew.
+func Run(ctx context.Context, cfg contract.Config, codecs []Codec, sound SoundCodec, log *slog.Logger) error {
 	t, err := newTransport(cfg.UDPAddrs, cfg.UDPPort, log)
 	if err != nil {
 		return err
@@ -62,6 +64,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	b := newBoard()
 	w := &Worker{cfg: cfg, log: log, transport: t, board: b, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
 	w.clipboard = newClipboard(cfg.Policy, b, log)
+	w.sound = newSound(sound, cfg.Policy, func() (io.ReadCloser, error) { return openPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, b, log)
 	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
 	defer w.pen.close()
 	w.company = newCompany(w.everybody, b, log)
@@ -81,6 +84,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, log *slog.Log
 	l := &listener{dial: w.dialEdge("init.sock", byteStream), take: w.take, log: log}
 	group.Go(func() error { l.run(ctx); return nil })
 	group.Go(func() error { w.company.run(ctx); return nil })
+	group.Go(func() error { w.sound.run(ctx); return nil })
 	group.Go(func() error { return w.displays(ctx) })
 	group.Go(func() error { return w.serve(ctx) })
 	return group.Wait()

@@ -132,7 +132,7 @@ func startSessionOn(t testing.TB, address string, codecs ...Codec) *session {
 	if os.Getenv("STREAM_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	go func() { s.ended <- Run(ctx, s.cfg, codecs, log) }()
+	go func() { s.ended <- Run(ctx, s.cfg, codecs, testSound, log) }()
 	t.Cleanup(func() {
 		cancel()
 		select {

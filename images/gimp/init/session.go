@@ -207,7 +207,7 @@ func (s *session) onScreen(condition func(*screen) (bool, error)) func(context.C
 }
 
 func (s *session) pulseaudio() (command, error) {
-	if err := without(s.paths.runtime + "/pulse.sock"); err != nil {
+	if err := without(s.paths.runtime+"/pulse.sock", s.paths.edge+"/audio.pipe"); err != nil {
 		return command{}, err
 	}
 	return s.plain("/usr/bin/pulseaudio", "-n", "--file="+s.paths.config+"/pulse.pa", "--daemonize=no", "--use-pid-file=no", "--disallow-exit",

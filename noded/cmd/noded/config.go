@@ -79,6 +79,7 @@ type Config struct {
 		StartTimeout time.Duration `yaml:"start_timeout"`
 		UIDBase      uint32        `yaml:"uid_base"`
 		Clipboard    string        `yaml:"clipboard"`
+		Audio        string        `yaml:"audio"`
 		Guests       int           `yaml:"guests"`
 		Files        Crossing      `yaml:"files"`
 		UploadSize   Bytes         `yaml:"upload_size"`
@@ -128,7 +129,7 @@ func defaults() Config {
 	c.Sessions.HomeSize = 4 << 30
 	c.Sessions.Grace, c.Sessions.StartTimeout = 15*time.Minute, time.Minute
 	c.Sessions.UIDBase = 10_000_000
-	c.Sessions.Clipboard, c.Sessions.Guests = contract.ClipboardBoth, 8
+	c.Sessions.Clipboard, c.Sessions.Audio, c.Sessions.Guests = contract.ClipboardBoth, contract.AudioOn, 8
 	c.Sessions.Files, c.Sessions.UploadSize = Crossing{In: true, Out: true}, 4<<30
 	c.Pool.Ready, c.Pool.Desktop, c.Pool.MaxAge, c.Pool.CPU = 1, 1, 4*time.Hour, 0.7
 	c.GPU.Layout, c.GPU.DriverRoot = "/etc/easel/gpu.yaml", "/"
@@ -332,6 +333,9 @@ func (c *Config) validateSessions(bad func(field, format string, args ...any)) {
 	if err := (contract.Policy{Clipboard: s.Clipboard}).Validate(); err != nil || s.Clipboard == "" {
 		bad("sessions.clipboard", "%q: want both, in, out or off", s.Clipboard)
 	}
+	if err := (contract.Policy{Audio: s.Audio}).Validate(); err != nil || s.Audio == "" {
+		bad("sessions.audio", "%q: want on or off", s.Audio)
+	}
 	if s.UIDBase < 65536 || uint64(s.UIDBase)+uint64(max(1, s.Max))*65536 > 1<<32 {
 		bad("sessions.uid_base", "%d: want at least 65536, with 65536 uids for each of %d sessions above it", s.UIDBase, s.Max)
 	}
@@ -358,7 +362,7 @@ func (c *Config) warm() []pool.Wish {
 
 // policy is what may cross a session's edge.
 func (c *Config) policy() contract.Policy {
-	return contract.Policy{Clipboard: c.Sessions.Clipboard, Guests: c.Sessions.Guests}
+	return contract.Policy{Clipboard: c.Sessions.Clipboard, Audio: c.Sessions.Audio, Guests: c.Sessions.Guests}
 }
 
 func (c *Config) admission() session.Admission {

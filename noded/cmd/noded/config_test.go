@@ -112,6 +112,7 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 		"clipboard":          {"sessions: {clipboard: open}\n", "sessions.clipboard"},
 		"fewer guests":       {"sessions: {guests: -1}\n", "sessions.guests"},
 		"a crowd":            {"sessions: {guests: 65}\n", "sessions.guests"},
+		"audio":              {"sessions: {audio: loud}\n", "sessions.audio"},
 		"no clipboard":       {"sessions: {clipboard: ''}\n", "sessions.clipboard"},
 		"grace":              {"sessions: {grace: 0s}\n", "sessions.grace"},
 		"name":               {"name: a b\n", "name: "},
@@ -153,7 +154,7 @@ func TestWaysThatFilesMayCross(t *testing.T) {
 // TestEveryFieldIsAFlag: what the file sets, a flag sets too.
 func TestEveryFieldIsAFlag(t *testing.T) {
 	c := newCommand("run", true)
-	values := map[string]string{"listen": "127.0.0.1:9", "sessions.memory": "1GiB", "media.ports": "5-900", "sessions.max": "2", "sessions.grace": "9s", "cluster.join": "127.0.0.1:1, 127.0.0.1:2", "api.listen": "127.0.0.1:7", "sessions.cpus": "1.5", "sessions.uid_base": "100000", "sessions.pids": "99", "sessions.pin": "true", "sessions.clipboard": "off", "sessions.guests": "3", "sessions.files": "out"}
+	values := map[string]string{"listen": "127.0.0.1:9", "sessions.memory": "1GiB", "media.ports": "5-900", "sessions.max": "2", "sessions.grace": "9s", "cluster.join": "127.0.0.1:1, 127.0.0.1:2", "api.listen": "127.0.0.1:7", "sessions.cpus": "1.5", "sessions.uid_base": "100000", "sessions.pids": "99", "sessions.pin": "true", "sessions.clipboard": "off", "sessions.audio": "off", "sessions.guests": "3", "sessions.files": "out"}
 	args := []string{"--config", write(t, "sessions: {max: 5}\n")}
 	for path, value := range values {
 		args = append(args, "--"+flagName(path)+"="+value)
@@ -165,7 +166,7 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Listen != "127.0.0.1:9" || cfg.Sessions.Memory != 1<<30 || cfg.Media.Ports != (PortRange{5, 900}) || cfg.Sessions.Max != 2 || cfg.Sessions.Grace != 9*time.Second || len(cfg.Cluster.Join) != 2 || cfg.Sessions.CPUs != 1.5 || cfg.Sessions.UIDBase != 100000 || cfg.Sessions.PIDs != 99 || !cfg.Sessions.Pin || cfg.policy().TakesIn() || cfg.Sessions.Files != (Crossing{Out: true}) || cfg.API.URL != "https://127.0.0.1:7" {
+	if cfg.Listen != "127.0.0.1:9" || cfg.Sessions.Memory != 1<<30 || cfg.Media.Ports != (PortRange{5, 900}) || cfg.Sessions.Max != 2 || cfg.Sessions.Grace != 9*time.Second || len(cfg.Cluster.Join) != 2 || cfg.Sessions.CPUs != 1.5 || cfg.Sessions.UIDBase != 100000 || cfg.Sessions.PIDs != 99 || !cfg.Sessions.Pin || cfg.policy().TakesIn() || cfg.policy().HasSound() || cfg.Sessions.Files != (Crossing{Out: true}) || cfg.API.URL != "https://127.0.0.1:7" {
 		t.Fatalf("%+v", cfg)
 	}
 	d := defaults()

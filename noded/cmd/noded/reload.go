@@ -40,7 +40,7 @@ var reloads = reload.Fields{
 	"sessions.max": reload.Live, "sessions.memory": reload.Live, "sessions.cpus": reload.Live, "sessions.pids": reload.Live,
 	"sessions.disk_read": reload.Live, "sessions.disk_write": reload.Live, "sessions.pin": reload.Live,
 	"sessions.home_size": reload.Restart, "sessions.grace": reload.Live, "sessions.start_timeout": reload.Live, "sessions.uid_base": reload.Restart,
-	"sessions.guests": reload.Live, "sessions.clipboard": reload.Live, "sessions.files": reload.Live, "sessions.upload_size": reload.Live,
+	"sessions.guests": reload.Live, "sessions.clipboard": reload.Live, "sessions.audio": reload.Live, "sessions.files": reload.Live, "sessions.upload_size": reload.Live,
 	"pool.ready": reload.Live, "pool.desktop": reload.Live, "pool.max_age": reload.Live, "pool.cpu": reload.Live,
 	"gpu.library": reload.Restart, "gpu.layout": reload.Restart, "gpu.driver_root": reload.Restart,
 	"place.region": reload.Restart, "place.zone": reload.Restart, "place.coordinates": reload.Restart,

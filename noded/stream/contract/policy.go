@@ -18,9 +18,16 @@ const (
 	ClipboardOff  = "off"
 )
 
+// Whether the session's sound may be heard.
+const (
+	AudioOn  = "on"
+	AudioOff = "off"
+)
+
 // Policy is what the operator lets cross a session's edge. It may change while the session lives.
 type Policy struct {
 	Clipboard string `json:"clipboard"`        // "" is both
+	Audio     string `json:"audio"`            // "" is on
 	Guests    int    `json:"guests,omitempty"` // that may watch beside the owner
 }
 
@@ -34,6 +41,9 @@ func (p Policy) LetsOut() bool {
 	return p.Clipboard == "" || p.Clipboard == ClipboardBoth || p.Clipboard == ClipboardOut
 }
 
+// HasSound tells whether the session's sound may be heard.
+func (p Policy) HasSound() bool { return p.Audio == "" || p.Audio == AudioOn }
+
 // Validate says what is wrong with the policy.
 func (p Policy) Validate() error {
 	if p.Guests < 0 || p.Guests > MaxGuests {
@@ -41,9 +51,14 @@ func (p Policy) Validate() error {
 	}
 	switch p.Clipboard {
 	case "", ClipboardBoth, ClipboardIn, ClipboardOut, ClipboardOff:
+	default:
+		return fmt.Errorf("clipboard: %.20q: want both, in, out or off", p.Clipboard)
+	}
+	switch p.Audio {
+	case "", AudioOn, AudioOff:
 		return nil
 	}
-	return fmt.Errorf("clipboard: %.20q: want both, in, out or off", p.Clipboard)
+	return fmt.Errorf("audio: %.20q: want on or off", p.Audio)
 }
 
 // ReadPolicy reads one Policy strictly.

@@ -1,5 +1,6 @@
 // Keeps a link through a change of network: ICE begins anew over the same peer, and only when that does not help in time is the link lost.
 
+import { makeOffer } from "./audio";
 import { NodeError } from "./node";
 
 /** ICE says "disconnected" at every hiccup; after this much of it (ms) the way is sought anew. */
@@ -103,7 +104,7 @@ export class Continuity {
 	private async exchange(): Promise<void> {
 		const { pc } = this;
 		if (this.over.aborted) return;
-		await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+		await makeOffer(pc, { iceRestart: true });
 		try {
 			const sdp = await this.host.offer(pc.localDescription?.sdp ?? "");
 			await pc.setRemoteDescription({ type: "answer", sdp });

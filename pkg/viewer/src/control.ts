@@ -14,6 +14,7 @@ export type ToNode =
 	| { t: "ping"; id: number }
 	| { t: "watch"; on: boolean }
 	| { t: "hand"; to: string }
+	| { t: "audio"; on: boolean }
 	| { t: "client"; stats: Record<string, unknown> }
 	| { t: "latency"; stages: Record<string, { n: number[]; ms: number }> };
 
@@ -38,6 +39,7 @@ export type FromNode =
 	| { t: "pong"; id: number; at: number | null }
 	| { t: "notice"; notice: Notice | null }
 	| { t: "people"; company: Company }
+	| { t: "audio"; on: boolean }
 	| { t: "replaced" }
 	| { t: "bye"; reason: string };
 
@@ -80,6 +82,8 @@ export function parseControl(data: unknown): FromNode | null {
 			const company = parseCompany(m);
 			return company && { t: "people", company };
 		}
+		case "audio":
+			return typeof m.on === "boolean" ? { t: "audio", on: m.on } : null;
 		case "replaced":
 			return { t: "replaced" };
 		case "bye":

@@ -1,5 +1,6 @@
 // A way between this page and the remote screen. Peer (WebRTC) is the real one, Vnc the fallback.
 
+import type { SoundLink } from "./audio";
 import type { ClipboardChannel } from "./clipboard-channel";
 import type { Company } from "./company";
 import type { CursorShape, Gimp, Quality } from "./control";
@@ -31,6 +32,8 @@ export interface Link {
 	readonly hand: Hand | null;
 	/** The way of the clipboard; null where the link has none (VNC). */
 	readonly clipboard: ClipboardChannel | null;
+	/** The session's sound; null where the link has none (VNC). */
+	readonly sound: SoundLink | null;
 	/** Tiles of the screen, and how many are shown exactly; null where the link has none. */
 	readonly tiles: Tiles | null;
 	/** Latency of each stage from the hand to the picture, as far as is known. */
@@ -55,6 +58,8 @@ export interface LinkHost {
 	gimp(gimp: Gimp): void;
 	/** What the node has to say to the artist; null takes it back. */
 	notice(notice: Notice | null): void;
+	/** The node told whether there is sound to be heard. */
+	sound(): void;
 	/** Whether the whole picture is exact now. */
 	exact(on: boolean): void;
 	/** Nothing comes at the moment, and why; null when it does again. */

@@ -1,5 +1,6 @@
 // The WebRTC link: one offer and answer by HTTP (WHEP's shape), video in, three data channels, and a fourth for exact tiles.
 
+import { makeOffer, type SoundLink } from "./audio";
 import { askForCaptureTime, capturedAt } from "./capture";
 import { ClipboardChannel } from "./clipboard-channel";
 import { NodeClock } from "./clock";
@@ -28,6 +29,7 @@ const NO_CODEC = "This browser offers no H.264, VP9 or AV1 video over WebRTC.";
 export class Peer implements Link {
 	readonly hand: Gate;
 	readonly clipboard: ClipboardChannel;
+	readonly sound: SoundLink;
 	readonly ended: Promise<Ending>;
 	path: Path = "direct";
 	/** Resolves when the picture comes through the node's relay. */
@@ -66,6 +68,8 @@ export class Peer implements Link {
 		this.sender = new Sender(channels.input, channels.motion, latency);
 		this.hand = new Gate(this.sender);
 		this.clipboard = new ClipboardChannel(pc.createDataChannel("clipboard"));
+		const audio = pc.addTransceiver("audio", { direction: "recvonly" });
+		this.sound = { track: audio.receiver.track, available: false, listen: (on) => this.say({ t: "audio", on }) };
 		this.beat = new Heartbeat(
 			(id) => this.say({ t: "ping", id }),
 			// While a way is sought, nothing can come.
@@ -168,7 +172,7 @@ export class Peer implements Link {
 		askForCaptureTime(transceiver);
 		// The first picture may come before the channels open. But a last one that is still on show stays until then.
 		if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) this.pc.ontrack = () => this.attach();
-		await this.pc.setLocalDescription();
+		await makeOffer(this.pc);
 		// No candidate of ours is needed or told: the node is reachable, and learns our address from our first check.
 		const offer = this.pc.localDescription?.sdp ?? "";
 		if (!offersCodec(offer)) throw new LinkError(NO_CODEC);
@@ -253,6 +257,9 @@ export class Peer implements Link {
 				return this.host.notice(m.notice);
 			case "people":
 				return this.host.company(m.company);
+			case "audio":
+				this.sound.available = m.on;
+				return this.host.sound();
 			case "pong":
 				return this.beat.pong(m.id, m.at);
 			case "replaced":

@@ -8,6 +8,8 @@ import type { Snapshot } from "./stats";
 export interface StripHost {
 	quality(value: Quality): void;
 	capture(on: boolean): void;
+	/** The sound goes on or off. */
+	sound(): void;
 	/** The artist asks for what was copied on the other side. */
 	clipboard(): void;
 	/** The stats overlay was opened or closed. */
@@ -41,6 +43,7 @@ export class Strip {
 	private readonly fullscreen = byId("fullscreen", HTMLButtonElement);
 	private readonly quality = byId("quality", HTMLSelectElement);
 	private readonly capture = byId("capture", HTMLButtonElement);
+	private readonly sound = byId("hear", HTMLButtonElement);
 	private readonly clipboard = byId("clipboard", HTMLButtonElement);
 	private readonly figures = byId("figures", HTMLButtonElement);
 	private readonly end = byId("end", HTMLButtonElement);
@@ -63,6 +66,7 @@ export class Strip {
 		this.handle.addEventListener("click", (e) => this.show(e.detail === 0), { signal });
 		this.on(this.fullscreen, () => void this.toggleFullscreen());
 		this.on(this.capture, () => this.toggleCapture());
+		this.on(this.sound, () => this.host.sound());
 		this.on(this.clipboard, () => this.host.clipboard());
 		this.on(this.figures, () => this.toggleOverlay());
 		this.end.addEventListener("click", () => this.confirm.showModal(), { signal });
@@ -94,6 +98,12 @@ export class Strip {
 	/** Whether every pixel on show is proven to be the remote screen's. */
 	exact(on: boolean): void {
 		this.sure.hidden = !on;
+	}
+
+	/** Whether there is sound, and whether it is on. */
+	sounds(available: boolean, on: boolean): void {
+		this.sound.hidden = !available;
+		this.sound.setAttribute("aria-pressed", String(on));
 	}
 
 	/** Whether the clipboard crosses. */

@@ -1,6 +1,7 @@
 // The viewer: finds out how the session is, keeps a link to it, and joins picture, hand and tools. One loop (run) says
 // what happens next; everything else only reports to it.
 
+import { Sound } from "./audio";
 import { Backoff, sleep } from "./backoff";
 import { Clipboard } from "./clipboard";
 import { type Codec, decodable, whyNot } from "./codec";
@@ -86,6 +87,7 @@ export class Viewer {
 	private readonly screen: Screen;
 	private readonly touch: TouchTools;
 	private readonly clipboard: Clipboard;
+	private readonly sound = new Sound((available, on) => this.strip.sounds(available, on));
 	/** The one codec that the picture may come in; null leaves it to the node. */
 	private readonly codec: Codec | null;
 	private readonly interface: InterfaceSize;
@@ -109,6 +111,7 @@ export class Viewer {
 			capture: (on) => {
 				this.keyboard.capture = on;
 			},
+			sound: () => this.sound.toggle(),
 			clipboard: () => void this.clipboard.exchange(),
 			overlay: (on) => this.stats.pin(on),
 			end: () => void this.endSession(),
@@ -325,6 +328,7 @@ export class Viewer {
 		if (this.strip.chosen !== "auto" || link.path === "vnc") link.quality(this.strip.chosen);
 		this.stats.attach(link);
 		this.clipboard.attach(link.clipboard);
+		this.sound.attach(this.options.screen === 1 ? link.sound : null);
 		this.strip.open(link.path);
 		this.second.way(link.path);
 		this.panel.showFallback(link.path === "vnc" ? this.fallback : null, !this.options.vnc);
@@ -374,6 +378,7 @@ export class Viewer {
 		this.link = null;
 		this.stats.attach(null);
 		this.clipboard.attach(null);
+		this.sound.attach(null);
 		this.strip.offline();
 		this.panel.showFallback(null);
 		this.cursor.reset();
@@ -501,6 +506,7 @@ export class Viewer {
 		gimp: (gimp) => this.heardGimp(gimp),
 		notice: (notice) => this.notice.show(notice),
 		pictured: (time) => this.ink.pictured(time),
+		sound: () => this.sound.update(),
 		exact: (on) => {
 			this.exactSince = on ? performance.now() : null;
 			this.strip.exact(on);
@@ -596,6 +602,7 @@ export class Viewer {
 		this.strip.close();
 		this.ink.close();
 		this.clipboard.close();
+		this.sound.close();
 		this.files.close();
 		this.panel.showFallback(null);
 		this.notice.close();

@@ -20,6 +20,7 @@ export class Vnc implements Link {
 	readonly tiles = null;
 	readonly clipboard = null;
 	readonly stages = {};
+	readonly sound = null;
 	readonly ended: Promise<Ending>;
 	private end!: (e: Ending) => void;
 	private over = false;

@@ -1,0 +1,124 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"easel/integration/browser"
+)
+
+// earJS listens to what the page plays: the loudest frequency and how loud it is, in dB.
+const earJS = `(async () => {
+  const stream = document.getElementById("sound").srcObject;
+  if (!stream) return [0, -1000];
+  if (!window.__ear || window.__ear.stream !== stream) {
+    const context = new AudioContext();
+    await context.resume();
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 16384;
+    analyser.smoothingTimeConstant = 0;
+    context.createMediaStreamSource(stream).connect(analyser);
+    window.__ear = {stream, context, analyser};
+  }
+  const {context, analyser} = window.__ear;
+  const levels = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(levels);
+  let loudest = 0;
+  levels.forEach((v, i) => { if (v > levels[loudest]) loudest = i; });
+  return [loudest * context.sampleRate / analyser.fftSize, Math.max(-1000, levels[loudest])];
+})()`
+
+// hears waits until the page plays a frequency, or, for 0, nothing.
+func hearsTone(t *testing.T, p *browser.Page, hz float64) {
+	t.Helper()
+	eventually(t, 60*time.Second, fmt.Sprintf("the page plays %.0f Hz", hz), func() error {
+		heard, err := browser.Eval[[]float64](p, 15*time.Second, earJS)
+		if err != nil {
+			return err
+		}
+		if loud := heard[1] > -60; loud != (hz > 0) || loud && math.Abs(heard[0]-hz) > 8 {
+			return fmt.Errorf("it plays %.0f Hz at %.0f dB", heard[0], heard[1])
+		}
+		return nil
+	})
+}
+
+// playTone plays a sine into a session's sound server, as a program in the session would, until it is ended.
+func playTone(t *testing.T, pid int, hz float64) (end func()) {
+	t.Helper()
+	const rate = 48000
+	var second bytes.Buffer
+	for i := range rate {
+		v := uint16(int16(9000 * math.Sin(2*math.Pi*hz*float64(i)/rate)))
+		second.Write([]byte{byte(v), byte(v >> 8), byte(v), byte(v >> 8)})
+	}
+	play := exec.Command("pacat", "--playback", "--raw", "--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=40")
+	play.Env = append(os.Environ(), fmt.Sprintf("PULSE_SERVER=unix:/proc/%d/root/tmp/runtime/pulse.sock", pid), "HOME="+t.TempDir())
+	play.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var said bytes.Buffer
+	play.Stderr = &said
+	in, err := play.StdinPipe()
+	if err == nil {
+		err = play.Start()
+	}
+	if err != nil {
+		t.Fatalf("play by pacat (Debian package pulseaudio-utils): %v", err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil {
+			_, err = in.Write(second.Bytes())
+		}
+		written <- err
+	}()
+	return func() {
+		_ = play.Process.Kill()
+		var exit *exec.ExitError
+		if err := play.Wait(); err != nil && !errors.As(err, &exit) {
+			t.Error(err)
+		}
+		<-written
+		if said.Len() > 0 {
+			t.Logf("pacat: %s", said.String())
+		}
+	}
+}
+
+// What plays in the container is heard in the browser, at its pitch, as long as the artist wants it.
+func TestSoundOfASessionIsHeard(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
+	inspected := w.inspect(t, s.ID)
+	socket := fmt.Sprintf("/proc/%d/root/tmp/runtime/pulse.sock", int(inspected.GetPids().GetInit()))
+	eventually(t, 30*time.Second, "the session's sound server", func() error { _, err := os.Stat(socket); return err })
+	end := playTone(t, int(inspected.GetPids().GetInit()), 440)
+	hearsTone(t, p, 440)
+	if err := p.Do(`document.getElementById("hear").click()`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 15*time.Second, "it is off", func() error {
+		off, err := browser.Eval[bool](p, 15*time.Second, `document.getElementById("sound").srcObject === null && document.getElementById("hear").getAttribute("aria-pressed") === "false"`)
+		if err == nil && !off {
+			err = errors.New("the page still plays")
+		}
+		return err
+	})
+	if err := p.Do(`document.getElementById("hear").click()`); err != nil {
+		t.Fatal(err)
+	}
+	hearsTone(t, p, 440)
+	end()
+	hearsTone(t, p, 0)
+	end = playTone(t, int(inspected.GetPids().GetInit()), 1000)
+	hearsTone(t, p, 1000)
+	end()
+}
