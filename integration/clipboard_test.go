@@ -159,10 +159,31 @@ func TestTextCrossesByTheClipboard(t *testing.T) {
 	control := func(name string) error {
 		return artist.Control(p, browser.Key{Key: name, Code: "Key" + strings.ToUpper(name), Windows: int64(strings.ToUpper(name)[0])})
 	}
-	if err := errors.Join(control("v"), p.Type(browser.Key{Key: "!", Code: "Digit1", Windows: 49}), control("a"), control("c")); err != nil {
+	// GIMP's text tool goes on while what it pastes is on its way: what is typed then may come before it.
+	ink := func() (n int, err error) {
+		img, err := x.Grab(canvas)
+		for i := 0; err == nil && i < len(img.Pix); i += 4 {
+			if img.Pix[i] < 128 {
+				n++
+			}
+		}
+		return n, err
+	}
+	before, err := ink()
+	if err = errors.Join(err, control("v")); err != nil {
 		t.Fatal(err)
 	}
-	const want = "Grüße, 日本 🎨!" // the letter that followed came after it
+	eventually(t, 30*time.Second, "the text is in GIMP's image", func() error {
+		n, err := ink()
+		if err == nil && n < before+300 { // more than a text cursor has
+			err = fmt.Errorf("%d pixels of ink, %d before", n, before)
+		}
+		return err
+	})
+	if err := errors.Join(p.Type(browser.Key{Key: "!", Code: "Digit1", Windows: 49}), control("a"), control("c")); err != nil {
+		t.Fatal(err)
+	}
+	const want = "Grüße, 日本 🎨!"
 	eventually(t, 30*time.Second, "GIMP's text is on the desk", func() error {
 		got, err := d.holds()
 		if err == nil && got != "text "+want {

@@ -113,7 +113,7 @@ type Clipboard struct {
 	owning   sync.Mutex // one change of ownership at a time
 
 	// What others ask of us.
-	requests  chan xproto.SelectionRequestEvent
+	requests  chan asking
 	following sync.Mutex // one change of whose properties are followed at a time
 	cancel    context.CancelFunc
 	work      sync.WaitGroup
@@ -124,6 +124,12 @@ type Clipboard struct {
 	taken   map[takenKey]chan struct{}
 	// ownerGone ends what is read of the owner before.
 	ownerGone context.CancelCauseFunc
+}
+
+// asking is another client's request, and what we had then.
+type asking struct {
+	xproto.SelectionRequestEvent
+	own *ownership
 }
 
 // ownership is what we put on the clipboard.
@@ -143,7 +149,7 @@ func (d *Display) openClipboard(ctx context.Context, cfg Config, p patience) (*C
 	c := &Clipboard{
 		patience: p, changed: make(chan struct{}, 1), reading: make(chan struct{}, 1),
 		answered: make(chan xproto.SelectionNotifyEvent, 1), written: make(chan struct{}, 1), clock: make(chan xproto.Timestamp, 1),
-		requests: make(chan xproto.SelectionRequestEvent, maxRequests), taken: make(map[takenKey]chan struct{}),
+		requests: make(chan asking, maxRequests), taken: make(map[takenKey]chan struct{}),
 	}
 	g, err := c.dial(ctx, cfg)
 	if err != nil {
@@ -229,8 +235,11 @@ func (c *Clipboard) events() {
 		case xproto.PropertyNotifyEvent:
 			c.property(ev)
 		case xproto.SelectionRequestEvent:
+			c.mu.Lock()
+			a := asking{ev, c.own} // who copies next does not take back what was ours when it was asked for
+			c.mu.Unlock()
 			select {
-			case c.requests <- ev:
+			case c.requests <- a:
 			default: // who floods us is not answered
 			}
 		}

@@ -42,12 +42,12 @@ func (c *Clipboard) serve(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			default:
-				c.answer(r, 0)
+				c.answer(r.SelectionRequestEvent, 0)
 				continue
 			}
 			answers.Go(func() {
 				defer func() { <-slots }()
-				if err := c.meet(ctx, r); err != nil {
+				if err := c.meet(ctx, r.own, r.SelectionRequestEvent); err != nil {
 					c.log.Debug("clipboard not handed over", "err", err)
 				}
 			})
@@ -62,15 +62,12 @@ func (c *Clipboard) answer(r xproto.SelectionRequestEvent, in xproto.Atom) {
 }
 
 // meet does what a request asks.
-func (c *Clipboard) meet(ctx context.Context, r xproto.SelectionRequestEvent) error {
+func (c *Clipboard) meet(ctx context.Context, own *ownership, r xproto.SelectionRequestEvent) error {
 	ctx, cancel := context.WithTimeout(ctx, c.patience.whole)
 	defer cancel()
 	if r.Property == 0 { // an old client's way
 		r.Property = r.Target
 	}
-	c.mu.Lock()
-	own := c.own
-	c.mu.Unlock()
 	tooOld := own != nil && r.Time != xproto.TimeCurrentTime && int32(r.Time-own.since) < 0
 	if own == nil || tooOld || r.Selection != c.atoms.clipboard || r.Requestor == c.window {
 		c.answer(r, 0)
