@@ -16,6 +16,8 @@ export default defineConfig({
 	},
 	test: {
 		environment: "happy-dom",
+		// A busy machine needs its time.
+		testTimeout: 30_000,
 		include: ["src/**/*.test.ts"],
 		restoreMocks: true,
 	},
