@@ -271,6 +271,9 @@ func TestGuestThatNeverReadsCostsTheOwnerNothing(t *testing.T) {
 	}
 	owner.say(t, `{"t":"hand","to":"owner"}`)
 	awaitHand(t, s, owner, contract.OwnerID)
+	seen, _ := v.count()
+	network.on.Store(false)
+	s.await(t, "the guest's picture, once it reads again", func() bool { n, _ := v.count(); return n > seen })
 }
 
 // running counts goroutines that a function runs in.

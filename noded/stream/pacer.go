@@ -90,6 +90,7 @@ type lane struct {
 	kept []keptPacket
 	next uint16 // the first that waits
 	end  uint16 // the one after the last
+	last uint16 // the last that was sent
 	rtx  uint16 // number of the next packet of the stream for what is sent again
 	copy []byte // of it
 }
@@ -348,7 +349,7 @@ func (p *pacer) nextTurn(now time.Time) time.Duration {
 func (p *pacer) first(l *lane, now time.Time) {
 	k := l.at(l.next)
 	l.next++
-	k.sent = now
+	l.last, k.sent = k.seq, now
 	if l == p.video {
 		p.unacked.sent(k.seq)
 	}

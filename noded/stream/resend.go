@@ -140,7 +140,7 @@ func (p *pacer) silence(now time.Time) bool {
 	if quiet < callFrom+p.rate.trip() {
 		return false
 	}
-	if k := p.video.at(p.video.next - 1); now.Sub(p.calledAt) >= callEvery && k.filled {
+	if k := p.video.at(p.video.last); now.Sub(p.calledAt) >= callEvery && k.filled && k.seq == p.video.last {
 		p.calledAt = now
 		p.repeat(k, now)
 	}
