@@ -8,6 +8,7 @@ import { type Codec, decodable, whyNot } from "./codec";
 import { Contact } from "./contact";
 import type { Gimp } from "./control";
 import { Cursor } from "./cursor";
+import { Dialer, type DialerHost } from "./dialer";
 import { byId } from "./elements";
 import { Files } from "./files";
 import { density, type Point } from "./geometry";
@@ -16,13 +17,12 @@ import { Ink } from "./ink";
 import { InterfaceSize } from "./interface-size";
 import { Keyboard, platformOf } from "./keyboard";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link";
-import { type Ice, type Node, NodeError } from "./node";
+import { type Node, NodeError } from "./node";
 import { NoticeBar } from "./notice";
 import type { Options, Size } from "./options";
 import { Panel } from "./panel";
 import { Peer } from "./peer";
 import { Pointer } from "./pointer";
-import { relayChanged } from "./relay";
 import { Screen } from "./screen";
 import { SecondScreen } from "./second-screen";
 import type { Hand } from "./sender";
@@ -33,13 +33,6 @@ import { Strip } from "./strip";
 import { TouchTools } from "./touch-tools";
 import { Vnc } from "./vnc";
 
-/** A direct stream opens within this time (ms) or the fallback is taken. */
-const DIRECT_WITHIN = 5000;
-const FALLBACK_WITHIN = 10_000;
-/** While on the fallback, the direct stream is tried again after these times (ms), the last one over and over. */
-const DIRECT_AGAIN = [15_000, 30_000, 60_000, 120_000] as const;
-/** How the relay is used must be known within this time (ms), or the picture starts without it. */
-const RELAY_WITHIN = 2000;
 /** A link that lived this long (ms) was a good one. */
 const STABLE = 10_000;
 /** VNC tells nothing of GIMP: the node is asked this often (ms). */
@@ -54,11 +47,8 @@ const PORTAL_WITHIN = 3000;
 export class Viewer {
 	private state: State = initial;
 	private link: Link | null = null;
-	private fallback = "";
 	private portal: string | null = null;
 	private gimp: Gimp | null = null;
-	/** The answer to who asked for the relay ahead of time. */
-	private ice: Promise<Ice | null> | null = null;
 	private links = 0;
 	private pictured = false;
 	/** When the link came up. */
@@ -88,8 +78,7 @@ export class Viewer {
 	private readonly touch: TouchTools;
 	private readonly clipboard: Clipboard;
 	private readonly sound = new Sound((available, on) => this.strip.sounds(available, on));
-	/** The one codec that the picture may come in; null leaves it to the node. */
-	private readonly codec: Codec | null;
+	private readonly dialer: Dialer;
 	private readonly interface: InterfaceSize;
 	private readonly second: SecondScreen;
 	private readonly sharing: Sharing;
@@ -147,7 +136,7 @@ export class Viewer {
 		if (options.unscaled && options.size) document.documentElement.dataset.scrolls = "";
 		this.watchPage();
 		const impossible = whyNot(options.codec, decodable());
-		this.codec = impossible === "" ? options.codec : null;
+		this.dialer = this.makeDialer(impossible === "" ? options.codec : null);
 		const problems = [...options.problems, impossible].filter((p) => p !== "");
 		if (problems.length > 0) this.panel.say(problems.join(" "));
 		this.become(initial);
@@ -195,13 +184,13 @@ export class Viewer {
 	/** One life of a link: wait for the session, open, stay, and see what came of it. */
 	private async once(): Promise<void> {
 		try {
-			this.ice = this.askForRelay();
+			this.dialer.prepare();
 			if (!(await this.ready())) return;
 			this.happen({ type: "dialing" });
-			let link: Link | null = await this.dial();
+			let link: Link | null = await this.dialer.dial();
 			while (link !== null) {
 				this.adopt(link);
-				const next = await this.stay(link);
+				const next = await this.dialer.stay(link);
 				link = "kind" in next ? null : next;
 				if ("kind" in next) await this.ended(next);
 			}
@@ -246,80 +235,12 @@ export class Viewer {
 		return false;
 	}
 
-	private async dial(): Promise<Link> {
-		// VNC shows all screens as one: that is the first window's to show.
-		// Guests have none: nobody could tell whose hand is on it.
-		if (this.options.screen > 1 || this.sharing.guest) return this.dialDirect();
-		if (this.options.vnc) this.fallback = "the address asks for it.";
-		// Who just needed the fallback gets it at once; the direct stream is tried from there.
-		if (this.fallback !== "") return this.dialVnc();
-		try {
-			return await this.dialDirect();
-		} catch (e) {
-			if (!(e instanceof LinkError)) throw e;
-			this.fallback = e.message;
-			return this.dialVnc();
-		}
-	}
-
-	private async dialDirect(): Promise<Link> {
-		const late = AbortSignal.timeout(DIRECT_WITHIN);
-		let peer: Peer;
-		try {
-			const way = { ice: await this.relay(), onlyRelay: this.options.relay, codec: this.codec };
-			const on = { video: this.video, root: this.root };
-			peer = await Peer.dial(this.node, on, this.host, way, AbortSignal.any([this.stop.signal, late]));
-		} catch (e) {
-			if (late.aborted) throw new LinkError(`No direct stream within ${DIRECT_WITHIN / 1000} seconds.`);
-			throw e;
-		}
-		// The first picture may need to know the size.
-		const { size, scale } = this.screen.ask();
-		peer.resize(size, scale);
-		try {
-			await peer.picture();
-			return peer;
-		} catch (e) {
-			peer.close();
-			throw e;
-		}
-	}
-
-	/** How the relay is used, which is no reason to fail: most go direct. */
-	private async relay(): Promise<Ice> {
-		const asked = await this.ice;
-		this.ice = null;
-		return asked ?? (await this.askForRelay()) ?? { servers: [], relay: "" };
-	}
-
-	private askForRelay(): Promise<Ice | null> {
-		const signal = AbortSignal.any([this.stop.signal, AbortSignal.timeout(RELAY_WITHIN)]);
-		return this.node.ice(signal).catch(() => null);
-	}
-
-	private async dialVnc(): Promise<Link> {
-		const late = AbortSignal.timeout(FALLBACK_WITHIN);
-		// VNC's picture has its new size at once.
-		const host = { ...this.host, screen: (size: Size) => this.screen.setRemote(size, true) };
-		try {
-			const vnc = await Vnc.dial(this.node, this.vnc, host, AbortSignal.any([this.stop.signal, late]));
-			const { size, scale } = this.screen.ask();
-			vnc.resize(size, scale);
-			return vnc;
-		} catch (e) {
-			// The next try starts with the direct stream again.
-			this.fallback = "";
-			throw e;
-		}
-	}
-
 	/** `link` is what shows from now on. */
 	private adopt(link: Link): void {
 		const before = this.link;
 		this.link = link;
 		this.links++;
 		this.since = performance.now();
-		if (link.path !== "vnc") this.fallback = "";
 		this.contact.heard();
 		before?.close();
 		this.video.hidden = link.path === "vnc";
@@ -331,46 +252,10 @@ export class Viewer {
 		this.sound.attach(this.options.screen === 1 ? link.sound : null);
 		this.strip.open(link.path);
 		this.second.way(link.path);
-		this.panel.showFallback(link.path === "vnc" ? this.fallback : null, !this.options.vnc);
+		this.panel.showFallback(link.path === "vnc" ? this.dialer.fallback : null, !this.options.vnc);
 		this.happen({ type: "up" });
 		if (link.path === "vnc") void this.askForGimp(link);
 		this.focus();
-	}
-
-	/** Waits until the link ends, or a better one is there. */
-	private async stay(link: Link): Promise<Ending | Link> {
-		if (link instanceof Peer) return this.stayDirect(link);
-		if (this.options.vnc) return link.ended;
-		for (let tries = 0; ; tries++) {
-			const wait = DIRECT_AGAIN[Math.min(tries, DIRECT_AGAIN.length - 1)] ?? 0;
-			const ending = await Promise.race([link.ended, this.pause(wait).then(() => null)]);
-			if (ending !== null || this.stop.signal.aborted) return ending ?? link.ended;
-			try {
-				return await this.dialDirect();
-			} catch (e) {
-				if (!(e instanceof LinkError || e instanceof NodeError)) throw e;
-				this.panel.showFallback(this.fallback);
-			}
-		}
-	}
-
-	/** Waits until the link ends. One that came through a relay which is gone is replaced at once. */
-	private async stayDirect(link: Peer): Promise<Ending | Link> {
-		const stop = new AbortController();
-		const signal = AbortSignal.any([this.stop.signal, stop.signal]);
-		const gone = link.relayed.then(() => relayChanged(this.node, link.relay, signal));
-		const ending = await Promise.race([link.ended, gone.then((changed) => (changed ? null : link.ended))]);
-		stop.abort();
-		if (ending !== null) return ending;
-		// It may have found a direct way meanwhile.
-		if (link.path !== "relay") return link.ended;
-		try {
-			return await this.dialDirect();
-		} catch (e) {
-			if (!(e instanceof LinkError || e instanceof NodeError)) throw e;
-			link.close();
-			return { kind: "lost", why: e.message, quiet: 0 };
-		}
 	}
 
 	private async ended(e: Ending): Promise<void> {
@@ -517,6 +402,21 @@ export class Viewer {
 		stats: (stats) => this.stats.heard(stats),
 	};
 
+	private makeDialer(codec: Codec | null): Dialer {
+		const { screen } = this;
+		const on = { video: this.video, root: this.root, vnc: this.vnc };
+		const host: DialerHost = {
+			link: this.host,
+			// VNC's picture has its new size at once.
+			overVnc: { ...this.host, screen: (size: Size) => screen.setRemote(size, true) },
+			ask: () => screen.ask(),
+			guest: () => this.sharing.guest,
+			tried: (fallback) => this.panel.showFallback(fallback),
+			pause: (ms) => this.pause(ms),
+		};
+		return new Dialer(this.node, this.options, codec, on, host, this.stop.signal);
+	}
+
 	private makeClipboard(): Clipboard {
 		return new Clipboard({
 			say: (text) => this.panel.say(text),
@@ -588,7 +488,15 @@ export class Viewer {
 		const { w: width, h: height } = this.screen.size;
 		const frames = this.link?.path === "vnc" ? 0 : this.video.getVideoPlaybackQuality().totalVideoFrames;
 		const reconnects = Math.max(0, this.links - 1);
-		return { state: this.state.phase, link: this.link, fallback: this.fallback, width, height, frames, reconnects };
+		return {
+			state: this.state.phase,
+			link: this.link,
+			fallback: this.dialer.fallback,
+			width,
+			height,
+			frames,
+			reconnects,
+		};
 	}
 
 	private close(): void {

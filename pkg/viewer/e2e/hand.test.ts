@@ -1,0 +1,431 @@
+import type { Page } from "playwright-core";
+import { describe, expect, it, vi } from "vitest";
+import { SAMPLE_BYTES } from "../src/wire";
+import type { Heard } from "./fake-peer";
+import { atLeast, connected, context, control, hears, input, node, open, peer, place, reaches, view } from "./setup";
+
+describe("the hand", () => {
+	it("sends pen pressure, tilt and proximity", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		const cdp = await context.newCDPSession(page);
+		const pen = { pointerType: "pen", tiltX: 30, tiltY: -20, twist: 90 } as const;
+		await cdp.send("Input.dispatchMouseEvent", { type: "mouseMoved", x: 100, y: 100, ...pen });
+		await cdp.send("Input.dispatchMouseEvent", {
+			type: "mousePressed",
+			x: 100,
+			y: 100,
+			button: "left",
+			buttons: 1,
+			force: 0.25,
+			...pen,
+		});
+		await cdp.send("Input.dispatchMouseEvent", {
+			type: "mouseMoved",
+			x: 120,
+			y: 110,
+			button: "left",
+			buttons: 1,
+			force: 0.75,
+			...pen,
+		});
+		await cdp.send("Input.dispatchMouseEvent", {
+			type: "mouseReleased",
+			x: 120,
+			y: 110,
+			button: "left",
+			buttons: 0,
+			...pen,
+		});
+		const [press, lift] = await hears(atLeast(2, input(2)));
+		const all = await peer.heard();
+		expect(input(7)(all)[0]?.getUint8(1)).toBe(1);
+		expect(press?.getUint8(1)).toBe(1);
+		expect(place(press as DataView)).toMatchObject({ x: 100, y: 100 });
+		expect(place(press as DataView).pressure).toBeCloseTo(0.25, 3);
+		expect(place(lift as DataView)).toMatchObject({ x: 120, y: 110 });
+		const motion = all.filter((h) => h.channel === "motion").map(view);
+		const pressures = motion.flatMap((v) =>
+			Array.from({ length: v.getUint16(2, true) }, (_, i) => v.getUint16(12 + i * SAMPLE_BYTES + 8, true) / 65535),
+		);
+		expect(pressures.some((p) => Math.abs(p - 0.75) < 0.001)).toBe(true);
+		expect(motion.some((v) => v.getInt16(12 + 10, true) === 3000 && v.getInt16(12 + 12, true) === -2000)).toBe(true);
+	});
+
+	it("draws ink under the nib where it is wanted, while a stroke waits for its pixels", async () => {
+		const page = await connected("?scale=1&chrome=0&ink=1");
+		const cdp = await context.newCDPSession(page);
+		const inked = () =>
+			page.evaluate(() => {
+				const canvas = document.querySelector("#screen > canvas.ink") as HTMLCanvasElement | null;
+				const all =
+					canvas && canvas.width > 1 ? canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) : null;
+				return all?.data.some((v) => v !== 0) ?? false;
+			});
+		const pen = (type: "mouseMoved" | "mousePressed" | "mouseReleased", x: number, down: boolean) =>
+			cdp.send("Input.dispatchMouseEvent", {
+				type,
+				x,
+				y: 100,
+				pointerType: "pen",
+				force: 0.5,
+				button: down || type === "mouseReleased" ? "left" : "none",
+				buttons: down ? 1 : 0,
+			});
+		await pen("mouseMoved", 90, false);
+		await pen("mouseMoved", 100, false);
+		expect(await inked()).toBe(false);
+		await pen("mousePressed", 100, true);
+		// It goes by itself after 300 ms: a stroke that goes on keeps it.
+		await expect
+			.poll(async () => {
+				await pen("mouseMoved", 100 + Math.random() * 50, true);
+				return inked();
+			})
+			.toBe(true);
+		await pen("mouseReleased", 150, false);
+		await expect.poll(inked).toBe(false);
+		await page.goto("about:blank");
+		const other = await connected("?scale=1&chrome=0");
+		expect(await other.evaluate(() => document.querySelector("canvas.ink"))).toBeNull();
+	});
+
+	it("types without a click first, by keys and by text, and lets go when the window loses the keyboard", async () => {
+		const page = await connected();
+		await page.keyboard.press("a");
+		await page.keyboard.press("Control+n");
+		await page.keyboard.press("F5");
+		await page.keyboard.insertText("日本語");
+		await hears((h) => input(5)(h)[0]);
+		const all = await peer.heard();
+		const keys = input(4)(all).map((v) => `${v.getUint8(1) ? "+" : "-"}${v.getUint32(8, true).toString(16)}`);
+		expect(keys).toEqual(["+61", "-61", "+ffe3", "+6e", "-6e", "-ffe3", "+ffc2", "-ffc2"]);
+		expect(new TextDecoder().decode(new Uint8Array((input(5)(all)[0] as DataView).buffer, 8))).toBe("日本語");
+		await page.keyboard.down("Shift");
+		await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+		await hears((h) => input(6)(h)[0]);
+	});
+
+	it("turns the wheel in notches where the pointer is", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		await page.mouse.move(50, 60);
+		await page.mouse.wheel(0, 120);
+		const v = await hears((h) => input(3)(h)[0]);
+		expect([8, 12, 16, 20].map((at) => v.getInt32(at, true))).toEqual([50 * 256, 60 * 256, 0, 120]);
+	});
+
+	it("orders motion behind the press before it", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		await page.mouse.move(10, 10);
+		await page.mouse.down();
+		await page.mouse.move(20, 20);
+		const after = await hears((h) => {
+			const press = input(2)(h)[0];
+			const rseq = press?.getUint32(4, true);
+			return h
+				.filter((m) => m.channel === "motion")
+				.map(view)
+				.find((v) => rseq !== undefined && v.getUint32(4, true) === rseq);
+		});
+		expect(after.getUint32(8, true)).toBeGreaterThan(1);
+		await page.mouse.up();
+	});
+});
+
+describe("the clipboard", () => {
+	const clip = (all: Heard[]) => all.filter((h) => h.channel === "clipboard").map((h) => h.data);
+	const OPEN = "0703000000000000";
+	/** A picture of one pixel, as hex. */
+	const picture = (page: Page): Promise<string> =>
+		page.evaluate(async () => {
+			const canvas = new OffscreenCanvas(1, 1);
+			canvas.getContext("2d")?.fillRect(0, 0, 1, 1);
+			const png = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
+			return Array.from(png, (v) => v.toString(16).padStart(2, "0")).join("");
+		});
+
+	/** What the artist's clipboard holds. */
+	const held = (page: Page): Promise<string> =>
+		page.evaluate(async () => {
+			const [item] = await navigator.clipboard.read();
+			const text = item?.types.includes("text/plain") ? await (await item.getType("text/plain")).text() : "";
+			if (!item?.types.includes("image/png")) return text;
+			const { width, height } = await createImageBitmap(await item.getType("image/png"));
+			return `${text} and ${width}x${height}`;
+		});
+
+	async function open(policy = OPEN): Promise<Page> {
+		const page = await connected();
+		await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+		await peer.send("clipboard", policy);
+		await hears((all) => (all.some((h) => h.channel === "clipboard") || policy !== OPEN ? true : undefined)).catch(
+			() => {},
+		);
+		return page;
+	}
+
+	/** Another program of the artist's puts a text on the clipboard. */
+	async function copyElsewhere(page: Page, text: string): Promise<void> {
+		await page.evaluate(async (s) => {
+			window.dispatchEvent(new Event("blur"));
+			await navigator.clipboard.writeText(s);
+		}, text);
+	}
+
+	const offers = (all: Heard[]) => clip(all).filter((d) => d.startsWith("01"));
+
+	it("is on the session's before the key that pastes it, and all that follows waits", async () => {
+		const page = await open();
+		await copyElsewhere(page, "vom Tisch");
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await page.mouse.click(300, 200);
+		const [offer] = await hears((all) => (offers(all).length > 0 ? offers(all) : undefined));
+		expect((await peer.heard()).filter((h) => h.channel === "input").map((h) => h.data.slice(0, 2))).toEqual(["04"]); // Ctrl alone
+		const serial = offer?.slice(8) ?? "";
+		await peer.send("clipboard", `02010000${serial}`);
+		const input = await hears((all) => {
+			const found = all.filter((h) => h.channel === "input").map((h) => h.data.slice(0, 4));
+			return found.filter((d) => d.startsWith("02")).length >= 2 ? found : undefined;
+		});
+		expect(input.map((d) => d.slice(0, 2))).toEqual(["04", "04", "04", "04", "02", "02"]);
+		await peer.forget();
+		await peer.send("clipboard", `03000000${serial}`);
+		const data = await hears((all) => (clip(all).length >= 2 ? clip(all) : undefined));
+		expect(Buffer.from(data[0]?.slice(16) ?? "", "hex").toString()).toBe("vom Tisch");
+		expect(data[1]).toBe(`05000000${serial}`);
+		// It is there now: the next paste has nothing to wait for.
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		expect(offers(await peer.heard())).toEqual([]);
+	});
+	const input4 = (all: Heard[]) => all.filter((h) => h.channel === "input" && h.data.startsWith("04"));
+
+	it("keeps no key for long when the session does not take it, and says so", async () => {
+		const page = await open();
+		await copyElsewhere(page, "never taken");
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		await page.getByText("This computer's clipboard did not reach GIMP in time.").waitFor();
+	});
+
+	it("gets what is copied in GIMP, which is not sent back", async () => {
+		const page = await open();
+		await peer.forget();
+		await peer.send("clipboard", "0105000009000000");
+		await hears((all) => (clip(all).includes("0300000009000000") ? true : undefined));
+		await peer.send("clipboard", `0400000009000000${Buffer.from("from GIMP").toString("hex")}`);
+		await peer.send("clipboard", "0500000009000000");
+		await hears((all) => (clip(all).includes("0302000009000000") ? true : undefined));
+		await peer.send("clipboard", `0402000009000000${await picture(page)}`);
+		await peer.send("clipboard", "0502000009000000");
+		await vi.waitFor(async () => expect(await held(page)).toBe("from GIMP and 1x1"), { timeout: 10_000 });
+		// The artist looks elsewhere, comes back and pastes: GIMP has it itself.
+		await page.evaluate(() => window.dispatchEvent(new Event("blur")));
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		expect(offers(await peer.heard())).toEqual([]);
+	});
+
+	it("leaves a picture that is dear to make in GIMP until the artist wants it", async () => {
+		const page = await open();
+		await peer.forget();
+		await peer.send("clipboard", "0104010007000000");
+		await page.getByText("A large picture was copied in GIMP.").waitFor();
+		expect(clip(await peer.heard())).toEqual([]);
+		await page.getByRole("button", { name: "Take it" }).click();
+		await hears((all) => (clip(all).includes("0302000007000000") ? true : undefined));
+		await peer.send("clipboard", "0502010007000000");
+		await page.locator("#copied").waitFor({ state: "hidden" });
+	});
+
+	it("stays where it is when the operator lets nothing cross", async () => {
+		const page = await open("0700000000000000");
+		await copyElsewhere(page, "stays here");
+		await peer.forget();
+		await peer.send("clipboard", "0101000003000000");
+		await page.keyboard.press("Control+v");
+		await hears(atLeast(4, input4));
+		expect(clip(await peer.heard())).toEqual([]);
+		expect(await page.locator("#clipboard").isHidden()).toBe(true);
+	});
+});
+
+describe("fingers", () => {
+	type Point = { x: number; y: number };
+
+	/**
+	 * Fingers go down one after the other, move together and lift; `paths` has a finger's places each. All is sent at once and says when it
+	 * was, because a busy machine would make a long press of what it waits for.
+	 */
+	async function touch(page: Page, ...paths: Point[][]): Promise<void> {
+		const cdp = await context.newCDPSession(page);
+		const points = (n: number, step: number) => paths.slice(0, n).map((p, id) => ({ id, ...(p[step] as Point) }));
+		const began = Date.now() / 1000;
+		const sent: Promise<unknown>[] = [];
+		const send = (type: "touchStart" | "touchMove" | "touchEnd", touchPoints: ReturnType<typeof points>): void => {
+			const timestamp = began + sent.length * 0.01;
+			sent.push(cdp.send("Input.dispatchTouchEvent", { type, touchPoints, timestamp }));
+		};
+		for (let n = 1; n <= paths.length; n++) send("touchStart", points(n, 0));
+		for (let step = 1; step < (paths[0]?.length ?? 0); step++) send("touchMove", points(paths.length, step));
+		send("touchEnd", []);
+		await Promise.all(sent);
+		await cdp.detach();
+	}
+	const line = (from: Point, to: Point, steps: number): Point[] =>
+		Array.from({ length: steps + 1 }, (_, i) => ({
+			x: from.x + ((to.x - from.x) * i) / steps,
+			y: from.y + ((to.y - from.y) * i) / steps,
+		}));
+	const keys = (all: Heard[]): string[] =>
+		input(4)(all).map((v) => `${v.getUint8(1) ? "+" : "-"}${v.getUint32(8, true).toString(16)}`);
+	const turned = (all: Heard[]): number => input(3)(all).reduce((sum, v) => sum + v.getInt32(20, true), 0);
+
+	it("paint where they are; two pan and zoom, and undo by a tap", async () => {
+		const page = await connected("?scale=1&chrome=0", { hasTouch: true });
+		await touch(page, line({ x: 100, y: 100 }, { x: 200, y: 150 }, 10));
+		const [press, lift] = await hears(atLeast(2, input(2)));
+		expect((press as DataView).getUint8(2)).toBe(1);
+		expect(place(press as DataView)).toMatchObject({ x: 100, y: 100 });
+		expect(place(lift as DataView)).toMatchObject({ x: 200, y: 150 });
+
+		await peer.forget();
+		await touch(
+			page,
+			line({ x: 300, y: 200 }, { x: 300, y: 300 }, 20),
+			line({ x: 400, y: 200 }, { x: 400, y: 300 }, 20),
+		);
+		await hears((all) => (turned(all) < -100 ? true : undefined));
+		expect(input(2)(await peer.heard())).toEqual([]);
+		expect(keys(await peer.heard())).toEqual([]);
+
+		await peer.forget();
+		await touch(
+			page,
+			line({ x: 300, y: 200 }, { x: 200, y: 200 }, 20),
+			line({ x: 400, y: 200 }, { x: 500, y: 200 }, 20),
+		);
+		await hears((all) => (turned(all) < -300 ? true : undefined));
+		const held = keys(await peer.heard());
+		expect(new Set(held)).toEqual(new Set(["+ffe3", "-ffe3"]));
+
+		await peer.forget();
+		await touch(page, [{ x: 300, y: 200 }], [{ x: 400, y: 200 }]);
+		expect(await hears((all) => (keys(all).length >= 4 ? keys(all) : undefined))).toEqual([
+			"+ffe3",
+			"+7a",
+			"-7a",
+			"-ffe3",
+		]);
+	});
+
+	it("move a pointer that is drawn in trackpad mode, and click by a tap where it is", async () => {
+		const page = await connected("", { hasTouch: true });
+		await peer.say({ t: "screen", w: 800, h: 600 });
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#trackpad")?.click());
+		await page.locator("#screen .cursor").waitFor();
+		await peer.forget();
+		await touch(page, line({ x: 100, y: 400 }, { x: 160, y: 400 }, 20));
+		await touch(page, [{ x: 500, y: 500 }]);
+		const [press] = await hears(atLeast(2, input(2)));
+		const { x, y } = place(press as DataView);
+		expect(x).toBeGreaterThan(400);
+		expect(Math.abs(y - 300)).toBeLessThan(1);
+		await page.reload();
+		await reaches(page, "connected");
+		await page.locator("#screen .cursor").waitFor();
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#trackpad")?.click());
+		await page.locator("#screen .cursor").waitFor({ state: "detached" });
+	});
+
+	it("have the keys that a screen's keyboard lacks, and a Ctrl for one key", async () => {
+		const page = await connected("", { hasTouch: true });
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#onscreen")?.click());
+		expect(await page.evaluate(() => document.querySelector<HTMLTextAreaElement>("#keys")?.inputMode)).toBe("text");
+		await peer.forget();
+		const bar = page.getByRole("toolbar", { name: "Keys" });
+		await bar.getByRole("button", { name: "Escape" }).tap();
+		await bar.getByRole("button", { name: "Ctrl" }).tap();
+		expect(await bar.getByRole("button", { name: "Ctrl" }).getAttribute("aria-pressed")).toBe("true");
+		await page.keyboard.insertText("s");
+		expect(await hears((all) => (keys(all).length >= 6 ? keys(all) : undefined))).toEqual([
+			"+ff1b",
+			"-ff1b",
+			"+ffe3",
+			"+73",
+			"-73",
+			"-ffe3",
+		]);
+		expect(await bar.getByRole("button", { name: "Ctrl" }).getAttribute("aria-pressed")).toBe("false");
+	});
+});
+
+describe("screens", () => {
+	it("are two browser windows, the second opened by the first", async () => {
+		const page = await connected("?path=direct");
+		const opened = page.waitForEvent("popup");
+		await page.locator("#second").click();
+		const second = await opened;
+		await second.waitForFunction(() => window.easel?.state === "connected");
+		expect(new URL(second.url()).search).toBe("?path=direct&screen=2");
+		expect(node.offered).toEqual([1, 2]);
+		expect(await second.title()).toBe("Easel – second screen");
+		expect(await second.evaluate(() => document.querySelector<HTMLElement>("#second")?.hidden)).toBe(true);
+		expect(await second.evaluate(() => document.querySelector("#interface")?.closest("label")?.hidden)).toBe(true);
+		// Guests see the first screen as it is.
+		const offers = () => page.locator("#second, #interface").filter({ visible: true }).count();
+		await page.evaluate(() => document.querySelector("#strip")?.removeAttribute("hidden"));
+		expect(await offers()).toBe(2);
+		await page.evaluate(() => document.documentElement.setAttribute("data-role", "take-part"));
+		expect(await offers()).toBe(0);
+		await page.evaluate(() => document.documentElement.setAttribute("data-role", "owner"));
+		// Asked for again, it is brought to the front instead of opened anew.
+		await page.evaluate(() => document.querySelector<HTMLButtonElement>("#second")?.click());
+		expect(context.pages()).toHaveLength(2);
+		await second.close();
+		await expect.poll(() => node.requests.filter((r) => r.startsWith("DELETE")).length).toBe(1);
+	});
+
+	it("never fall back to VNC for the second, which would show both", async () => {
+		node.whep = async () => ({ status: 406 });
+		const page = await open(node.url("?screen=2"));
+		await reaches(page, "failed");
+		expect(node.requests.filter((r) => r.startsWith("WS"))).toEqual([]);
+	});
+
+	it("let a drag go on outside the window", async () => {
+		const page = await connected("?scale=1&chrome=0&size=800x600");
+		await peer.say({ t: "screen", w: 800, h: 600 });
+		await page.mouse.move(790, 300);
+		await page.mouse.down();
+		await hears(atLeast(1, input(2)));
+		await page.mouse.move(950, 310);
+		await page.mouse.up();
+		const [, up] = await hears(atLeast(2, input(2)));
+		expect(place(up as DataView)).toMatchObject({ x: 950, y: 310 });
+	});
+
+	it("follow a window's edge while it is dragged, and the artist's choice of how large the interface is", async () => {
+		const page = await connected("", { viewport: { width: 800, height: 600 } });
+		await peer.forget();
+		const sizes = new Set<number>();
+		for (let w = 810; w <= 1000; w += 10) {
+			await page.setViewportSize({ width: w, height: 600 });
+			const asked = (control("resize")(await peer.heard())?.w ?? 0) as number;
+			if (asked === 0 || sizes.has(asked)) continue;
+			sizes.add(asked);
+			await peer.size(asked, 600);
+			await peer.say({ t: "screen", w: asked, h: 600 });
+		}
+		await hears((all) => (control("resize")(all)?.w === 1000 ? true : undefined));
+		expect(sizes.size).toBeGreaterThan(1);
+		await page.locator("#interface").selectOption("150");
+		await hears((all) => (control("resize")(all)?.scale === 150 ? true : undefined));
+		await page.reload();
+		await reaches(page, "connected");
+		await hears((all) => (control("resize")(all)?.scale === 150 ? true : undefined));
+	});
+});
