@@ -374,6 +374,7 @@ func (l *link) play(lasts time.Duration, share float64) {
 		}
 		kbps := min(float64(p.Kbps), maxKbps)
 		l.frame(int(share * kbps * 1000 / 8 / float64(p.FPS)))
+		l.rate.moves() // as the painter says
 		if now := time.Now(); debt.Before(now) {
 			debt = now
 		}

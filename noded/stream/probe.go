@@ -11,7 +11,7 @@ const (
 	probeSoon     = 250 * time.Millisecond // after one that helped
 	probeFirst    = 2 * time.Second        // after a cut
 	probeTrust    = 3 * time.Second        // a cut within this time says that they found too much
-	probeRest     = 30 * time.Second       // at most between two that did not help
+	probeRest     = 5 * time.Second        // at most between two that did not help: a way may be wide again
 	probeTries    = 4                      // in a row that may fail while the screen is still
 )
 
