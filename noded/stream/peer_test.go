@@ -7,6 +7,7 @@ import (
 	"image"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -362,7 +363,7 @@ func TestNoticeReachesWhoWatchesAndWhoComes(t *testing.T) {
 	s.await(t, "the notice taken back", func() bool {
 		second.mu.Lock()
 		defer second.mu.Unlock()
-		return second.told[len(second.told)-1]["text"] == ""
+		return slices.ContainsFunc(second.told, func(m map[string]any) bool { return m["t"] == "notice" && m["text"] == "" })
 	})
 }
 
