@@ -31,28 +31,7 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 	t.Cleanup(link.Close)
 	w := get(t)
 	s := w.session(t)
-	p, err := w.artist.View(s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{
-		Width: 1600, Height: 900, Script: link.Script(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	eventually(t, 30*time.Second, "the page knows where the streamer is", func() error {
-		port, err := browser.Eval[int](p, 10*time.Second, "window.realPort ?? 0")
-		if err != nil {
-			return err
-		}
-		if port == 0 {
-			return errors.New("it has no answer yet")
-		}
-		link.Aim(port)
-		return nil
-	})
-	if err := artist.AwaitPicture(p, 60*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
+	p := w.linked(t, s.ID, link, 1600, 900)
 	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
 	if err != nil {
 		t.Fatal(err)

@@ -13,12 +13,13 @@ import (
 	easelv1 "easel/pkg/api/easel/v1"
 )
 
-// linked opens a session's viewer over a link.
-func (w *world) linked(t *testing.T, id string, link *lossylink.Link) *browser.Page {
+// linked opens a session's viewer, of a size, over a link.
+func (w *world) linked(t *testing.T, id string, link *lossylink.Link, width, height int) *browser.Page {
 	t.Helper()
 	w.await(t, id, 60*time.Second, easelv1.State_STATE_READY)
 	link.Aim(int(w.inspect(t, id).GetUdpPort()))
-	p, err := w.artist.View(id, "scale=1&chrome=0&size=1280x720", browser.PageOptions{Width: 1280, Height: 720, Script: link.Script()})
+	query := fmt.Sprintf("scale=1&chrome=0&size=%dx%d", width, height)
+	p, err := w.artist.View(id, query, browser.PageOptions{Width: width, Height: height, Script: link.Script()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +27,7 @@ func (w *world) linked(t *testing.T, id string, link *lossylink.Link) *browser.P
 	if err := artist.AwaitPicture(p, 60*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1280, 720) })
+	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, width, height) })
 	return p
 }
 
@@ -71,7 +72,7 @@ func TestPictureStandsABadNetwork(t *testing.T) {
 	t.Cleanup(second.Close)
 	w := get(t)
 	s := w.session(t)
-	p := w.linked(t, s.ID, first)
+	p := w.linked(t, s.ID, first, 1280, 720)
 	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
 	if err != nil {
 		t.Fatal(err)

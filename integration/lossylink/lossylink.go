@@ -212,7 +212,7 @@ func (w *way) turn(size int, now time.Time) (due time.Time, ok bool) {
 }
 
 // Script has the streams of a page come through a link: it runs in the page before the page's own scripts. The link's port can be changed by
-// window.linkPort, as when the machine gets another network; window.realPort is where to aim it, and window.offers counts new connections.
+// window.linkPort, as when the machine gets another network; window.offers counts new connections.
 func (l *Link) Script() string {
 	return fmt.Sprintf(`{
   window.linkPort = %d;
@@ -223,10 +223,9 @@ func (l *Link) Script() string {
     const path = new URL(r.url || location.href).pathname;
     if (!/\/whep(\/\w+)?$/.test(path) || !r.ok || args[1]?.method !== 'POST') return r;
     if (path.endsWith('/whep')) window.offers++;
-    const answer = (await r.text()).replace(/( 127\.0\.0\.1 )(\d+)( typ host)/g, (_, a, port, b) => {
-      window.realPort = +port;
-      return a + window.linkPort + b;
-    });
+    // No way but the link's.
+    const here = (await r.text()).split('\r\n').filter((line) => !line.startsWith('a=candidate') || line.includes(' 127.0.0.1 '));
+    const answer = here.join('\r\n').replace(/( 127\.0\.0\.1 )\d+( typ host)/g, (_, a, b) => a + window.linkPort + b);
     const wrapped = new Response(answer, {status: r.status, headers: r.headers});
     Object.defineProperty(wrapped, 'url', {value: r.url});
     return wrapped;
