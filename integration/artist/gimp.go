@@ -42,7 +42,7 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 	if err := p.Type(browser.Key{Key: "Enter", Code: "Enter", Windows: 13}); err != nil {
 		return image.Rectangle{}, err
 	}
-	return Canvas(x, func(image.Rectangle) bool { return true })
+	return Canvas(x, func(r image.Rectangle) bool { return r.Dx() >= 300 && r.Dy() >= 200 })
 }
 
 // Canvas waits until GIMP shows an empty white image that fits, and returns where on the remote screen it lies.
@@ -53,7 +53,7 @@ func Canvas(x *xclient.Screen, fits func(image.Rectangle) bool) (image.Rectangle
 		if err != nil {
 			return image.Rectangle{}, err
 		}
-		if canvas = whiteArea(img); canvas.Dx() >= 300 && canvas.Dy() >= 200 && fits(canvas) {
+		if canvas = whiteArea(img); fits(canvas) {
 			return canvas, nil
 		}
 	}
