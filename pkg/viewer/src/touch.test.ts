@@ -136,6 +136,23 @@ describe("two fingers", () => {
 		expect(said.every((s) => s[0] === "wheel" || s[0] === "done")).toBe(true);
 	});
 
+	it("pan too where the browser tells late of one of them", () => {
+		down(1, 100, 100);
+		down(2, 200, 100);
+		move(1, 100, 150);
+		move(1, 100, 200);
+		move(2, 200, 200);
+		expect(said.map((s) => s[0])).toEqual(["wheel"]);
+	});
+
+	it("turn although one of them rests", () => {
+		down(1, 100, 100);
+		down(2, 200, 100);
+		move(1, 20, 100);
+		vi.advanceTimersByTime(100);
+		expect(said.some((s) => s[0] === "control")).toBe(true);
+	});
+
 	it("zoom with Ctrl, about their middle", () => {
 		down(1, 100, 100);
 		down(2, 200, 100);

@@ -13,6 +13,8 @@ const SLOP = 6;
 const LONG = 500;
 /** Fingers that lift again this soon (ms) tap. */
 const TAP = 300;
+/** The other finger is told of within this time (ms), or rests. */
+const OTHER = 20;
 /** A second touch this soon (ms) after a tap drags, in trackpad mode. */
 const AGAIN = 300;
 
@@ -80,12 +82,12 @@ export class Touch {
 	move(e: PointerEvent): void {
 		const finger = this.fingers.get(e.pointerId);
 		if (!finger) return;
-		if (this.moved.has(e.pointerId)) this.turn();
 		const by = { x: e.clientX - finger.x, y: e.clientY - finger.y, ms: e.timeStamp - finger.time };
 		Object.assign(finger, { x: e.clientX, y: e.clientY, time: e.timeStamp });
 		if (this.doing === "gesture") {
 			this.moved.add(e.pointerId);
 			if (this.moved.size === this.fingers.size) this.turn();
+			else this.timer ??= setTimeout(this.turn, OTHER);
 		} else if (e.pointerId === this.first) this.trace(e, finger, by);
 	}
 
@@ -207,7 +209,9 @@ export class Touch {
 	}
 
 	// Browsers tell of one finger after the other: half of a pan would look like a pinch.
-	private turn(): void {
+	private readonly turn = (): void => {
+		if (this.doing !== "gesture") return;
+		this.stopTimer();
 		if (this.moved.size === 0) return;
 		this.moved.clear();
 		const [a, b] = [...this.fingers.values()];
@@ -217,7 +221,7 @@ export class Touch {
 		const hand = this.host.hand();
 		if (pan.dx !== 0 || pan.dy !== 0) hand?.wheel(x, y, pan.dx, pan.dy);
 		if (zoom !== 0) this.host.withControl(() => hand?.wheel(x, y, 0, zoom));
-	}
+	};
 
 	private endGesture(e: PointerEvent): void {
 		const tapped = this.gesture?.moved === false && e.timeStamp - this.began < TAP;
