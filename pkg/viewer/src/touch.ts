@@ -14,7 +14,7 @@ const LONG = 500;
 /** Fingers that lift again this soon (ms) tap. */
 const TAP = 300;
 /** The other finger is told of within this time (ms), or rests. */
-const OTHER = 20;
+const OTHER = 100;
 /** A second touch this soon (ms) after a tap drags, in trackpad mode. */
 const AGAIN = 300;
 
@@ -58,6 +58,8 @@ export class Touch {
 	private gesture: Gesture | null = null;
 	/** Fingers of the gesture that moved since it was last looked at. */
 	private readonly moved = new Set<number>();
+	/** Those that did not, for a while: nobody waits for them. */
+	private readonly resting = new Set<number>();
 	/** What the first finger did before it was known what it wants. */
 	private kept: Sample[] = [];
 	private timer: ReturnType<typeof setTimeout> | null = null;
@@ -86,8 +88,9 @@ export class Touch {
 		Object.assign(finger, { x: e.clientX, y: e.clientY, time: e.timeStamp });
 		if (this.doing === "gesture") {
 			this.moved.add(e.pointerId);
-			if (this.moved.size === this.fingers.size) this.turn();
-			else this.timer ??= setTimeout(this.turn, OTHER);
+			this.resting.delete(e.pointerId);
+			if (this.moved.size + this.resting.size >= this.fingers.size) this.turn();
+			else this.timer ??= setTimeout(this.othersRest, OTHER);
 		} else if (e.pointerId === this.first) this.trace(e, finger, by);
 	}
 
@@ -202,14 +205,21 @@ export class Touch {
 		this.gesture = new Gesture(a, b, this.host.notch());
 	}
 
+	private readonly othersRest = (): void => {
+		this.timer = null;
+		for (const id of this.fingers.keys()) if (!this.moved.has(id)) this.resting.add(id);
+		this.turn();
+	};
+
 	private settle(): void {
 		this.moved.clear();
+		this.resting.clear();
 		const [a, b] = [...this.fingers.values()];
 		if (a && b) this.gesture?.settle(a, b);
 	}
 
 	// Browsers tell of one finger after the other: half of a pan would look like a pinch.
-	private readonly turn = (): void => {
+	private turn(): void {
 		if (this.doing !== "gesture") return;
 		this.stopTimer();
 		if (this.moved.size === 0) return;
@@ -221,7 +231,7 @@ export class Touch {
 		const hand = this.host.hand();
 		if (pan.dx !== 0 || pan.dy !== 0) hand?.wheel(x, y, pan.dx, pan.dy);
 		if (zoom !== 0) this.host.withControl(() => hand?.wheel(x, y, 0, zoom));
-	};
+	}
 
 	private endGesture(e: PointerEvent): void {
 		const tapped = this.gesture?.moved === false && e.timeStamp - this.began < TAP;
@@ -252,6 +262,7 @@ export class Touch {
 		this.first = -1;
 		this.gesture = null;
 		this.moved.clear();
+		this.resting.clear();
 		this.kept = [];
 		if (did) this.host.done();
 	}
