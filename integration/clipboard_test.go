@@ -3,7 +3,6 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"image"
 	"strings"
 	"testing"
 	"time"
@@ -139,22 +138,7 @@ func TestTextCrossesByTheClipboard(t *testing.T) {
 	w := get(t)
 	p, x, canvas := w.newImage(t)
 	d := deskOf(t, p)
-	shows := func(what string, do func() error) {
-		t.Helper()
-		before, err := artist.Screenshot(x)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := do(); err != nil {
-			t.Fatal(err)
-		}
-		if err := artist.Settled(x, before, 30*time.Second); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
-	shows("the text tool", func() error { return p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}) })
-	at := image.Pt(canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
-	shows("its editor", func() error { return p.Click(float64(at.X), float64(at.Y), browser.Left) })
+	textEditor(t, p, x, canvas)
 	d.do(t, `text("Grüße, 日本 🎨")`)
 	control := func(name string) error {
 		return artist.Control(p, browser.Key{Key: name, Code: "Key" + strings.ToUpper(name), Windows: int64(strings.ToUpper(name)[0])})

@@ -193,26 +193,7 @@ func TestDropByVNCGoesOnThroughAKilledNode(t *testing.T) {
 func TestFirefoxSendsAndIsOfferedFiles(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	w.await(t, s.ID, 60*time.Second, easelv1.State_STATE_READY)
-	f, err := browser.StartFirefox(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	fresh, err := w.artist.Get(s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Go(t.Context(), fresh.URL); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Until(t.Context(), 60*time.Second, "window.easel?.state === 'connected' && !document.querySelector('#files-upload').hidden"); err != nil {
-		t.Fatal(err)
-	}
+	f := w.firefox(t, s.ID, "window.easel?.state === 'connected' && !document.querySelector('#files-upload').hidden")
 	in := w.inspect(t, s.ID)
 	x, err := artist.X(t.Context(), in)
 	if err != nil {

@@ -146,10 +146,10 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 	})
 }
 
-// An artist types letters of any script into GIMP's text tool, and GIMP has exactly that text.
-func TestTextWithAccentsInGIMP(t *testing.T) {
-	p, x, canvas := get(t).newImage(t)
-	// What is typed before GIMP has chosen the tool, and then opened its editor, is lost: each shows on the screen.
+// textEditor opens the editor of GIMP's text tool on an image. What is typed before GIMP has chosen the tool, and then opened its editor, is lost: each
+// shows on the screen.
+func textEditor(t *testing.T, p *browser.Page, x *xclient.Screen, canvas image.Rectangle) {
+	t.Helper()
 	shows := func(what string, do func() error) {
 		t.Helper()
 		before, err := artist.Screenshot(x)
@@ -166,6 +166,12 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 	shows("the text tool", func() error { return p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}) })
 	at := image.Pt(canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
 	shows("its editor", func() error { return p.Click(float64(at.X), float64(at.Y), browser.Left) })
+}
+
+// An artist types letters of any script into GIMP's text tool, and GIMP has exactly that text.
+func TestTextWithAccentsInGIMP(t *testing.T) {
+	p, x, canvas := get(t).newImage(t)
+	textEditor(t, p, x, canvas)
 	if err := p.Type(browser.Key{Key: "h", Code: "KeyH", Windows: 72}, browser.Key{Key: "é", Code: "Digit2", Windows: 50}, browser.Key{Key: "ж", Code: "Semicolon", Windows: 186}); err != nil {
 		t.Fatal(err)
 	}

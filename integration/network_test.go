@@ -120,30 +120,37 @@ func pathOf(p *browser.Page) (string, error) {
 	return path, nil
 }
 
-// Firefox shows the picture by WebRTC, in VP9 where it decodes no H.264, as Debian's does not.
-func TestFirefoxShowsThePicture(t *testing.T) {
-	w := get(t)
-	s := w.session(t)
-	w.await(t, s.ID, 60*time.Second, easelv1.State_STATE_READY)
+// firefox opens a session's viewer in Firefox, and waits until a condition holds in the page.
+func (w *world) firefox(t *testing.T, id, until string) *browser.Firefox {
+	t.Helper()
+	w.await(t, id, 60*time.Second, easelv1.State_STATE_READY)
 	f, err := browser.StartFirefox(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	fresh, err := w.artist.Get(s.ID)
+	})
+	fresh, err := w.artist.Get(id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Go(t.Context(), fresh.URL); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Until(t.Context(), 60*time.Second, "window.easel?.state === 'connected' && __probe.size().width > 0"); err != nil {
+	if err := f.Until(t.Context(), 60*time.Second, until); err != nil {
 		t.Fatal(err)
 	}
+	return f
+}
+
+// Firefox shows the picture by WebRTC, in VP9 where it decodes no H.264, as Debian's does not.
+func TestFirefoxShowsThePicture(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	f := w.firefox(t, s.ID, "window.easel?.state === 'connected' && __probe.size().width > 0")
 	var shown struct{ Path, Codec, Fallback string }
 	eventually(t, 30*time.Second, "the figures", func() error {
 		if err := f.Eval(t.Context(), "window.easel.stats()", &shown); err != nil {
