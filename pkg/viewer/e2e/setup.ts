@@ -60,17 +60,17 @@ export async function open(url: string, options: BrowserContextOptions = {}, bef
 	return page;
 }
 
-export const reaches = (page: Page, state: string, timeout = 15_000) =>
+export const reaches = (page: Page, state: string, timeout = 30_000) =>
 	page.waitForFunction((s) => window.easel?.state === s, state, { timeout });
 
-export async function connected(query = "", options: BrowserContextOptions = {}): Promise<Page> {
-	const page = await open(node.url(query), options);
+export async function connected(query = "", options: BrowserContextOptions = {}, before?: () => void): Promise<Page> {
+	const page = await open(node.url(query), options, before);
 	await reaches(page, "connected");
 	return page;
 }
 
 /** Waits until the peer has heard something that fits. */
-export async function hears<T>(fits: (all: Heard[]) => T | undefined, timeout = 15_000): Promise<T> {
+export async function hears<T>(fits: (all: Heard[]) => T | undefined, timeout = 30_000): Promise<T> {
 	const until = Date.now() + timeout;
 	for (;;) {
 		const all = await peer.heard();

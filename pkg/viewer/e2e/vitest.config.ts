@@ -7,7 +7,9 @@ export default defineConfig({
 		include: ["*.test.ts"],
 		environment: "node",
 		fileParallelism: false,
-		testTimeout: 30_000,
+		// Deadlines, not expectations: the machine may be busy with other tests.
+		testTimeout: 120_000,
 		hookTimeout: 60_000,
+		expect: { poll: { timeout: 30_000 } },
 	},
 });
