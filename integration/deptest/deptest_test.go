@@ -39,6 +39,11 @@ var rules = []rule{
 		allow:  []string{"easel/noded/stream/contract"},
 		why:    "what a session container says is parsed by the streamer, never by the root daemon",
 	},
+	{
+		from: "easel/noded/stream/tile", to: "easel/noded/stream",
+		allow: []string{"easel/noded/stream/tile"},
+		why:   "a part of the stream knows nothing of who binds the parts",
+	},
 	{from: "easel/coordinator", to: "easel/pkg/codec", why: "only the streamer links codecs"},
 	{from: "easel/images", to: "easel/pkg/codec", why: "only the streamer links codecs"},
 }

@@ -24,6 +24,8 @@ const (
 	chooseRest, chooseRestMax = time.Minute, 16 * time.Minute
 	// enoughFrames is how many large frames tell what they cost, fewFrames how many decoded ones do.
 	enoughFrames, fewFrames = 3, 20
+	// news is how much of a new measurement is believed.
+	news = 0.2
 )
 
 // full is the same codec with a colour for each pixel: "" where there is none.

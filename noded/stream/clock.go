@@ -27,3 +27,10 @@ func (c clock) absCapture(b []byte, stamp uint32, now time.Time) []byte {
 	seconds, rest := at/1_000_000, at%1_000_000
 	return binary.BigEndian.AppendUint64(b, uint64(seconds+ntpEpoch)<<32|uint64(rest)<<32/1_000_000)
 }
+
+// onWay is how long bytes take at kbps.
+func onWay(bytes float64, kbps int) time.Duration {
+	return seconds(bytes * 8 / 1000 / float64(max(kbps, 1)))
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -1,6 +1,10 @@
 package stream
 
-import "image"
+import (
+	"image"
+
+	"easel/noded/stream/tile"
+)
 
 // Codec makes encoders. It is a dependency, so that this package is built and tested without any particular one.
 type Codec interface {
@@ -10,12 +14,6 @@ type Codec interface {
 	// the new one, and from is closed; nil begins with a black picture. When it fails, from is as it was.
 	Open(size image.Point, c Coding, q Quality, from Encoder) (Encoder, error)
 }
-
-// A cell is the least piece of a picture whose change is counted, in pixels.
-const (
-	cellWidth  = 64
-	cellHeight = 16
-)
 
 // Encoder keeps a picture of the screen and encodes it. It is for one goroutine.
 type Encoder interface {
@@ -27,7 +25,7 @@ type Encoder interface {
 	Encode(key bool, qp int) (Packet, error)
 	SetQuality(q Quality) error
 	// Tiles codes cells of the picture, as the last Update left it.
-	Tiles() TileCoder
+	Tiles() tile.Coder
 	// ColourLoss is the part of the picture whose colours 4:2:0 shows visibly wrong, from 0 to 1. It takes milliseconds.
 	ColourLoss() float64
 	Info() CodecInfo
@@ -72,15 +70,3 @@ var qualities = map[string]struct {
 }
 
 const defaultQuality = "auto"
-
-// TileCoder codes cells of an encoder's picture exactly, each by itself, for one viewer. Cells are numbered in rows.
-type TileCoder interface {
-	Count() int
-	// Changed lists the cells that Update found to differ since they were last listed, in order. The list is good until the next call.
-	Changed() []uint16
-	// Code appends a cell, which the viewer is taken to have then, and gives its hash.
-	Code(b []byte, cell int) ([]byte, uint32)
-	// Forget has a cell be coded whole the next time, Reset all.
-	Forget(cell int)
-	Reset()
-}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/noded/stream/tile"
 	"easel/pkg/codec"
 	"easel/pkg/codec/nvenctest"
 )
@@ -35,7 +36,7 @@ func (s *shelf) Open(image.Point, Coding, Quality, Encoder) (Encoder, error) {
 func (idle) Update([]byte, int, []image.Rectangle) (int, error) { return 0, nil }
 func (idle) Encode(bool, int) (Packet, error)                   { return Packet{}, nil }
 func (idle) SetQuality(Quality) error                           { return nil }
-func (idle) Tiles() TileCoder                                   { return nil }
+func (idle) Tiles() tile.Coder                                  { return nil }
 func (i idle) Info() CodecInfo                                  { return i.info }
 func (idle) ColourLoss() float64                                { return 0 }
 func (idle) Close()                                             {}

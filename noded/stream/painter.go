@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/tile"
 	"easel/pkg/display"
 
 	"golang.org/x/sys/unix"
@@ -67,8 +68,8 @@ type painter struct {
 	shown    bool      // the peer was sent a frame of this size
 	stamp    uint32    // of the last frame
 	echoed   []byte
-	tiles    *tiling // nil while the peer takes none
-	costs    costs
+	tiles    *tile.Layer // nil while the peer takes none
+	costs    tile.Costs
 	chooser  *chooser
 	givenUp  string    // why 4:4:4 was, as the health tells it
 	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
@@ -112,7 +113,7 @@ func (p *painter) run(ctx context.Context) error {
 func (p *painter) arm(timer *time.Timer) {
 	due := sooner(sooner(sooner(p.refineAt, p.keyAt()), p.guestAt), p.chooser.due(p.stillSince()))
 	if p.tiles != nil {
-		due = sooner(due, sooner(p.tiles.due, p.rescueAt()))
+		due = sooner(due, sooner(p.tiles.Due(), p.rescueAt()))
 	}
 	if p.peer == nil || due.IsZero() {
 		timer.Stop()
@@ -192,7 +193,7 @@ func (p *painter) wait(ctx context.Context) bool {
 	}
 	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.backlog()-burst))
 	if !until.After(now) {
-		if p.tiles != nil && p.d.Damage.Area() <= maxTileCells*cellWidth*cellHeight {
+		if p.tiles != nil && p.d.Damage.Area() <= tile.MaxCells*tile.CellWidth*tile.CellHeight {
 			nap(coalesceTiles)
 			return true
 		}
@@ -232,7 +233,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 
 	key, rescue, guests := p.keyDue(start), p.rescue(start), p.guestDue(start)
 	if p.tiles != nil {
-		p.tiles.look()
+		p.tiles.Look()
 		if changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) && !p.tiled(start) {
 			return nil
 		}
@@ -257,7 +258,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 		return err
 	}
 	encoded := time.Now()
-	p.costs.encoded(changed, encoded.Sub(converted), pkt.Bytes)
+	p.costs.Encoded(changed, encoded.Sub(converted), pkt.Bytes)
 	p.noteEncode(changed, pkt.Key, encoded.Sub(converted))
 	p.send(peer, pkt, encoded)
 	done := time.Now()
@@ -284,14 +285,10 @@ func (p *painter) take() (changed int, read time.Time, err error) {
 	return changed, read, err
 }
 
-func cellsOf(size image.Point) int {
-	return ((size.X + cellWidth - 1) / cellWidth) * ((size.Y + cellHeight - 1) / cellHeight)
-}
-
 // another tells whether the screen turned into another picture after a while of stillness. Nothing of the old one helps then, and a keyframe
 // takes the encoder half the time that looking for it does (4 ms instead of 9 for 1920x1080). What moves on is left to prediction.
 func (p *painter) another(changed int, now time.Time) bool {
-	return changed*10 >= cellsOf(p.frame.Size)*7 && now.Sub(p.blurred) > stillness
+	return changed*10 >= tile.Cells(p.frame.Size)*7 && now.Sub(p.blurred) > stillness
 }
 
 // quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves.
@@ -367,7 +364,7 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 
 // adopt begins anew for a peer that has nothing yet.
 func (p *painter) adopt(peer *peer) {
-	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, costs{}
+	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, tile.Costs{}
 	p.chooser.again()
 	p.viewers.board.degrade(noTiles, false)
 	p.lastKey, p.repeat, p.debt, p.guestAt = time.Time{}, keyRepeat, time.Time{}, time.Time{}

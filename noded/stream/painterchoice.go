@@ -1,6 +1,10 @@
 package stream
 
-import "time"
+import (
+	"time"
+
+	"easel/noded/stream/tile"
+)
 
 // wish is what the viewers are to get from now on.
 func (p *painter) wish(now time.Time) Coding {
@@ -25,5 +29,5 @@ func (p *painter) stillSince() time.Time {
 
 // noteEncode tells the chooser what a frame took.
 func (p *painter) noteEncode(changed int, key bool, took time.Duration) {
-	p.chooser.encoded(p.coding.Format, changed, cellsOf(p.frame.Size), key, took)
+	p.chooser.encoded(p.coding.Format, changed, tile.Cells(p.frame.Size), key, took)
 }

@@ -45,7 +45,7 @@ func (p *painter) tiled(now time.Time) bool {
 	if !p.guestDue(now) {
 		return false
 	}
-	p.tiles.moved = p.tiles.moved[:0] // the lead has them
+	p.tiles.Brought()
 	return true
 }
 

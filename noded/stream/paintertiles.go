@@ -1,22 +1,26 @@
 package stream
 
-import "time"
+import (
+	"time"
+
+	"easel/noded/stream/tile"
+)
 
 // noTiles says in the session's status that its viewer's picture does not become exact, though its browser could show that.
 const noTiles = "picture: the viewer lost the channel for exact tiles"
 
 // offerTiles begins with tiles once the peer takes them and has a frame to lay them over.
 func (p *painter) offerTiles(peer *peer) {
-	if p.tiles != nil || !p.shown || !peer.tiles.open() {
+	if p.tiles != nil || !p.shown || !peer.tiles.Open() {
 		return
 	}
-	peer.tiles.gen++
+	peer.tiles.Next()
 	p.beginTiles(peer, p.stamp)
 }
 
 func (p *painter) beginTiles(peer *peer, frame uint32) {
 	now := time.Now()
-	t, err := newTiling(p.enc.Tiles(), peer.tiles, p.frame.Size, frame, now, p.log)
+	t, err := tile.NewLayer(p.enc.Tiles(), peer.tiles, p.frame.Size, frame, now, p.log)
 	if err != nil {
 		p.dropTiles(peer, err)
 		return
@@ -28,7 +32,7 @@ func (p *painter) beginTiles(peer *peer, frame uint32) {
 func (p *painter) dropTiles(peer *peer, err error) {
 	p.log.Warn("no exact tiles for this viewer", "err", err)
 	p.tiles = nil
-	peer.tiles.stop()
+	peer.tiles.Stop()
 	p.viewers.board.degrade(noTiles, true)
 	p.blur(time.Now())
 }
@@ -36,16 +40,13 @@ func (p *painter) dropTiles(peer *peer, err error) {
 // toVideo gives the frame that is encoded next its timestamp, whose last bits say which generation of tiles it goes with, and takes from the tiles
 // what it shows instead.
 func (p *painter) toVideo(peer *peer, start time.Time) {
-	last, begins := p.stamp&^genMask, p.tiles == nil && peer.tiles.open()
+	last, begins := p.stamp, p.tiles == nil && peer.tiles.Open()
 	if begins {
-		peer.tiles.gen++
+		peer.tiles.Next()
 	}
 	stamp := func() uint32 {
-		at := uint32(start.Sub(p.epoch)*90/time.Millisecond) &^ genMask
-		if start.Sub(p.lastSent) < time.Second && !after(at, last) {
-			at = last + genMask + 1
-		}
-		p.stamp, p.shown = at|peer.tiles.gen&genMask, true
+		at := uint32(start.Sub(p.epoch) * 90 / time.Millisecond)
+		p.stamp, p.shown = peer.tiles.Stamp(at, last, start.Sub(p.lastSent) < time.Second), true
 		return p.stamp
 	}
 	if p.tiles == nil {
@@ -55,7 +56,7 @@ func (p *painter) toVideo(peer *peer, start time.Time) {
 		}
 		return
 	}
-	bytes, err := p.tiles.video(stamp, start)
+	bytes, err := p.tiles.Video(stamp, start)
 	if err != nil {
 		p.dropTiles(peer, err)
 	}
@@ -64,28 +65,20 @@ func (p *painter) toVideo(peer *peer, start time.Time) {
 
 // byTiles sends what has changed as tiles if that costs less than a frame of video.
 func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, converted time.Time) bool {
-	cells := len(p.tiles.moved)
-	if cells == 0 || cells > maxTileCells || !p.shown {
+	cells := p.tiles.Moved()
+	if cells == 0 || cells > tile.MaxCells || !p.shown {
 		return false
 	}
-	video, tiles, cell, known := peer.tiles.client()
-	if !known {
-		video, tiles, cell = guessVideo, guessTile, guessCell
-	}
-	if start.Sub(p.lastTiles) > tileTry { // what was dear may be so no longer
-		tiles, cell = min(tiles, guessTile), min(cell, guessCell)
-	}
 	rate := p.tileRate(peer)
-	// Tiles wait in the viewer for the frame before them.
-	hold := max(p.lastSent.Add(video).Sub(start), 0)
-	limit := p.costs.video(cells, p.wanted(peer).Kbps, video)
-	room := p.costs.room(cells, rate, tiles+hold, cell, limit)
+	room := p.costs.Room(peer.tiles, tile.Change{
+		Cells: cells, VideoKbps: p.wanted(peer).Kbps, TileKbps: rate, SinceFrame: start.Sub(p.lastSent), SinceTiles: start.Sub(p.lastTiles),
+	})
 	if room <= 0 {
 		return false
 	}
-	bytes, err := p.tiles.change(room, &p.stamp, start)
+	bytes, err := p.tiles.Change(room, &p.stamp, start)
 	coded := time.Now()
-	p.costs.coded(cells, coded.Sub(converted))
+	p.costs.Coded(cells, coded.Sub(converted))
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false
@@ -95,10 +88,10 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 	}
 	took[stageEncode], took[stageTotal] = coded.Sub(converted), coded.Sub(since)
 	p.meter.frame(took, bytes, false, coded)
-	p.echo(peer, byTile, p.tiles.flow.n, since, &took)
+	p.echo(peer, byTile, peer.tiles.Sent(), since, &took)
 	p.meter.tile(bytes, true)
 	p.owe(bytes, rate, start)
-	p.next, p.lastTiles = start.Add(tilePace), start
+	p.next, p.lastTiles = start.Add(tile.Pace), start
 	return true
 }
 
@@ -109,17 +102,17 @@ func (p *painter) still(peer *peer) bool {
 		return false
 	}
 	p.countTiles()
-	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.soon(p.tileRate(peer)) && !p.watched() {
-		p.refineAt = now.Add(tileSoon) // the video need not sharpen what tiles are about to cover
-		if p.tiles.missing == 0 {
+	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.Soon(p.tileRate(peer)) && !p.watched() {
+		p.refineAt = now.Add(tile.Soon) // the video need not sharpen what tiles are about to cover
+		if p.tiles.Whole() {
 			p.refineAt = time.Time{}
 		}
 	}
 	urgent := p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || p.guestDue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
-	if urgent || !p.tiles.ready(now) || p.debt.Add(-burst).After(now) {
+	if urgent || !p.tiles.Ready(now) || p.debt.Add(-burst).After(now) {
 		return false
 	}
-	bytes, err := p.tiles.still(&p.stamp, now)
+	bytes, err := p.tiles.Still(&p.stamp, now)
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false
@@ -131,13 +124,10 @@ func (p *painter) still(peer *peer) bool {
 
 // rescueAt is when the video must show what tiles should have, because they are late or were read wrong: zero for never.
 func (p *painter) rescueAt() time.Time {
-	switch {
-	case p.tiles == nil:
+	if p.tiles == nil {
 		return time.Time{}
-	case p.tiles.doubt():
-		return p.lastSent
 	}
-	return p.tiles.flow.overdue(p.lastSent)
+	return p.tiles.RescueAt(p.lastSent)
 }
 
 func (p *painter) rescue(now time.Time) bool {
@@ -148,11 +138,10 @@ func (p *painter) rescue(now time.Time) bool {
 // tileRate is what tiles may use of the way, in kilobits a second: the video's rate, or more where more was seen to get through, but no more than
 // the plan has for both.
 func (p *painter) tileRate(peer *peer) int {
-	return min(max(p.wanted(peer).Kbps, peer.tiles.kbps()), max(peer.rate.Plan().Kbps, minKbps))
+	return min(max(p.wanted(peer).Kbps, peer.tiles.Kbps()), max(peer.rate.Plan().Kbps, minKbps))
 }
 
 // countTiles tells the meter how much of the picture is exact.
 func (p *painter) countTiles() {
-	cells, _ := p.tiles.exact()
-	p.meter.exact(cells, len(p.tiles.sent))
+	p.meter.exact(p.tiles.Exact())
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/tile"
 	"easel/pkg/display"
 
 	"github.com/pion/rtp"
@@ -80,7 +81,7 @@ type peer struct {
 	bad       atomic.Uint64
 	control   atomic.Pointer[webrtc.DataChannel]
 	motion    atomic.Pointer[webrtc.DataChannel]
-	tiles     *tileFlow
+	tiles     *tile.Flow
 	follower  *follower // a guest's
 	clip      *clipFlow
 	sound     *soundOut // nil: the viewer hears nothing
@@ -104,7 +105,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), restarts: newRestarts(), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
 	}
-	p.tiles = newTileFlow(p.rate)
+	p.tiles = tile.NewFlow(p.rate.tookTiles)
 	p.pacer = newPacer(p.rate, log)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.clip = p.newClipFlow()
@@ -311,9 +312,9 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 		}
 		d.OnOpen(p.screen.viewers.poke)
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
-			r, err := parseTileReport(m.Data)
+			r, err := tile.ParseReport(m.Data)
 			if err == nil {
-				err = p.tiles.take(r, time.Now())
+				err = p.tiles.Take(r, time.Now())
 			}
 			if err != nil || m.IsString {
 				p.refuse(err)
@@ -321,7 +322,7 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			}
 			p.screen.viewers.poke()
 		})
-		p.tiles.channel.CompareAndSwap(nil, d)
+		p.tiles.Use(d)
 	case "clipboard":
 		p.clip.open(d)
 	default:

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/noded/stream/tile"
 	ship "easel/pkg/viewer"
 
 	"github.com/chromedp/chromedp"
@@ -333,7 +334,7 @@ func TestNoStaleTileIsEverShown(t *testing.T) {
 		pauses := []time.Duration{4, 8, 16, 16, 16, 33, 120}
 		pause := pauses[r.IntN(len(pauses))] * time.Millisecond
 		if n%20 == 0 {
-			pause = tileTry // on a machine that is slow with tiles, they are tried again after that
+			pause = tile.RetryAfter // on a machine that is slow with tiles, they are tried again after that
 		}
 		time.Sleep(pause)
 	}

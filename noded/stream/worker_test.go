@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/tile"
 	"easel/pkg/codec"
 	"easel/pkg/display/xorgtest"
 
@@ -76,7 +77,7 @@ func (e *testEncoder) SetQuality(q Quality) error {
 
 func (e *testEncoder) Info() CodecInfo { return CodecInfo(e.Encoder.Info()) }
 
-func (e *testEncoder) Tiles() TileCoder { return e.picture.Tiles() }
+func (e *testEncoder) Tiles() tile.Coder { return e.picture.Tiles() }
 
 func (e *testEncoder) ColourLoss() float64 { return e.picture.ColourLoss() }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"easel/noded/stream"
+	"easel/noded/stream/tile"
 	"easel/pkg/codec"
 )
 
@@ -96,7 +97,7 @@ func (e *encoder) Encode(key bool, qp int) (stream.Packet, error) {
 
 func (e *encoder) SetQuality(q stream.Quality) error { return e.enc.SetRate(rateOf(q)) }
 
-func (e *encoder) Tiles() stream.TileCoder { return e.picture.Tiles() }
+func (e *encoder) Tiles() tile.Coder { return e.picture.Tiles() }
 
 func (e *encoder) ColourLoss() float64 { return e.picture.ColourLoss() }
 

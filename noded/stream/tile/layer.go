@@ -1,0 +1,253 @@
+package tile
+
+import (
+	"image"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// Timing and sizes of exact tiles.
+const (
+	// stillFor is how long a cell must not have changed before its exact pixels are worth their bytes.
+	stillFor = 90 * time.Millisecond
+	// stillBatch is how much goes into one message of still tiles, so that a change never waits for long behind one.
+	stillBatch = 24 << 10
+	stillCells = 256 // of it: some milliseconds of the page's time
+	// Pace is the shortest time between two changes that go by tiles.
+	Pace = 4 * time.Millisecond
+	// MaxCells is how many cells one message may bring: the viewer makes room for all of it at once.
+	MaxCells = 640
+	// Soon is how long tiles may take to make a still picture exact before the video sharpens it first.
+	Soon = 400 * time.Millisecond
+	// guessBytes is what a tile takes until some were sent.
+	guessBytes = 300
+	// largeShare is the part of the screen from which on a change leaves nothing above the video, and nothing is made exact beside it.
+	largeShare = 2
+	// leastRoom is how much room still tiles want: a tile takes up to 3 kB.
+	leastRoom = 7 << 10
+)
+
+// Layer is what the viewer shows of each cell: the video, or exact pixels on a canvas above it. It belongs to the painter, for one viewer
+// and one size of the screen.
+type Layer struct {
+	coder Coder
+	flow  *Flow
+	size  image.Point
+	log   *slog.Logger
+
+	sent    []uint32    // the message that brought the cell's present pixels; 0: the video shows it
+	changed []time.Time // when the video last changed it
+	large   time.Time   // when much of the screen changed last
+	missing int         // cells that the video shows
+	cursor  int         // where to look for the next still one
+	due     time.Time   // when to look: zero for never
+	blocked bool        // there was no room for still ones
+	average float64     // bytes that a still tile took
+	bad     uint32
+	doubted bool     // the viewer read a tile wrong
+	moved   []uint16 // cells that the last look at the screen found changed
+	covered []uint16 // that a frame takes the place of
+	build   builder
+}
+
+// NewLayer tells the viewer the screen's size and begins with a picture that is the video's alone. after is the frame from which on that is so.
+func NewLayer(coder Coder, flow *Flow, size image.Point, after uint32, now time.Time, log *slog.Logger) (*Layer, error) {
+	n := coder.Count()
+	l := &Layer{
+		coder: coder, flow: flow, size: size, log: log, sent: make([]uint32, n), changed: make([]time.Time, n), missing: n,
+		due: now.Add(stillFor), average: guessBytes, covered: make([]uint16, 0, n),
+	}
+	coder.Reset()
+	coder.Changed()
+	for i := range l.changed {
+		l.changed[i] = now
+	}
+	_, l.bad = flow.confirmed()
+	flow.n++
+	l.build.begin(SizeMessage, flow.n, flow.gen, &after)
+	l.build.size(size.X, size.Y)
+	return l, flow.send(l.build.bytes(), true, now)
+}
+
+// Look notes which cells have just changed.
+func (l *Layer) Look() { l.moved = l.coder.Changed() }
+
+// Moved is how many cells the last look found changed.
+func (l *Layer) Moved() int { return len(l.moved) }
+
+// Brought notes that the viewer has by tiles what has just changed: a frame of video need not take its place.
+func (l *Layer) Brought() { l.moved = l.moved[:0] }
+
+// Due is when to look for still cells: zero for never.
+func (l *Layer) Due() time.Time { return l.due }
+
+// Whole tells whether there is no cell left that the video shows.
+func (l *Layer) Whole() bool { return l.missing == 0 }
+
+// Exact tells how many cells there are, and how many of them the viewer has confirmed.
+func (l *Layer) Exact() (confirmed, cells int) {
+	acked, _ := l.flow.confirmed()
+	for _, n := range l.sent {
+		if n != 0 && !after(n, acked) {
+			confirmed++
+		}
+	}
+	return confirmed, len(l.sent)
+}
+
+// Change sends what has just changed as tiles if that is dearer than limit allows neither in bytes nor the viewer too far behind. after is the
+// Video frame before it.
+func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err error) {
+	limit = min(limit, l.flow.room(true), MaxMessage-HeaderBytes)
+	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen+1, after)
+	for i, c := range l.moved {
+		l.build.tile(l.coder, int(c))
+		if len(l.build.buf) > limit {
+			for _, c := range l.moved[:i+1] { // the viewer will not hear of them
+				l.coder.Forget(int(c))
+			}
+			return 0, nil
+		}
+	}
+	l.flow.n++
+	l.flow.Next()
+	for _, c := range l.moved {
+		l.bring(int(c), l.flow.n)
+	}
+	return len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
+}
+
+// bring notes that message n brings a cell's present pixels.
+func (l *Layer) bring(c int, n uint32) {
+	if l.sent[c] == 0 {
+		l.missing--
+	}
+	l.sent[c] = n
+}
+
+// Video gives what has just changed to a frame that is about to be encoded, and tells the viewer which tiles it takes the place of. stamp is called
+// when the generation is known, and gives the frame's timestamp.
+func (l *Layer) Video(stamp func() uint32, now time.Time) (bytes int, err error) {
+	l.take(now)
+	if len(l.covered) == 0 {
+		stamp()
+		return 0, nil
+	}
+	l.flow.Next()
+	return l.cover(stamp(), now)
+}
+
+// take finds the tiles that a frame takes the place of.
+func (l *Layer) take(now time.Time) {
+	l.covered = l.covered[:0]
+	large := len(l.moved)*largeShare > len(l.sent)
+	if large {
+		l.large = now
+	}
+	for _, c := range l.moved {
+		l.changed[c] = now
+		l.uncover(c)
+	}
+	// With most of the screen in motion, a few tiles would have the whole canvas be in its way.
+	if large || l.doubted || l.flow.full() {
+		l.doubted = false
+		for c := range l.sent {
+			l.uncover(uint16(c))
+		}
+		slices.Sort(l.covered)
+	}
+	if l.missing > 0 && l.due.IsZero() {
+		l.due = now.Add(stillFor)
+	}
+}
+
+func (l *Layer) uncover(c uint16) {
+	if l.sent[c] != 0 {
+		l.sent[c] = 0
+		l.missing++
+		l.covered = append(l.covered, c)
+	}
+}
+
+// cover tells the viewer of the cells that the video shows once a frame is on show.
+func (l *Layer) cover(frame uint32, now time.Time) (bytes int, err error) {
+	l.flow.n++
+	l.build.begin(VideoMessage, l.flow.n, l.flow.gen, &frame)
+	runs(l.covered, l.build.run)
+	return len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
+}
+
+// Still sends one message of cells that have not changed for a while, if there are some and there is room.
+func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
+	if l.missing == 0 {
+		l.due = time.Time{}
+		return 0, nil
+	}
+	room := l.flow.room(false)
+	if l.blocked = room < leastRoom; l.blocked {
+		l.due = now.Add(stillFor)
+		return 0, nil
+	}
+	if ready := l.large.Add(stillFor); ready.After(now) {
+		l.due = ready
+		return 0, nil
+	}
+	next := now.Add(stillFor)
+	limit := min(stillBatch, room-leastRoom/2)
+	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, after)
+	for range l.sent {
+		c := l.cursor
+		if l.sent[c] == 0 {
+			if ready := l.changed[c].Add(stillFor); ready.After(now) {
+				if ready.Before(next) {
+					next = ready
+				}
+			} else if len(l.build.buf) >= limit || l.build.count == stillCells {
+				next = now
+				break
+			} else {
+				l.build.tile(l.coder, c)
+				l.bring(c, l.flow.n+1)
+			}
+		}
+		if l.cursor++; l.cursor == len(l.sent) {
+			l.cursor = 0
+		}
+	}
+	l.due = next
+	if l.build.count == 0 {
+		return 0, nil
+	}
+	l.flow.n++
+	l.average += (float64(len(l.build.buf))/float64(l.build.count) - l.average) / 4
+	return len(l.build.buf), l.flow.send(l.build.bytes(), false, now)
+}
+
+// Soon tells whether still tiles will have made the picture exact shortly, at kbps.
+func (l *Layer) Soon(kbps int) bool {
+	left := time.Duration(float64(l.missing) * l.average * 8 / float64(max(kbps, 1)) * float64(time.Millisecond))
+	return left < Soon
+}
+
+// Ready tells whether still tiles are due.
+func (l *Layer) Ready(now time.Time) bool {
+	if l.blocked && l.flow.room(false) >= leastRoom {
+		l.due = now
+	}
+	return !l.due.IsZero() && !now.Before(l.due)
+}
+
+// RescueAt is when the video must show what tiles should have, because the viewer read one wrong or those sent after its last frame are
+// late: zero for never. Of wrong ones the viewer does not say which they are: that frame takes the place of all, and all are coded anew.
+func (l *Layer) RescueAt(frame time.Time) time.Time {
+	if _, bad := l.flow.confirmed(); bad != l.bad {
+		l.log.Warn("the viewer read tiles wrong: all are sent again", "tiles", bad-l.bad)
+		l.bad, l.doubted = bad, true
+		l.coder.Reset()
+	}
+	if l.doubted {
+		return frame
+	}
+	return l.flow.overdue(frame)
+}

@@ -1,0 +1,111 @@
+// Package tiletest reads the tiles channel as a viewer does, for tests.
+package tiletest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"image"
+
+	"easel/noded/stream/tile"
+	"easel/pkg/codec/tiletest"
+)
+
+// Screen is what a viewer has of the picture by tiles.
+type Screen struct {
+	Size image.Point
+	N    uint32     // the last message
+	pix  [][]uint32 // of each cell, empty where the video shows it
+}
+
+// Report is the message by which a viewer reports.
+func Report(r tile.Report) []byte {
+	b := []byte{tile.ReportMessage, 0}
+	b = binary.LittleEndian.AppendUint16(b, r.Cell)
+	for _, v := range []uint32{r.N, r.Shown, r.Bad} {
+		b = binary.LittleEndian.AppendUint32(b, v)
+	}
+	b = binary.LittleEndian.AppendUint16(b, r.Video)
+	return binary.LittleEndian.AppendUint16(b, r.Tile)
+}
+
+// Read takes one message in.
+func (s *Screen) Read(b []byte) error {
+	if n := le32(b, 4); n != s.N+1 {
+		return fmt.Errorf("message %d comes after %d", n, s.N)
+	}
+	s.N++
+	count, body := le16(b, 2), b[tile.HeaderBytes:]
+	switch b[0] {
+	case tile.SizeMessage:
+		s.Size = image.Pt(le16(body, 0), le16(body, 2))
+		s.pix = make([][]uint32, tile.Cells(s.Size))
+		for i := range s.pix {
+			s.pix[i] = make([]uint32, 0, tile.CellWidth*tile.CellHeight)
+		}
+	case tile.TilesMessage:
+		if count > tile.MaxCells {
+			return fmt.Errorf("%d cells in one message, at most %d may be", count, tile.MaxCells)
+		}
+		for range count {
+			length := le16(body, 2)
+			if err := s.show(le16(body, 0), body[tile.RecordBytes:tile.RecordBytes+length], le32(body, 4)); err != nil {
+				return err
+			}
+			body = body[tile.RecordBytes+length:]
+		}
+	case tile.VideoMessage:
+		for i := range count {
+			first, length := le16(body, 4*i), le16(body, 4*i+2)
+			for c := first; c < first+length; c++ {
+				s.pix[c] = s.pix[c][:0]
+			}
+		}
+	default:
+		return fmt.Errorf("message of kind %d", b[0])
+	}
+	return nil
+}
+
+func (s *Screen) show(cell int, code []byte, hash uint32) error {
+	r := s.cell(cell)
+	s.pix[cell] = s.pix[cell][:r.Dx()*r.Dy()]
+	if err := tiletest.Decode(code, r.Dx(), r.Dy(), s.pix[cell]); err != nil {
+		return fmt.Errorf("cell %d: %w", cell, err)
+	}
+	if tiletest.Hash(cell, s.pix[cell]) != hash {
+		return fmt.Errorf("cell %d has another hash", cell)
+	}
+	return nil
+}
+
+func (s *Screen) cell(i int) image.Rectangle {
+	wide := (s.Size.X + tile.CellWidth - 1) / tile.CellWidth
+	at := image.Pt(i%wide*tile.CellWidth, i/wide*tile.CellHeight)
+	return image.Rectangle{Min: at, Max: at.Add(image.Pt(tile.CellWidth, tile.CellHeight))}.Intersect(image.Rectangle{Max: s.Size})
+}
+
+// Exact is the whole picture as RGBA: nil while the video shows some of it.
+func (s *Screen) Exact() []byte {
+	out := make([]byte, s.Size.X*s.Size.Y*4)
+	for i, pix := range s.pix {
+		r := s.cell(i)
+		if len(pix) == 0 {
+			return nil
+		}
+		for j, p := range pix {
+			at := ((r.Min.Y+j/r.Dx())*s.Size.X + r.Min.X + j%r.Dx()) * 4
+			out[at], out[at+1], out[at+2], out[at+3] = byte(p), byte(p>>8), byte(p>>16), 255
+		}
+	}
+	return out
+}
+
+// Spoil has all tiles be as if they had been read wrong.
+func (s *Screen) Spoil() {
+	for i := range s.pix {
+		clear(s.pix[i])
+	}
+}
+
+func le16(b []byte, at int) int    { return int(binary.LittleEndian.Uint16(b[at:])) }
+func le32(b []byte, at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }

@@ -1,0 +1,137 @@
+// Package tile shows a picture exactly: cells of the screen, coded without loss, lie above the video where that is cheaper or the picture is still.
+// ARCHITECTURE.md, "Exact tiles", is the contract with the viewer.
+package tile
+
+import (
+	"encoding/binary"
+	"fmt"
+	"image"
+)
+
+// Messages of the tiles channel (ARCHITECTURE.md, "Exact tiles").
+const (
+	TilesMessage  = 1 // tiles to show
+	VideoMessage  = 2 // cells that the video shows from a frame on
+	SizeMessage   = 3 // the screen's size; nothing of before counts
+	ReportMessage = 16
+
+	HeaderBytes = 16 // of each message to the viewer
+	RecordBytes = 8  // before each tile
+	ReportBytes = 20
+	// MaxMessage bounds one message, and so what belongs together.
+	MaxMessage = 60 << 10
+	// genBits is how much of the generation a video frame's timestamp carries.
+	genBits = 6
+	genMask = 1<<genBits - 1
+)
+
+// A cell is the least piece of a picture whose change is counted, in pixels.
+const (
+	CellWidth  = 64
+	CellHeight = 16
+)
+
+// Cells is how many a screen has.
+func Cells(size image.Point) int {
+	return ((size.X + CellWidth - 1) / CellWidth) * ((size.Y + CellHeight - 1) / CellHeight)
+}
+
+// Coder codes cells of an encoder's picture exactly, each by itself, for one viewer. Cells are numbered in rows.
+type Coder interface {
+	Count() int
+	// Changed lists the cells that Update found to differ since they were last listed, in order. The list is good until the next call.
+	Changed() []uint16
+	// Code appends a cell, which the viewer is taken to have then, and gives its hash.
+	Code(b []byte, cell int) ([]byte, uint32)
+	// Forget has a cell be coded whole the next time, Reset all.
+	Forget(cell int)
+	Reset()
+}
+
+// hasAfter says that a message is for after the video frame that it names.
+const hasAfter = 1
+
+// builder makes one message to the viewer after the other in the same memory.
+type builder struct {
+	buf   []byte
+	count int
+}
+
+// begin begins a message. With after it counts from the moment when that video frame, or a later one, is on show.
+func (b *builder) begin(kind byte, n, gen uint32, after *uint32) {
+	b.count = 0
+	b.buf = append(b.buf[:0], kind, 0, 0, 0)
+	b.buf = binary.LittleEndian.AppendUint32(b.buf, n)
+	b.buf = binary.LittleEndian.AppendUint32(b.buf, gen)
+	rtp := uint32(0)
+	if after != nil {
+		b.buf[1] = hasAfter
+		rtp = *after
+	}
+	b.buf = binary.LittleEndian.AppendUint32(b.buf, rtp)
+}
+
+// tile codes a cell into a message of tiles.
+func (b *builder) tile(coder Coder, cell int) {
+	at := len(b.buf)
+	b.buf = append(b.buf, make([]byte, RecordBytes)...)
+	var hash uint32
+	b.buf, hash = coder.Code(b.buf, cell)
+	record := b.buf[at:]
+	binary.LittleEndian.PutUint16(record, uint16(cell))
+	binary.LittleEndian.PutUint16(record[2:], uint16(len(record)-RecordBytes))
+	binary.LittleEndian.PutUint32(record[4:], hash)
+	b.count++
+}
+
+// run names cells [first, first+length) in a message of what the video shows.
+func (b *builder) run(first, length int) {
+	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(first))
+	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(length))
+	b.count++
+}
+
+// size is the body of a message that tells the screen's size.
+func (b *builder) size(width, height int) {
+	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(width))
+	b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(height))
+}
+
+// bytes is the message, good until the next begins.
+func (b *builder) bytes() []byte {
+	binary.LittleEndian.PutUint16(b.buf[2:], uint16(b.count))
+	return b.buf
+}
+
+// Report is what the viewer says of the tiles that it has.
+type Report struct {
+	N     uint32 // all messages up to this one are on show
+	Shown uint32 // the video frame that is
+	Bad   uint32 // tiles so far whose hash was wrong
+	Video uint16 // 1/10 ms from a frame's arrival to its being on show
+	Tile  uint16 // the same of a message of tiles
+	Cell  uint16 // 1/10 µs that one tile takes
+}
+
+// ParseReport reads what a viewer said.
+func ParseReport(b []byte) (Report, error) {
+	if len(b) != ReportBytes || b[0] != ReportMessage {
+		return Report{}, fmt.Errorf("read a report on tiles: %d bytes, want %d that begin with %d", len(b), ReportBytes, ReportMessage)
+	}
+	return Report{N: binary.LittleEndian.Uint32(b[4:]), Shown: binary.LittleEndian.Uint32(b[8:]), Bad: binary.LittleEndian.Uint32(b[12:]), Video: binary.LittleEndian.Uint16(b[16:]), Tile: binary.LittleEndian.Uint16(b[18:]), Cell: binary.LittleEndian.Uint16(b[2:])}, nil
+}
+
+// runs calls f for each run of neighbouring numbers in cells, which are in order.
+func runs(cells []uint16, f func(first, length int)) {
+	for len(cells) > 0 {
+		n := 1
+		for n < len(cells) && cells[n] == cells[n-1]+1 {
+			n++
+		}
+		f(int(cells[0]), n)
+		cells = cells[n:]
+	}
+}
+
+// after tells whether a number, which may wrap, comes after another.
+func after(a, b uint32) bool { return int32(a-b) > 0 }
