@@ -22,6 +22,8 @@ type typist interface {
 	Press(k display.Key) error
 	Release(k display.Key)
 	Text(s string) error
+	// Settle returns when the X server has had all of that.
+	Settle() error
 }
 
 // farOut is how far from its screen a pointer is believed to be, in 1/256 px: a drag goes on outside the window that it began in.
@@ -44,6 +46,7 @@ type hand struct {
 	mine    bool // what may said last
 	seq     sequence
 	keys    []display.Key // that it holds down
+	keyed   bool          // a key went out since the X server was last waited for
 	near    [3]bool
 	buttons [3]map[uint8]bool
 	last    [3]sample
@@ -154,7 +157,6 @@ func (h *hand) apply(m message) {
 	case kindRelease:
 		h.letGo()
 	case kindKey, kindText:
-		h.pen.flush() // pointer and keys keep their order
 		h.key(m)
 	}
 }
@@ -164,6 +166,8 @@ func (h *hand) key(m message) {
 	if k == nil {
 		return
 	}
+	h.pen.settle() // pointer and keys go to X by ways of their own, and keep their order
+	h.keyed = true
 	key := display.Key{Sym: display.Keysym(m.Sym), Code: m.Code}
 	var err error
 	switch {
@@ -253,23 +257,38 @@ func (h *hand) letGo() {
 			h.proximity(d, false)
 		}
 	}
-	h.pen.flush()
-	if k := h.keyboard(); k != nil {
+	h.pen.settle()
+	if k := h.keyboard(); k != nil && len(h.keys) > 0 {
 		for _, key := range slices.Backward(h.keys) { // another hand's stay down
 			k.Release(key)
 		}
+		h.keyed = true
 	}
 	h.keys = h.keys[:0]
 }
 
 // put has the pen driver do something at a place of the viewer's screen. The X server keeps it within its own.
 func (h *hand) put(r record) {
+	h.settleKeys()
 	if r.Kind != penScroll {
 		at := h.place().Min
 		r.X = max(-farOut, min(r.X, farOut)) + int32(at.X)*256
 		r.Y = max(-farOut, min(r.Y, farOut)) + int32(at.Y)*256
 	}
 	h.pen.add(r)
+}
+
+// settleKeys waits until X has had the keys that were sent before what a pointer does now.
+func (h *hand) settleKeys() {
+	if !h.keyed {
+		return
+	}
+	h.keyed = false
+	if k := h.keyboard(); k != nil {
+		if err := k.Settle(); err != nil {
+			h.log.Debug("pointer and keys may be out of order", "err", err)
+		}
+	}
 }
 
 func deviceOf(browser uint8) uint8 {

@@ -18,6 +18,7 @@ const (
 	penIn      = 3
 	penOut     = 4
 	penScroll  = 5
+	penSync    = 6
 )
 
 // Devices as the pen driver names them.
@@ -34,6 +35,8 @@ const (
 	penTimeout = 500 * time.Millisecond
 	// penRetry is how long the driver is left alone after it could not be reached.
 	penRetry = 250 * time.Millisecond
+	// penSettle is how long the driver may take to say what it has queued.
+	penSettle = 200 * time.Millisecond
 )
 
 // record is what the driver posts to X at once.
@@ -66,6 +69,7 @@ type pen struct {
 	driver *penDriver
 	buf    []byte
 	n      int
+	sent   bool // something since the driver was last waited for
 }
 
 // add queues one record; a full packet goes out at once.
@@ -80,8 +84,18 @@ func (p *pen) add(r record) {
 func (p *pen) flush() {
 	if p.n > 0 {
 		p.driver.send(p.buf)
+		p.sent = true
 	}
 	p.buf, p.n = p.buf[:0], 0
+}
+
+// settle sends what is queued, and returns when the X server has it in its queue: what another client has it do then comes after.
+func (p *pen) settle() {
+	p.flush()
+	if p.sent {
+		p.driver.settle()
+	}
+	p.sent = false
 }
 
 // penDriver is the connection to the pen driver, which is made when there is something to say. The driver takes one at a time, and lets go of all
@@ -93,6 +107,7 @@ type penDriver struct {
 	mu    sync.Mutex
 	conn  net.Conn
 	retry time.Time
+	syncs uint32 // asked of the driver so far
 }
 
 // send writes a packet. What can't be sent is dropped: late input is worse than none.
@@ -111,6 +126,39 @@ func (p *penDriver) send(packet []byte) {
 	if err := p.write(packet); err != nil {
 		p.log.Warn("input not delivered", "err", fmt.Errorf("write to the pen driver: %w", err))
 		p.drop()
+	}
+}
+
+// settle waits until the driver has queued what it was sent. A driver that does not say so holds nothing up for long.
+func (p *penDriver) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil {
+		return
+	}
+	p.syncs++
+	if err := p.write(record{Kind: penSync, TimeMS: p.syncs}.append(nil)); err != nil {
+		return // the next packet finds out what it means
+	}
+	if err := p.answer(p.syncs); err != nil {
+		p.log.Debug("pointer and keys may be out of order", "err", err)
+	}
+}
+
+// answer reads until the driver has answered a sync; it may have been late with those before.
+func (p *penDriver) answer(want uint32) error {
+	if err := p.conn.SetReadDeadline(time.Now().Add(penSettle)); err != nil {
+		return err
+	}
+	var b [4]byte
+	for {
+		n, err := p.conn.Read(b[:])
+		if err != nil {
+			return fmt.Errorf("wait for the pen driver: %w", err)
+		}
+		if n == len(b) && binary.LittleEndian.Uint32(b[:]) == want {
+			return nil
+		}
 	}
 }
 

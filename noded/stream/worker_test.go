@@ -313,6 +313,10 @@ func (p *penSocket) read(c net.Conn) {
 			return
 		}
 		for r := b[:n]; len(r) > 0; r = r[recordBytes:] {
+			if r[0] == penSync {
+				_, _ = c.Write(r[20:24])
+				continue
+			}
 			p.records <- record{
 				Kind: r[0], Device: r[1], Button: r[2], X: int32(le32(r, 4)), Y: int32(le32(r, 8)), Pressure: le16(r, 12),
 				TiltX: int16(le16(r, 14)), TiltY: int16(le16(r, 16)), Twist: le16(r, 18), TimeMS: le32(r, 20),

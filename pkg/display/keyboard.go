@@ -185,6 +185,14 @@ func (k *Keyboard) Text(s string) error {
 	return nil
 }
 
+// Settle returns when the X server has had all keys so far: what a pointer does then comes after.
+func (k *Keyboard) Settle() error {
+	return k.d.call("wait for the keys", func() error {
+		_, err := xproto.GetInputFocus(k.d.xc).Reply()
+		return err
+	})
+}
+
 func (k *Keyboard) held(key Key) int {
 	return slices.IndexFunc(k.down, func(h heldKey) bool { return key.Same(h.key) })
 }

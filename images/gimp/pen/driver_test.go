@@ -17,6 +17,7 @@ import (
 	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/randr"
 	"github.com/jezek/xgb/xproto"
+	"github.com/jezek/xgb/xtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +25,8 @@ const patience = 20 * time.Second
 
 // What a record is about (ARCHITECTURE.md).
 const (
-	motion, press, release, near, away, scroll = 0, 1, 2, 3, 4, 5
-	pointer, stylus, eraser                    = 0, 1, 2
+	motion, press, release, near, away, scroll, sync = 0, 1, 2, 3, 4, 5, 6
+	pointer, stylus, eraser                          = 0, 1, 2
 )
 
 type record struct {
@@ -34,6 +35,7 @@ type record struct {
 	pressure             uint16
 	tiltX, tiltY         int16
 	twist                uint16
+	time                 uint32
 }
 
 func (r record) bytes() []byte {
@@ -48,7 +50,7 @@ func (r record) bytes() []byte {
 	b = binary.LittleEndian.AppendUint16(b, uint16(r.tiltX))
 	b = binary.LittleEndian.AppendUint16(b, uint16(r.tiltY))
 	b = binary.LittleEndian.AppendUint16(b, r.twist)
-	return binary.LittleEndian.AppendUint32(b, 0)
+	return binary.LittleEndian.AppendUint32(b, r.time)
 }
 
 // server is an X server with the image's own configuration and the driver, compiled here.
@@ -210,12 +212,13 @@ func (s *server) resize(width, height uint16) {
 func TestDriver(t *testing.T) {
 	s := start(t)
 	for name, part := range map[string]func(*testing.T, *server){
-		"pointer lands where the record says":        pointerLandsWhereTheRecordSays,
-		"stylus tells pressure, tilt and twist":      stylusTellsPressureTiltAndTwist,
-		"hand that goes lets go of its buttons":      handThatGoesLetsGoOfItsButtons,
-		"new hand takes the place of the old":        newHandTakesThePlaceOfTheOld,
-		"every button and the wheel arrive":          everyButtonAndTheWheelArrive,
-		"nonsense is dropped and the server goes on": nonsenseIsDroppedAndTheServerGoesOn,
+		"pointer lands where the record says":         pointerLandsWhereTheRecordSays,
+		"stylus tells pressure, tilt and twist":       stylusTellsPressureTiltAndTwist,
+		"hand that goes lets go of its buttons":       handThatGoesLetsGoOfItsButtons,
+		"new hand takes the place of the old":         newHandTakesThePlaceOfTheOld,
+		"every button and the wheel arrive":           everyButtonAndTheWheelArrive,
+		"keys come after what was synced before them": keysComeAfterWhatWasSyncedBeforeThem,
+		"nonsense is dropped and the server goes on":  nonsenseIsDroppedAndTheServerGoesOn,
 	} {
 		t.Run(name, func(t *testing.T) { part(t, &server{t: t, conn: s.conn, root: s.root, socket: s.socket}) })
 	}
@@ -280,16 +283,30 @@ func newHandTakesThePlaceOfTheOld(t *testing.T, s *server) {
 	}
 }
 
-func (s *server) listenForButtons(mask uint32) {
+func (s *server) listenFor(mask uint32) {
 	s.t.Helper()
 	if err := xproto.ChangeWindowAttributesChecked(s.conn, s.root, xproto.CwEventMask, []uint32{mask}).Check(); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
+// event is the next one that tells of input. The server tells all clients when a keyboard takes another's place as well.
+func (s *server) event() xgb.Event {
+	s.t.Helper()
+	for {
+		event, xerr := s.conn.WaitForEvent()
+		if xerr != nil || event == nil {
+			s.t.Fatalf("wait for an event: %v", xerr)
+		}
+		if _, ok := event.(xproto.MappingNotifyEvent); !ok {
+			return event
+		}
+	}
+}
+
 func everyButtonAndTheWheelArrive(t *testing.T, s *server) {
-	s.listenForButtons(xproto.EventMaskButtonPress)
-	defer s.listenForButtons(0)
+	s.listenFor(xproto.EventMaskButtonPress)
+	defer s.listenFor(0)
 	h := s.hand()
 	want := []xproto.Button{}
 	for _, button := range []byte{1, 2, 3, 8, 9} {
@@ -301,13 +318,50 @@ func everyButtonAndTheWheelArrive(t *testing.T, s *server) {
 		record{kind: scroll, device: pointer, x: 1}, record{kind: scroll, device: pointer, x: -1})
 	want = append(want, 5, 4, 7, 6)
 	for i, button := range want {
-		event, xerr := s.conn.WaitForEvent()
-		if xerr != nil {
-			t.Fatal(xerr)
-		}
+		event := s.event()
 		if p, ok := event.(xproto.ButtonPressEvent); !ok || xproto.Button(p.Detail) != button {
 			t.Fatalf("event %d is %v, want button %d", i, event, button)
 		}
+	}
+}
+
+// Keys reach the server by another way, which has no queue: without the answer they would overtake the pointer.
+func keysComeAfterWhatWasSyncedBeforeThem(t *testing.T, s *server) {
+	if err := xtest.Init(s.conn); err != nil {
+		t.Fatal(err)
+	}
+	s.listenFor(xproto.EventMaskButtonPress | xproto.EventMaskKeyPress)
+	defer s.listenFor(0)
+	h := s.hand()
+	const key, rounds = 38, 500
+	for i := range uint32(rounds) {
+		h.send(record{kind: motion, device: pointer, x: float64(i), y: 3}, record{kind: scroll, device: pointer, y: 1}, record{kind: sync, time: i})
+		h.answered(i)
+		for _, kind := range []byte{xproto.KeyPress, xproto.KeyRelease} {
+			xtest.FakeInput(s.conn, kind, key, xproto.TimeCurrentTime, 0, 0, 0, 0)
+		}
+		for n, want := range []string{"wheel", "key"} {
+			got := "wheel"
+			if _, ok := s.event().(xproto.KeyPressEvent); ok {
+				got = "key"
+			}
+			if got != want {
+				t.Fatalf("round %d, event %d is the %s, want the %s", i, n, got, want)
+			}
+		}
+	}
+}
+
+// answered waits for the answer to a sync.
+func (h hand) answered(want uint32) {
+	h.t.Helper()
+	if err := unix.SetsockoptTimeval(h.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience.Seconds())}); err != nil {
+		h.t.Fatal(err)
+	}
+	b := make([]byte, 16)
+	n, err := unix.Read(h.fd, b)
+	if err != nil || n != 4 || binary.LittleEndian.Uint32(b) != want {
+		h.t.Fatalf("the answer to sync %d is %x (%v)", want, b[:max(n, 0)], err)
 	}
 }
 

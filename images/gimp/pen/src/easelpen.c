@@ -173,8 +173,12 @@ static void read_input(InputInfoPtr info)
 		}
 		int count = pen_wire_decode(packet, length, records, &skipped);
 		count_malformed(info, count < 0 ? 1 : skipped);
-		for (int i = 0; i < count; i++)
-			post(&records[i]);
+		for (int i = 0; i < count; i++) {
+			if (records[i].kind == PEN_SYNC)
+				pen_socket_answer(&d->socket, records[i].time_ms);
+			else
+				post(&records[i]);
+		}
 	}
 }
 

@@ -85,6 +85,16 @@ enum pen_event pen_socket_next(struct pen_socket *s, uint8_t *packet, size_t siz
 	return PEN_EVENT_GONE;
 }
 
+void pen_socket_answer(struct pen_socket *s, uint32_t number)
+{
+	uint8_t answer[4];
+
+	for (unsigned i = 0; i < sizeof answer; i++)
+		answer[i] = (uint8_t)(number >> 8 * i);
+	/* Who does not read has no need of it. */
+	(void)!send(s->client, answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void pen_socket_close(struct pen_socket *s)
 {
 	drop(&s->client);

@@ -19,7 +19,7 @@ enum {
 	PEN_MAX_SCROLL = 120 * 100,   /* 1/120 notch: a hundred notches in one record is no hand's doing */
 };
 
-enum pen_kind { PEN_MOTION, PEN_PRESS, PEN_RELEASE, PEN_PROXIMITY_IN, PEN_PROXIMITY_OUT, PEN_SCROLL, PEN_KINDS };
+enum pen_kind { PEN_MOTION, PEN_PRESS, PEN_RELEASE, PEN_PROXIMITY_IN, PEN_PROXIMITY_OUT, PEN_SCROLL, PEN_SYNC, PEN_KINDS };
 
 enum pen_device { PEN_DEVICE_POINTER, PEN_DEVICE_PEN, PEN_DEVICE_ERASER, PEN_DEVICES };
 
@@ -31,7 +31,7 @@ struct pen_record {
 	int pressure;   /* 0..65535 */
 	int tilt_x, tilt_y;
 	int twist;
-	uint32_t time_ms;
+	uint32_t time_ms; /* of a sync: what is answered */
 };
 
 /*

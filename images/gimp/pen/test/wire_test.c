@@ -48,6 +48,8 @@ static void values_come_through(void)
 	CHECK("kind, device, button", r.kind == PEN_PRESS && r.device == PEN_DEVICE_PEN && r.button == 3);
 	CHECK("position", r.x == 100 * 256 + 128 && r.y == 7);
 	CHECK("hand", r.pressure == 40000 && r.tilt_x == -4500 && r.tilt_y == 1234 && r.twist == 9000 && r.time_ms == 77);
+	w.kind = PEN_SYNC;
+	CHECK("a sync", one(w, &r, &skipped) == 1 && r.kind == PEN_SYNC && r.time_ms == 77);
 	w.kind = PEN_MOTION;
 	CHECK("a motion has no button", one(w, &r, &skipped) == 1 && r.button == 0);
 }
