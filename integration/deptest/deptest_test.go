@@ -44,6 +44,16 @@ var rules = []rule{
 		allow: []string{"easel/noded/stream/tile"},
 		why:   "a part of the stream knows nothing of who binds the parts",
 	},
+	{
+		from: "easel/noded/stream/congestion", to: "easel",
+		allow: []string{"easel/noded/stream/congestion"},
+		why:   "the rate control is arithmetic on what it is told",
+	},
+	{
+		from: "easel/noded/stream/rtpsend", to: "easel",
+		allow: []string{"easel/noded/stream/congestion", "easel/noded/stream/rtpsend"},
+		why:   "the sending side of RTP knows frames and packets, not where they come from",
+	},
 	{from: "easel/coordinator", to: "easel/pkg/codec", why: "only the streamer links codecs"},
 	{from: "easel/images", to: "easel/pkg/codec", why: "only the streamer links codecs"},
 }

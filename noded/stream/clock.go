@@ -13,24 +13,17 @@ func (c clock) ms(t time.Time) float64 {
 	return float64(c.epoch.UnixMicro())/1000 + float64(t.Sub(c.epoch).Microseconds())/1000
 }
 
-// absCaptureURI is the header extension by which a frame says when the picture was as it shows it.
-const absCaptureURI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
-
 // ntpEpoch is 1970 in NTP's seconds.
 const ntpEpoch = 2_208_988_800
 
 // absCapture writes a frame's capture time, which its RTP timestamp has to a millisecond, as the extension wants it (UQ32.32 of NTP's time).
-func (c clock) absCapture(b []byte, stamp uint32, now time.Time) []byte {
+func (c clock) absCapture(stamp uint32, now time.Time) (b [8]byte) {
 	ticks := int64(now.Sub(c.epoch) * 90 / time.Millisecond)
 	ticks -= int64(int32(uint32(ticks) - stamp)) // it is within half a day of now
 	at := c.epoch.UnixMicro() + ticks*1000/90
 	seconds, rest := at/1_000_000, at%1_000_000
-	return binary.BigEndian.AppendUint64(b, uint64(seconds+ntpEpoch)<<32|uint64(rest)<<32/1_000_000)
-}
-
-// onWay is how long bytes take at kbps.
-func onWay(bytes float64, kbps int) time.Duration {
-	return seconds(bytes * 8 / 1000 / float64(max(kbps, 1)))
+	binary.BigEndian.PutUint64(b[:], uint64(seconds+ntpEpoch)<<32|uint64(rest)<<32/1_000_000)
+	return b
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

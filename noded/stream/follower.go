@@ -29,7 +29,7 @@ func (f *follower) offer(format Format, pkt Packet, stamp uint32, now time.Time)
 	if f.lost && !pkt.Key {
 		return
 	}
-	if f.peer.pacer.backlog() > followDebt {
+	if f.peer.pacer.Backlog() > followDebt {
 		f.lost = true
 		return
 	}
@@ -53,11 +53,11 @@ func (f *follower) wishes() bool {
 
 // keyAt is when a keyframe may go out for the guest's sake: zero if it needs none.
 func (f *follower) keyAt(now time.Time) time.Time {
-	if p := f.peer; !f.lost && p.confirmed.Load() && p.pacer.unacked.none() && now.Sub(f.lastSent) > keyLimit {
+	if p := f.peer; !f.lost && p.confirmed.Load() && p.pacer.HasAll() && now.Sub(f.lastSent) > keyLimit {
 		p.keyWanted.Store(false) // it has every packet, and asks only because nothing moves
 	}
 	if !f.wishes() {
 		return time.Time{}
 	}
-	return latest(f.lastKey.Add(f.patience), now.Add(f.peer.pacer.backlog()-followDebt))
+	return latest(f.lastKey.Add(f.patience), now.Add(f.peer.pacer.Backlog()-followDebt))
 }

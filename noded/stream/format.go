@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"easel/noded/stream/rtpsend"
+
 	"github.com/pion/webrtc/v4"
 )
 
@@ -18,6 +20,17 @@ const (
 	AV1     Format = "av1"
 	AV1444  Format = "av1-444"
 )
+
+// payloadFormat is how its frames are cut into packets.
+func (f Format) payloadFormat() rtpsend.PayloadFormat {
+	switch f {
+	case VP9, VP9444:
+		return rtpsend.VP9
+	case AV1, AV1444:
+		return rtpsend.AV1
+	}
+	return rtpsend.H264
+}
 
 // Coding is what an encoder makes for a viewer.
 type Coding struct {

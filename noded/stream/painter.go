@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"time"
 
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
+	"easel/noded/stream/rtpsend"
 	"easel/noded/stream/tile"
 	"easel/pkg/display"
 
@@ -22,7 +24,7 @@ const (
 	coalesceTiles = 300 * time.Microsecond
 	pace          = 12 * time.Millisecond
 	burst         = 60 * time.Millisecond // of the rate, that may go out at once
-	keyLimit      = 300 * time.Millisecond
+	keyLimit      = rtpsend.LeastKeyRest
 	keyRepeat     = 200 * time.Millisecond // until the viewer confirms a picture; doubles up to keyRepeatMax
 	keyRepMax     = 2 * time.Second
 	refineFrom    = 90 * time.Millisecond // of quiet
@@ -139,7 +141,7 @@ func (p *painter) keyAt() time.Time {
 	case !p.peer.confirmed.Load():
 		return sooner(p.lastKey.Add(p.repeat), p.guestKeyAt())
 	case p.peer.keyWanted.Load():
-		return sooner(p.lastKey.Add(p.peer.pacer.keyRest()), p.guestKeyAt())
+		return sooner(p.lastKey.Add(p.peer.pacer.KeyRest()), p.guestKeyAt())
 	}
 	return p.guestKeyAt()
 }
@@ -171,7 +173,7 @@ func (p *painter) look(ctx context.Context) error {
 		return err
 	}
 	// A viewer that has every packet and asks for a keyframe only because nothing moves gets none.
-	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.pacer.unacked.none() {
+	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.pacer.HasAll() {
 		peer.keyWanted.Store(false)
 	}
 	p.offerTiles(peer)
@@ -191,7 +193,7 @@ func (p *painter) wait(ctx context.Context) bool {
 	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) && !p.guestDue(now) {
 		return false
 	}
-	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.backlog()-burst))
+	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.Backlog()-burst))
 	if !until.After(now) {
 		if p.tiles != nil && p.d.Damage.Area() <= tile.MaxCells*tile.CellWidth*tile.CellHeight {
 			nap(coalesceTiles)
@@ -310,7 +312,7 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
 	p.lastSent = done
 	if changed > 0 {
-		p.next = start.Add(peer.rate.Plan().pace())
+		p.next = start.Add(peer.rate.Plan().Pace(pace))
 	}
 	p.owe(pkt.Bytes, p.quality.Kbps, start)
 	if pkt.Key {
@@ -323,7 +325,7 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	}
 	switch {
 	case changed > 0:
-		peer.rate.moves()
+		peer.rate.Moves()
 		p.blur(done)
 	case qp > 0 && !p.refineAt.IsZero():
 		p.refined(peer, pkt, done)
@@ -337,7 +339,7 @@ func (p *painter) owe(bytes, kbps int, now time.Time) {
 	if p.debt.Before(now) {
 		p.debt = now
 	}
-	p.debt = p.debt.Add(onWay(float64(bytes), kbps))
+	p.debt = p.debt.Add(congestion.OnWay(float64(bytes), kbps))
 }
 
 // blur has a picture that has changed sharpen as soon as it is still.
@@ -414,8 +416,8 @@ func even(size image.Point) image.Point { return image.Pt(size.X&^1, size.Y&^1) 
 
 func (p *painter) wanted(peer *peer) Quality {
 	q := qualities[peer.quality()]
-	most := int(maxKbps * q.share)
-	return Quality{Factor: q.factor, Kbps: max(min(peer.rate.Plan().Kbps, most), minKbps), BufferMS: frameBufferMS}
+	most := int(congestion.MaxKbps * q.share)
+	return Quality{Factor: q.factor, Kbps: max(min(peer.rate.Plan().Kbps, most), congestion.MinKbps), BufferMS: frameBufferMS}
 }
 
 // tune brings the encoder to the rate and quality of the moment; small changes are not worth it.

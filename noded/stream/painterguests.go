@@ -3,6 +3,8 @@ package stream
 import (
 	"slices"
 	"time"
+
+	"easel/noded/stream/congestion"
 )
 
 // What the lead's picture may be burdened with for the guests' sake.
@@ -28,7 +30,7 @@ func (p *painter) guestKeyAt() time.Time {
 
 // hadKey notes a keyframe of so many bytes: the next for guests' sake waits until they take no more than their share.
 func (p *painter) hadKey(bytes int, now time.Time) {
-	p.guestKey = now.Add(max(guestKeys, seconds(onWay(float64(bytes), p.quality.Kbps).Seconds()/guestShare)))
+	p.guestKey = now.Add(max(guestKeys, seconds(congestion.OnWay(float64(bytes), p.quality.Kbps).Seconds()/guestShare)))
 }
 
 // guestDue tells whether guests must be sent what the lead has by tiles.

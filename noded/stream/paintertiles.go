@@ -3,6 +3,7 @@ package stream
 import (
 	"time"
 
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/tile"
 )
 
@@ -138,7 +139,7 @@ func (p *painter) rescue(now time.Time) bool {
 // tileRate is what tiles may use of the way, in kilobits a second: the video's rate, or more where more was seen to get through, but no more than
 // the plan has for both.
 func (p *painter) tileRate(peer *peer) int {
-	return min(max(p.wanted(peer).Kbps, peer.tiles.Kbps()), max(peer.rate.Plan().Kbps, minKbps))
+	return min(max(p.wanted(peer).Kbps, peer.tiles.Kbps()), max(peer.rate.Plan().Kbps, congestion.MinKbps))
 }
 
 // countTiles tells the meter how much of the picture is exact.

@@ -12,11 +12,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
+	"easel/noded/stream/rtpsend"
 	"easel/noded/stream/tile"
 	"easel/pkg/display"
 
-	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 	"golang.org/x/time/rate"
 )
@@ -48,22 +49,19 @@ type peer struct {
 	id     string
 	who    contract.Viewer
 	pc     *webrtc.PeerConnection
-	track  *videoTrack
+	video  *rtpsend.Video
 	takes  takes
 	short  bool // the browser takes every picture to have the short range of colours
 	sender *webrtc.RTPSender
 	hand   *hand
-	rate   *outgoing
-	pacer  *pacer
+	rate   *congestion.Control
+	pacer  *rtpsend.Pacer
 	// signalling is held while an offer is answered, and restarts limits how many are.
 	signalling sync.Mutex
 	restarts   *rate.Limiter
 	worker     *Worker
 	screen     *screen
 	log        *slog.Logger
-	playout    uint8 // RTP header extensions; 0: the viewer takes none
-	capture    uint8
-	noDelay    [3]byte // minimum and maximum delay 0: show at once
 
 	ctx      context.Context // the peer's life
 	cancel   context.CancelFunc
@@ -86,9 +84,6 @@ type peer struct {
 	clip      *clipFlow
 	sound     *soundOut // nil: the viewer hears nothing
 
-	captures [keptPackets][8]byte // of frames, where the pacer keeps their first packets
-	packets  packetizer           // the painter's
-
 	mu      sync.Mutex
 	cursors map[uint32]bool
 	company peopleMessage // that it was told last
@@ -102,11 +97,12 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 	id := strings.ToLower(rand.Text()[:16])
 	log := w.log.With("peer", id, "who", who.ID, "screen", on.number)
 	p := &peer{
-		id: id, who: who, worker: w, screen: on, log: log, rate: newOutgoing(log), restarts: newRestarts(), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		id: id, who: who, worker: w, screen: on, log: log, rate: congestion.New(log), restarts: newRestarts(), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
 	}
-	p.tiles = tile.NewFlow(p.rate.tookTiles)
-	p.pacer = newPacer(p.rate, log)
+	p.tiles = tile.NewFlow(p.rate.TookTiles)
+	p.pacer = rtpsend.NewPacer(p.rate, log)
+	p.video = rtpsend.NewVideo(p.pacer)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.clip = p.newClipFlow()
 	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
@@ -138,8 +134,7 @@ func (p *peer) negotiate(offer string) (string, error) {
 	if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
 		return "", fmt.Errorf("make a peer connection: %w", err)
 	}
-	p.track = &videoTrack{}
-	if p.sender, err = p.pc.AddTrack(p.track); err != nil {
+	if p.sender, err = p.pc.AddTrack(p.video.Track()); err != nil {
 		return "", fmt.Errorf("add the video track: %w", err)
 	}
 	if p.sound, err = p.worker.sound.addSound(p.pc, offer); err != nil {
@@ -157,24 +152,17 @@ func (p *peer) negotiate(offer string) (string, error) {
 	if p.takes = takesOf(p.sender.GetParameters().Codecs, p.screen.encoders.makes); len(p.takes) == 0 {
 		return "", errNoFormat
 	}
-	p.pacer.takes(repeats(p.sender.GetParameters().Codecs))
+	p.pacer.Repeats(repeats(p.sender.GetParameters().Codecs))
 	answer, err := p.answer()
 	if err != nil {
 		return "", err
 	}
-	for _, h := range p.sender.GetParameters().HeaderExtensions {
-		switch h.URI {
-		case playoutDelayURI:
-			p.playout = uint8(h.ID)
-		case absCaptureURI:
-			p.capture = uint8(h.ID)
-		}
-	}
+	p.video.Extends(p.sender.GetParameters().HeaderExtensions)
 	return answer, nil
 }
 
 func (p *peer) start(before *peer) {
-	p.all.Go(func() { p.pacer.run(p.ctx) })
+	p.all.Go(func() { p.pacer.Run(p.ctx) })
 	p.all.Go(p.report)
 	p.all.Go(func() {
 		defer close(p.handDone)
@@ -441,21 +429,11 @@ func (p *peer) sendFrame(f Format, pkt Packet, timestamp uint32) {
 	if !ok {
 		return
 	}
-	if pkt.Key {
-		p.pacer.begins(p.packets.seq + 1)
-	}
-	captured := p.worker.clock.absCapture(p.captures[(p.packets.seq+1)%keptPackets][:0], timestamp, time.Now())
-	err := p.packets.packets(f, uint8(payload), pkt, timestamp, func(h rtp.Header, payload []byte) error {
-		if p.capture != 0 && captured != nil { // of the frame's first packet
-			_ = h.SetExtension(p.capture, captured)
-			captured = nil
-		}
-		if p.playout != 0 {
-			_ = h.SetExtension(p.playout, p.noDelay[:])
-		}
-		return p.track.WriteRTP(p.packets.whole(h, payload))
+	err := p.video.Send(rtpsend.Frame{
+		Format: f.payloadFormat(), PayloadType: uint8(payload), Units: pkt.Units, Key: pkt.Key, Timestamp: timestamp,
+		Captured: p.worker.clock.absCapture(timestamp, time.Now()),
 	})
-	if errors.Is(err, errQueueFull) {
+	if errors.Is(err, rtpsend.ErrQueueFull) {
 		p.keyWanted.Store(true)
 	}
 }

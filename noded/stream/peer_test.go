@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/rtpsend"
 
 	"github.com/coder/websocket"
 	"github.com/pion/rtcp"
@@ -40,6 +41,9 @@ func dialVNC(t testing.TB, s *session) *websocket.Conn {
 	t.Cleanup(func() { _ = ws.CloseNow() })
 	return ws
 }
+
+// nalSPS is the type of the NAL unit that a keyframe of H.264 begins with.
+const nalSPS = 7
 
 // viewer is a browser's half, by pion.
 type viewer struct {
@@ -94,7 +98,7 @@ func newViewerBy(t testing.TB, set func(*webrtc.SettingEngine), more func(pc *we
 	if err := me.RegisterDefaultCodecs(); err != nil {
 		t.Fatal(err)
 	}
-	if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: playoutDelayURI}, webrtc.RTPCodecTypeVideo); err != nil {
+	if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: rtpsend.PlayoutDelayURI}, webrtc.RTPCodecTypeVideo); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -179,11 +183,11 @@ func (v *viewer) track(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
 		if p.Marker {
 			v.frames++
 		}
-		if len(p.Payload) > 0 && p.Payload[0]&31 == nalTypeSPS {
+		if len(p.Payload) > 0 && p.Payload[0]&31 == nalSPS {
 			v.keys++
 		}
 		for _, e := range r.GetParameters().HeaderExtensions {
-			if e.URI == playoutDelayURI && len(p.GetExtension(uint8(e.ID))) == 3 {
+			if e.URI == rtpsend.PlayoutDelayURI && len(p.GetExtension(uint8(e.ID))) == 3 {
 				v.playout = true
 			}
 		}

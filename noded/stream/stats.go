@@ -144,3 +144,5 @@ func percentile(sorted []float32, p float64) float64 {
 }
 
 func round(v, parts float64) float64 { return math.Round(v*parts) / parts }
+
+func millis(d time.Duration) float64 { return d.Seconds() * 1000 }

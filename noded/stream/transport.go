@@ -13,6 +13,7 @@ import (
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
+	"easel/noded/stream/rtpsend"
 	"easel/pkg/pionlog"
 )
 
@@ -23,8 +24,7 @@ const (
 )
 
 const (
-	playoutDelayURI = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
-	socketBytes     = 4 << 20
+	socketBytes = 4 << 20
 	// Limits of ICE: how long without a word until a viewer counts as out of touch, and then as gone.
 	iceDisconnected = 3 * time.Second
 	iceFailed       = 10 * time.Second
@@ -64,7 +64,7 @@ func newTransport(addrs []string, port int, log *slog.Logger) (*transport, error
 }
 
 // api makes connections of one viewer, whose packets go out by the pacer and whose reports come in by reports.
-func (t *transport) api(p *pacer, r *reports) (*webrtc.API, error) {
+func (t *transport) api(p *rtpsend.Pacer, r *rtpsend.Reports) (*webrtc.API, error) {
 	me, err := mediaEngine()
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (t *transport) api(p *pacer, r *reports) (*webrtc.API, error) {
 	registry := &interceptor.Registry{}
 	registry.Add(p)
 	se := t.settings()
-	se.BufferFactory = r.open
+	se.BufferFactory = r.Open
 	return webrtc.NewAPI(webrtc.WithMediaEngine(me), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(se)), nil
 }
 
@@ -112,7 +112,7 @@ func mediaEngine() (*webrtc.MediaEngine, error) {
 	if err := me.RegisterCodec(opusFormat, webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register Opus: %w", err)
 	}
-	for _, uri := range []string{playoutDelayURI, absCaptureURI, sdp.TransportCCURI} {
+	for _, uri := range []string{rtpsend.PlayoutDelayURI, rtpsend.AbsCaptureURI, sdp.TransportCCURI} {
 		if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
 			return nil, fmt.Errorf("register header extension %s: %w", uri, err)
 		}

@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"easel/pkg/display"
-
-	"github.com/pion/rtp"
 )
 
 // golden is the file of messages that the viewer's tests encode.
@@ -222,38 +220,5 @@ func TestScreenSizeStaysInBounds(t *testing.T) {
 		if s := screenSize(c.w, c.h); float64(s.Width) != c.wantW || float64(s.Height) != c.wantH {
 			t.Errorf("%v by %v became %+v, want %v by %v", c.w, c.h, s, c.wantW, c.wantH)
 		}
-	}
-}
-
-func TestPacketsReassembleToTheNALUnits(t *testing.T) {
-	nals := [][]byte{{0x67, 1, 2}, {0x68, 3}, bytes.Repeat([]byte{0x65, 9, 8, 7}, 2000), {}, append([]byte{0x41}, bytes.Repeat([]byte{5}, rtpPayload-1)...), append([]byte{0x41}, bytes.Repeat([]byte{6}, rtpPayload)...)}
-	var p packetizer
-	var got [][]byte
-	var last rtp.Header
-	markers := 0
-	err := p.packets(H264, 96, Packet{Units: nals}, 77, func(h rtp.Header, b []byte) error {
-		if len(b) > rtpPayload+2 || h.Timestamp != 77 || (last.Version != 0 && h.SequenceNumber != last.SequenceNumber+1) {
-			t.Fatalf("packet %+v of %d bytes after %+v", h, len(b), last)
-		}
-		last = h
-		if h.Marker {
-			markers++
-		}
-		switch {
-		case b[0]&31 != nalFUA:
-			got = append(got, slices.Clone(b))
-		case b[1]&fuStart != 0:
-			got = append(got, append([]byte{b[0]&0xe0 | b[1]&31}, b[2:]...))
-		default:
-			got[len(got)-1] = append(got[len(got)-1], b[2:]...)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := slices.DeleteFunc(slices.Clone(nals), func(b []byte) bool { return len(b) == 0 })
-	if !slices.EqualFunc(got, want, bytes.Equal) || markers != 1 || !last.Marker {
-		t.Fatalf("%d NAL units of %d, %d markers", len(got), len(want), markers)
 	}
 }

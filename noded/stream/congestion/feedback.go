@@ -1,4 +1,4 @@
-package stream
+package congestion
 
 import (
 	"encoding/binary"
@@ -6,47 +6,12 @@ import (
 	"time"
 )
 
-// keptDepartures is how many sent packets are remembered until the viewer tells of them. It divides 65536.
-const keptDepartures = 8192
-
-// departure is one packet that went out.
-type departure struct {
-	at      time.Duration // since the pacer began
-	size    int32
-	seq     uint16 // transport-wide
-	rtp     uint16 // of the video packet that it is or repeats
-	video   bool
-	more    bool // than the picture would take on a way without loss
-	known   bool
-	arrived bool
-	missing bool // by a report; a later one may say otherwise
-}
-
-// departures remembers what went out by its transport-wide number, and no more than so much.
-type departures struct {
-	ring [keptDepartures]departure
-	next uint16
-}
-
-// add notes a packet and gives its number.
-func (d *departures) add(p departure) uint16 {
-	p.seq, p.known = d.next, true
-	d.ring[d.next%keptDepartures] = p
-	d.next++
-	return p.seq
-}
-
-// get is the packet of a number, nil if none is known.
-func (d *departures) get(seq uint16) *departure {
-	if p := &d.ring[seq%keptDepartures]; p.known && p.seq == seq {
-		return p
-	}
-	return nil
-}
-
 // Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01): a header of RTCP, two SSRCs, the first number, how many, the time in
 // units of 64 ms, chunks that say which arrived, and when each did after the one before, in units of 250 µs.
 const (
+	// MaxFeedback is how many packets one may tell of.
+	MaxFeedback = 8192
+
 	feedbackHeader  = 20
 	feedbackTick    = 250 * time.Microsecond
 	feedbackEpoch   = 64 * time.Millisecond
@@ -106,7 +71,7 @@ func parseFeedback(b []byte, each func(seq uint16, arrived bool, after time.Dura
 		return 0, errFeedbackShort
 	}
 	first, count := binary.BigEndian.Uint16(b[12:]), int(binary.BigEndian.Uint16(b[14:]))
-	if count > keptDepartures {
+	if count > MaxFeedback {
 		return 0, errFeedbackMany
 	}
 	epoch = uint32(b[16])<<16 | uint32(b[17])<<8 | uint32(b[18])
@@ -144,4 +109,36 @@ func parseFeedback(b []byte, each func(seq uint16, arrived bool, after time.Dura
 func feedbackLapse(from, to uint32) time.Duration {
 	ticks := int32((to-from)%feedbackTimeMod<<8) >> 8
 	return time.Duration(ticks) * feedbackEpoch
+}
+
+// clockSlip is how much a viewer's clock may run away from ours between two reports before it counts as another.
+const clockSlip = 10 * time.Second
+
+// Feedback reads what a viewer says of arrivals, and makes one time of the times in it, which are told in parts. The zero value is ready.
+type Feedback struct {
+	epoch uint32
+	base  time.Duration
+	heard time.Time
+}
+
+// at is the viewer's time at the epoch of a feedback; ok is false where the clock has jumped.
+func (c *Feedback) at(epoch uint32, now time.Time) (base time.Duration, ok bool) {
+	lapse := feedbackLapse(c.epoch, epoch)
+	ok = !c.heard.IsZero()
+	if slip := lapse - now.Sub(c.heard); slip > clockSlip || slip < -clockSlip {
+		ok = false
+	}
+	c.epoch, c.base, c.heard = epoch, c.base+lapse, now
+	return c.base, ok
+}
+
+// Read takes in one RTCP packet and calls each for every packet that it tells of, in order, arrived at a time of the viewer's clock. same is false where
+// that clock is another than before.
+func (c *Feedback) Read(b []byte, now time.Time, each func(seq uint16, arrived bool, at time.Duration)) (same bool, err error) {
+	if len(b) < feedbackHeader {
+		return false, errFeedbackShort
+	}
+	base, same := c.at(binary.BigEndian.Uint32(b[16:])>>8, now)
+	_, err = parseFeedback(b, func(seq uint16, arrived bool, after time.Duration) { each(seq, arrived, base+after) })
+	return same, err
 }

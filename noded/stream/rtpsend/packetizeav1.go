@@ -1,4 +1,4 @@
-package stream
+package rtpsend
 
 // AV1 over RTP (the Alliance's payload format, version 1.0): packets of OBUs, which go on from packet to packet.
 const (
@@ -9,21 +9,21 @@ const (
 	av1Length = 2
 )
 
-func (p *packetizer) av1(pkt Packet, timestamp uint32, send packetSender) error {
+func (p *packetizer) av1(f Frame, send packetSender) error {
 	flags, at, count := byte(0), 1, 0
-	if pkt.Key {
+	if f.Key {
 		flags = av1NewCoded
 	}
 	flush := func(last bool) error {
 		// Every element but the last has its length before it, so the count must be told; more than three cannot be.
 		p.buf[0] = flags | byte(count)<<4
-		err := send(p.header(timestamp, last), p.buf[:at])
+		err := send(p.header(f.Timestamp, last), p.buf[:at])
 		flags, at, count = 0, 1, 0
 		return err
 	}
-	for i, obu := range pkt.Units {
+	for i, obu := range f.Units {
 		for len(obu) > 0 {
-			last := i == len(pkt.Units)-1
+			last := i == len(f.Units)-1
 			// A small one shares the packet with what comes after it.
 			if room := len(p.buf) - at - av1Length; !last && len(obu) < room && count < 2 {
 				p.buf[at], p.buf[at+1] = byte(len(obu)&0x7f)|0x80, byte(len(obu)>>7)

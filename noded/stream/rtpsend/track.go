@@ -1,4 +1,4 @@
-package stream
+package rtpsend
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// videoTrack is the picture's RTP stream to one viewer. Unlike pion's own track it may change the payload type from packet to packet, among those that
+// track is the picture's RTP stream to one viewer. Unlike pion's own track it may change the payload type from packet to packet, among those that
 // were agreed on: that is how a stream goes over from one codec to another without a new offer. It is safe for several goroutines.
-type videoTrack struct {
+type track struct {
 	mu     sync.Mutex
 	ssrc   webrtc.SSRC
 	writer webrtc.TrackLocalWriter
@@ -19,7 +19,7 @@ type videoTrack struct {
 var errNoCodec = errors.New("no codec was agreed on")
 
 // Bind is called once the connection stands.
-func (t *videoTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+func (t *track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
 	codecs := c.CodecParameters()
 	if len(codecs) == 0 {
 		return webrtc.RTPCodecParameters{}, errNoCodec
@@ -30,20 +30,20 @@ func (t *videoTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters
 	return codecs[0], nil
 }
 
-func (t *videoTrack) Unbind(webrtc.TrackLocalContext) error {
+func (t *track) Unbind(webrtc.TrackLocalContext) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.writer = nil
 	return nil
 }
 
-func (*videoTrack) ID() string                { return "screen" }
-func (*videoTrack) RID() string               { return "" }
-func (*videoTrack) StreamID() string          { return "easel" }
-func (*videoTrack) Kind() webrtc.RTPCodecType { return webrtc.RTPCodecTypeVideo }
+func (*track) ID() string                { return "screen" }
+func (*track) RID() string               { return "" }
+func (*track) StreamID() string          { return "easel" }
+func (*track) Kind() webrtc.RTPCodecType { return webrtc.RTPCodecTypeVideo }
 
 // WriteRTP sends a packet, whose header has its payload type. Before the connection stands, it goes nowhere.
-func (t *videoTrack) WriteRTP(p *rtp.Packet) error {
+func (t *track) WriteRTP(p *rtp.Packet) error {
 	t.mu.Lock()
 	ssrc, w := t.ssrc, t.writer
 	t.mu.Unlock()

@@ -1,4 +1,4 @@
-package stream
+package rtpsend
 
 import "encoding/binary"
 
@@ -12,23 +12,23 @@ const (
 	vp9Header = 3
 )
 
-func (p *packetizer) vp9(pkt Packet, timestamp uint32, send packetSender) error {
+func (p *packetizer) vp9(f Frame, send packetSender) error {
 	p.picture = (p.picture + 1) & 0x7fff
 	flags := byte(vp9PictureID | vp9Begins)
-	if !pkt.Key {
+	if !f.Key {
 		flags |= vp9Predicted
 	}
-	for i, frame := range pkt.Units {
+	for i, frame := range f.Units {
 		for len(frame) > 0 {
 			n := copy(p.buf[vp9Header:], frame)
 			frame = frame[n:]
-			last := len(frame) == 0 && i == len(pkt.Units)-1
+			last := len(frame) == 0 && i == len(f.Units)-1
 			if last {
 				flags |= vp9Ends
 			}
 			p.buf[0] = flags
 			binary.BigEndian.PutUint16(p.buf[1:], 0x8000|p.picture)
-			if err := send(p.header(timestamp, last), p.buf[:vp9Header+n]); err != nil {
+			if err := send(p.header(f.Timestamp, last), p.buf[:vp9Header+n]); err != nil {
 				return err
 			}
 			flags &^= vp9Begins

@@ -1,4 +1,5 @@
-package stream
+// Package rtpsend is the sending side of one viewer's RTP: frames are cut into packets, which a pacer lets go, repeats where they were lost and backs with error correction.
+package rtpsend
 
 import (
 	"context"
@@ -7,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"easel/noded/stream/congestion"
 
 	"github.com/pion/interceptor"
 	"github.com/pion/rtp"
@@ -29,23 +32,21 @@ const (
 	// on a stock Linux) and the buffers of switches on the way.
 	burstPackets = 32
 	burstPause   = time.Millisecond
-	// paceFactor is how much quicker than the rate a frame goes out: its last packet counts.
-	paceFactor = 2.5
 	// What takes longer than longFrame at that pace would only fill the queues on its way: it goes at longPace times the rate.
 	longFrame = 60 * time.Millisecond
 	longPace  = 1.25
 	// paceBurst is how long the pacer may have slept and still catch up.
 	paceBurst = 5 * time.Millisecond
-	// minPaceKbps has a small frame go out at once however low the rate is.
-	minPaceKbps = 1500
+	// LeastKeyRest is the least time between two keyframes.
+	LeastKeyRest = 300 * time.Millisecond
 )
 
-// pacer is the way of one viewer's RTP packets to the network: what tracks write waits here, audio first, then what was lost, then video in order, and
+// Pacer is the way of one viewer's RTP packets to the network: what tracks write waits here, audio first, then what was lost, then video in order, and
 // goes out no faster than the rate allows. It is pion's interceptor of the connection, for all its tracks, and numbers every packet for the viewer's
 // transport-wide feedback. It is safe for several goroutines; run does the sending.
-type pacer struct {
+type Pacer struct {
 	interceptor.NoOp
-	rate *outgoing
+	rate *congestion.Control
 	log  *slog.Logger
 	wake chan struct{}
 
@@ -58,7 +59,7 @@ type pacer struct {
 	repair  *repair
 	probing burstProbe
 	lost    []uint16 // video packets to send again
-	again   rateMeter
+	again   congestion.Meter
 	dropped bool    // video was left out: only a keyframe helps
 	key     uint16  // where the last keyframe begins: what was lost before it matters no more
 	keyed   bool    // one was
@@ -77,7 +78,7 @@ type pacer struct {
 	heard    bool      // any
 	quiet    time.Time // since when the viewer has said nothing of a packet; zero: it has told of all
 	calledAt time.Time
-	clock    viewerClock
+	feedback congestion.Feedback
 	odd      uint64 // feedback that cannot be true
 	resent   uint64
 }
@@ -107,25 +108,26 @@ type keptPacket struct {
 	resent     time.Time
 }
 
-// errQueueFull means that a viewer is so far behind that it gets no more until it has begun anew.
-var errQueueFull = errors.New("more waits for this viewer than it can take")
+// ErrQueueFull means that a viewer is so far behind that it gets no more until it has begun anew.
+var ErrQueueFull = errors.New("more waits for this viewer than it can take")
 
-func newPacer(rate *outgoing, log *slog.Logger) *pacer {
-	return &pacer{rate: rate, log: log, wake: make(chan struct{}, 1), epoch: time.Now()}
+// NewPacer makes one whose pace is the control's.
+func NewPacer(rate *congestion.Control, log *slog.Logger) *Pacer {
+	return &Pacer{rate: rate, log: log, wake: make(chan struct{}, 1), epoch: time.Now()}
 }
 
-// takes says by which payload types the viewer takes packets that are sent again, by their own.
-func (p *pacer) takes(repeats map[uint8]uint8) {
+// Repeats says by which payload types the viewer takes packets that are sent again, by their own.
+func (p *Pacer) Repeats(repeats map[uint8]uint8) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.repeats = repeats
 }
 
 // NewInterceptor makes the pacer the interceptor of its own connection.
-func (p *pacer) NewInterceptor(string) (interceptor.Interceptor, error) { return p, nil }
+func (p *Pacer) NewInterceptor(string) (interceptor.Interceptor, error) { return p, nil }
 
 // BindLocalStream takes a track's packets from now on.
-func (p *pacer) BindLocalStream(info *interceptor.StreamInfo, out interceptor.RTPWriter) interceptor.RTPWriter {
+func (p *Pacer) BindLocalStream(info *interceptor.StreamInfo, out interceptor.RTPWriter) interceptor.RTPWriter {
 	l := &lane{info: info, out: out, kept: make([]keptPacket, keptPackets)}
 	for _, e := range info.RTPHeaderExtensions {
 		if e.URI == sdp.TransportCCURI {
@@ -139,7 +141,7 @@ func (p *pacer) BindLocalStream(info *interceptor.StreamInfo, out interceptor.RT
 		p.audio = l
 	} else {
 		p.video, p.repair = l, newRepair(info)
-		p.rate.hears(l.twcc != 0)
+		p.rate.Hears(l.twcc != 0)
 	}
 	return interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, _ interceptor.Attributes) (int, error) {
 		return len(payload), p.push(l, h, payload)
@@ -147,7 +149,7 @@ func (p *pacer) BindLocalStream(info *interceptor.StreamInfo, out interceptor.RT
 }
 
 // UnbindLocalStream forgets a track.
-func (p *pacer) UnbindLocalStream(info *interceptor.StreamInfo) {
+func (p *Pacer) UnbindLocalStream(info *interceptor.StreamInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range []**lane{&p.video, &p.audio} {
@@ -158,7 +160,7 @@ func (p *pacer) UnbindLocalStream(info *interceptor.StreamInfo) {
 }
 
 // push has a packet wait. The payload is copied.
-func (p *pacer) push(l *lane, h *rtp.Header, payload []byte) error {
+func (p *Pacer) push(l *lane, h *rtp.Header, payload []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l != p.video && l != p.audio {
@@ -171,10 +173,10 @@ func (p *pacer) push(l *lane, h *rtp.Header, payload []byte) error {
 	case l == p.audio && l.waiting() == len(l.kept):
 		l.next++ // the oldest gives way
 	case l == p.video && p.dropped:
-		return errQueueFull
+		return ErrQueueFull
 	case l == p.video && l.waiting() >= maxQueued:
 		p.drop()
-		return errQueueFull
+		return ErrQueueFull
 	}
 	l.keep(h, payload)
 	if l == p.video && p.keyOpen {
@@ -182,14 +184,22 @@ func (p *pacer) push(l *lane, h *rtp.Header, payload []byte) error {
 		p.keySize += len(payload)
 	}
 	if l == p.video {
-		p.repair.push(l, l.at(h.SequenceNumber), p.rate.repairShare(time.Now()))
+		p.repair.push(l, l.at(h.SequenceNumber), p.rate.RepairShare(time.Now()))
 	}
-	poke(p.wake)
+	p.poke()
 	return nil
 }
 
+// poke has run look again.
+func (p *Pacer) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
 // drop leaves out the video that waits.
-func (p *pacer) drop() {
+func (p *Pacer) drop() {
 	p.log.Warn("video left out: the viewer does not keep up", "packets", p.video.waiting())
 	p.video.end = p.video.next
 	p.lost, p.probing, p.dropped = p.lost[:0], burstProbe{}, true
@@ -197,39 +207,39 @@ func (p *pacer) drop() {
 }
 
 // begins tells the pacer that a keyframe comes, with this packet first: what was lost or left out before matters no more.
-func (p *pacer) begins(seq uint16) {
+func (p *Pacer) begins(seq uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dropped, p.key, p.keyed, p.keyOpen, p.keySize = false, seq, true, true, 0
 }
 
-// keyRest is the least time between two keyframes: the one before must have had time to come over whole.
-func (p *pacer) keyRest() time.Duration {
+// KeyRest is the least time between two keyframes: the one before must have had time to come over whole.
+func (p *Pacer) KeyRest() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	rest := max(keyLimit, 2*p.rate.trip()+keyLimit/3)
+	rest := max(LeastKeyRest, 2*p.rate.Trip()+LeastKeyRest/3)
 	if !p.keyed {
 		return rest
 	}
-	return max(rest, min(onWay(float64(p.keySize), p.rate.Plan().Kbps), maxKeyTime)+p.rate.trip()+keyLimit/3)
+	return max(rest, min(congestion.OnWay(float64(p.keySize), p.rate.Plan().Kbps), maxKeyTime)+p.rate.Trip()+LeastKeyRest/3)
 }
 
-// backlog is how long what waits will take to go out.
-func (p *pacer) backlog() time.Duration {
+// Backlog is how long what waits will take to go out.
+func (p *Pacer) Backlog() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.video == nil {
 		return 0
 	}
-	return onWay(float64(p.video.bytes()), p.rate.paceKbps())
+	return congestion.OnWay(float64(p.video.bytes()), p.rate.PaceKbps())
 }
 
 // late tells whether so much waits, because the rate has fallen meanwhile, that a keyframe is sooner there.
-func (p *pacer) late() bool {
+func (p *Pacer) late() bool {
 	if p.keyed && (p.keyOpen || p.video != nil && int16(p.video.next-p.keyEnd) <= 0) {
 		return false // the keyframe itself is under way
 	}
-	return p.video != nil && p.video.waiting() > 0 && onWay(float64(p.video.bytes()), p.rate.Plan().Kbps) > maxLate
+	return p.video != nil && p.video.waiting() > 0 && congestion.OnWay(float64(p.video.bytes()), p.rate.Plan().Kbps) > maxLate
 }
 
 // bytes is how much waits.
@@ -262,8 +272,8 @@ func (l *lane) keep(h *rtp.Header, payload []byte) {
 	l.end = h.SequenceNumber + 1
 }
 
-// run sends what waits until ctx ends.
-func (p *pacer) run(ctx context.Context) {
+// Run sends what waits until ctx ends.
+func (p *Pacer) Run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -278,7 +288,7 @@ func (p *pacer) run(ctx context.Context) {
 }
 
 // send sends what may go now, and says how long to wait for more.
-func (p *pacer) send(now time.Time) time.Duration {
+func (p *Pacer) send(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refill(now)
@@ -306,7 +316,7 @@ func (p *pacer) send(now time.Time) time.Duration {
 }
 
 // refill gives the credit that the time since the last turn was worth.
-func (p *pacer) refill(now time.Time) {
+func (p *Pacer) refill(now time.Time) {
 	bytes := func(d time.Duration) float64 { return float64(p.paceKbps()) * 1000 / 8 * d.Seconds() }
 	most := max(bytes(paceBurst), 2*maxPacket)
 	p.credit = min(p.credit+bytes(min(now.Sub(p.filled), time.Second)), most)
@@ -314,19 +324,19 @@ func (p *pacer) refill(now time.Time) {
 }
 
 // paceKbps is how fast packets leave now: a probe sets its own pace.
-func (p *pacer) paceKbps() int {
+func (p *Pacer) paceKbps() int {
 	if p.probing.active() {
-		return max(p.probing.kbps, p.rate.paceKbps())
+		return max(p.probing.Kbps, p.rate.PaceKbps())
 	}
-	kbps := p.rate.paceKbps()
-	if p.video != nil && onWay(float64(p.video.bytes()), kbps) > longFrame {
-		return int(float64(kbps) / paceFactor * longPace)
+	kbps := p.rate.PaceKbps()
+	if p.video != nil && congestion.OnWay(float64(p.video.bytes()), kbps) > longFrame {
+		return int(float64(kbps) / congestion.PaceFactor * longPace)
 	}
 	return kbps
 }
 
 // more tells whether another packet may go now.
-func (p *pacer) more(now time.Time) bool {
+func (p *Pacer) more(now time.Time) bool {
 	if now.Sub(p.paused) >= burstPause {
 		p.paused, p.burst = now, 0
 	}
@@ -334,10 +344,10 @@ func (p *pacer) more(now time.Time) bool {
 }
 
 // nextTurn is how long it takes until another packet may go.
-func (p *pacer) nextTurn(now time.Time) time.Duration {
+func (p *Pacer) nextTurn(now time.Time) time.Duration {
 	wait := time.Duration(0)
 	if p.credit <= 0 {
-		wait = onWay(-p.credit+1, p.paceKbps())
+		wait = congestion.OnWay(-p.credit+1, p.paceKbps())
 	}
 	if p.burst >= burstPackets {
 		wait = max(wait, p.paused.Add(burstPause).Sub(now))
@@ -346,7 +356,7 @@ func (p *pacer) nextTurn(now time.Time) time.Duration {
 }
 
 // first sends the packet that has waited longest.
-func (p *pacer) first(l *lane, now time.Time) {
+func (p *Pacer) first(l *lane, now time.Time) {
 	k := l.at(l.next)
 	l.next++
 	l.last, k.sent = k.seq, now
@@ -357,7 +367,7 @@ func (p *pacer) first(l *lane, now time.Time) {
 }
 
 // write sends one packet, numbered for the viewer's feedback.
-func (p *pacer) write(l *lane, h *rtp.Header, payload []byte, d departure, now time.Time) {
+func (p *Pacer) write(l *lane, h *rtp.Header, payload []byte, d departure, now time.Time) {
 	size := h.MarshalSize() + len(payload)
 	d.at, d.size = now.Sub(p.epoch), int32(size)
 	if l.twcc != 0 {
@@ -368,7 +378,7 @@ func (p *pacer) write(l *lane, h *rtp.Header, payload []byte, d departure, now t
 	}
 	p.credit -= float64(size + wireOverhead)
 	p.burst++
-	p.rate.left(size+wireOverhead, d.more, now)
+	p.rate.Left(size+wireOverhead, d.more, now)
 	if p.quiet.IsZero() {
 		p.quiet = now
 	}
@@ -377,9 +387,9 @@ func (p *pacer) write(l *lane, h *rtp.Header, payload []byte, d departure, now t
 }
 
 // idle is how long to sleep when nothing waits.
-func (p *pacer) idle(now time.Time) time.Duration {
+func (p *Pacer) idle(now time.Time) time.Duration {
 	wait := time.Hour
-	if at := p.rate.probeAt(now); !at.IsZero() && !p.dropped {
+	if at := p.rate.ProbeAt(now); !at.IsZero() && !p.dropped {
 		wait = max(at.Sub(now), time.Millisecond)
 	}
 	if !p.quiet.IsZero() {
@@ -388,13 +398,15 @@ func (p *pacer) idle(now time.Time) time.Duration {
 	return wait
 }
 
-// fill puts what was sent into s, and what is known of the way.
-func (p *pacer) fill(s *Stats, now time.Time) {
-	p.rate.fill(s, now)
+// HasAll tells whether the viewer has every packet.
+func (p *Pacer) HasAll() bool { return p.unacked.none() }
+
+// Sent is how many packets were sent again, and how many against loss.
+func (p *Pacer) Sent() (again, repairs uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Resent = p.resent
 	if p.repair != nil {
-		s.Repairs = p.repair.sent
+		repairs = p.repair.sent
 	}
+	return p.resent, repairs
 }

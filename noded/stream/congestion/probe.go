@@ -1,4 +1,4 @@
-package stream
+package congestion
 
 import "time"
 
@@ -6,7 +6,7 @@ import "time"
 const (
 	probeFactor   = 2.0 // times the rate
 	probeTime     = 16 * time.Millisecond
-	leastProbe    = 10 // packets
+	leastProbe    = 11_800 // bytes: ten packets
 	maxProbeBytes = 100 << 10
 	probeSoon     = 250 * time.Millisecond // after one that helped
 	probeFirst    = 2 * time.Second        // after a cut
@@ -45,41 +45,40 @@ func (p *probes) cut(now time.Time) {
 	p.next = now.Add(max(p.rest, probeFirst))
 }
 
-// burstProbe is one that is being sent.
-type burstProbe struct {
-	kbps  int
-	bytes int    // left
-	back  uint16 // how far behind the newest the next packet is
+// Probe is a train to be sent.
+type Probe struct {
+	Kbps, Bytes int
 }
 
-func (p *burstProbe) active() bool { return p.bytes > 0 }
-
-// probeAt is when to probe next; zero for never.
-func (r *outgoing) probeAt(now time.Time) time.Time {
+// ProbeAt is when to probe next; zero for never.
+func (r *Control) ProbeAt(now time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.deaf || r.silent || r.kbps >= wantedKbps || r.probes.runs >= probeTries {
 		return time.Time{}
 	}
-	return latest(r.probes.next, r.cutAt.Add(calmAfterCut))
+	if calm := r.cutAt.Add(calmAfterCut); calm.After(r.probes.next) {
+		return calm
+	}
+	return r.probes.next
 }
 
-// probe begins one if it is due.
-func (r *outgoing) probe(now time.Time) (burstProbe, bool) {
-	at := r.probeAt(now)
+// Probe begins one if it is due.
+func (r *Control) Probe(now time.Time) (Probe, bool) {
+	at := r.ProbeAt(now)
 	if at.IsZero() || now.Before(at) {
-		return burstProbe{}, false
+		return Probe{}, false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kbps := min(max(r.kbps*probeFactor, minPaceKbps), wantedKbps*1.2)
-	bytes := min(max(kbps*1000/8*probeTime.Seconds(), leastProbe*rtpPayload), maxProbeBytes)
+	bytes := min(max(kbps*1000/8*probeTime.Seconds(), leastProbe), maxProbeBytes)
 	r.probes.begun(now)
-	return burstProbe{kbps: int(kbps), bytes: int(bytes)}, true
+	return Probe{Kbps: int(kbps), Bytes: int(bytes)}, true
 }
 
-// moves notes that the picture moves: it is worth knowing what the way carries.
-func (r *outgoing) moves() {
+// Moves notes that the picture moves: it is worth knowing what the way carries.
+func (r *Control) Moves() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.probes.runs = 0

@@ -1,36 +1,17 @@
-package stream
+package congestion
 
 import "time"
 
-// rateMeter says how many kilobits a second something made of late.
-type rateMeter struct {
-	slots [10]int
-	at    int64 // of slots, since the zero time
-}
-
-const meterSlot = 50 * time.Millisecond
-
-func (m *rateMeter) turn(now time.Time) {
-	at := now.UnixNano() / int64(meterSlot)
-	for n := min(max(at-m.at, 0), int64(len(m.slots))); n > 0; n-- {
-		m.slots[(at-n+1)%int64(len(m.slots))] = 0
-	}
-	m.at = max(at, m.at)
-}
-
-func (m *rateMeter) add(bytes int, now time.Time) {
-	m.turn(now)
-	m.slots[m.at%int64(len(m.slots))] += bytes
-}
-
-func (m *rateMeter) kbps(now time.Time) float64 {
-	m.turn(now)
-	sum := 0
-	for _, b := range m.slots {
-		sum += b
-	}
-	return float64(sum) * 8 / 1000 / (meterSlot.Seconds() * float64(len(m.slots)))
-}
+// When packets against loss are worth sending, and how many.
+const (
+	repairFrom  = 0.005 // of the packets lost
+	repairTrip  = 30 * time.Millisecond
+	repairShare = 2.5 // times the loss
+	repairMost  = 0.5 // of a frame's packets
+	// What is lost because too much was sent is not mended by sending more.
+	repairCalm  = 3 * time.Second // after a cut
+	repairQueue = 60 * time.Millisecond
+)
 
 // lossMeter says what share of the packets was lost of late, and whether a lower rate helped against it.
 type lossMeter struct {
@@ -95,3 +76,15 @@ func (m *lossMeter) settled(sent float64, now time.Time) (before, after float64,
 }
 
 func (m *lossMeter) clear(now time.Time) { *m = lossMeter{own: m.own, at: now} }
+
+// RepairShare is what part of the packets is worth sending against loss: none where asking again is quick, or the loss is our own doing.
+func (r *Control) RepairShare(now time.Time) float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	share, ok := r.loss.share(now)
+	ours := now.Sub(r.cutAt) < repairCalm || r.queue > repairQueue
+	if !ok || ours || share < repairFrom || r.rtt < repairTrip {
+		return 0
+	}
+	return min(share*repairShare, repairMost)
+}

@@ -1,4 +1,4 @@
-package stream
+package rtpsend
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"easel/noded/stream/congestion"
+
 	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -20,8 +22,8 @@ import (
 // that ship.
 type link struct {
 	t     *testing.T
-	rate  *outgoing
-	pacer *pacer
+	rate  *congestion.Control
+	pacer *Pacer
 	write interceptor.RTPWriter
 	stop  context.CancelFunc
 	all   sync.WaitGroup
@@ -79,6 +81,16 @@ const (
 	linkFEC
 )
 
+const (
+	// Transport-wide feedback tells times in these units, and of so many packets in a chunk of two bits each.
+	epochTick    = 64 * time.Millisecond
+	arrivalTick  = 250 * time.Microsecond
+	chunkSymbols = 7
+	// painterBurst is how far the painter goes into debt, painterPace its least time between two frames.
+	painterBurst = 60 * time.Millisecond
+	painterPace  = 12 * time.Millisecond
+)
+
 // newLink starts a way of so many kbps with a round trip.
 func newLink(t *testing.T, kbps float64, trip time.Duration) *link {
 	log := slog.New(slog.DiscardHandler)
@@ -86,19 +98,19 @@ func newLink(t *testing.T, kbps float64, trip time.Duration) *link {
 		log = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	l := &link{
-		t: t, rate: newOutgoing(log), kbps: kbps, delay: trip / 2, queue: 300 * time.Millisecond, dice: rand.New(rand.NewPCG(7, 7)), fed: true,
+		t: t, rate: congestion.New(log), kbps: kbps, delay: trip / 2, queue: 300 * time.Millisecond, dice: rand.New(rand.NewPCG(7, 7)), fed: true,
 		got: map[uint16]time.Duration{}, began: time.Now(), seqs: map[uint16]bool{}, nacked: map[uint16]*lack{},
 	}
-	l.pacer = newPacer(l.rate, log)
+	l.pacer = NewPacer(l.rate, log)
 	info := &interceptor.StreamInfo{
 		SSRC: linkSSRC, PayloadType: 102, SSRCRetransmission: linkRTX, SSRCForwardErrorCorrection: linkFEC, PayloadTypeForwardErrorCorrection: 49, MimeType: "video/H264",
 		RTPHeaderExtensions: []interceptor.RTPHeaderExtension{{ID: 4, URI: sdp.TransportCCURI}},
 	}
-	l.pacer.takes(map[uint8]uint8{102: 103})
+	l.pacer.Repeats(map[uint8]uint8{102: 103})
 	l.write = l.pacer.BindLocalStream(info, interceptor.RTPWriterFunc(l.carry))
 	ctx, cancel := context.WithCancel(t.Context())
 	l.stop = cancel
-	l.all.Go(func() { l.pacer.run(ctx) })
+	l.all.Go(func() { l.pacer.Run(ctx) })
 	l.all.Go(func() { l.answer(ctx) })
 	return l
 }
@@ -137,7 +149,7 @@ func (l *link) carry(h *rtp.Header, payload []byte, _ interceptor.Attributes) (i
 	if l.dead || l.free.Sub(now) > l.queue || l.dice.Float64() < l.loss {
 		return size, nil
 	}
-	l.free = l.free.Add(onWay(float64(size), int(l.kbps)))
+	l.free = l.free.Add(congestion.OnWay(float64(size), int(l.kbps)))
 	stamp := h.Timestamp
 	time.AfterFunc(l.free.Add(l.delay).Sub(now), func() { l.arrive(number, seqs, stamp, size, repair) })
 	return size, nil
@@ -277,7 +289,7 @@ func (l *link) deliver(b []byte) {
 	}
 	now := time.Now()
 	if b[0]&31 == rtcp.FormatTCC && b[1] == byte(rtcp.TypeTransportSpecificFeedback) {
-		woke, err := l.pacer.heed(b, now)
+		woke, err := l.pacer.Heed(b, now)
 		if err != nil && l.liar == nil {
 			l.t.Errorf("feedback refused: %v", err)
 		}
@@ -293,7 +305,7 @@ func (l *link) deliver(b []byte) {
 		l.t.Error(err)
 		return
 	}
-	if l.pacer.nack(&n, now) {
+	if l.pacer.Nack(&n, now) {
 		l.mu.Lock()
 		l.keys++
 		l.mu.Unlock()
@@ -315,20 +327,20 @@ func (l *link) feedback() *rtcp.TransportLayerCC {
 	for i := range count {
 		t, ok := l.got[l.base+i]
 		if !ok {
-			symbols = append(symbols, symbolMissing)
+			symbols = append(symbols, rtcp.TypeTCCPacketNotReceived)
 			continue
 		}
 		if at < 0 {
-			f.ReferenceTime = uint32(t / feedbackEpoch)
-			at = t / feedbackEpoch * feedbackEpoch
+			f.ReferenceTime = uint32(t / epochTick)
+			at = t / epochTick * epochTick
 		}
-		delta := (t - at) / feedbackTick
-		at += delta * feedbackTick
-		symbols = append(symbols, symbolLarge)
-		f.RecvDeltas = append(f.RecvDeltas, &rtcp.RecvDelta{Type: rtcp.TypeTCCPacketReceivedLargeDelta, Delta: int64(delta * feedbackTick / time.Microsecond)})
+		delta := (t - at) / arrivalTick
+		at += delta * arrivalTick
+		symbols = append(symbols, rtcp.TypeTCCPacketReceivedLargeDelta)
+		f.RecvDeltas = append(f.RecvDeltas, &rtcp.RecvDelta{Type: rtcp.TypeTCCPacketReceivedLargeDelta, Delta: int64(delta * arrivalTick / time.Microsecond)})
 	}
 	for len(symbols) > 0 {
-		n := min(symbolsTwoBits, len(symbols))
+		n := min(chunkSymbols, len(symbols))
 		f.PacketChunks = append(f.PacketChunks, &rtcp.StatusVectorChunk{Type: rtcp.TypeTCCStatusVectorChunk, SymbolSize: rtcp.TypeTCCSymbolSizeTwoBit, SymbolList: pad(symbols[:n])})
 		symbols = symbols[n:]
 	}
@@ -343,8 +355,8 @@ func (l *link) feedback() *rtcp.TransportLayerCC {
 }
 
 func pad(s []uint16) []uint16 {
-	for len(s) < symbolsTwoBits {
-		s = append(slices.Clone(s), symbolMissing)
+	for len(s) < chunkSymbols {
+		s = append(slices.Clone(s), rtcp.TypeTCCPacketNotReceived)
 	}
 	return s
 }
@@ -369,16 +381,16 @@ func (l *link) play(lasts time.Duration, share float64) {
 	for time.Now().Before(end) {
 		p := l.rate.Plan()
 		time.Sleep(time.Second / time.Duration(p.FPS))
-		if p.Hold || time.Until(debt) > burst {
+		if p.Hold || time.Until(debt) > painterBurst {
 			continue
 		}
-		kbps := min(float64(p.Kbps), maxKbps)
+		kbps := min(float64(p.Kbps), congestion.MaxKbps)
 		l.frame(int(share * kbps * 1000 / 8 / float64(p.FPS)))
-		l.rate.moves() // as the painter says
+		l.rate.Moves() // as the painter says
 		if now := time.Now(); debt.Before(now) {
 			debt = now
 		}
-		debt = debt.Add(onWay(share*kbps*1000/8/float64(p.FPS), int(kbps)))
+		debt = debt.Add(congestion.OnWay(share*kbps*1000/8/float64(p.FPS), int(kbps)))
 	}
 }
 
@@ -387,7 +399,7 @@ func (l *link) frame(bytes int) int {
 	l.mu.Lock()
 	l.stamp += 1500
 	stamp := l.stamp
-	key := l.keys > 0 && time.Since(l.keyAt) > l.pacer.keyRest() || l.stamp == 1500
+	key := l.keys > 0 && time.Since(l.keyAt) > l.pacer.KeyRest() || l.stamp == 1500
 	if key {
 		l.keys, l.keyAt = 0, time.Now()
 		l.keyframes++

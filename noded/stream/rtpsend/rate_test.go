@@ -1,4 +1,4 @@
-package stream
+package rtpsend
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"easel/noded/stream/congestion"
 )
 
 // bubble runs a test in virtual time on a way of its own.
@@ -46,7 +48,7 @@ func TestRateSettlesOnTheWay(t *testing.T) {
 				bubble(t, kbps, trip, func(l *link) {
 					l.play(15*time.Second, 1)
 					_, freeze, p50, p95, used := l.watch(20*time.Second, 1)
-					if least := min(kbps*0.6, maxKbps*0.6); used < least {
+					if least := min(kbps*0.6, congestion.MaxKbps*0.6); used < least {
 						t.Errorf("%.0f kbps of %.0f are used", used, kbps)
 					}
 					if p50 > trip/2+100*time.Millisecond || p95 > trip/2+350*time.Millisecond || freeze > time.Second+trip {
@@ -95,7 +97,7 @@ func TestRateFollowsTheWay(t *testing.T) {
 				}
 				l.set(func() { l.kbps = 50000 })
 				l.watch(10*time.Second, share)
-				if got := l.rate.Plan().Kbps; got < maxKbps {
+				if got := l.rate.Plan().Kbps; got < congestion.MaxKbps {
 					t.Errorf("10 s after the way is wide again: the plan is %d kbps", got)
 				}
 			})
@@ -180,7 +182,7 @@ func TestProbesFindAWideWayInStillness(t *testing.T) {
 		l.set(func() { l.kbps = 30000 })
 		before := l.bytes()
 		time.Sleep(30 * time.Second)
-		if got := l.rate.Plan().Kbps; got < maxKbps {
+		if got := l.rate.Plan().Kbps; got < congestion.MaxKbps {
 			t.Errorf("after 30 s of stillness the plan is %d kbps", got)
 		}
 		if sent := l.bytes() - before; sent > 600_000 {
@@ -196,11 +198,14 @@ func TestLargeFramesComeOverANarrowWay(t *testing.T) {
 		debt := time.Now() // as the painter keeps it
 		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 			p := l.rate.Plan()
-			time.Sleep(p.pace())
-			if p.Hold || l.pacer.backlog() > burst || time.Until(debt) > burst {
+			time.Sleep(p.Pace(painterPace))
+			if p.Hold || l.pacer.Backlog() > painterBurst || time.Until(debt) > painterBurst {
 				continue
 			}
-			debt = latest(debt, time.Now()).Add(onWay(float64(l.frame(25_000)), p.Kbps))
+			if now := time.Now(); debt.Before(now) {
+				debt = now
+			}
+			debt = debt.Add(congestion.OnWay(float64(l.frame(25_000)), p.Kbps))
 		}
 		frames, freeze, p50, _ := l.seen(time.Now().Add(-15*time.Second), time.Now())
 		t.Logf("%d frames in 15 s, freeze %v, age %v, %d keyframes", frames, freeze, p50, l.keyframes)

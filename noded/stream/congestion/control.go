@@ -1,4 +1,5 @@
-package stream
+// Package congestion decides how much may go out to one viewer, by the viewer's transport-wide feedback: pure arithmetic on times that it is given.
+package congestion
 
 import (
 	"log/slog"
@@ -8,16 +9,20 @@ import (
 
 // Bounds of the rate, in kilobits a second.
 const (
-	minKbps   = 200
-	startKbps = 20000
-	// maxWayKbps is the most that a way is taken to carry: nobody needs to know more.
-	maxWayKbps = 120_000
-	// maxKbps is the most that video of the usual quality takes, wantedKbps what the search for more goes up to.
-	maxKbps     = 20000
+	MinKbps   = 200
+	StartKbps = 20000
+	// MaxWayKbps is the most that a way is taken to carry: nobody needs to know more.
+	MaxWayKbps = 120_000
+	// MaxKbps is the most that video of the usual quality takes, wantedKbps what the search for more goes up to.
+	MaxKbps     = 20000
 	wantedKbps  = 25000
 	maxPaceKbps = 300_000
+	// minPaceKbps has a small frame go out at once however low the rate is.
+	minPaceKbps = 1500
+	// PaceFactor is how much quicker than the rate a frame goes out: its last packet counts.
+	PaceFactor = 2.5
 	// Frames a second: at low rates fewer, so that each shows something.
-	maxFPS, minFPS = 60, 8
+	MaxFPS, MinFPS = 60, 8
 )
 
 // How the rate follows the way.
@@ -46,31 +51,31 @@ const (
 	lossHelped  = 0.6 // of the loss before a cut: more than that is left, and it did not help
 )
 
-// plan is what a viewer's way allows.
-type plan struct {
+// Plan is what a viewer's way allows.
+type Plan struct {
 	Kbps int  // video and tiles together, with what is sent again or against loss
 	FPS  int  // most frames a second
 	Hold bool // the viewer is silent: nothing more until it is heard
 }
 
-// pace is the least time between two frames.
-func (p plan) pace() time.Duration {
-	if p.FPS >= maxFPS {
-		return pace
+// Pace is the least time between two frames, where best is that of a way with room for all of them.
+func (p Plan) Pace(best time.Duration) time.Duration {
+	if p.FPS >= MaxFPS {
+		return best
 	}
 	return time.Second / time.Duration(p.FPS)
 }
 
-// reached is one packet that the viewer has, told on two clocks that need not agree.
-type reached struct {
-	sent, at time.Duration
-	size     int
+// Arrival is one packet that the viewer has, told on two clocks that need not agree.
+type Arrival struct {
+	Sent, At time.Duration
+	Size     int
 }
 
-// outgoing decides how much may go out to one viewer, by the viewer's transport-wide feedback: cut where a queue grows, by the trend of the delay or by
+// Control decides how much may go out to one viewer, by the viewer's transport-wide feedback: cut where a queue grows, by the trend of the delay or by
 // loss that a lower rate helps against; raised where what is sent arrives, and else by what trains of packets and probes find. A screen sends little most
 // of the time: what arrives bounds the growth, never the rate that a way has shown to carry. It is safe for several goroutines.
-type outgoing struct {
+type Control struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
@@ -79,9 +84,9 @@ type outgoing struct {
 	trend    trendline
 	train    train
 	stretch  stretch
-	acked    rateMeter
-	gone     rateMeter // what was sent
-	extra    rateMeter // of it, again or against loss
+	acked    Meter
+	gone     Meter // what was sent
+	extra    Meter // of it, again or against loss
 	loss     lossMeter
 	least    time.Duration // one-way, on clocks that do not agree
 	leastAt  time.Time
@@ -98,55 +103,56 @@ type outgoing struct {
 	feedback uint64
 }
 
-func newOutgoing(log *slog.Logger) *outgoing {
-	return &outgoing{log: log, kbps: startKbps}
+// New begins with what most ways carry.
+func New(log *slog.Logger) *Control {
+	return &Control{log: log, kbps: StartKbps}
 }
 
-// hears tells whether the viewer gives feedback on arrivals.
-func (r *outgoing) hears(does bool) {
+// Hears tells whether the viewer gives feedback on arrivals.
+func (r *Control) Hears(does bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.deaf = !does
 }
 
 // Kbps is the rate for video of the usual quality.
-func (r *outgoing) Kbps() int { return min(r.Plan().Kbps, maxKbps) }
+func (r *Control) Kbps() int { return min(r.Plan().Kbps, MaxKbps) }
 
 // Plan is what the way allows now.
-func (r *outgoing) Plan() plan {
+func (r *Control) Plan() Plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	kbps := int(max(r.kbps-r.extra.kbps(time.Now()), r.kbps*leastMedia))
-	return plan{Kbps: kbps, FPS: min(max(kbps/50, minFPS), maxFPS), Hold: r.silent}
+	kbps := int(max(r.kbps-r.extra.Kbps(time.Now()), r.kbps*leastMedia))
+	return Plan{Kbps: kbps, FPS: min(max(kbps/50, MinFPS), MaxFPS), Hold: r.silent}
 }
 
-// paceKbps is how fast packets may follow each other.
-func (r *outgoing) paceKbps() int {
+// PaceKbps is how fast packets may follow each other.
+func (r *Control) PaceKbps() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return int(min(max(r.kbps*paceFactor, minPaceKbps), maxPaceKbps))
+	return int(min(max(r.kbps*PaceFactor, minPaceKbps), maxPaceKbps))
 }
 
-// tookTiles notes bytes of tiles that a viewer has confirmed: they use the way too.
-func (r *outgoing) tookTiles(bytes int, now time.Time) {
+// TookTiles notes bytes of tiles that a viewer has confirmed: they use the way too.
+func (r *Control) TookTiles(bytes int, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.acked.add(bytes, now)
+	r.acked.Add(bytes, now)
 }
 
-// left notes a packet that goes out, and whether it is one more than the picture would take on a way without loss.
-func (r *outgoing) left(bytes int, more bool, now time.Time) {
+// Left notes a packet that goes out, and whether it is one more than the picture would take on a way without loss.
+func (r *Control) Left(bytes int, more bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.gone.add(bytes, now)
+	r.gone.Add(bytes, now)
 	if more {
-		r.extra.add(bytes, now)
+		r.extra.Add(bytes, now)
 	}
 }
 
-// took takes in one feedback: what arrived, in the order in which it left, and how many packets have newly turned out to be lost. idle tells that nothing
+// Took takes in one feedback: what arrived, in the order in which it left, and how many packets have newly turned out to be lost. idle tells that nothing
 // more is on its way.
-func (r *outgoing) took(arrived []reached, lost int, rtt time.Duration, idle bool, now time.Time) {
+func (r *Control) Took(arrived []Arrival, lost int, rtt time.Duration, idle bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.feedback++
@@ -157,11 +163,11 @@ func (r *outgoing) took(arrived []reached, lost int, rtt time.Duration, idle boo
 	}
 	r.loss.add(len(arrived), lost, now)
 	for _, a := range arrived {
-		r.trend.packet(a.sent, a.at)
-		if p, ok := r.train.packet(a.sent, a.at, a.size); ok {
+		r.trend.packet(a.Sent, a.At)
+		if p, ok := r.train.packet(a.Sent, a.At, a.Size); ok {
 			r.passed(p, now)
 		}
-		r.acked.add(a.size, now)
+		r.acked.Add(a.Size, now)
 	}
 	if idle {
 		if p, ok := r.train.end(); ok {
@@ -175,13 +181,13 @@ func (r *outgoing) took(arrived []reached, lost int, rtt time.Duration, idle boo
 }
 
 // waits follows the queue: how much longer than at best packets are on their way.
-func (r *outgoing) waits(arrived []reached, now time.Time) {
+func (r *Control) waits(arrived []Arrival, now time.Time) {
 	if len(arrived) == 0 {
 		return
 	}
-	least := arrived[0].at - arrived[0].sent
+	least := arrived[0].At - arrived[0].Sent
 	for _, a := range arrived {
-		least = min(least, a.at-a.sent)
+		least = min(least, a.At-a.Sent)
 	}
 	if r.leastAt.IsZero() || least <= r.least || now.Sub(r.leastAt) > baselineSpan {
 		r.least, r.leastAt = least, now
@@ -194,8 +200,8 @@ func (r *outgoing) waits(arrived []reached, now time.Time) {
 	}
 }
 
-// restart forgets what was measured on the viewer's clock, which is another now.
-func (r *outgoing) restart() {
+// Restart forgets what was measured on the viewer's clock, which is another now.
+func (r *Control) Restart() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trend.reset()
@@ -203,8 +209,8 @@ func (r *outgoing) restart() {
 }
 
 // passed takes in what a train found.
-func (r *outgoing) passed(p pass, now time.Time) {
-	found := min(p.kbps*trainTrust, maxWayKbps)
+func (r *Control) passed(p pass, now time.Time) {
+	found := min(p.kbps*trainTrust, MaxWayKbps)
 	if found <= r.kbps || now.Sub(r.cutAt) < calmAfterCut || r.trend.state == usageOver {
 		return
 	}
@@ -213,7 +219,7 @@ func (r *outgoing) passed(p pass, now time.Time) {
 	r.probes.helped(now)
 }
 
-func (r *outgoing) decide(now time.Time) {
+func (r *Control) decide(now time.Time) {
 	switch {
 	case r.trend.state == usageOver:
 		r.cut(r.carried(), "delay", now)
@@ -228,20 +234,20 @@ func (r *outgoing) decide(now time.Time) {
 }
 
 // carried is what the way is taken to carry while a queue is there.
-func (r *outgoing) carried() float64 {
+func (r *Control) carried() float64 {
 	if kbps, ok := r.stretch.kbps(); ok {
 		return min(kbps*trainTrust, r.kbps*cutTo)
 	}
 	return r.kbps * cutTo
 }
 
-func (r *outgoing) cut(to float64, why string, now time.Time) bool {
+func (r *Control) cut(to float64, why string, now time.Time) bool {
 	if now.Sub(r.cutAt) < holdAfterCut+r.rtt {
 		return false
 	}
-	to = max(to, min(r.kbps, r.gone.kbps(now))*cutMost)
+	to = max(to, min(r.kbps, r.gone.Kbps(now))*cutMost)
 	r.log.Debug("rate cut", "from", int(r.kbps), "to", int(to), "why", why)
-	r.cutFrom, r.kbps = r.kbps, max(to, minKbps)
+	r.cutFrom, r.kbps = r.kbps, max(to, MinKbps)
 	r.cutAt, r.grownAt, r.queued = now, now, 0
 	r.stretch = stretch{}
 	r.probes.cut(now)
@@ -250,8 +256,8 @@ func (r *outgoing) cut(to float64, why string, now time.Time) bool {
 
 // lossy cuts for loss that is of our own making, to less than arrived: what is lost then is lost by the way at any rate, and such a cut is taken back.
 // Loss where little is sent is the way's too.
-func (r *outgoing) lossy(now time.Time) bool {
-	if before, after, ok := r.loss.settled(r.gone.kbps(now), now); ok && after > before*lossHelped {
+func (r *Control) lossy(now time.Time) bool {
+	if before, after, ok := r.loss.settled(r.gone.Kbps(now), now); ok && after > before*lossHelped {
 		r.log.Debug("rate restored", "from", int(r.kbps), "to", int(r.loss.from), "why", "loss is the way's own", "loss", after)
 		r.loss.own = after
 		r.kbps = max(r.kbps, r.loss.from)
@@ -260,8 +266,8 @@ func (r *outgoing) lossy(now time.Time) bool {
 	if !ok || share <= r.loss.own+lossLimit {
 		return false
 	}
-	used, from := r.acked.kbps(now), r.kbps
-	if r.gone.kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
+	used, from := r.acked.Kbps(now), r.kbps
+	if r.gone.Kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
 		r.loss.own = share
 		return false
 	}
@@ -272,10 +278,10 @@ func (r *outgoing) lossy(now time.Time) bool {
 }
 
 // grow raises the rate where it is used.
-func (r *outgoing) grow(now time.Time) {
+func (r *Control) grow(now time.Time) {
 	since := min(now.Sub(r.grownAt), time.Second)
 	r.grownAt = now
-	used := r.acked.kbps(now)
+	used := r.acked.Kbps(now)
 	if now.Sub(r.cutAt) < calmAfterCut || since <= 0 || used < r.kbps*busyShare {
 		return
 	}
@@ -283,12 +289,12 @@ func (r *outgoing) grow(now time.Time) {
 	if r.kbps > r.cutFrom*nearCut && now.Sub(r.cutAt) < nearTime {
 		by = nearGrowth
 	}
-	most := max(min(used*ackedGrowth+100, maxWayKbps), r.kbps)
+	most := max(min(used*ackedGrowth+100, MaxWayKbps), r.kbps)
 	r.kbps = min(r.kbps*(1+(by-1)*since.Seconds()), most)
 }
 
-// hush notes that the viewer says nothing more; whoever asks next is told to hold. It gives whether that is new.
-func (r *outgoing) hush() bool {
+// Hush notes that the viewer says nothing more; whoever asks next is told to hold. It gives whether that is new.
+func (r *Control) Hush() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.silent
@@ -296,8 +302,8 @@ func (r *outgoing) hush() bool {
 	return !was
 }
 
-// wakes notes that the viewer is heard again, and gives whether it was silent. What the way carried before may not be so any more.
-func (r *outgoing) wakes(now time.Time) bool {
+// Wakes notes that the viewer is heard again, and gives whether it was silent. What the way carried before may not be so any more.
+func (r *Control) Wakes(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.silent {
@@ -306,29 +312,29 @@ func (r *outgoing) wakes(now time.Time) bool {
 	r.silent = false
 	r.trend.reset()
 	r.train, r.stretch, r.leastAt, r.queued = train{}, stretch{}, time.Time{}, 0
-	r.kbps = max(r.kbps/2, minKbps)
+	r.kbps = max(r.kbps/2, MinKbps)
 	r.grownAt = now
 	r.probes = probes{}
 	r.loss.clear(now)
 	return true
 }
 
-// patience is how long the viewer may say nothing of what was sent before it counts as out of touch.
-func (r *outgoing) patience() time.Duration {
+// Patience is how long the viewer may say nothing of what was sent before it counts as out of touch.
+func (r *Control) Patience() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return max(800*time.Millisecond, 3*r.rtt+300*time.Millisecond)
 }
 
-// trip is the round trip by the viewer's feedback.
-func (r *outgoing) trip() time.Duration {
+// Trip is the round trip by the viewer's feedback.
+func (r *Control) Trip() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.rtt
 }
 
-// report takes in the loss of a receiver report, from a viewer that tells of no arrivals.
-func (r *outgoing) report(fraction float64, now time.Time) {
+// Report takes in the loss of a receiver report, from a viewer that tells of no arrivals.
+func (r *Control) Report(fraction float64, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.deaf {
@@ -336,14 +342,25 @@ func (r *outgoing) report(fraction float64, now time.Time) {
 	}
 	r.loss.add(int(100*(1-fraction)), int(100*fraction), now)
 	if !r.lossy(now) && fraction < lossLimit/5 && now.Sub(r.cutAt) > calmAfterCut {
-		r.kbps = min(r.kbps*nearGrowth, startKbps)
+		r.kbps = min(r.kbps*nearGrowth, StartKbps)
 	}
 }
 
-// fill puts what is known of the way into s.
-func (r *outgoing) fill(s *Stats, now time.Time) {
+// Way is what is known of the way.
+type Way struct {
+	Loss  float64       // of the packets, of late
+	Queue time.Duration // that packets wait on their way
+}
+
+// Way is what is known of the way now.
+func (r *Control) Way(now time.Time) Way {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	share, _ := r.loss.share(now)
-	s.Loss, s.Queue = round(share*100, 10), round(millis(r.queue), 10)
+	return Way{Loss: share, Queue: r.queue}
+}
+
+// OnWay is how long bytes take at a rate.
+func OnWay(bytes float64, kbps int) time.Duration {
+	return time.Duration(bytes * 8 / 1000 / float64(max(kbps, 1)) * float64(time.Second))
 }

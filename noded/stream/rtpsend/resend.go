@@ -1,7 +1,9 @@
-package stream
+package rtpsend
 
 import (
 	"time"
+
+	"easel/noded/stream/congestion"
 
 	"github.com/pion/rtp"
 )
@@ -24,18 +26,18 @@ const (
 )
 
 // ask has packets sent again that the viewer says to lack, and gives whether a keyframe would do better.
-func (p *pacer) ask(seqs []uint16, now time.Time) (key bool) {
+func (p *Pacer) ask(seqs []uint16, now time.Time) (key bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.video == nil || p.dropped {
 		return false
 	}
-	trip, since := p.rate.trip(), p.video.next-p.key
+	trip, since := p.rate.Trip(), p.video.next-p.key
 	if since > keptPackets {
 		p.keyed = false // or numbers that wrap would seem older
 	}
 	// What is sent again takes part of the rate; who lacks more is better served by a keyframe.
-	kbps := float64(p.rate.Plan().Kbps)*resendShare - p.again.kbps(now)
+	kbps := float64(p.rate.Plan().Kbps)*resendShare - p.again.Kbps(now)
 	most := int(min(max(kbps*1000/8*resendTime.Seconds()/rtpPayload, 1), maxLost))
 	rest, old := trip+resendRest, max(resendTime, 3*trip)
 	for _, s := range seqs {
@@ -54,17 +56,17 @@ func (p *pacer) ask(seqs []uint16, now time.Time) (key bool) {
 			p.lost = append(p.lost, s)
 		}
 	}
-	poke(p.wake)
+	p.poke()
 	return key
 }
 
 // sendLost sends one packet that was lost, and tells whether there was one.
-func (p *pacer) sendLost(now time.Time) bool {
+func (p *Pacer) sendLost(now time.Time) bool {
 	for len(p.lost) > 0 && p.video != nil {
 		s := p.lost[0]
 		p.lost = p.lost[:copy(p.lost, p.lost[1:])]
 		if k := p.video.at(s); k.filled && k.seq == s {
-			p.again.add(len(k.payload), now)
+			p.again.Add(len(k.payload), now)
 			p.repeat(k, now)
 			p.resent++
 			return true
@@ -74,7 +76,7 @@ func (p *pacer) sendLost(now time.Time) bool {
 }
 
 // repeat sends a packet once more, by the stream for that where the viewer has one (RFC 4588).
-func (p *pacer) repeat(k *keptPacket, now time.Time) {
+func (p *Pacer) repeat(k *keptPacket, now time.Time) {
 	l, d := p.video, departure{rtp: k.seq, video: true, more: true}
 	payload := p.repeats[k.header.PayloadType]
 	if l.info.SSRCRetransmission == 0 || payload == 0 {
@@ -88,30 +90,38 @@ func (p *pacer) repeat(k *keptPacket, now time.Time) {
 	p.write(l, &h, l.copy, d, now)
 }
 
+// burstProbe is one that is being sent.
+type burstProbe struct {
+	congestion.Probe        // what is left of it
+	back             uint16 // how far behind the newest the next packet is
+}
+
+func (p *burstProbe) active() bool { return p.Bytes > 0 }
+
 // sendProbe sends a packet of a probe, if one is on its way or due.
-func (p *pacer) sendProbe(now time.Time) bool {
+func (p *Pacer) sendProbe(now time.Time) bool {
 	if p.video == nil || p.dropped {
 		return false
 	}
 	if !p.probing.active() {
-		probe, ok := p.rate.probe(now)
+		probe, ok := p.rate.Probe(now)
 		if !ok {
 			return false
 		}
-		p.probing = probe
+		p.probing = burstProbe{Probe: probe}
 	}
 	k := p.redundant()
 	if k == nil {
 		p.probing = burstProbe{}
 		return false
 	}
-	p.probing.bytes -= len(k.payload)
+	p.probing.Bytes -= len(k.payload)
 	p.repeat(k, now)
 	return true
 }
 
 // redundant is a packet that the viewer has most likely, and not a small one.
-func (p *pacer) redundant() *keptPacket {
+func (p *Pacer) redundant() *keptPacket {
 	var best *keptPacket
 	for range 32 {
 		p.probing.back++
@@ -132,22 +142,22 @@ func (p *pacer) redundant() *keptPacket {
 
 // silence tells whether the viewer says nothing of what it is sent. All that waits is left out then, and the viewer called now and then, so that it is
 // heard as soon as it is back. One that only lacks the last packet has it by the first call.
-func (p *pacer) silence(now time.Time) bool {
+func (p *Pacer) silence(now time.Time) bool {
 	if p.video == nil || p.video.twcc == 0 || p.quiet.IsZero() || p.video.waiting() > 0 && now.Sub(p.quiet) < callFrom {
 		return false
 	}
 	quiet := now.Sub(p.quiet)
-	if quiet < callFrom+p.rate.trip() {
+	if quiet < callFrom+p.rate.Trip() {
 		return false
 	}
 	if k := p.video.at(p.video.last); now.Sub(p.calledAt) >= callEvery && k.filled && k.seq == p.video.last {
 		p.calledAt = now
 		p.repeat(k, now)
 	}
-	if quiet < p.rate.patience() {
+	if quiet < p.rate.Patience() {
 		return false
 	}
-	if p.rate.hush() {
+	if p.rate.Hush() {
 		p.log.Info("the viewer is silent: its picture is held", "after", quiet.Round(time.Millisecond))
 		p.drop()
 	}

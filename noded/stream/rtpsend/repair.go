@@ -1,4 +1,4 @@
-package stream
+package rtpsend
 
 import (
 	"math"
@@ -9,17 +9,8 @@ import (
 	"github.com/pion/rtp"
 )
 
-// When packets against loss go out (FlexFEC-03, which Chromium takes), and how many.
-const (
-	repairFrom  = 0.005 // of the packets lost
-	repairTrip  = 30 * time.Millisecond
-	repairShare = 2.5 // times the loss
-	repairMost  = 0.5 // of a frame's packets
-	repairBlock = 40  // packets that one set covers
-	// What is lost because too much was sent is not mended by sending more.
-	repairCalm  = 3 * time.Second // after a cut
-	repairQueue = 60 * time.Millisecond
-)
+// repairBlock is how many packets one set against loss covers (FlexFEC-03, which Chromium takes).
+const repairBlock = 40
 
 // repair makes packets from which the viewer restores what was lost, a frame at a time.
 type repair struct {
@@ -69,20 +60,8 @@ func (r *repair) clear() {
 	}
 }
 
-// repairShare is what part of the packets is worth sending against loss: none where asking again is quick, or the loss is our own doing.
-func (r *outgoing) repairShare(now time.Time) float64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	share, ok := r.loss.share(now)
-	ours := now.Sub(r.cutAt) < repairCalm || r.queue > repairQueue
-	if !ok || ours || share < repairFrom || r.rtt < repairTrip {
-		return 0
-	}
-	return min(share*repairShare, repairMost)
-}
-
 // sendRepair sends one packet against loss, and tells whether there was one.
-func (p *pacer) sendRepair(now time.Time) bool {
+func (p *Pacer) sendRepair(now time.Time) bool {
 	// They go after the frame that they are for.
 	if p.repair == nil || len(p.repair.ready) == 0 || p.video == nil || p.video.waiting() > 0 {
 		return false

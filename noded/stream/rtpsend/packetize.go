@@ -1,4 +1,4 @@
-package stream
+package rtpsend
 
 import "github.com/pion/rtp"
 
@@ -10,10 +10,9 @@ const maxExtensions = 4
 
 // H.264 over RTP (RFC 6184, section 5.8).
 const (
-	nalFUA     = 28
-	fuStart    = 0x80
-	fuEnd      = 0x40
-	nalTypeSPS = 7
+	nalFUA  = 28
+	fuStart = 0x80
+	fuEnd   = 0x40
 )
 
 // packetSender takes one packet of a frame. The payload is good until it returns.
@@ -30,16 +29,25 @@ type packetizer struct {
 	packet     rtp.Packet
 }
 
+// PayloadFormat is by which RFC a codec's frames are cut into packets.
+type PayloadFormat uint8
+
+const (
+	H264 PayloadFormat = iota
+	VP9
+	AV1
+)
+
 // packets calls send for each packet of a frame, in order.
-func (p *packetizer) packets(f Format, payload uint8, pkt Packet, timestamp uint32, send packetSender) error {
-	p.payload = payload
-	switch f {
-	case VP9, VP9444:
-		return p.vp9(pkt, timestamp, send)
-	case AV1, AV1444:
-		return p.av1(pkt, timestamp, send)
+func (p *packetizer) packets(f Frame, send packetSender) error {
+	p.payload = f.PayloadType
+	switch f.Format {
+	case VP9:
+		return p.vp9(f, send)
+	case AV1:
+		return p.av1(f, send)
 	}
-	return p.h264(pkt.Units, timestamp, send)
+	return p.h264(f.Units, f.Timestamp, send)
 }
 
 func (p *packetizer) h264(nals [][]byte, timestamp uint32, send packetSender) error {

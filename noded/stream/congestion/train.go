@@ -1,4 +1,4 @@
-package stream
+package congestion
 
 import "time"
 
@@ -66,17 +66,17 @@ const (
 )
 
 // add takes in a report.
-func (s *stretch) add(arrived []reached) {
+func (s *stretch) add(arrived []Arrival) {
 	if len(arrived) == 0 {
 		return
 	}
 	r := &s.span[s.n%stretchReports]
 	s.n++
-	r.sent, r.gone, r.came, r.lastly, r.bytes, r.packets = arrived[0].sent, arrived[0].sent, arrived[0].at, arrived[0].at, 0, len(arrived)
+	r.sent, r.gone, r.came, r.lastly, r.bytes, r.packets = arrived[0].Sent, arrived[0].Sent, arrived[0].At, arrived[0].At, 0, len(arrived)
 	for _, a := range arrived {
-		r.sent, r.gone = min(r.sent, a.sent), max(r.gone, a.sent)
-		r.came, r.lastly = min(r.came, a.at), max(r.lastly, a.at)
-		r.bytes += a.size
+		r.sent, r.gone = min(r.sent, a.Sent), max(r.gone, a.Sent)
+		r.came, r.lastly = min(r.came, a.At), max(r.lastly, a.At)
+		r.bytes += a.Size
 	}
 }
 
