@@ -119,7 +119,7 @@ describe("the session's files", () => {
 		await page.getByRole("searchbox").fill("nothing");
 		await page.getByText("No file is called so.").waitFor();
 		await page.getByRole("button", { name: "Close" }).click();
-		expect(await page.evaluate(() => document.activeElement?.closest("#files-dialog"))).toBe(null);
+		await expect.poll(() => page.evaluate(() => document.activeElement?.closest("#files-dialog") ?? null)).toBe(null);
 	});
 
 	it("that are gone are said to be, and the page stays", async () => {
