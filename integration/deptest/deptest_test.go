@@ -15,6 +15,8 @@ type rule struct {
 	why      string
 }
 
+const partsOfTheStream = "a part of the stream knows neither the others nor who binds them"
+
 var rules = []rule{
 	{from: "easel/pkg", to: "easel/noded", why: "pkg is what both daemons share: it imports neither"},
 	{from: "easel/pkg", to: "easel/coordinator", why: "pkg is what both daemons share: it imports neither"},
@@ -42,7 +44,12 @@ var rules = []rule{
 	{
 		from: "easel/noded/stream/tile", to: "easel/noded/stream",
 		allow: []string{"easel/noded/stream/tile"},
-		why:   "a part of the stream knows nothing of who binds the parts",
+		why:   partsOfTheStream,
+	},
+	{
+		from: "easel/noded/stream/clipboard", to: "easel/noded/stream",
+		allow: []string{"easel/noded/stream/clipboard", "easel/noded/stream/contract"},
+		why:   partsOfTheStream,
 	},
 	{
 		from: "easel/noded/stream/congestion", to: "easel",

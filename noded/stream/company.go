@@ -158,7 +158,7 @@ func (c *company) settle(ctx context.Context, id string) {
 	for _, p := range c.peers() {
 		if p.who.ID == id {
 			p.hand.settle(ctx, p.handDone)
-			p.worker.clipboard.look(ctx, p.clip)
+			p.worker.clipboard.Look(ctx, p.clip)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"easel/noded/stream/clipboard"
 	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
 	"easel/noded/stream/rtpsend"
@@ -81,7 +82,7 @@ type peer struct {
 	motion    atomic.Pointer[webrtc.DataChannel]
 	tiles     *tile.Flow
 	follower  *follower // a guest's
-	clip      *clipFlow
+	clip      *clipboard.Flow
 	sound     *soundOut // nil: the viewer hears nothing
 
 	mu      sync.Mutex
@@ -205,7 +206,7 @@ func (p *peer) live(before *peer) {
 	_ = p.pc.Close()
 	p.all.Wait()
 	p.screen.viewers.remove(p)
-	p.clip.close()
+	p.clip.Close()
 	p.worker.sound.listen(p.sound, false)
 	p.log.Info("viewer gone", "why", last.T, "reason", last.Reason)
 }
@@ -312,7 +313,7 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 		})
 		p.tiles.Use(d)
 	case "clipboard":
-		p.clip.open(d)
+		p.clip.Open(d)
 	default:
 		_ = d.Close()
 	}

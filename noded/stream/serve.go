@@ -201,7 +201,7 @@ func (w *Worker) postPolicy(rw http.ResponseWriter, r *http.Request) {
 		problem.Write(rw, http.StatusBadRequest, "", err.Error())
 		return
 	}
-	w.clipboard.setPolicy(r.Context(), p)
+	w.clipboard.SetPolicy(r.Context(), p)
 	w.setSound(p)
 	for _, s := range w.screens {
 		s.viewers.setMost(p.Guests)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"easel/noded/stream/clipboard"
 	"easel/noded/stream/contract"
 	"easel/pkg/display"
 	"easel/pkg/safesocket"
@@ -40,7 +41,7 @@ type Worker struct {
 	board     *board
 	screens   [maxScreens]*screen
 	pen       *penDriver
-	clipboard *clipboard
+	clipboard *clipboard.Clipboard
 	sound     *sound
 	company   *company
 	clock     clock
@@ -63,7 +64,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, sound SoundCo
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
 	w := &Worker{cfg: cfg, log: log, transport: t, board: b, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
-	w.clipboard = newClipboard(cfg.Policy, b, log)
+	w.clipboard = clipboard.New(cfg.Policy, w.crossed, log)
 	w.sound = newSound(sound, cfg.Policy, func() (io.ReadCloser, error) { return openPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, b, log)
 	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
 	defer w.pen.close()

@@ -1,4 +1,4 @@
-package stream
+package clipboard
 
 import (
 	"context"
@@ -17,27 +17,27 @@ import (
 )
 
 const (
-	// clipRate and clipBurst bound how often a viewer may offer, or fetch, in a second and at once.
-	clipRate  = 4
-	clipBurst = 16
-	// minClipWindow and maxClipWindow bound how many bytes are on their way to a viewer: what it types and sees goes the same way.
-	minClipWindow = 32 << 10
-	maxClipWindow = 512 << 10
-	// clipReading is how long a viewer may take none of what it fetched.
-	clipReading = 10 * time.Second
+	// offersRate and offersBurst bound how often a viewer may offer, or fetch, in a second and at once.
+	offersRate  = 4
+	offersBurst = 16
+	// minWindow and maxWindow bound how many bytes are on their way to a viewer: what it types and sees goes the same way.
+	minWindow = 32 << 10
+	maxWindow = 512 << 10
+	// maxUnread is how much may wait for a viewer that reads nothing before it is told no more.
+	maxUnread = 1<<20 + maxWindow
+	// readingTime is how long a viewer may take none of what it fetched.
+	readingTime = 10 * time.Second
 )
 
-var errClipUnread = errors.New("the viewer does not read what it fetched")
+var errUnread = errors.New("the viewer does not read what it fetched")
 
-// clipFlow is the clipboard channel of one viewer.
-type clipFlow struct {
-	clipboard *clipboard
+// Flow is the clipboard channel of one viewer.
+type Flow struct {
+	clipboard *Clipboard
 	log       *slog.Logger
 	ctx       context.Context // the viewer's life
 	work      sync.WaitGroup
-	refuse    func(error)
-	may       func() bool // the clipboard is for who has the hand
-	window    func() int  // bytes that may be on their way
+	viewer    Viewer
 	limit     *rate.Limiter
 	channel   atomic.Pointer[webrtc.DataChannel]
 	drained   chan struct{}
@@ -50,27 +50,36 @@ type clipFlow struct {
 	sending  map[display.Format]context.CancelFunc
 }
 
-func (p *peer) newClipFlow() *clipFlow {
-	window := func() int { // half of what the line carries in a round trip
-		return min(max(int(float64(p.rate.Kbps())*125*p.rtt().Seconds()/2), minClipWindow), maxClipWindow)
-	}
-	return &clipFlow{
-		clipboard: p.worker.clipboard, log: p.log, ctx: p.ctx, refuse: p.refuse, may: p.hasHand, window: window,
-		limit: rate.NewLimiter(clipRate, clipBurst), drained: make(chan struct{}, 1),
+// Viewer is what a flow needs of whose it is.
+type Viewer struct {
+	Refuse func(error) // counts what the viewer should not have sent
+	May    func() bool // the clipboard is for who has the hand
+	Window func() int  // bytes that the line carries at once, beside the picture
+}
+
+// NewFlow makes the clipboard's flow of a viewer whose life is ctx.
+func (c *Clipboard) NewFlow(ctx context.Context, v Viewer, log *slog.Logger) *Flow {
+	return &Flow{
+		clipboard: c, log: log, ctx: ctx, viewer: v, limit: rate.NewLimiter(offersRate, offersBurst), drained: make(chan struct{}, 1),
 		arrivals: make(map[display.Format]*arrival), sending: make(map[display.Format]context.CancelFunc),
 	}
 }
 
-// open takes up the channel.
-func (f *clipFlow) open(d *webrtc.DataChannel) {
+// Open takes up the channel.
+func (f *Flow) Open(d *webrtc.DataChannel) {
 	if !f.channel.CompareAndSwap(nil, d) {
 		_ = d.Close()
 		return
 	}
-	d.OnBufferedAmountLow(func() { poke(f.drained) })
+	d.OnBufferedAmountLow(func() {
+		select {
+		case f.drained <- struct{}{}:
+		default:
+		}
+	})
 	d.OnOpen(func() { f.clipboard.join(f) })
 	d.OnMessage(func(m webrtc.DataChannelMessage) {
-		in, err := parseClip(m.Data)
+		in, err := Parse(m.Data)
 		if err == nil && m.IsString {
 			err = errors.New("a clipboard message of text")
 		}
@@ -78,13 +87,13 @@ func (f *clipFlow) open(d *webrtc.DataChannel) {
 			err = f.take(in)
 		}
 		if err != nil {
-			f.refuse(err)
+			f.viewer.Refuse(err)
 		}
 	})
 }
 
-// close ends what is under way once the viewer's life is over, and gives up what it had on the session's clipboard.
-func (f *clipFlow) close() {
+// Close ends what is under way once the viewer's life is over, and gives up what it had on the session's clipboard.
+func (f *Flow) Close() {
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
@@ -97,29 +106,29 @@ func (f *clipFlow) close() {
 }
 
 // say sends a message that is not a content's. A viewer that does not read is told no more.
-func (f *clipFlow) say(m clipMessage) {
+func (f *Flow) say(m Message) {
 	c := f.channel.Load()
-	if c == nil || c.ReadyState() != webrtc.DataChannelStateOpen || c.BufferedAmount() > maxClipWindow+maxBuffered {
+	if c == nil || c.ReadyState() != webrtc.DataChannelStateOpen || c.BufferedAmount() > maxUnread {
 		return
 	}
-	_ = c.Send(m.append(nil))
+	_ = c.Send(m.Append(nil))
 }
 
 // take does what a message asks.
-func (f *clipFlow) take(m clipMessage) error {
+func (f *Flow) take(m Message) error {
 	switch m.Kind {
-	case clipOffer, clipFetch:
+	case Offer, Fetch:
 		if !f.limit.Allow() {
 			return errors.New("too many clipboard messages")
 		}
-		if m.Kind == clipOffer {
+		if m.Kind == Offer {
 			f.put(m)
 			return nil
 		}
 		return f.fetch(m)
-	case clipStop:
+	case Stop:
 		f.mu.Lock()
-		stop := f.sending[m.format()]
+		stop := f.sending[m.Format()]
 		f.mu.Unlock()
 		if stop != nil {
 			stop()
@@ -130,9 +139,9 @@ func (f *clipFlow) take(m clipMessage) error {
 }
 
 // put puts the viewer's offer on the session's clipboard, and says whether it is there.
-func (f *clipFlow) put(m clipMessage) {
+func (f *Flow) put(m Message) {
 	f.offered(m.Serial)
-	answer := clipMessage{Kind: clipTaken, Serial: m.Serial}
+	answer := Message{Kind: Taken, Serial: m.Serial}
 	err := f.clipboard.put(f.ctx, f, display.Formats(m.What), &deskContent{f, m.Serial})
 	if err != nil {
 		f.log.Debug("clipboard not taken", "err", err)
@@ -143,7 +152,7 @@ func (f *clipFlow) put(m clipMessage) {
 }
 
 // offered begins a new offer: what comes of the one before is wanted no more.
-func (f *clipFlow) offered(serial uint32) {
+func (f *Flow) offered(serial uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, a := range f.arrivals {
@@ -155,15 +164,15 @@ func (f *clipFlow) offered(serial uint32) {
 
 // deskContent is an offer of a viewer's as the session's applications fetch it.
 type deskContent struct {
-	flow   *clipFlow
+	flow   *Flow
 	serial uint32
 }
 
 // Fetch implements display.Source.
 func (d *deskContent) Fetch(ctx context.Context, format display.Format) (io.ReadCloser, error) {
 	f := d.flow
-	if !f.clipboard.takesIn() || !f.may() {
-		return nil, errClipRefused
+	if !f.clipboard.takesIn() || !f.viewer.May() {
+		return nil, errRefused
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -182,13 +191,13 @@ func (d *deskContent) Fetch(ctx context.Context, format display.Format) (io.Read
 		}
 		a = newArrival(format)
 		f.arrivals[format] = a
-		f.say(clipMessage{Kind: clipFetch, What: uint8(format), Serial: d.serial})
+		f.say(Message{Kind: Fetch, What: uint8(format), Serial: d.serial})
 	}
 	return a.reader(ctx, func() { f.forget(format, a) }), nil
 }
 
 // forget drops a large content, or one that is not wanted any more, when nobody reads it.
-func (f *clipFlow) forget(format display.Format, a *arrival) {
+func (f *Flow) forget(format display.Format, a *arrival) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a.mu.Lock()
@@ -199,14 +208,14 @@ func (f *clipFlow) forget(format display.Format, a *arrival) {
 	}
 	delete(f.arrivals, format)
 	if !done {
-		f.say(clipMessage{Kind: clipStop, What: uint8(format), Serial: f.serial})
+		f.say(Message{Kind: Stop, What: uint8(format), Serial: f.serial})
 	}
 }
 
 // arrive takes a part of a content, or its end. What nobody waits for is left: it may have been on its way when it was stopped.
-func (f *clipFlow) arrive(m clipMessage) error {
+func (f *Flow) arrive(m Message) error {
 	f.mu.Lock()
-	a := f.arrivals[m.format()]
+	a := f.arrivals[m.Format()]
 	if f.serial != m.Serial {
 		a = nil
 	}
@@ -214,13 +223,13 @@ func (f *clipFlow) arrive(m clipMessage) error {
 	if a == nil {
 		return nil
 	}
-	if m.Kind == clipData {
+	if m.Kind == Data {
 		done, _ := a.state()
 		if done {
 			return nil
 		}
 		if err := a.add(m.Data); err != nil {
-			f.say(clipMessage{Kind: clipStop, What: m.What, Serial: m.Serial})
+			f.say(Message{Kind: Stop, What: m.What, Serial: m.Serial})
 			return err
 		}
 		return nil
@@ -228,67 +237,67 @@ func (f *clipFlow) arrive(m clipMessage) error {
 	if done, _ := a.state(); done {
 		return nil
 	}
-	if m.How != clipWhole {
-		a.end(fmt.Errorf("%w: the viewer says %d", errClipBroken, m.How))
+	if m.How != Whole {
+		a.end(fmt.Errorf("%w: the viewer says %d", errBroken, m.How))
 		return nil
 	}
 	n := a.end(nil)
 	if _, err := a.state(); err != nil {
 		return err
 	}
-	f.clipboard.crossed(true, m.format(), n)
+	f.clipboard.crossed(true, m.Format(), n)
 	return nil
 }
 
 // fetch begins to send the viewer one content of the session's offer.
-func (f *clipFlow) fetch(m clipMessage) error {
+func (f *Flow) fetch(m Message) error {
 	ctx, cancel := context.WithCancel(f.ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sending[m.format()] != nil || f.closed {
+	if f.sending[m.Format()] != nil || f.closed {
 		cancel()
-		return fmt.Errorf("a second request for the clipboard's %s", m.format())
+		return fmt.Errorf("a second request for the clipboard's %s", m.Format())
 	}
-	f.sending[m.format()] = cancel
+	f.sending[m.Format()] = cancel
 	f.work.Go(func() {
 		err := f.deliver(ctx, m)
 		cancel()
 		f.mu.Lock()
-		delete(f.sending, m.format())
+		delete(f.sending, m.Format())
 		f.mu.Unlock()
 		if err != nil {
 			f.log.Debug("clipboard not sent", "err", err)
 		}
-		f.say(clipMessage{Kind: clipEnd, What: m.What, How: outcomeOf(err), Serial: m.Serial})
+		f.say(Message{Kind: End, What: m.What, How: outcomeOf(err), Serial: m.Serial})
 	})
 	return nil
 }
 
-func (f *clipFlow) deliver(ctx context.Context, m clipMessage) error {
-	b, err := f.clipboard.read(ctx, f, m.Serial, m.format())
+func (f *Flow) deliver(ctx context.Context, m Message) error {
+	b, err := f.clipboard.read(ctx, f, m.Serial, m.Format())
 	if err != nil {
 		return err
 	}
 	n := len(b)
-	buf := make([]byte, 0, maxClipMessage)
+	buf := make([]byte, 0, MaxMessage)
 	for len(b) > 0 {
-		part := clipMessage{Kind: clipData, What: m.What, Serial: m.Serial, Data: b[:min(len(b), maxClipMessage-clipHeader)]}
+		part := Message{Kind: Data, What: m.What, Serial: m.Serial, Data: b[:min(len(b), MaxMessage-HeaderBytes)]}
 		b = b[len(part.Data):]
-		if err := f.send(ctx, part.append(buf[:0])); err != nil {
+		if err := f.send(ctx, part.Append(buf[:0])); err != nil {
 			return err
 		}
 	}
-	f.clipboard.crossed(false, m.format(), n)
+	f.clipboard.crossed(false, m.Format(), n)
 	return nil
 }
 
 // send sends a part of a content when there is room for it.
-func (f *clipFlow) send(ctx context.Context, b []byte) error {
+func (f *Flow) send(ctx context.Context, b []byte) error {
 	c := f.channel.Load()
-	timer := time.NewTimer(clipReading)
+	timer := time.NewTimer(readingTime)
 	defer timer.Stop()
 	for last := c.BufferedAmount(); ; {
-		window := f.window()
+		window := min(max(f.viewer.Window(), minWindow), maxWindow)
 		c.SetBufferedAmountLowThreshold(uint64(window / 2))
 		now := c.BufferedAmount()
 		if int(now) <= window {
@@ -296,14 +305,14 @@ func (f *clipFlow) send(ctx context.Context, b []byte) error {
 		}
 		if now < last {
 			last = now
-			timer.Reset(clipReading)
+			timer.Reset(readingTime)
 		}
 		select {
 		case <-f.drained:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			return errClipUnread
+			return errUnread
 		}
 	}
 }
@@ -312,15 +321,15 @@ func (f *clipFlow) send(ctx context.Context, b []byte) error {
 func outcomeOf(err error) uint8 {
 	switch {
 	case err == nil:
-		return clipWhole
-	case errors.Is(err, display.ErrTooLarge), errors.Is(err, errClipPixels):
-		return clipTooLarge
-	case errors.Is(err, errClipRefused):
-		return clipRefused
-	case errors.Is(err, display.ErrOwnerSilent), errors.Is(err, errClipUnread):
-		return clipLate
-	case errors.Is(err, errClipPicture), errors.Is(err, errClipBroken):
-		return clipBroken
+		return Whole
+	case errors.Is(err, display.ErrTooLarge), errors.Is(err, errPixels):
+		return TooLarge
+	case errors.Is(err, errRefused):
+		return Refused
+	case errors.Is(err, display.ErrOwnerSilent), errors.Is(err, errUnread):
+		return Late
+	case errors.Is(err, errPicture), errors.Is(err, errBroken):
+		return Broken
 	}
-	return clipGone
+	return Gone
 }

@@ -1,4 +1,4 @@
-package stream
+package clipboard
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// clipSilence is how long a viewer that was asked for a content may say nothing.
-	clipSilence = 10 * time.Second
+	// silence is how long a viewer that was asked for a content may say nothing.
+	silence = 10 * time.Second
 	// keptArrival is how large a content may be that is kept for who asks again.
 	keptArrival = 1 << 20
 	// maxArrivals is how often the contents of one offer are asked for: the session's applications may ask without end, and the artist's
@@ -21,8 +21,8 @@ const (
 )
 
 var (
-	errClipLate   = errors.New("the viewer does not hand over what it has on its clipboard")
-	errClipBroken = errors.New("the content broke off")
+	errLate   = errors.New("the viewer does not hand over what it has on its clipboard")
+	errBroken = errors.New("the content broke off")
 )
 
 // arrival is one content on its way from a viewer into the session: it can be read while it comes.
@@ -67,7 +67,7 @@ func (a *arrival) end(err error) int {
 	defer a.mu.Unlock()
 	if !a.done {
 		if err == nil && a.format == display.ClipPNG && len(a.buf) < pngHead {
-			err = errClipPicture
+			err = errPicture
 		}
 		a.finish(err)
 	}
@@ -109,7 +109,7 @@ type arrivalReader struct {
 
 // Read waits for what has not come yet.
 func (r *arrivalReader) Read(p []byte) (int, error) {
-	timer := time.NewTimer(clipSilence)
+	timer := time.NewTimer(silence)
 	defer timer.Stop()
 	for {
 		r.a.mu.Lock()
@@ -129,8 +129,8 @@ func (r *arrivalReader) Read(p []byte) (int, error) {
 		case <-r.ctx.Done():
 			return 0, r.ctx.Err()
 		case <-timer.C:
-			r.a.end(errClipLate)
-			return 0, errClipLate
+			r.a.end(errLate)
+			return 0, errLate
 		}
 	}
 }

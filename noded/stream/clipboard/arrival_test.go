@@ -1,0 +1,28 @@
+package clipboard
+
+import (
+	"bytes"
+	"testing"
+
+	"easel/pkg/display"
+)
+
+// A viewer sends more than it may: what is read of it stays bounded.
+func TestArrivalIsBounded(t *testing.T) {
+	a := newArrival(display.ClipText)
+	part := make([]byte, MaxMessage)
+	var err error
+	for n := 0; n <= display.MaxClipText && err == nil; n += len(part) {
+		err = a.add(part)
+	}
+	if err == nil || len(a.buf) > display.MaxClipText {
+		t.Fatalf("%d bytes were taken, %v", len(a.buf), err)
+	}
+	if err := a.add(part); err == nil {
+		t.Fatal("it takes more afterwards")
+	}
+	r := a.reader(t.Context(), func() {})
+	if n, err := bytes.NewBuffer(nil).ReadFrom(r); err == nil {
+		t.Fatalf("%d bytes of a content that is too large were read as whole", n)
+	}
+}
