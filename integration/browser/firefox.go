@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,9 +33,10 @@ user_pref("media.peerconnection.ice.loopback", true);
 user_pref("media.peerconnection.ice.obfuscate_host_addresses", false);
 `
 
-// Firefox is a headless Firefox with one tab, driven by WebDriver BiDi (W3C).
+// Firefox is a Firefox with one tab, driven by WebDriver BiDi (W3C).
 type Firefox struct {
 	cmd    *exec.Cmd
+	env    []string
 	dir    string
 	ws     *websocket.Conn
 	tab    string
@@ -43,15 +45,25 @@ type Firefox struct {
 
 const firefoxStart = 60 * time.Second
 
-// StartFirefox starts Debian's Firefox with an empty profile and the probe in every page.
-func StartFirefox(ctx context.Context) (_ *Firefox, err error) {
+// StartFirefox starts Debian's Firefox with an empty profile and the probe in every page, with no window.
+func StartFirefox(ctx context.Context) (*Firefox, error) {
+	return startFirefox(ctx, []string{"MOZ_HEADLESS=1", "MOZ_HEADLESS_WIDTH=1280", "MOZ_HEADLESS_HEIGHT=800"})
+}
+
+// StartFirefoxOn starts it with a window on an X server, given by the environment of its clients: without one there is no clipboard but for texts, and
+// nothing to drag from.
+func StartFirefoxOn(ctx context.Context, env []string) (*Firefox, error) {
+	return startFirefox(ctx, append(slices.Clone(env), "MOZ_ENABLE_WAYLAND=0", "GDK_BACKEND=x11"))
+}
+
+func startFirefox(ctx context.Context, env []string) (_ *Firefox, err error) {
 	ctx, cancel := context.WithTimeout(ctx, firefoxStart)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "easel-firefox-")
 	if err != nil {
 		return nil, err
 	}
-	f := &Firefox{dir: dir}
+	f := &Firefox{dir: dir, env: env}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
@@ -90,8 +102,8 @@ func (f *Firefox) launch(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f.cmd = exec.Command("firefox-esr", "--headless", "--no-remote", "--profile", f.dir, "--remote-debugging-port=0", "about:blank")
-	f.cmd.Env = append(os.Environ(), "HOME="+f.dir, "MOZ_HEADLESS_WIDTH=1280", "MOZ_HEADLESS_HEIGHT=800")
+	f.cmd = exec.Command("firefox-esr", "--no-remote", "--profile", f.dir, "--remote-debugging-port=0", "about:blank")
+	f.cmd.Env = append(append(os.Environ(), f.env...), "HOME="+f.dir)
 	f.cmd.Stderr, f.cmd.Stdout = w, w
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = f.cmd.Start()
@@ -204,6 +216,29 @@ func (f *Firefox) Click(ctx context.Context, x, y int) error {
 			map[string]any{"type": "pointerUp", "button": 0},
 		},
 	}}}, nil)
+}
+
+// Front gives the page the keyboard, within its window.
+func (f *Firefox) Front(ctx context.Context) error {
+	return f.call(ctx, "browsingContext.activate", map[string]any{"context": f.tab}, nil)
+}
+
+// Names of keys that make no character, as WebDriver has them.
+const (
+	ControlKey = "\ue009"
+	ShiftKey   = "\ue008"
+)
+
+// Chord presses keys one after the other, and lets them go in the opposite order.
+func (f *Firefox) Chord(ctx context.Context, keys ...string) error {
+	var actions []any
+	for _, k := range keys {
+		actions = append(actions, map[string]any{"type": "keyDown", "value": k})
+	}
+	for _, k := range slices.Backward(keys) {
+		actions = append(actions, map[string]any{"type": "keyUp", "value": k})
+	}
+	return f.call(ctx, "input.performActions", map[string]any{"context": f.tab, "actions": []any{map[string]any{"type": "key", "id": "keyboard", "actions": actions}}}, nil)
 }
 
 // call sends one command and waits for its answer; events that come before it are passed over.

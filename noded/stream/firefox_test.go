@@ -34,13 +34,13 @@ func outward(t *testing.T) string {
 // firefox shows the session in Debian's Firefox by the page that ships, with the viewer's options in query.
 func firefox(t *testing.T, s *session, query string) *browser.Firefox {
 	t.Helper()
-	assets, err := ship.Assets()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(node(t, s, assets))
-	t.Cleanup(server.Close)
 	f, err := browser.StartFirefox(context.WithoutCancel(t.Context())) // its end is the cleanup's
+	return shows(t, s, query, f, err)
+}
+
+// shows shows the session in a Firefox that was started just now.
+func shows(t *testing.T, s *session, query string, f *browser.Firefox, err error) *browser.Firefox {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +49,12 @@ func firefox(t *testing.T, s *session, query string) *browser.Firefox {
 			t.Error(err)
 		}
 	})
+	assets, err := ship.Assets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(node(t, s, assets))
+	t.Cleanup(server.Close)
 	if err := f.Go(t.Context(), server.URL+"/s/s0123456789abcdef?"+query); err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func (a *Application) run() {
 				continue
 			}
 			a.tell(ev)
-		case xproto.SelectionNotifyEvent:
+		case xproto.SelectionNotifyEvent, xproto.ClientMessageEvent:
 			a.tell(ev)
 		}
 	}

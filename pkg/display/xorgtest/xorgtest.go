@@ -137,10 +137,15 @@ func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "unix", s.Socket)
 }
 
+// Env is what a client finds the display and its cookie by.
+func (s *Server) Env() []string {
+	return []string{fmt.Sprintf("DISPLAY=:%d", s.Display), "XAUTHORITY=" + s.XAuthority}
+}
+
 // Command makes a command that finds the display and its cookie in its environment.
 func (s *Server) Command(name string, args ...string) *exec.Cmd {
 	c := exec.Command(name, args...)
-	c.Env = append(os.Environ(), fmt.Sprintf("DISPLAY=:%d", s.Display), "XAUTHORITY="+s.XAuthority, "LC_ALL=C.UTF-8")
+	c.Env = append(append(os.Environ(), s.Env()...), "LC_ALL=C.UTF-8")
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return c
 }

@@ -8,8 +8,8 @@ import { byId } from "./elements";
 
 /** A key that pastes waits this long (ms) for the desk's clipboard to be on the session's. */
 const HOLD = 2000;
-/** The browser's own paste comes with the key, or not at all (ms). */
-const PASTE_EVENT = 250;
+/** A key that pastes waits this long (ms) for the browser's own paste, which comes with it, or not at all; Firefox asks another process for it. */
+const PASTE_EVENT = 1000;
 
 export interface ClipboardView {
 	/** Something for the artist to read. */
@@ -100,7 +100,11 @@ export class Clipboard implements ClipboardHost {
 			? readDesk().catch(() => null)
 			: new Promise<Content | null>((resolve) => {
 					this.awaited = resolve;
-					setTimeout(() => resolve(null), PASTE_EVENT);
+					setTimeout(() => {
+						// What comes later still crosses, and the artist is told to paste again.
+						if (this.awaited === resolve) this.awaited = null;
+						resolve(null);
+					}, PASTE_EVENT);
 				});
 		const late = new Promise<"late">((resolve) => setTimeout(() => resolve("late"), HOLD));
 		const brought = Promise.race([content.then((c) => c && this.give(c)), late]);
