@@ -77,6 +77,15 @@ func areaOf(x *xclient.Screen, r, g, b uint8) (int, error) {
 	return n, nil
 }
 
+// covers tells whether a good part of the remote screen has a colour.
+func covers(x *xclient.Screen, r, g, b uint8) error {
+	n, err := areaOf(x, r, g, b)
+	if err == nil && n < 1000 {
+		err = fmt.Errorf("%d pixels have its colour", n)
+	}
+	return err
+}
+
 // An artist copies a picture on the desk and pastes it into GIMP; copies in GIMP and has it on the desk.
 func TestPicturesCrossByTheClipboard(t *testing.T) {
 	w := get(t)
@@ -93,23 +102,11 @@ func TestPicturesCrossByTheClipboard(t *testing.T) {
 	}
 	d.do(t, `picture(120, 80, "#ff00fe")`)
 	control("v")
-	eventually(t, 30*time.Second, "the desk's picture is in GIMP's image", func() error {
-		n, err := areaOf(x, 255, 0, 254)
-		if err == nil && n < 1000 {
-			err = fmt.Errorf("%d pixels have its colour", n)
-		}
-		return err
-	})
+	eventually(t, 30*time.Second, "the desk's picture is in GIMP's image", func() error { return covers(x, 255, 0, 254) })
 	// Another one, at once: the key that pastes waits for it.
 	d.do(t, `picture(90, 90, "#00fe01")`)
 	control("v")
-	eventually(t, 30*time.Second, "the next picture is in GIMP's image", func() error {
-		n, err := areaOf(x, 0, 254, 1)
-		if err == nil && n < 1000 {
-			err = fmt.Errorf("%d pixels have its colour", n)
-		}
-		return err
-	})
+	eventually(t, 30*time.Second, "the next picture is in GIMP's image", func() error { return covers(x, 0, 254, 1) })
 	// The whole image, flattened by "copy visible" (Ctrl+Shift+C), comes to the desk.
 	control("a")
 	shift := browser.Key{Key: "Shift", Code: "ShiftLeft", Windows: 16, Modifiers: browser.Ctrl | browser.Shift}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/png"
 	"os"
 	"os/exec"
@@ -24,15 +25,19 @@ import (
 // picture is a PNG of one colour that no other test uses.
 func picture(t *testing.T, width, height int) []byte {
 	t.Helper()
+	return colour(t, width, height, 200, 40, 90)
+}
+
+// colour is a PNG of one colour.
+func colour(t *testing.T, width, height int, r, g, b uint8) []byte {
+	t.Helper()
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
-	for i := range width * height {
-		img.Set(i%width, i/width, color.RGBA{200, 40, 90, 255})
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, img); err != nil {
+	draw.Draw(img, img.Rect, image.NewUniform(color.RGBA{r, g, b, 255}), image.Point{}, draw.Src)
+	var coded bytes.Buffer
+	if err := png.Encode(&coded, img); err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
+	return coded.Bytes()
 }
 
 // inside runs a program in a session's container as its artist.

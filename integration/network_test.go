@@ -130,8 +130,14 @@ func pathOf(p *browser.Page) (string, error) {
 // firefox opens a session's viewer in Firefox, and waits until a condition holds in the page.
 func (w *world) firefox(t *testing.T, id, until string) *browser.Firefox {
 	t.Helper()
-	w.await(t, id, 60*time.Second, easelv1.State_STATE_READY)
 	f, err := browser.StartFirefox(t.Context())
+	w.showsIn(t, id, f, err, until)
+	return f
+}
+
+// showsIn opens a session's viewer in a Firefox that was started just now.
+func (w *world) showsIn(t *testing.T, id string, f *browser.Firefox, err error, until string) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +146,7 @@ func (w *world) firefox(t *testing.T, id, until string) *browser.Firefox {
 			t.Error(err)
 		}
 	})
+	w.await(t, id, 60*time.Second, easelv1.State_STATE_READY)
 	fresh, err := w.artist.Get(id)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +157,6 @@ func (w *world) firefox(t *testing.T, id, until string) *browser.Firefox {
 	if err := f.Until(t.Context(), 60*time.Second, until); err != nil {
 		t.Fatal(err)
 	}
-	return f
 }
 
 // Firefox shows the picture by WebRTC, in VP9 where it decodes no H.264, as Debian's does not.
