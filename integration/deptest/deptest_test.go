@@ -61,6 +61,11 @@ var rules = []rule{
 		allow: []string{"easel/noded/stream/congestion", "easel/noded/stream/rtpsend"},
 		why:   "the sending side of RTP knows frames and packets, not where they come from",
 	},
+	{
+		from: "easel/noded/stream/sound", to: "easel/noded/stream",
+		allow: []string{"easel/noded/stream/sound", "easel/noded/stream/contract"},
+		why:   partsOfTheStream,
+	},
 	{from: "easel/coordinator", to: "easel/pkg/codec", why: "only the streamer links codecs"},
 	{from: "easel/images", to: "easel/pkg/codec", why: "only the streamer links codecs"},
 }

@@ -16,6 +16,7 @@ import (
 	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
 	"easel/noded/stream/rtpsend"
+	"easel/noded/stream/sound"
 	"easel/noded/stream/tile"
 	"easel/pkg/display"
 
@@ -83,7 +84,7 @@ type peer struct {
 	tiles     *tile.Flow
 	follower  *follower // a guest's
 	clip      *clipboard.Flow
-	sound     *soundOut // nil: the viewer hears nothing
+	sound     *sound.Out // nil: the viewer hears nothing
 
 	mu      sync.Mutex
 	cursors map[uint32]bool
@@ -138,7 +139,7 @@ func (p *peer) negotiate(offer string) (string, error) {
 	if p.sender, err = p.pc.AddTrack(p.video.Track()); err != nil {
 		return "", fmt.Errorf("add the video track: %w", err)
 	}
-	if p.sound, err = p.worker.sound.addSound(p.pc, offer); err != nil {
+	if p.sound, err = p.worker.sound.Add(p.pc, offer); err != nil {
 		return "", err
 	}
 	p.pc.OnDataChannel(p.channel)
@@ -207,7 +208,7 @@ func (p *peer) live(before *peer) {
 	p.all.Wait()
 	p.screen.viewers.remove(p)
 	p.clip.Close()
-	p.worker.sound.listen(p.sound, false)
+	p.worker.sound.Listen(p.sound, false)
 	p.log.Info("viewer gone", "why", last.T, "reason", last.Reason)
 }
 
@@ -358,7 +359,7 @@ func (p *peer) obey(b []byte) {
 		p.client.Store(&m.Stats)
 	case controlAudio:
 		if p.sound != nil {
-			p.worker.sound.listen(p.sound, m.On && p.ctx.Err() == nil)
+			p.worker.sound.Listen(p.sound, m.On && p.ctx.Err() == nil)
 		}
 	case controlWatch:
 		select {

@@ -225,3 +225,13 @@ func writeJSON(rw http.ResponseWriter, v any) {
 	rw.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(rw).Encode(v)
 }
+
+// setSound brings another policy into force for the sound, and tells who could hear it.
+func (w *Worker) setSound(p contract.Policy) {
+	w.sound.SetPolicy(p)
+	for _, peer := range w.everybody() {
+		if peer.sound != nil {
+			peer.sendControl(audioMessage{"audio", w.sound.May()})
+		}
+	}
+}

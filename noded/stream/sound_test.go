@@ -1,11 +1,7 @@
 package stream
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"math"
 	"net/http"
 	"os"
@@ -17,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"easel/noded/stream/contract"
+	"easel/noded/stream/sound"
 	"easel/pkg/codec/opus"
 
 	"github.com/pion/webrtc/v4"
@@ -25,7 +21,7 @@ import (
 )
 
 // testSound is what cmd/streamer gives the worker.
-func testSound() (SoundEncoder, error) {
+func testSound() (sound.Encoder, error) {
 	e, err := opus.NewEncoder()
 	if err != nil {
 		return nil, err
@@ -117,9 +113,9 @@ func (v *soundViewer) count() int {
 
 // toneBytes is some seconds of a sine as s16le, stereo.
 func toneBytes(hz float64, seconds int) []byte {
-	b := make([]byte, seconds*soundRate*4)
-	for i := range seconds * soundRate {
-		v := uint16(int16(9000 * math.Sin(2*math.Pi*hz*float64(i)/soundRate)))
+	b := make([]byte, seconds*opus.Rate*4)
+	for i := range seconds * opus.Rate {
+		v := uint16(int16(9000 * math.Sin(2*math.Pi*hz*float64(i)/opus.Rate)))
 		b[4*i], b[4*i+1], b[4*i+2], b[4*i+3] = byte(v), byte(v>>8), byte(v), byte(v>>8)
 	}
 	return b
@@ -230,16 +226,17 @@ func TestSoundIsOffByPolicyAndForWhoDoesNotListen(t *testing.T) {
 	v := connectSound(t, s)
 	stop := make(chan struct{})
 	var writing sync.WaitGroup
+	const frame = opus.Frame * opus.Channels * 2
 	writing.Go(func() {
 		tone := toneBytes(440, 1)
-		for at := 0; ; at = (at + soundBytes) % len(tone) {
+		for at := 0; ; at = (at + frame) % len(tone) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(soundTime):
+			case <-time.After(20 * time.Millisecond):
 			}
-			_ = pipe.SetWriteDeadline(time.Now().Add(soundTime)) // full while nobody reads it
-			_, _ = pipe.Write(tone[at:][:soundBytes])
+			_ = pipe.SetWriteDeadline(time.Now().Add(20 * time.Millisecond)) // full while nobody reads it
+			_, _ = pipe.Write(tone[at:][:frame])
 		}
 	})
 	defer writing.Wait()
@@ -273,146 +270,4 @@ func TestSoundIsOffByPolicyAndForWhoDoesNotListen(t *testing.T) {
 	// Who comes then is offered none.
 	next := connectSound(t, s)
 	s.await(t, "word that there is no sound", func() bool { m := next.heard("audio"); return m != nil && m["on"] == false })
-}
-
-// A session that writes without end is read no faster than sound is.
-func TestFloodOfSoundIsReadAtItsOwnPace(t *testing.T) {
-	dir := t.TempDir()
-	pipe := writePipe(t, dir)
-	s := newSound(testSound, contract.Policy{}, func() (io.ReadCloser, error) { return openPipe(dir, "audio.pipe", uint32(os.Getuid())) }, newBoard(), slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); s.run(ctx) }()
-	out := &soundOut{}
-	track, err := webrtc.NewTrackLocalStaticRTP(opusFormat.RTPCodecCapability, "sound", "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out.track = track
-	s.listen(out, true)
-	began, wrote := time.Now(), 0
-	garbage := make([]byte, 32<<10)
-	for i := range garbage {
-		garbage[i] = byte(i * 7919 >> 3)
-	}
-	for time.Since(began) < 1500*time.Millisecond {
-		_ = pipe.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-		n, _ := pipe.Write(garbage)
-		wrote += n
-	}
-	took := time.Since(began)
-	// What may be stale at the beginning, what a pipe holds, and what time passes.
-	if most := staleSound + 128<<10 + int((took+2*soundAhead).Seconds()*soundRate*4); wrote > most {
-		t.Errorf("%d bytes were read in %v, want %d at most", wrote, took, most)
-	}
-	cancel()
-	select {
-	case <-ended:
-	case <-time.After(15 * time.Second):
-		t.Fatal("it still reads")
-	}
-}
-
-// What lies where the FIFO should be is the session's to make: nothing but a FIFO of its own user is read.
-func TestSoundPipeThatIsNone(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "audio.pipe")
-	uid := uint32(os.Getuid())
-	open := func(uid uint32) error {
-		f, err := openPipe(dir, "audio.pipe", uid)
-		if err == nil {
-			_ = f.Close()
-		}
-		return err
-	}
-	for what, put := range map[string]func() error{
-		"nothing": func() error { return nil },
-		"a file":  func() error { return os.WriteFile(path, []byte("sound"), 0o600) },
-		"a link to a FIFO": func() error {
-			return errors.Join(unix.Mkfifo(filepath.Join(dir, "other"), 0o600), os.Symlink("other", path))
-		},
-		"a link to a device": func() error { return os.Symlink("/dev/zero", path) },
-		"a folder":           func() error { return os.Mkdir(path, 0o700) },
-	} {
-		if err := put(); err != nil {
-			t.Fatal(err)
-		}
-		if err := open(uid); err == nil {
-			t.Errorf("%s was opened", what)
-		}
-		_ = os.RemoveAll(path)
-	}
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := open(uid); err != nil { // though nobody writes to it
-		t.Errorf("a FIFO was refused: %v", err)
-	}
-	if err := open(uid + 1); err == nil {
-		t.Error("another user's FIFO was opened")
-	}
-}
-
-func TestFramesAfterAGapBeginAnew(t *testing.T) {
-	var f soundFrames
-	epoch := time.Now()
-	take := func(at time.Duration, b []byte) (pcm []int16) {
-		n := copy(f.rest(), b)
-		return f.took(n, epoch.Add(at))
-	}
-	loud := toneBytes(440, 1)[:soundBytes]
-	if pcm := take(0, loud[:100]); pcm != nil {
-		t.Fatal("a part of a frame is one")
-	}
-	// The rest never came; another sound begins.
-	if pcm := take(time.Second, loud[:soundBytes-100]); pcm != nil {
-		t.Fatal("what came before the gap was taken for its beginning")
-	}
-	pcm := take(time.Second+time.Millisecond, loud[soundBytes-100:])
-	if pcm == nil || pcm[0] != 0 || pcm[2] == 0 {
-		t.Fatal("the frame is not the one that was written")
-	}
-	first := f.stamp(time.Second)
-	if !first.first || first.samples != soundRate {
-		t.Fatalf("stamp %+v", first)
-	}
-	take(time.Second+soundTime, loud)
-	if next := f.stamp(1020 * time.Millisecond); next.first || next.samples != first.samples+soundFrame {
-		t.Fatalf("the next frame's stamp is %+v", next)
-	}
-	silence := make([]byte, soundBytes)
-	for i := range quietFrames + 5 {
-		take(time.Second+time.Duration(i+2)*soundTime, silence)
-		if got := f.silent(); got != (i >= quietFrames) {
-			t.Fatalf("frame %d of silence: silent is %t", i, got)
-		}
-	}
-	take(1500*time.Millisecond, loud)
-	if again := f.stamp(1500 * time.Millisecond); !again.first || again.samples != soundRate*3/2 {
-		t.Fatalf("after the silence: %+v", again)
-	}
-	if back := f.stamp(0); back.samples < soundRate {
-		t.Fatal("time goes back")
-	}
-}
-
-func FuzzSoundFrames(f *testing.F) {
-	f.Add([]byte{1, 2, 3, 4}, uint16(5))
-	f.Fuzz(func(t *testing.T, b []byte, step uint16) {
-		var s soundFrames
-		at, last := time.Unix(0, 0), uint32(0)
-		for len(b) > 0 {
-			n := copy(s.rest(), b[:min(len(b), int(step)+1)])
-			b = b[n:]
-			at = at.Add(time.Duration(step) * time.Millisecond)
-			if s.took(n, at) == nil || s.silent() {
-				continue
-			}
-			now := s.stamp(at.Sub(time.Unix(0, 0)))
-			if int32(now.samples-last) < 0 {
-				t.Fatal(fmt.Sprint("time goes back from ", last, " to ", now.samples))
-			}
-			last = now.samples
-		}
-	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"easel/noded/stream/rtpsend"
+	"easel/noded/stream/sound"
 	"easel/pkg/pionlog"
 )
 
@@ -109,7 +110,7 @@ func mediaEngine() (*webrtc.MediaEngine, error) {
 	if err := me.RegisterCodec(fec, webrtc.RTPCodecTypeVideo); err != nil {
 		return nil, fmt.Errorf("register FlexFEC: %w", err)
 	}
-	if err := me.RegisterCodec(opusFormat, webrtc.RTPCodecTypeAudio); err != nil {
+	if err := me.RegisterCodec(sound.Format, webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register Opus: %w", err)
 	}
 	for _, uri := range []string{rtpsend.PlayoutDelayURI, rtpsend.AbsCaptureURI, sdp.TransportCCURI} {

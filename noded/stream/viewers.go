@@ -265,5 +265,5 @@ func (v *viewers) greet(p *peer) {
 	if n.Text != "" {
 		p.sendControl(noticeOf(n))
 	}
-	p.sendControl(audioMessage{"audio", p.sound != nil && p.worker.sound.may()})
+	p.sendControl(audioMessage{"audio", p.sound != nil && p.worker.sound.May()})
 }

@@ -16,6 +16,7 @@ import (
 
 	"easel/noded/stream/clipboard"
 	"easel/noded/stream/contract"
+	"easel/noded/stream/sound"
 	"easel/pkg/display"
 	"easel/pkg/safesocket"
 
@@ -31,6 +32,8 @@ const (
 	cursorRate = 10 * time.Millisecond
 	seqPacket  = safesocket.SeqPacket
 	byteStream = safesocket.Stream
+	// noSound is what the session's status says while there is none that should be.
+	noSound = "there is no sound"
 )
 
 // Worker is one session's streamer. Run runs it.
@@ -42,7 +45,7 @@ type Worker struct {
 	screens   [maxScreens]*screen
 	pen       *penDriver
 	clipboard *clipboard.Clipboard
-	sound     *sound
+	sound     *sound.Sound
 	company   *company
 	clock     clock
 	latency   *latency
@@ -55,7 +58,7 @@ type Worker struct {
 }
 
 // Run works until ctx ends, with the first of the codecs that can be had; without a codec for sound there is none. An error means that the process should end and be started anew.
-func Run(ctx context.Context, cfg contract.Config, codecs []Codec, sound SoundCodec, log *slog.Logger) error {
+func Run(ctx context.Context, cfg contract.Config, codecs []Codec, opus sound.Codec, log *slog.Logger) error {
 	t, err := newTransport(cfg.UDPAddrs, cfg.UDPPort, log)
 	if err != nil {
 		return err
@@ -65,7 +68,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, sound SoundCo
 	b := newBoard()
 	w := &Worker{cfg: cfg, log: log, transport: t, board: b, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
 	w.clipboard = clipboard.New(cfg.Policy, w.crossed, log)
-	w.sound = newSound(sound, cfg.Policy, func() (io.ReadCloser, error) { return openPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, b, log)
+	w.sound = sound.New(opus, cfg.Policy, func() (io.ReadCloser, error) { return sound.OpenPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, func(is bool) { b.degrade(noSound, is) }, log)
 	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
 	defer w.pen.close()
 	w.company = newCompany(w.everybody, b, log)
@@ -85,7 +88,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, sound SoundCo
 	l := &listener{dial: w.dialEdge("init.sock", byteStream), take: w.take, log: log}
 	group.Go(func() error { l.run(ctx); return nil })
 	group.Go(func() error { w.company.run(ctx); return nil })
-	group.Go(func() error { w.sound.run(ctx); return nil })
+	group.Go(func() error { w.sound.Run(ctx); return nil })
 	group.Go(func() error { return w.displays(ctx) })
 	group.Go(func() error { return w.serve(ctx) })
 	return group.Wait()

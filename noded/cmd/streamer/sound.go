@@ -1,12 +1,12 @@
 package main
 
 import (
-	"easel/noded/stream"
+	"easel/noded/stream/sound"
 	"easel/pkg/codec/opus"
 )
 
 // opusSound encodes sound by libopus.
-func opusSound() (stream.SoundEncoder, error) {
+func opusSound() (sound.Encoder, error) {
 	e, err := opus.NewEncoder()
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package stream
+package sound
 
 import (
 	"fmt"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openPipe opens the FIFO that a session's sound server writes to, by a way that the container can't bend: no link is followed, and what is not a
+// OpenPipe opens the FIFO that a session's sound server writes to, by a way that the container can't bend: no link is followed, and what is not a
 // FIFO of the session's own user is not read. Opening it waits for nobody.
-func openPipe(dir, name string, uid uint32) (*os.File, error) {
+func OpenPipe(dir, name string, uid uint32) (*os.File, error) {
 	path := filepath.Join(dir, name)
 	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
