@@ -20,10 +20,11 @@ mkdir -p "$stage"
 cp bin/noded bin/streamer bin/sessionlog bin/easel-init bin/coordinator "$stage"/
 packaging/containerd/build.sh "$stage" >/dev/null
 
-# libraries FILE… prints the Debian packages of the shared libraries that the files name, one a line, libc with its least version.
+# libraries FILE… prints the Debian packages of the shared libraries that the files name, one a line, libc with its least version. libavcodec is loaded
+# at run time, so it stands in the streamer as text.
 libraries() {
   local lib path
-  objdump -p "$@" | awk '$1 == "NEEDED" { print $2 }' | sort -u | while read -r lib; do
+  { objdump -p "$@" | awk '$1 == "NEEDED" { print $2 }'; grep -ahoE 'libavcodec\.so\.[0-9]+' "$stage/streamer"; } | sort -u | while read -r lib; do
     path=$(ldconfig -p | awk -v lib="$lib" '$1 == lib { print $NF; exit }')
     [[ $path ]] || { echo "packages: no library $lib on this machine, which $* needs" >&2; exit 1; }
     # Debian's dpkg may know a library by its path with or without /usr.

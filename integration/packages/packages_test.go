@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"easel/noded/runtime"
+	"easel/noded/stream/contract"
 )
 
 const checkout = "../.."
@@ -197,12 +198,20 @@ func checkBinaries(t *testing.T, root string) {
 		{"/usr/sbin/coordinator", "version"},
 		{"/usr/lib/easel/containerd", "--version"},
 		{"/usr/lib/easel/runc", "--version"},
-		// Encodes a picture with the libraries that the package's dependencies brought.
-		{"/usr/lib/easel/streamer", "probe"},
 	} {
 		out := command(t, "chroot", append([]string{root}, run...)...)
 		if strings.TrimSpace(out) == "" {
 			t.Errorf("%v says nothing", run)
+		}
+	}
+	// Encodes and decodes pictures with the libraries that the package's dependencies brought.
+	probed, err := contract.ReadProbed([]byte(command(t, "chroot", root, "/usr/lib/easel/streamer", "probe")))
+	if err != nil || !probed.OK || len(probed.Formats) != len(contract.SoftwareFormats()) {
+		t.Fatalf("the streamer says %+v (%v)", probed, err)
+	}
+	for _, f := range probed.Formats {
+		if f.Error != "" || f.Unseen != "" || f.Decoder == "" {
+			t.Errorf("an encoder of the package is not proven: %+v", f)
 		}
 	}
 }

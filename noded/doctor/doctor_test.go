@@ -94,8 +94,8 @@ func goodHost() *fakeHost {
 		},
 		programs: []string{"mkfs.ext4", "e2fsck"}, kernel: "6.1.0-25-amd64", containerd: "v2.4.2",
 		listen: func(string, string) error { return nil }, disk: 100 << 30, gpus: gpu.Inventory{Absent: "no library"},
-		probe: `{"codec":"H.264","encoder":"x264","ok":true,"ms":4.5}`, clock: true,
-		nvenc: `{"codec":"H264","encoder":"NVENC (NVIDIA L40S)","ok":true,"ms":2.5}`,
+		probe: `{"kind":"x264","ok":true,"libraries":[],"formats":[{"format":"h264","encoder":"x264 (software)","ms":4.5,"decoder":"libavcodec"}]}`, clock: true,
+		nvenc: `{"kind":"nvenc","ok":true,"libraries":[],"formats":[{"format":"h264","encoder":"NVENC (NVIDIA L40S)","ms":2.5,"decoder":"libavcodec"}]}`,
 	}
 }
 
@@ -167,20 +167,22 @@ func TestEachCheckFindsWhatItIsFor(t *testing.T) {
 		{"a faulty GPU", func(h *fakeHost) {
 			h.gpus = gpu.Inventory{Cards: []gpu.Card{{Model: "NVIDIA L40S", Index: 3, Faults: []gpu.Fault{{Code: "lost", Text: "it has fallen off the bus"}}}}}
 		}, "gpu", Warn, "card 3 (): it has fallen off the bus"},
-		{"codec that fails", func(h *fakeHost) { h.probe = `{"codec":"H.264","encoder":"x264","ok":false,"error":"no slices"}` }, "codecs", Fail, "no slices"},
+		{"codec that fails", func(h *fakeHost) {
+			h.probe = `{"kind":"x264","ok":false,"formats":[],"libraries":[],"error":"no slices"}`
+		}, "codecs", Fail, "no slices"},
 		{"a card that encodes", func(h *fakeHost) {
 			h.gpus = gpu.Inventory{Cards: []gpu.Card{{UUID: "GPU-1", Model: "NVIDIA L40S", Engines: gpu.Engines{Encode: []string{"h264"}}}}}
-		}, "codecs", OK, "x264: one picture in 4.5 ms; H264 by NVENC (NVIDIA L40S): one picture in 2.5 ms"},
+		}, "codecs", OK, "x264 (software): h264 4.5 ms; one picture by NVENC (NVIDIA L40S): h264 2.5 ms"},
 		{"a card whose encoder fails", func(h *fakeHost) {
 			h.gpus = gpu.Inventory{Cards: []gpu.Card{{UUID: "GPU-1", Index: 2, Engines: gpu.Engines{Encode: []string{"h264"}}}}}
-			h.nvenc = `{"encoder":"nvenc","ok":false,"error":"start CUDA: no permission"}`
+			h.nvenc = `{"kind":"nvenc","ok":false,"formats":[],"libraries":[],"error":"start CUDA: no permission"}`
 		}, "codecs", Warn, "probe --encoder nvenc --device GPU-1"},
 		{"a codec of several that fails", func(h *fakeHost) {
-			h.probe = `{"codec":"H264","encoder":"x264","ok":true,"formats":[{"format":"h264","decoder":"ffmpeg","ms":4},{"format":"vp9","error":"libvpx does not decode it"}]}`
+			h.probe = `{"kind":"x264","ok":true,"libraries":[],"formats":[{"format":"h264","decoder":"libavcodec","ms":4},{"format":"vp9","error":"libvpx does not decode it"}]}`
 		}, "codecs", Warn, "vp9: libvpx does not decode it"},
 		{"no decoder", func(h *fakeHost) {
-			h.probe = `{"codec":"H264","encoder":"x264","ok":true,"formats":[{"format":"h264","ms":4},{"format":"vp9","decoder":"libvpx","ms":9.5}]}`
-		}, "codecs", OK, "vp9 9.5 ms; h264 not decoded"},
+			h.probe = `{"kind":"x264","ok":true,"libraries":[],"formats":[{"format":"h264","ms":4,"unseen":"libavcodec.so.59: cannot open"},{"format":"vp9","decoder":"libvpx","ms":9.5}]}`
+		}, "codecs", Warn, "vp9 9.5 ms; h264: libavcodec.so.59: cannot open"},
 		{"probe that says rubbish", func(h *fakeHost) { h.probe = "Segmentation fault" }, "codecs", Fail, "no JSON"},
 		{"no streamer", func(h *fakeHost) { h.probeErr = os.ErrNotExist }, "codecs", Fail, "--reinstall easel-node"},
 		{"clock adrift", func(h *fakeHost) { h.clock = false }, "clock", Warn, "timesyncd"},

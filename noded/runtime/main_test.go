@@ -53,6 +53,10 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, startAndDie(order)) // returns only when it could not
 		return 1
 	}
+	if script := os.Getenv(errandEnv); script != "" {
+		runErrandForever(script) // until it is killed
+		return 1
+	}
 	code := m.Run()
 	if shared == nil {
 		return code

@@ -2,12 +2,12 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
+	"easel/noded/stream/contract"
 	"easel/pkg/codec/nvenctest"
 )
 
@@ -46,11 +46,8 @@ func TestConfinedWorkerEncodesByNVENC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p struct {
-		OK      bool   `json:"ok"`
-		Encoder string `json:"encoder"`
-	}
-	if err := json.Unmarshal(text, &p); err != nil || !p.OK || p.Encoder != "NVENC (Double of a MIG device)" {
+	p, err := contract.ReadProbed(text)
+	if err != nil || !p.OK || p.Formats[0].Encoder != "NVENC (Double of a MIG device)" || p.Formats[0].Decoder == "" {
 		t.Errorf("the probe says %s (%v)", text, err)
 	}
 }

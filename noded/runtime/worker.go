@@ -173,7 +173,7 @@ func (r *Runtime) forkHere(s WorkerSpec, files []uintptr) (Worker, error) {
 	}
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
-		Env:   []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"},
+		Env:   workerEnvironment(),
 		Files: files,
 		Sys: &syscall.SysProcAttr{
 			Setsid:     true,
@@ -200,6 +200,8 @@ func (r *Runtime) forkHere(s WorkerSpec, files []uintptr) (Worker, error) {
 	}
 	return Worker{PID: pid, Start: start}, nil
 }
+
+func workerEnvironment() []string { return []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"} }
 
 // joinIPC enters the container's IPC namespace, after making sure that the pid is still a process of that container.
 func (r *Runtime) joinIPC(s WorkerSpec) error {

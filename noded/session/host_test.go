@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/noded/proof"
 	"easel/noded/stream/contract"
 )
 
@@ -21,6 +23,8 @@ import (
 type host struct {
 	t   *testing.T
 	run string
+
+	encoders encoders
 
 	mu       sync.Mutex
 	nextPID  int
@@ -517,4 +521,30 @@ func (h *host) leftovers() []string {
 	}
 	dirs, _ := filepath.Glob(h.run + "/s/*")
 	return append(left, dirs...)
+}
+
+// encoders are proven but for those that failed.
+type encoders struct {
+	mu     sync.Mutex
+	failed map[string][]contract.FailedEncoder // by card
+}
+
+func (e *encoders) Failed(_ context.Context, card string) []contract.FailedEncoder {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failed[card]
+}
+
+func (e *encoders) Proofs() []proof.Proof {
+	return []proof.Proof{{ProbedFormat: contract.ProbedFormat{Format: "h264", Encoder: "x264 (software)", Decoder: "libavcodec", PSNR: 40, Worst: 2, MS: 5}}}
+}
+
+func (e *encoders) Troubles() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []string
+	for card, failed := range e.failed {
+		out = append(out, fmt.Sprintf("encoders: %d of %q failed", len(failed), card))
+	}
+	return out
 }

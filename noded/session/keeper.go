@@ -38,6 +38,7 @@ type parts struct {
 	workers    Workers
 	homes      Homes
 	gpus       GPUs // nil on a node that has none
+	encoders   Encoders
 	streamers  Streamers
 	points     *failpoint.Set
 	log        *slog.Logger

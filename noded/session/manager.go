@@ -11,6 +11,7 @@ import (
 
 	"easel/noded/gpu"
 	"easel/noded/gpu/allocate"
+	"easel/noded/proof"
 	"easel/noded/stream/contract"
 	"easel/pkg/failpoint"
 )
@@ -42,6 +43,7 @@ type Options struct {
 	Workers    Workers
 	Homes      Homes
 	GPUs       GPUs // nil on a node that has none
+	Encoders   Encoders
 	Streamers  Streamers
 	Host       Host
 	Points     *failpoint.Set
@@ -79,7 +81,7 @@ func New(o Options) *Manager {
 	}
 	m.inForce.Store(o.settings())
 	m.parts = parts{
-		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, gpus: o.GPUs, streamers: o.Streamers,
+		store: o.Store, containers: o.Containers, workers: o.Workers, homes: o.Homes, gpus: o.GPUs, encoders: o.Encoders, streamers: o.Streamers,
 		points: o.Points, log: o.Log, metrics: o.Metrics, media: o.Media, relayPorts: o.RelayPorts, driver: o.Driver,
 		changed: m.bell.ring, heard: m.bell.heard, policy: func() contract.Policy { return m.settings().Policy },
 	}
@@ -292,6 +294,7 @@ type Status struct {
 	Rooms         []allocate.Room // of the GPU classes that the node has; a warm session gives way here too
 	Slices        []allocate.Room // the same, with what warm sessions hold
 	Cards         []gpu.Card
+	Encoders      []proof.Proof
 }
 
 // Status tells what the node can give now.
@@ -312,6 +315,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 		s.Degraded = append(s.Degraded, "no coordinator is in sight: the sessions go on, new ones are refused; look at the network and at cluster.join")
 	}
 	s.Degraded = append(s.Degraded, m.cardTroubles()...)
+	s.Degraded, s.Encoders = append(s.Degraded, m.encoders.Troubles()...), m.encoders.Proofs()
 	var used []Record
 	for _, r := range held {
 		switch {

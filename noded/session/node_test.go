@@ -56,7 +56,7 @@ func start(t *testing.T, h *host, spec string, change func(*Options)) *node {
 		Name: "n1", Version: "test", RunDir: h.run, Cgroup: "/easel", Image: "easel.local/gimp:trixie", Boot: "this boot",
 		Admission: Admission{Max: 3, Limits: Limits{Memory: 2 << 30, CPUs: 2, PIDs: 100}, UIDBase: 10_000_000, PortFirst: 50000, PortLast: 50009, DiskFloor: 1 << 30},
 		Grace:     time.Minute, StartTimeout: 30 * time.Second, Media: []string{"127.0.0.1"}, LogLevel: "info",
-		Store: store, Containers: h, Workers: h, Homes: h, GPUs: h, Streamers: h, Host: h, Points: n.points,
+		Store: store, Containers: h, Workers: h, Homes: h, GPUs: h, Encoders: &h.encoders, Streamers: h, Host: h, Points: n.points,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Log: log,
 	}
 	if change != nil {

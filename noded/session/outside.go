@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"easel/noded/proof"
 	"easel/noded/stream/contract"
 )
 
@@ -46,6 +47,15 @@ type Workers interface {
 	WaitWorker(ctx context.Context, w Worker) error
 	// KillWorker kills the process and all else in the cgroup, and removes the cgroup.
 	KillWorker(ctx context.Context, cgroup string, w Worker) error
+}
+
+// Encoders are this node's, as far as they are proven.
+type Encoders interface {
+	// Failed are those that a session on a card ("" for none) must not use. It waits for a proof that is under way, for a while.
+	Failed(ctx context.Context, card string) []contract.FailedEncoder
+	// Proofs are what is known of each, Troubles what of it is not as it should be, in words.
+	Proofs() []proof.Proof
+	Troubles() []string
 }
 
 // Homes mounts users' home volumes.

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"easel/noded/proof"
 	"easel/noded/stream/contract"
 	easelv1 "easel/pkg/api/easel/v1"
 )
@@ -56,10 +57,22 @@ func (s *Session) Proto() *easelv1.Session {
 // Proto is the status as NodeService tells it.
 func (s *Status) Proto() *easelv1.StatusResponse {
 	return &easelv1.StatusResponse{
-		Duty: protoDuties[s.Order.Duty], DrainDeadline: stamp(s.Order.Deadline), Isolated: s.Isolated,
+		Encoders: protoEncoders(s.Encoders),
+		Duty:     protoDuties[s.Order.Duty], DrainDeadline: stamp(s.Order.Deadline), Isolated: s.Isolated,
 		Name: s.Name, Version: s.Version, Capacity: uint32(s.Capacity), Used: uint32(s.Used), Draining: s.Draining,
 		FullReason: s.Full, Degraded: s.Degraded, Images: s.Images,
 	}
+}
+
+func protoEncoders(all []proof.Proof) []*easelv1.EncoderProof {
+	var out []*easelv1.EncoderProof
+	for _, p := range all {
+		out = append(out, &easelv1.EncoderProof{
+			Format: p.Format, Encoder: p.Encoder, Card: p.Card, Proven: p.Proven(), Why: p.Why(), Decoder: p.Decoder,
+			Decibels: p.PSNR, Levels: uint32(p.Worst), Milliseconds: p.MS,
+		})
+	}
+	return out
 }
 
 func stamp(t time.Time) *timestamppb.Timestamp {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -321,6 +322,37 @@ func TestStreamerIsToldItsEncoder(t *testing.T) {
 		if err != nil || spec.ID != s.ID || cfg.Encoder != want {
 			t.Errorf("class %s: the streamer of %s is told %+v (%v), want %+v", class, spec.ID, cfg.Encoder, err, want)
 		}
+	}
+}
+
+// What failed the node's proof is told to each streamer, of the card that its session has, and to who asks the node.
+func TestStreamerIsToldWhatFailedItsProof(t *testing.T) {
+	h := newHost(t)
+	none := []contract.FailedEncoder{{Kind: contract.X264, Format: "vp9", Why: "grey"}}
+	card := append(slices.Clone(none), contract.FailedEncoder{Kind: contract.NVENC, Format: "h264", Why: "green"})
+	h.encoders.failed = map[string][]contract.FailedEncoder{"": none, cardA: card}
+	n := start(t, h, "", func(o *Options) { o.Admission.Max = 4 })
+	for class, want := range map[string][]contract.FailedEncoder{gpu.None: none, gpu.Shared: card, gpu.Whole: nil} {
+		s := n.mustReserve("ann-"+class, class, EncoderAny)
+		n.untilState(s.ID, Ready)
+		h.mu.Lock()
+		spec := h.streamed[len(h.streamed)-1]
+		h.mu.Unlock()
+		cfg, err := contract.ReadConfig(bytes.NewReader(spec.Config))
+		if err != nil || spec.ID != s.ID || !slices.Equal(cfg.Failed, want) {
+			t.Errorf("class %s: the streamer of %s is told %+v (%v), want %+v", class, spec.ID, cfg.Failed, err, want)
+		}
+	}
+	status, err := n.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := status.Proto()
+	if len(p.Encoders) != 1 || !p.Encoders[0].Proven || p.Encoders[0].Format != "h264" || p.Encoders[0].Decibels != 40 || p.Encoders[0].Levels != 2 {
+		t.Errorf("the node's encoders are told as %v", p.Encoders)
+	}
+	if !slices.ContainsFunc(p.Degraded, func(s string) bool { return strings.Contains(s, `1 of ""`) }) {
+		t.Errorf("the node is degraded by %q", p.Degraded)
 	}
 }
 

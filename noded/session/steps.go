@@ -131,7 +131,7 @@ func startStreamer(ctx context.Context, k *keeper, r Record) (func(*Record), err
 	if err := k.workers.KillWorker(ctx, k.streamerCgroup(), Worker{}); err != nil {
 		return nil, fmt.Errorf("clear what an earlier one left: %w", err)
 	}
-	document, err := k.streamerConfig(r)
+	document, err := k.streamerConfig(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func startStreamer(ctx context.Context, k *keeper, r Record) (func(*Record), err
 var firstSize = contract.Size{Width: 1920, Height: 1080}
 
 // streamerConfig is the document that the streamer reads from its standard input.
-func (k *keeper) streamerConfig(r Record) (contract.Config, error) {
+func (k *keeper) streamerConfig(ctx context.Context, r Record) (contract.Config, error) {
 	cookie, err := readCookie(k.paths.XCookie)
 	if err != nil {
 		return contract.Config{}, err
@@ -163,9 +163,12 @@ func (k *keeper) streamerConfig(r Record) (contract.Config, error) {
 		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), RelayPorts: k.relayPorts, Initial: firstSize, LogLevel: k.logLevel,
 		Policy: k.policy(),
 	}
+	card := ""
 	if r.GPU.Encoder {
+		card = r.GPU.Card
 		c.Encoder = contract.Encoder{Kind: contract.NVENC, Device: r.GPU.Device(), Libraries: k.driver}
 	}
+	c.Failed = k.encoders.Failed(ctx, card)
 	return c, c.Validate()
 }
 

@@ -71,6 +71,11 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, opus sound.Co
 	w.sound = sound.New(opus, cfg.Policy, func() (io.ReadCloser, error) { return sound.OpenPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, func(is bool) { b.degrade(noSound, is) }, log)
 	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
 	defer w.pen.close()
+	for _, f := range cfg.Failed {
+		if f.Kind == contract.X264 { // a card's is told when the processor stands in for it
+			b.degrade("codec: no "+f.Format+": it failed this node's proof: "+f.Why, true)
+		}
+	}
 	w.company = newCompany(w.everybody, b, log)
 	all := newAudience(b, func() {
 		poke(w.arranging)

@@ -161,53 +161,6 @@ func TestFormatsDecodeToTheScreen(t *testing.T) {
 	}
 }
 
-func TestKeyframesDecodeByTheLibrariesThemselves(t *testing.T) {
-	const w, h = 640, 360
-	src := screen(w, h)
-	for _, f := range SoftwareFormats() {
-		e, err := NewSoftware(Coding{Format: f}, w, h, 1, usual)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := NewPictureOf(Colours{Chroma: f.Chroma()}, w, h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.Update(src, w*4, full(w, h)); err != nil {
-			t.Fatal(err)
-		}
-		pkt, err := e.Encode(p, FrameOptions{Key: true, QP: 14})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := DecodeKey(f, pkt.Units, w, h)
-		switch {
-		case f == H264 || f == H264444:
-			if err == nil {
-				t.Errorf("%s was decoded by what is not there", f)
-			}
-		case err != nil:
-			t.Error(err)
-		default:
-			for i := 3; i < len(got); i += 4 {
-				got[i] = src[i] // of no meaning
-			}
-			least := 28.0
-			if f.Chroma() == Chroma420 {
-				least = 20 // the photograph's noise is of colours that four pixels share
-			}
-			if dB := quality(got, src); dB < least {
-				t.Errorf("%s came out at %.1f dB", f, dB)
-			}
-			if got, err := DecodeKey(f, [][]byte{{0x80}}, w, h); err == nil {
-				t.Errorf("%s: rubbish was decoded to %d bytes", f, len(got))
-			}
-		}
-		e.Close()
-		p.Close()
-	}
-}
-
 // A picture that changes how it has its colours is the same picture.
 func TestPictureChangesItsColours(t *testing.T) {
 	const w, h = 640, 360

@@ -111,7 +111,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	if err != nil {
 		return err
 	}
-	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry), lender)
+	encoders := newProver(cfg, log, cards)
+	registry.MustRegister(encoders)
+	manager, err := newManager(cfg, log, db, rt, points, session.NewMetrics(registry), lender, encoders)
 	if err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, level *slog.LevelV
 	if err != nil {
 		return err
 	}
-	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, cards: cards, layout: layout, lender: lender, registry: registry}
+	parts := running{level: level, manager: manager, gate: gate, relay: turn, pool: warm, cards: cards, layout: layout, lender: lender, encoders: encoders, registry: registry}
 	reloader := reload.New(cfg, reloads, reading.again, parts.apply, log)
 	return runAll(ctx, cfg, log, member, parts, reloader, reading.hangups)
 }
@@ -173,7 +175,7 @@ func armed(log *slog.Logger) (*failpoint.Set, error) {
 	return points, nil
 }
 
-func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime, points *failpoint.Set, metrics *session.Metrics, gpus session.GPUs) (*session.Manager, error) {
+func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime, points *failpoint.Set, metrics *session.Metrics, gpus session.GPUs, encoders session.Encoders) (*session.Manager, error) {
 	store, err := session.NewStore(db, log)
 	if err != nil {
 		return nil, err
@@ -187,7 +189,7 @@ func newManager(cfg Config, log *slog.Logger, db *bbolt.DB, rt *runtime.Runtime,
 		Name: cfg.Name, Version: telemetry.Version(version), RunDir: cfg.RunDir, Cgroup: cfg.Cgroup, Image: cfg.Image, Boot: boot,
 		Admission: cfg.admission(), Grace: cfg.Sessions.Grace, StartTimeout: cfg.Sessions.StartTimeout,
 		Media: cfg.Media.Addresses, RelayPorts: cfg.relayPorts(), Driver: cfg.driver(), LogLevel: cfg.Log.Level, Policy: cfg.policy(),
-		Store: store, Containers: parts, Workers: parts, GPUs: gpus, Streamers: session.StreamerClient{}, Points: points,
+		Store: store, Containers: parts, Workers: parts, GPUs: gpus, Encoders: encoders, Streamers: session.StreamerClient{}, Points: points,
 		Homes: &volume.Homes{StateDir: cfg.StateDir, RunDir: cfg.RunDir, Size: int64(cfg.Sessions.HomeSize), Log: log},
 		Host:  machine{stateDir: cfg.StateDir, media: cfg.Media.Addresses}, Metrics: metrics, Log: log,
 	}), nil
@@ -235,6 +237,7 @@ func runAll(
 		return nil
 	})
 	group.Go(func() error { return parts.lender.Run(ctx) })
+	group.Go(func() error { return parts.encoders.Run(ctx) })
 	group.Go(func() error { return parts.manager.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx) })

@@ -18,6 +18,7 @@ import (
 	"easel/noded/gpu/lend"
 	"easel/noded/gpu/partition"
 	"easel/noded/pool"
+	"easel/noded/proof"
 	"easel/noded/relay"
 	"easel/noded/session"
 	"easel/pkg/reload"
@@ -63,6 +64,7 @@ type running struct {
 	cards    *gpu.Host
 	layout   *partition.Keeper
 	lender   *lend.Lender
+	encoders *proof.Prover
 	registry prometheus.Registerer
 }
 

@@ -81,10 +81,25 @@ func status(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	for _, i := range s.Images {
 		fmt.Fprintf(stdout, "image: %s\n", i)
 	}
+	for _, e := range s.Encoders {
+		fmt.Fprintln(stdout, encoderLine(e))
+	}
 	for _, p := range s.Pool {
 		fmt.Fprintf(stdout, "warm %s of %s: %d of %d, %d starting\n", p.Pool.GetKind(), p.Pool.GetImage(), p.Warm, p.Pool.GetWant(), p.Starting)
 	}
 	return nil
+}
+
+// encoderLine says what came of an encoder's proof.
+func encoderLine(e *easelv1.EncoderProof) string {
+	where := ""
+	if e.Card != "" {
+		where = " of " + e.Card
+	}
+	if !e.Proven {
+		return fmt.Sprintf("encoder %s%s: not proven: %s", e.Format, where, e.Why)
+	}
+	return fmt.Sprintf("encoder %s%s: proven, %s decoded by %s: %.1f dB, off by at most %d of 256", e.Format, where, e.Encoder, e.Decoder, e.Decibels, e.Levels)
 }
 
 func sessions(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -4,53 +4,45 @@ import (
 	"fmt"
 	"image"
 	"slices"
-	"sync"
 
 	"easel/noded/stream"
+	"easel/noded/stream/contract"
 	"easel/noded/stream/tile"
 	"easel/pkg/codec"
 )
 
-// softwareCodec gives the stream what the processor encodes. A format is proven before it is first used, by a picture that its library must decode:
-// one that fails is not made. (H.264 has no decoder here; `streamer probe` proves it by another program.)
+// softwareCodec gives the stream what the processor encodes, but for what failed the node's proof.
 type softwareCodec struct {
 	threads int
-	prove   func(codec.Format) error
-
-	mu     sync.Mutex
-	proven map[codec.Format]error
+	failed  map[stream.Format]error
 }
 
-func newSoftware(threads int) *softwareCodec {
-	return &softwareCodec{threads: threads, prove: codec.Prove, proven: map[codec.Format]error{codec.H264: nil, codec.H264444: nil}}
+func newSoftware(threads int, failed []contract.FailedEncoder) *softwareCodec {
+	return &softwareCodec{threads: threads, failed: failures(failed, contract.X264)}
+}
+
+// failures are the formats of one kind of encoder that failed the node's proof.
+func failures(all []contract.FailedEncoder, kind string) map[stream.Format]error {
+	out := map[stream.Format]error{}
+	for _, f := range all {
+		if f.Kind == kind {
+			out[stream.Format(f.Format)] = fmt.Errorf("it failed this node's proof: %s", f.Why)
+		}
+	}
+	return out
 }
 
 func (c *softwareCodec) Makes(f stream.Format) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.proven[codec.Format(f)] == nil && slices.Contains(codec.SoftwareFormats(), codec.Format(f))
+	return c.failed[f] == nil && slices.Contains(codec.SoftwareFormats(), codec.Format(f))
 }
 
 func (c *softwareCodec) Open(size image.Point, what stream.Coding, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
-	if err := c.proof(codec.Format(what.Format)); err != nil {
+	if err := c.failed[what.Format]; err != nil {
 		return nil, err
 	}
 	return openEncoder(size, codingOf(what), from, func() (codec.Encoder, error) {
 		return codec.NewSoftware(codingOf(what), size.X, size.Y, c.threads, rateOf(q))
 	})
-}
-
-func (c *softwareCodec) proof(f codec.Format) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err, known := c.proven[f]
-	if !known {
-		if err = c.prove(f); err != nil {
-			err = fmt.Errorf("prove the encoder of %s: %w", f, err)
-		}
-		c.proven[f] = err
-	}
-	return err
 }
 
 // openEncoder makes what encodes a picture, which is that of from if there is one.

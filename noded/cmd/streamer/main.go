@@ -1,5 +1,5 @@
 // Command streamer is the stream worker of one session: noded starts it beside the session's container, unprivileged, and writes its
-// configuration to its stdin. "streamer probe" proves an encoder by one picture.
+// configuration to its stdin. "streamer probe" proves encoders by pictures.
 package main
 
 import (
@@ -26,7 +26,7 @@ const (
 	exitWrongUse = 2
 )
 
-var errUsage = errors.New("usage: streamer < configuration.json, or: streamer probe [--encoder x264|nvenc --device GPU-… [--libraries FOLDER]]")
+var errUsage = errors.New("usage: streamer < configuration.json, or: streamer probe [--encoder x264|nvenc --device GPU-… [--libraries FOLDER]] [--format FORMAT]")
 
 func main() {
 	err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
@@ -66,9 +66,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log.Info("streaming", "socket", cfg.Socket)
-	codecs := []stream.Codec{newSoftware(encoderThreads())}
+	codecs := []stream.Codec{newSoftware(encoderThreads(), cfg.Failed)}
 	if cfg.Encoder.Kind == contract.NVENC {
-		hardware := startNVENC(cfg.Encoder)
+		hardware := startNVENC(cfg.Encoder, cfg.Failed)
 		defer hardware.close()
 		codecs = []stream.Codec{hardware, codecs[0]}
 	}

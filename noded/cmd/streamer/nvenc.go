@@ -21,10 +21,11 @@ type nvencCodec struct {
 	started chan struct{} // closed when device or err is there
 	device  *codec.NVENC
 	err     error
+	failed  map[stream.Format]error
 }
 
-func startNVENC(e contract.Encoder) *nvencCodec {
-	c := &nvencCodec{started: make(chan struct{})}
+func startNVENC(e contract.Encoder, failed []contract.FailedEncoder) *nvencCodec {
+	c := &nvencCodec{started: make(chan struct{}), failed: failures(failed, contract.NVENC)}
 	go func() {
 		defer close(c.started)
 		c.device, c.err = codec.OpenNVENC(codec.NVENCOptions{Device: e.Device, Libraries: e.Libraries})
@@ -32,9 +33,13 @@ func startNVENC(e contract.Encoder) *nvencCodec {
 	return c
 }
 
+// Makes counts what failed the proof too: that the processor stands in is to be seen.
 func (*nvencCodec) Makes(f stream.Format) bool { return f == stream.H264 || f == stream.H264444 }
 
 func (c *nvencCodec) Open(size image.Point, what stream.Coding, q stream.Quality, from stream.Encoder) (stream.Encoder, error) {
+	if err := c.failed[what.Format]; err != nil {
+		return nil, err
+	}
 	timer := time.NewTimer(driverPatience)
 	defer timer.Stop()
 	select {

@@ -1,13 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"image"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,39 +17,20 @@ import (
 	"easel/pkg/codec"
 )
 
-// probed is what "streamer probe" prints.
-type probed struct {
-	Codec   string         `json:"codec"` // of the first format, as Encoder, Chroma, MS, Decoder and PSNR are
-	Encoder string         `json:"encoder"`
-	Chroma  []string       `json:"chroma"`           // of H.264: those that were proven
-	OK      bool           `json:"ok"`               // the first codec works
-	MS      float64        `json:"ms"`               // of one picture of 4:2:0
-	Codecs  []string       `json:"codecs,omitempty"` // all that the card says it can make
-	Formats []probedFormat `json:"formats"`
-	Decoder string         `json:"decoder,omitempty"`
-	PSNR    float64        `json:"psnr,omitempty"` // dB of the worst decoded picture
-	Error   string         `json:"error,omitempty"`
+// driverLimit is how long a card may take for a frame: a host that is busy has an encoder all the same.
+const driverLimit = 10 * time.Second
+
+// sizes of the proofs' pictures: of the large one the time is told.
+var proofLarge, proofSmall = image.Pt(1920, 1080), image.Pt(640, 360)
+
+// source makes encoders of one kind.
+type source struct {
+	formats []codec.Format
+	open    func(c codec.Coding, size image.Point) (codec.Encoder, error)
+	close   func()
 }
 
-// probedFormat is what came of one.
-type probedFormat struct {
-	Format  codec.Format `json:"format"`
-	Encoder string       `json:"encoder"`
-	MS      float64      `json:"ms"`
-	Decoder string       `json:"decoder,omitempty"` // none was at hand where it is empty
-	PSNR    float64      `json:"psnr,omitempty"`
-	Error   string       `json:"error,omitempty"`
-}
-
-// probeLimit is how long a frame may take: a host that is busy has an encoder all the same.
-const probeLimit = 10 * time.Second
-
-var probeRate = codec.Rate{Quality: 23, Kbps: 20000, BufferMS: 60}
-
-// opener opens an encoder of pictures of a size.
-type opener func(f codec.Format, w, h int) (codec.Encoder, error)
-
-// probe proves encoders by one 1920x1080 picture in each format, which is decoded where a decoder is at hand, and says how that went.
+// probe proves encoders by encoding and decoding pictures, in each format or in the one that is asked for, and prints how that went.
 func probe(ctx context.Context, args []string, stdout io.Writer) error {
 	e := contract.Encoder{}
 	f := flag.NewFlagSet("probe", flag.ContinueOnError)
@@ -55,14 +38,22 @@ func probe(ctx context.Context, args []string, stdout io.Writer) error {
 	f.StringVar(&e.Kind, "encoder", contract.X264, "")
 	f.StringVar(&e.Device, "device", "", "")
 	f.StringVar(&e.Libraries, "libraries", "", "")
+	format := f.String("format", "", "")
 	if err := f.Parse(args); err != nil || f.NArg() > 0 {
 		return errUsage
 	}
 	if err := e.Validate(); err != nil {
 		return fmt.Errorf("%w\n%w", err, errUsage)
 	}
-	p := probed{Codec: "H264", Encoder: e.Kind, Chroma: []string{}, Formats: []probedFormat{}}
-	err := p.prove(ctx, e)
+	known := contract.SoftwareFormats()
+	if e.Kind == contract.NVENC {
+		known = contract.NVENCFormats()
+	}
+	if *format != "" && !slices.Contains(known, *format) {
+		return fmt.Errorf("format %.20q is not one of %s\n%w", *format, strings.Join(known, ", "), errUsage)
+	}
+	p := contract.Probed{Kind: e.Kind, Formats: []contract.ProbedFormat{}, Libraries: []string{}}
+	err := prove(ctx, &p, e, codec.Format(*format))
 	if err != nil {
 		p.Error = err.Error()
 	}
@@ -72,100 +63,112 @@ func probe(ctx context.Context, args []string, stdout io.Writer) error {
 	return err
 }
 
-// prove tries each format that the encoder can make.
-func (p *probed) prove(ctx context.Context, e contract.Encoder) error {
-	if e.Kind != contract.NVENC {
-		return p.all(ctx, codec.SoftwareFormats(), func(f codec.Format, w, h int) (codec.Encoder, error) {
-			return codec.NewSoftware(codec.Coding{Format: f}, w, h, encoderThreads(), probeRate)
-		})
-	}
-	card, err := codec.OpenNVENC(codec.NVENCOptions{Device: e.Device, Libraries: e.Libraries, FrameLimit: probeLimit})
+// prove tries the format, or with "" each that the encoder can make. The first one must do: without H.264 most viewers have no picture.
+func prove(ctx context.Context, p *contract.Probed, e contract.Encoder, only codec.Format) error {
+	s, err := sourceOf(p, e)
 	if err != nil {
 		return err
 	}
-	defer card.Close()
+	defer s.close()
+	if only != "" {
+		s.formats = slices.DeleteFunc(s.formats, func(f codec.Format) bool { return f != only })
+	}
+	for _, f := range s.formats {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p.Formats = append(p.Formats, proveFormat(p, s, f))
+	}
+	if len(p.Formats) == 0 {
+		return fmt.Errorf("%s makes no %s", e.Kind, only)
+	}
+	if first := p.Formats[0]; first.Error != "" {
+		return fmt.Errorf("%s: %s", first.Format, first.Error)
+	}
+	p.OK = true
+	return nil
+}
+
+func sourceOf(p *contract.Probed, e contract.Encoder) (source, error) {
+	if e.Kind != contract.NVENC {
+		return source{formats: codec.SoftwareFormats(), close: func() {}, open: func(c codec.Coding, size image.Point) (codec.Encoder, error) {
+			return codec.NewSoftware(c, size.X, size.Y, encoderThreads(), codec.ProofRate)
+		}}, nil
+	}
+	card, err := codec.OpenNVENC(codec.NVENCOptions{Device: e.Device, Libraries: e.Libraries, FrameLimit: driverLimit})
+	if err != nil {
+		return source{}, err
+	}
 	can, err := card.Capabilities()
 	if err != nil {
-		return err
+		card.Close()
+		return source{}, err
 	}
 	p.Codecs = can.Codecs
 	formats := []codec.Format{codec.H264}
 	if len(can.Chroma) > 1 {
 		formats = append(formats, codec.H264444)
 	}
-	return p.all(ctx, formats, func(f codec.Format, w, h int) (codec.Encoder, error) {
-		return card.NewEncoder(w, h, codec.Coding{Format: f}.Colours(), probeRate)
-	})
+	return source{formats: formats, close: card.Close, open: func(c codec.Coding, size image.Point) (codec.Encoder, error) {
+		return card.NewEncoder(size.X, size.Y, c.Colours(), codec.ProofRate)
+	}}, nil
 }
 
-// all proves the formats. The first one must do: without it most viewers have no picture.
-func (p *probed) all(ctx context.Context, formats []codec.Format, open opener) error {
-	var failed []string
-	for i, f := range formats {
-		one := probedFormat{Format: f}
-		err := one.prove(ctx, open)
-		if err != nil {
-			one.Error = err.Error()
-			failed = append(failed, fmt.Sprintf("%s: %v", f, err))
-		}
-		p.Formats = append(p.Formats, one)
-		if i == 0 {
-			if p.Encoder, p.MS, p.Decoder, p.PSNR = one.Encoder, one.MS, one.Decoder, one.PSNR; err != nil {
-				return fmt.Errorf("%s: %w", f, err)
+// proveFormat proves both ranges of colours.
+func proveFormat(p *contract.Probed, s source, f codec.Format) contract.ProbedFormat {
+	out := contract.ProbedFormat{Format: string(f)}
+	for _, one := range []struct {
+		coding codec.Coding
+		size   image.Point
+	}{{codec.Coding{Format: f}, proofLarge}, {codec.Coding{Format: f}, proofSmall}, {codec.Coding{Format: f, Short: true}, proofSmall}} {
+		proof, err := codec.Prove(one.coding, one.size, func() (codec.Encoder, error) {
+			e, err := s.open(one.coding, one.size)
+			if len(p.Libraries) == 0 {
+				p.Libraries = libraries() // before a decoder brings its own
 			}
-			p.OK = true
-		}
-		if err == nil && strings.HasPrefix(string(f), string(codec.H264)) {
-			p.Chroma = append(p.Chroma, string(f.Chroma()))
+			return e, err
+		})
+		out = worse(out, proof, one.size == proofLarge)
+		if err != nil {
+			out.Error = err.Error()
+			break
 		}
 	}
-	p.Error = strings.Join(failed, "; ")
-	return nil
+	return out
 }
 
-func (p *probedFormat) prove(ctx context.Context, open opener) error {
-	const w, h = 1920, 1080
-	picture, err := codec.NewPictureOf(codec.Coding{Format: p.Format}.Colours(), w, h)
-	if err != nil {
-		return err
+// worse takes in what one proof saw.
+func worse(f contract.ProbedFormat, p codec.Proof, large bool) contract.ProbedFormat {
+	if f.Encoder = p.Info.Encoder; large {
+		f.MS = p.MS
 	}
-	defer picture.Close()
-	enc, err := open(p.Format, w, h)
-	if err != nil {
-		return err
+	if p.NoDecoder != nil {
+		f.Unseen = p.NoDecoder.Error()
+		return f
 	}
-	defer enc.Close()
-	p.Encoder = enc.Info().Encoder
-	pix := codec.Chart(w, h)
-	start := time.Now()
-	if _, err := picture.Update(pix, w*4, []image.Rectangle{image.Rect(0, 0, w, h)}); err != nil {
-		return err
+	if p.Decoder == "" { // it did not come so far
+		return f
 	}
-	pkt, err := enc.Encode(picture, codec.FrameOptions{Key: true})
-	if err != nil {
-		return err
+	if f.Decoder == "" || p.PSNR < f.PSNR {
+		f.PSNR = p.PSNR
 	}
-	if !pkt.Key || pkt.Bytes == 0 {
-		return fmt.Errorf("the first frame of %d bytes is no keyframe", pkt.Bytes)
-	}
-	p.MS = float64(time.Since(start).Microseconds()) / 1000
-	return p.compare(ctx, pkt, pix, w, h)
+	f.Decoder, f.Worst = p.Decoder, max(f.Worst, p.Worst)
+	return f
 }
 
-// compare decodes the packet, if there is a decoder, and looks whether it is the picture.
-func (p *probedFormat) compare(ctx context.Context, pkt codec.Packet, pix []byte, w, h int) error {
-	decoder := strings.TrimSuffix(p.Encoder, " (software)")
-	got, err := codec.DecodeKey(p.Format, pkt.Units, w, h)
-	if errors.Is(err, codec.ErrNoDecoder) {
-		decoder = ffmpeg
-		got, err = decode(ctx, pkt.Units, len(pix))
-	}
-	if errors.Is(err, errNoDecoder) {
+// libraries are the files that this process's code was mapped from.
+func libraries() []string {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
 		return nil
 	}
-	if err != nil {
-		return err
+	var all []string
+	for line := range bytes.Lines(maps) {
+		fields := strings.Fields(string(line)) // addresses, permissions, offset, device, inode, path
+		if len(fields) == 6 && strings.Contains(fields[1], "x") && strings.HasPrefix(fields[5], "/") {
+			all = append(all, fields[5])
+		}
 	}
-	p.Decoder, p.PSNR = decoder, codec.PSNR(got, pix)
-	return codec.Alike(got, pix)
+	slices.Sort(all)
+	return slices.Compact(all)
 }

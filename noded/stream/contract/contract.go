@@ -60,8 +60,10 @@ type Config struct {
 	// Initial is the remote screen's size before a viewer asks for its own; zero leaves the X server's.
 	Initial Size `json:"initial"`
 	// Encoder is what makes the picture, if it can: else the streamer says so and goes on with x264.
-	Encoder  Encoder `json:"encoder,omitzero"`
-	LogLevel string  `json:"log_level"`
+	Encoder Encoder `json:"encoder,omitzero"`
+	// Failed are encoders that failed the node's proof.
+	Failed   []FailedEncoder `json:"failed,omitempty"`
+	LogLevel string          `json:"log_level"`
 	// Policy is what may cross at first.
 	Policy Policy `json:"policy,omitzero"`
 }
@@ -123,6 +125,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Encoder.Validate(); err != nil {
 		bad("encoder", "%v", err)
+	}
+	if err := validateFailed(c.Failed); err != nil {
+		bad("failed", "%v", err)
 	}
 	if err := c.Policy.Validate(); err != nil {
 		bad("policy", "%v", err)

@@ -1037,6 +1037,7 @@ type StatusResponse struct {
 	DrainDeadline *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=drain_deadline,json=drainDeadline,proto3" json:"drain_deadline,omitempty"` // unset unless draining
 	Isolated      bool                   `protobuf:"varint,11,opt,name=isolated,proto3" json:"isolated,omitempty"`                               // no coordinator is in sight, so it takes no new session
 	Pool          []*PoolStatus          `protobuf:"bytes,12,rep,name=pool,proto3" json:"pool,omitempty"`
+	Encoders      []*EncoderProof        `protobuf:"bytes,13,rep,name=encoders,proto3" json:"encoders,omitempty"` // that were tried since the node started, the processor's first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1155,6 +1156,122 @@ func (x *StatusResponse) GetPool() []*PoolStatus {
 	return nil
 }
 
+func (x *StatusResponse) GetEncoders() []*EncoderProof {
+	if x != nil {
+		return x.Encoders
+	}
+	return nil
+}
+
+// EncoderProof is what came of proving an encoder: pictures that it encoded were decoded and compared.
+type EncoderProof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Format        string                 `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`   // "h264-444"
+	Encoder       string                 `protobuf:"bytes,2,opt,name=encoder,proto3" json:"encoder,omitempty"` // "x264 (software)"
+	Card          string                 `protobuf:"bytes,3,opt,name=card,proto3" json:"card,omitempty"`       // UUID, "" for the processor
+	Proven        bool                   `protobuf:"varint,4,opt,name=proven,proto3" json:"proven,omitempty"`
+	Why           string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`                     // it is not
+	Decoder       string                 `protobuf:"bytes,6,opt,name=decoder,proto3" json:"decoder,omitempty"`             // that looked
+	Decibels      float64                `protobuf:"fixed64,7,opt,name=decibels,proto3" json:"decibels,omitempty"`         // of the decoded picture
+	Levels        uint32                 `protobuf:"varint,8,opt,name=levels,proto3" json:"levels,omitempty"`              // that a patch of it was off by, of 256
+	Milliseconds  float64                `protobuf:"fixed64,9,opt,name=milliseconds,proto3" json:"milliseconds,omitempty"` // of a whole picture of 1920x1080
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EncoderProof) Reset() {
+	*x = EncoderProof{}
+	mi := &file_easel_v1_node_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EncoderProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EncoderProof) ProtoMessage() {}
+
+func (x *EncoderProof) ProtoReflect() protoreflect.Message {
+	mi := &file_easel_v1_node_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EncoderProof.ProtoReflect.Descriptor instead.
+func (*EncoderProof) Descriptor() ([]byte, []int) {
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *EncoderProof) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *EncoderProof) GetEncoder() string {
+	if x != nil {
+		return x.Encoder
+	}
+	return ""
+}
+
+func (x *EncoderProof) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
+}
+
+func (x *EncoderProof) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
+}
+
+func (x *EncoderProof) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *EncoderProof) GetDecoder() string {
+	if x != nil {
+		return x.Decoder
+	}
+	return ""
+}
+
+func (x *EncoderProof) GetDecibels() float64 {
+	if x != nil {
+		return x.Decibels
+	}
+	return 0
+}
+
+func (x *EncoderProof) GetLevels() uint32 {
+	if x != nil {
+		return x.Levels
+	}
+	return 0
+}
+
+func (x *EncoderProof) GetMilliseconds() float64 {
+	if x != nil {
+		return x.Milliseconds
+	}
+	return 0
+}
+
 type DrainRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Duty     Duty                   `protobuf:"varint,1,opt,name=duty,proto3,enum=easel.v1.Duty" json:"duty,omitempty"`
@@ -1168,7 +1285,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_easel_v1_node_proto_msgTypes[13]
+	mi := &file_easel_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1297,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_node_proto_msgTypes[13]
+	mi := &file_easel_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1310,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_easel_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DrainRequest) GetDuty() Duty {
@@ -1233,7 +1350,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_easel_v1_node_proto_msgTypes[14]
+	mi := &file_easel_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1362,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_node_proto_msgTypes[14]
+	mi := &file_easel_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1375,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_easel_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DrainResponse) GetSessions() uint32 {
@@ -1281,7 +1398,7 @@ type Pool struct {
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_easel_v1_node_proto_msgTypes[15]
+	mi := &file_easel_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1410,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_node_proto_msgTypes[15]
+	mi := &file_easel_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1423,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_easel_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Pool) GetImage() string {
@@ -1348,7 +1465,7 @@ type PoolStatus struct {
 
 func (x *PoolStatus) Reset() {
 	*x = PoolStatus{}
-	mi := &file_easel_v1_node_proto_msgTypes[16]
+	mi := &file_easel_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1477,7 @@ func (x *PoolStatus) String() string {
 func (*PoolStatus) ProtoMessage() {}
 
 func (x *PoolStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_node_proto_msgTypes[16]
+	mi := &file_easel_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1490,7 @@ func (x *PoolStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolStatus.ProtoReflect.Descriptor instead.
 func (*PoolStatus) Descriptor() ([]byte, []int) {
-	return file_easel_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PoolStatus) GetPool() *Pool {
@@ -1408,7 +1525,7 @@ type SetPoolRequest struct {
 
 func (x *SetPoolRequest) Reset() {
 	*x = SetPoolRequest{}
-	mi := &file_easel_v1_node_proto_msgTypes[17]
+	mi := &file_easel_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1537,7 @@ func (x *SetPoolRequest) String() string {
 func (*SetPoolRequest) ProtoMessage() {}
 
 func (x *SetPoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_node_proto_msgTypes[17]
+	mi := &file_easel_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1550,7 @@ func (x *SetPoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPoolRequest.ProtoReflect.Descriptor instead.
 func (*SetPoolRequest) Descriptor() ([]byte, []int) {
-	return file_easel_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetPoolRequest) GetPools() []*Pool {
@@ -1465,7 +1582,7 @@ type SetPoolResponse struct {
 
 func (x *SetPoolResponse) Reset() {
 	*x = SetPoolResponse{}
-	mi := &file_easel_v1_node_proto_msgTypes[18]
+	mi := &file_easel_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1594,7 @@ func (x *SetPoolResponse) String() string {
 func (*SetPoolResponse) ProtoMessage() {}
 
 func (x *SetPoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_easel_v1_node_proto_msgTypes[18]
+	mi := &file_easel_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1607,7 @@ func (x *SetPoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPoolResponse.ProtoReflect.Descriptor instead.
 func (*SetPoolResponse) Descriptor() ([]byte, []int) {
-	return file_easel_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_easel_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 var File_easel_v1_node_proto protoreflect.FileDescriptor
@@ -1566,7 +1683,7 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\x04init\x18\x02 \x01(\x05R\x04init\x12\f\n" +
 	"\x01x\x18\x03 \x01(\x05R\x01x\x12\x12\n" +
 	"\x04gimp\x18\x04 \x01(\x05R\x04gimp\"\x0f\n" +
-	"\rStatusRequest\"\x8c\x03\n" +
+	"\rStatusRequest\"\xc0\x03\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -1581,7 +1698,18 @@ const file_easel_v1_node_proto_rawDesc = "" +
 	"\x0edrain_deadline\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\rdrainDeadline\x12\x1a\n" +
 	"\bisolated\x18\v \x01(\bR\bisolated\x12(\n" +
-	"\x04pool\x18\f \x03(\v2\x14.easel.v1.PoolStatusR\x04pool\"\xa1\x01\n" +
+	"\x04pool\x18\f \x03(\v2\x14.easel.v1.PoolStatusR\x04pool\x122\n" +
+	"\bencoders\x18\r \x03(\v2\x16.easel.v1.EncoderProofR\bencoders\"\xf0\x01\n" +
+	"\fEncoderProof\x12\x16\n" +
+	"\x06format\x18\x01 \x01(\tR\x06format\x12\x18\n" +
+	"\aencoder\x18\x02 \x01(\tR\aencoder\x12\x12\n" +
+	"\x04card\x18\x03 \x01(\tR\x04card\x12\x16\n" +
+	"\x06proven\x18\x04 \x01(\bR\x06proven\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x18\n" +
+	"\adecoder\x18\x06 \x01(\tR\adecoder\x12\x1a\n" +
+	"\bdecibels\x18\a \x01(\x01R\bdecibels\x12\x16\n" +
+	"\x06levels\x18\b \x01(\rR\x06levels\x12\"\n" +
+	"\fmilliseconds\x18\t \x01(\x01R\fmilliseconds\"\xa1\x01\n" +
 	"\fDrainRequest\x12\"\n" +
 	"\x04duty\x18\x01 \x01(\x0e2\x0e.easel.v1.DutyR\x04duty\x126\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x16\n" +
@@ -1642,7 +1770,7 @@ func file_easel_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_easel_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_easel_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_easel_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_easel_v1_node_proto_goTypes = []any{
 	(Duty)(0),                     // 0: easel.v1.Duty
 	(State)(0),                    // 1: easel.v1.State
@@ -1659,54 +1787,56 @@ var file_easel_v1_node_proto_goTypes = []any{
 	(*Pids)(nil),                  // 12: easel.v1.Pids
 	(*StatusRequest)(nil),         // 13: easel.v1.StatusRequest
 	(*StatusResponse)(nil),        // 14: easel.v1.StatusResponse
-	(*DrainRequest)(nil),          // 15: easel.v1.DrainRequest
-	(*DrainResponse)(nil),         // 16: easel.v1.DrainResponse
-	(*Pool)(nil),                  // 17: easel.v1.Pool
-	(*PoolStatus)(nil),            // 18: easel.v1.PoolStatus
-	(*SetPoolRequest)(nil),        // 19: easel.v1.SetPoolRequest
-	(*SetPoolResponse)(nil),       // 20: easel.v1.SetPoolResponse
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*EncoderProof)(nil),          // 15: easel.v1.EncoderProof
+	(*DrainRequest)(nil),          // 16: easel.v1.DrainRequest
+	(*DrainResponse)(nil),         // 17: easel.v1.DrainResponse
+	(*Pool)(nil),                  // 18: easel.v1.Pool
+	(*PoolStatus)(nil),            // 19: easel.v1.PoolStatus
+	(*SetPoolRequest)(nil),        // 20: easel.v1.SetPoolRequest
+	(*SetPoolResponse)(nil),       // 21: easel.v1.SetPoolResponse
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_easel_v1_node_proto_depIdxs = []int32{
-	21, // 0: easel.v1.ReserveRequest.not_after:type_name -> google.protobuf.Timestamp
+	22, // 0: easel.v1.ReserveRequest.not_after:type_name -> google.protobuf.Timestamp
 	11, // 1: easel.v1.ReserveResponse.session:type_name -> easel.v1.Session
 	11, // 2: easel.v1.GetResponse.session:type_name -> easel.v1.Session
 	11, // 3: easel.v1.ListResponse.sessions:type_name -> easel.v1.Session
 	11, // 4: easel.v1.StopResponse.session:type_name -> easel.v1.Session
 	1,  // 5: easel.v1.StateTime.state:type_name -> easel.v1.State
-	21, // 6: easel.v1.StateTime.at:type_name -> google.protobuf.Timestamp
+	22, // 6: easel.v1.StateTime.at:type_name -> google.protobuf.Timestamp
 	1,  // 7: easel.v1.Session.state:type_name -> easel.v1.State
-	21, // 8: easel.v1.Session.created:type_name -> google.protobuf.Timestamp
+	22, // 8: easel.v1.Session.created:type_name -> google.protobuf.Timestamp
 	10, // 9: easel.v1.Session.times:type_name -> easel.v1.StateTime
 	12, // 10: easel.v1.Session.pids:type_name -> easel.v1.Pids
-	21, // 11: easel.v1.Session.expires:type_name -> google.protobuf.Timestamp
-	21, // 12: easel.v1.Session.notice_until:type_name -> google.protobuf.Timestamp
+	22, // 11: easel.v1.Session.expires:type_name -> google.protobuf.Timestamp
+	22, // 12: easel.v1.Session.notice_until:type_name -> google.protobuf.Timestamp
 	0,  // 13: easel.v1.StatusResponse.duty:type_name -> easel.v1.Duty
-	21, // 14: easel.v1.StatusResponse.drain_deadline:type_name -> google.protobuf.Timestamp
-	18, // 15: easel.v1.StatusResponse.pool:type_name -> easel.v1.PoolStatus
-	0,  // 16: easel.v1.DrainRequest.duty:type_name -> easel.v1.Duty
-	21, // 17: easel.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
-	17, // 18: easel.v1.PoolStatus.pool:type_name -> easel.v1.Pool
-	17, // 19: easel.v1.SetPoolRequest.pools:type_name -> easel.v1.Pool
-	2,  // 20: easel.v1.NodeService.Reserve:input_type -> easel.v1.ReserveRequest
-	4,  // 21: easel.v1.NodeService.Get:input_type -> easel.v1.GetRequest
-	6,  // 22: easel.v1.NodeService.List:input_type -> easel.v1.ListRequest
-	8,  // 23: easel.v1.NodeService.Stop:input_type -> easel.v1.StopRequest
-	13, // 24: easel.v1.NodeService.Status:input_type -> easel.v1.StatusRequest
-	15, // 25: easel.v1.NodeService.Drain:input_type -> easel.v1.DrainRequest
-	19, // 26: easel.v1.NodeService.SetPool:input_type -> easel.v1.SetPoolRequest
-	3,  // 27: easel.v1.NodeService.Reserve:output_type -> easel.v1.ReserveResponse
-	5,  // 28: easel.v1.NodeService.Get:output_type -> easel.v1.GetResponse
-	7,  // 29: easel.v1.NodeService.List:output_type -> easel.v1.ListResponse
-	9,  // 30: easel.v1.NodeService.Stop:output_type -> easel.v1.StopResponse
-	14, // 31: easel.v1.NodeService.Status:output_type -> easel.v1.StatusResponse
-	16, // 32: easel.v1.NodeService.Drain:output_type -> easel.v1.DrainResponse
-	20, // 33: easel.v1.NodeService.SetPool:output_type -> easel.v1.SetPoolResponse
-	27, // [27:34] is the sub-list for method output_type
-	20, // [20:27] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	22, // 14: easel.v1.StatusResponse.drain_deadline:type_name -> google.protobuf.Timestamp
+	19, // 15: easel.v1.StatusResponse.pool:type_name -> easel.v1.PoolStatus
+	15, // 16: easel.v1.StatusResponse.encoders:type_name -> easel.v1.EncoderProof
+	0,  // 17: easel.v1.DrainRequest.duty:type_name -> easel.v1.Duty
+	22, // 18: easel.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
+	18, // 19: easel.v1.PoolStatus.pool:type_name -> easel.v1.Pool
+	18, // 20: easel.v1.SetPoolRequest.pools:type_name -> easel.v1.Pool
+	2,  // 21: easel.v1.NodeService.Reserve:input_type -> easel.v1.ReserveRequest
+	4,  // 22: easel.v1.NodeService.Get:input_type -> easel.v1.GetRequest
+	6,  // 23: easel.v1.NodeService.List:input_type -> easel.v1.ListRequest
+	8,  // 24: easel.v1.NodeService.Stop:input_type -> easel.v1.StopRequest
+	13, // 25: easel.v1.NodeService.Status:input_type -> easel.v1.StatusRequest
+	16, // 26: easel.v1.NodeService.Drain:input_type -> easel.v1.DrainRequest
+	20, // 27: easel.v1.NodeService.SetPool:input_type -> easel.v1.SetPoolRequest
+	3,  // 28: easel.v1.NodeService.Reserve:output_type -> easel.v1.ReserveResponse
+	5,  // 29: easel.v1.NodeService.Get:output_type -> easel.v1.GetResponse
+	7,  // 30: easel.v1.NodeService.List:output_type -> easel.v1.ListResponse
+	9,  // 31: easel.v1.NodeService.Stop:output_type -> easel.v1.StopResponse
+	14, // 32: easel.v1.NodeService.Status:output_type -> easel.v1.StatusResponse
+	17, // 33: easel.v1.NodeService.Drain:output_type -> easel.v1.DrainResponse
+	21, // 34: easel.v1.NodeService.SetPool:output_type -> easel.v1.SetPoolResponse
+	28, // [28:35] is the sub-list for method output_type
+	21, // [21:28] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_easel_v1_node_proto_init() }
@@ -1720,7 +1850,7 @@ func file_easel_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_easel_v1_node_proto_rawDesc), len(file_easel_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
