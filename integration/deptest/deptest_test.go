@@ -62,6 +62,11 @@ var rules = []rule{
 		why:   "the sending side of RTP knows frames and packets, not where they come from",
 	},
 	{
+		from: "easel/noded/stream/input", to: "easel/noded/stream",
+		allow: []string{"easel/noded/stream/input"},
+		why:   partsOfTheStream,
+	},
+	{
 		from: "easel/noded/stream/sound", to: "easel/noded/stream",
 		allow: []string{"easel/noded/stream/sound", "easel/noded/stream/contract"},
 		why:   partsOfTheStream,

@@ -157,7 +157,7 @@ func (c *company) settle(ctx context.Context, id string) {
 	defer cancel()
 	for _, p := range c.peers() {
 		if p.who.ID == id {
-			p.hand.settle(ctx, p.handDone)
+			p.hand.Settle(ctx, p.handDone)
 			p.worker.clipboard.Look(ctx, p.clip)
 		}
 	}

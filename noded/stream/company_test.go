@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input/inputtest"
 
 	"github.com/pion/webrtc/v4"
 )
@@ -46,7 +47,7 @@ func inputOpen(t testing.TB, s *session, v *viewer) {
 
 func (v *viewer) button(t testing.TB, device uint8, down bool, rseq uint32, x int32) {
 	t.Helper()
-	if err := v.input.Send(encodeButton(device, 1, down, rseq, rseq, sample{X: x << 8, Y: 50 << 8, Pressure: 1000, Time: rseq * 10})); err != nil {
+	if err := v.input.Send(inputtest.Button(device, 1, down, rseq, rseq, inputtest.Sample{X: x << 8, Y: 50 << 8, Pressure: 1000, Time: rseq * 10})); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -87,20 +88,20 @@ func TestInputCountsFromWhoHasTheHandAlone(t *testing.T) {
 	next := func(what string, kind uint8, x int32) {
 		t.Helper()
 		for {
-			r := s.pen.next(t)
+			r := s.pen.Next(t)
 			if r.Kind == kind && r.X == x<<8 {
 				return
 			}
-			if r.Kind == penMotion && r.X == x<<8 { // of the same message
+			if r.Kind == inputtest.Motion && r.X == x<<8 { // of the same message
 				continue
 			}
 			t.Fatalf("%s: the driver got %+v", what, r)
 		}
 	}
-	view.button(t, deviceMouse, true, 1, 11)
-	part.button(t, deviceMouse, true, 1, 12)
-	owner.button(t, deviceMouse, true, 1, 13)
-	next("the owner's press, and nobody else's", penPress, 13)
+	view.button(t, inputtest.Mouse, true, 1, 11)
+	part.button(t, inputtest.Mouse, true, 1, 12)
+	owner.button(t, inputtest.Mouse, true, 1, 13)
+	next("the owner's press, and nobody else's", inputtest.Press, 13)
 
 	for _, v := range []*viewer{view, part} { // neither may give the hand to itself
 		v.say(t, `{"t":"hand","to":"link.g2"}`)
@@ -108,31 +109,31 @@ func TestInputCountsFromWhoHasTheHandAlone(t *testing.T) {
 	}
 	owner.say(t, `{"t":"hand","to":"link.g1"}`) // who only looks on gets none
 	owner.say(t, `{"t":"hand","to":"link.g2"}`)
-	next("what the owner held down is let go first", penRelease, 13)
+	next("what the owner held down is let go first", inputtest.Release, 13)
 	awaitHand(t, s, part, "link.g2")
 	if h := s.health(t, 0); h.Hand != "link.g2" {
 		t.Errorf("health says that %q has the hand", h.Hand)
 	}
-	owner.button(t, deviceMouse, true, 2, 14)
-	view.button(t, deviceMouse, true, 2, 15)
-	part.button(t, deviceMouse, true, 2, 16)
-	next("the guest's press", penPress, 16)
+	owner.button(t, inputtest.Mouse, true, 2, 14)
+	view.button(t, inputtest.Mouse, true, 2, 15)
+	part.button(t, inputtest.Mouse, true, 2, 16)
+	next("the guest's press", inputtest.Press, 16)
 
 	owner.say(t, `{"t":"hand","to":"owner"}`)
-	next("what the guest held down is let go first", penRelease, 16)
+	next("what the guest held down is let go first", inputtest.Release, 16)
 	awaitHand(t, s, owner, contract.OwnerID)
-	part.button(t, deviceMouse, true, 4, 17)
-	owner.button(t, deviceMouse, true, 4, 18)
-	next("the owner's press again", penPress, 18)
-	owner.button(t, deviceMouse, false, 5, 18)
-	next("the owner's release", penRelease, 18)
+	part.button(t, inputtest.Mouse, true, 4, 17)
+	owner.button(t, inputtest.Mouse, true, 4, 18)
+	next("the owner's press again", inputtest.Press, 18)
+	owner.button(t, inputtest.Mouse, false, 5, 18)
+	next("the owner's release", inputtest.Release, 18)
 
 	owner.say(t, `{"t":"hand","to":"link.g2"}`)
 	awaitHand(t, s, part, "link.g2")
-	part.button(t, deviceMouse, true, 6, 19)
-	next("the guest's press once more", penPress, 19)
+	part.button(t, inputtest.Mouse, true, 6, 19)
+	next("the guest's press once more", inputtest.Press, 19)
 	_ = part.pc.Close()
-	next("the button of who left", penRelease, 19)
+	next("the button of who left", inputtest.Release, 19)
 	awaitHand(t, s, owner, contract.OwnerID)
 	if h := s.health(t, 0); h.Hand != "" {
 		t.Errorf("health says that %q has the hand", h.Hand)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"easel/integration/browser"
+	"easel/noded/stream/input/inputtest"
 	ship "easel/pkg/viewer"
 )
 
@@ -103,10 +104,10 @@ func TestFirefoxHasThePictureByWebRTC(t *testing.T) {
 	if err := f.Click(t.Context(), 300, 200); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []uint8{penPress, penRelease} {
-		r := s.pen.next(t)
+	for _, kind := range []uint8{inputtest.Press, inputtest.Release} {
+		r := s.pen.Next(t)
 		for r.Kind != kind {
-			r = s.pen.next(t)
+			r = s.pen.Next(t)
 		}
 		if r.Button != 1 || r.X != 300*256 || r.Y != 200*256 {
 			t.Errorf("the hand came as %+v", r)
@@ -151,9 +152,9 @@ func TestFirefoxIsASecondScreen(t *testing.T) {
 	if err := f.Click(t.Context(), 300, 200); err != nil {
 		t.Fatal(err)
 	}
-	r := s.pen.next(t)
-	for r.Kind != penPress {
-		r = s.pen.next(t)
+	r := s.pen.Next(t)
+	for r.Kind != inputtest.Press {
+		r = s.pen.Next(t)
 	}
 	if r.X != 1300*256 || r.Y != 200*256 {
 		t.Errorf("a click at 300,200 of the second screen came as %+v", r)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"easel/integration/browser"
+	"easel/noded/stream/input/inputtest"
 	"easel/pkg/display/xorgtest"
 )
 
@@ -187,7 +188,7 @@ func TestClipboardCrossesInFirefox(t *testing.T) {
 	if err := d.Eval(t.Context(), "document.querySelector('#screen').getBoundingClientRect().left", &left); err != nil {
 		t.Fatal(err)
 	}
-	for r := s.pen.next(t); r.Kind != penPress || r.X != int32((410-left)*256); r = s.pen.next(t) {
+	for r := s.pen.Next(t); r.Kind != inputtest.Press || r.X != int32((410-left)*256); r = s.pen.Next(t) {
 	}
 	if names, err := session.Targets(t.Context()); err != nil || len(names) != 1 || names[0] != "image/png" {
 		t.Errorf("the session's clipboard has %q, %v", names, err)

@@ -309,7 +309,7 @@ func TestTenGuestsLeavingAtOnceLeaveNothing(t *testing.T) {
 		m := owner.people(t)
 		return len(m.People) == 1 && m.Hand == contract.OwnerID && s.health(t, 0).Viewers == 1
 	})
-	for _, function := range []string{"stream.(*peer).live", "rtpsend.(*Pacer).Run", "stream.(*hand).run", "stream.(*peer).feedback"} {
+	for _, function := range []string{"stream.(*peer).live", "rtpsend.(*Pacer).Run", "input.(*Hand).Run", "stream.(*peer).feedback"} {
 		s.await(t, function+" to run for the owner alone", func() bool { return running(function) <= 1 })
 	}
 	before, _ := owner.count()

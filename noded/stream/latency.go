@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input"
 )
 
 // latency counts how long each stage takes, of all screens and viewers since the streamer began. It is safe for several goroutines.
@@ -75,49 +76,8 @@ func checkStages(stages map[string]contract.Histogram) error {
 	return nil
 }
 
-// mark is a moment in which input was handed to the X server: all of it up to a sample and a reliable message. came is when the last of that reached the
-// node.
-type mark struct {
-	sample, rseq uint32
-	came, given  time.Time
-}
-
-const (
-	// marksKept is how many marks wait for a picture: more than come between two.
-	marksKept = 64
-	// causeTime is how soon after input a picture counts as caused by it: what changes later has another reason.
-	causeTime = 500 * time.Millisecond
-)
-
-// marks keeps the hand's latest marks for the painter. It is safe for several goroutines.
-type marks struct {
-	mu    sync.Mutex
-	ring  [marksKept]mark
-	n     uint64 // noted in all
-	taken uint64 // up to here there was a picture
-}
-
-func (m *marks) note(k mark) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.ring[m.n%marksKept] = k
-	m.n++
-}
-
-// take is the newest mark of before a damage, if no picture was made of it yet and it is recent enough to be its cause.
-func (m *marks) take(damage time.Time) (mark, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i := m.n; i > m.taken && i+marksKept > m.n; i-- {
-		k := m.ring[(i-1)%marksKept]
-		if k.given.After(damage) {
-			continue
-		}
-		m.taken = i
-		return k, damage.Sub(k.given) < causeTime
-	}
-	return mark{}, false
-}
+// kindEcho is an echo's kind of message, on the motion channel.
+const kindEcho = 33
 
 // Ways by which a picture comes to its viewer, as an ECHO names them.
 const (
@@ -128,7 +88,7 @@ const (
 // echo is what a viewer is told of a picture: which input it is the first to follow, and how long the node took for what, from that input's arrival on.
 type echo struct {
 	way     uint8
-	input   mark
+	input   input.Mark
 	picture uint32  // the frame's timestamp, or the number of the tiles' message
 	arrived float64 // ms since 1970
 	took    [contract.StageReceive - contract.StageNode]time.Duration
@@ -137,8 +97,8 @@ type echo struct {
 func (e *echo) append(b []byte) []byte {
 	le := binary.LittleEndian
 	b = append(b, kindEcho, e.way, 0, 0)
-	b = le.AppendUint32(b, e.input.sample)
-	b = le.AppendUint32(b, e.input.rseq)
+	b = le.AppendUint32(b, e.input.Sample)
+	b = le.AppendUint32(b, e.input.RSeq)
 	b = le.AppendUint32(b, e.picture)
 	b = le.AppendUint64(b, math.Float64bits(e.arrived))
 	for _, d := range e.took {
@@ -161,12 +121,12 @@ func (p *painter) echoAll(lead *peer, changed bool, damage time.Time, took *[sta
 
 // echo tells a viewer of a picture that was sent, if some input of its hand came before the damage that it shows. took is from the damage on.
 func (p *painter) echo(peer *peer, way uint8, picture uint32, damage time.Time, took *[stages]time.Duration) {
-	input, ok := peer.hand.marks.take(damage)
+	cause, ok := peer.hand.Cause(damage)
 	if !ok {
 		return
 	}
-	e := echo{way: way, input: input, picture: picture, arrived: peer.worker.clock.ms(input.came)}
-	e.took[0], e.took[1] = input.given.Sub(input.came), damage.Sub(input.given)
+	e := echo{way: way, input: cause, picture: picture, arrived: peer.worker.clock.ms(cause.Came)}
+	e.took[0], e.took[1] = cause.Given.Sub(cause.Came), damage.Sub(cause.Given)
 	copy(e.took[2:], took[stageWait:stageTotal])
 	peer.worker.latency.observe(contract.StageNode, e.took[:2]...)
 	p.echoed = e.append(p.echoed[:0])

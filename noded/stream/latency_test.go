@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"math"
@@ -11,41 +12,8 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input"
 )
-
-func TestMarksTellTheInputBeforeADamageOnce(t *testing.T) {
-	var m marks
-	at := time.Now()
-	ms := func(n int) time.Time { return at.Add(time.Duration(n) * time.Millisecond) }
-	if _, ok := m.take(at); ok {
-		t.Fatal("a picture follows no input")
-	}
-	for i := range 10 {
-		m.note(mark{sample: uint32(i + 1), came: ms(10*i - 1), given: ms(10 * i)})
-	}
-	if k, ok := m.take(ms(45)); !ok || k.sample != 5 {
-		t.Fatalf("a damage after the fifth input follows %+v, %v", k, ok)
-	}
-	if k, ok := m.take(ms(49)); ok {
-		t.Fatalf("the next damage follows %+v again", k)
-	}
-	if k, ok := m.take(ms(90)); !ok || k.sample != 10 {
-		t.Fatalf("a damage after all input follows %+v, %v", k, ok)
-	}
-	m.note(mark{sample: 11, given: ms(100)})
-	if k, ok := m.take(ms(100).Add(causeTime)); ok {
-		t.Fatalf("half a second later, a damage follows %+v", k)
-	}
-	if k, ok := m.take(ms(101)); ok {
-		t.Fatalf("what had no picture has one later: %+v", k)
-	}
-	for i := range 1000 { // a hand that changes nothing
-		m.note(mark{sample: uint32(100 + i), given: ms(2000 + i)})
-	}
-	if k, ok := m.take(ms(3010)); !ok || k.sample != 1099 {
-		t.Fatalf("after many, a damage follows %+v, %v", k, ok)
-	}
-}
 
 func TestCaptureTimeIsNTPs(t *testing.T) {
 	epoch := time.Date(2026, 3, 4, 5, 6, 7, 250_000_000, time.UTC)
@@ -84,7 +52,7 @@ func TestEchoHasItsGoldenBytes(t *testing.T) {
 	if err := json.Unmarshal(b, &g); err != nil {
 		t.Fatal(err)
 	}
-	e := echo{way: byTile, input: mark{sample: g.Echo.Sample, rseq: g.Echo.RSeq}, picture: g.Echo.Picture, arrived: g.Echo.Arrived}
+	e := echo{way: byTile, input: input.Mark{Sample: g.Echo.Sample, RSeq: g.Echo.RSeq}, picture: g.Echo.Picture, arrived: g.Echo.Arrived}
 	for i, ms := range g.Echo.Stages {
 		e.took[i] = time.Duration(ms * float64(time.Millisecond))
 	}
@@ -92,7 +60,7 @@ func TestEchoHasItsGoldenBytes(t *testing.T) {
 		t.Errorf("an ECHO is %s, want %s", got, g.Echo.Hex)
 	}
 	e.took[0], e.took[1] = -time.Second, 1<<62
-	if got := e.append(nil); le32(got, 24) != 0 || le32(got, 28) != uint32(time.Hour.Microseconds()) {
+	if got := e.append(nil); binary.LittleEndian.Uint32(got[24:]) != 0 || binary.LittleEndian.Uint32(got[28:]) != uint32(time.Hour.Microseconds()) {
 		t.Errorf("what is out of bounds is %x", got)
 	}
 }
@@ -125,17 +93,16 @@ func TestViewerMayTellOfItsOwnStagesOnly(t *testing.T) {
 	}
 }
 
-// BenchmarkEcho is of what a frame costs beside its encoder: nothing may be allocated in it.
+// BenchmarkLatency is of what a frame costs beside its encoder: nothing may be allocated in it.
 func BenchmarkLatency(b *testing.B) {
-	l, m, c := newLatency(), &marks{}, clock{time.Now()}
+	l, c := newLatency(), clock{time.Now()}
 	var e echo
 	buf := make([]byte, 0, 64)
 	took := [stages]time.Duration{1, 2, 3, 4, 5, 6}
 	b.ReportAllocs()
 	for b.Loop() {
 		now := time.Now()
-		m.note(mark{sample: 1, came: now, given: now})
-		e.input, _ = m.take(now)
+		e.input = input.Mark{Sample: 1, Came: now, Given: now}
 		buf = e.append(buf[:0])
 		_ = c.absCapture(5, now)
 		l.observe(contract.StageDamage, took[stageWait:stageTotal]...)

@@ -15,6 +15,7 @@ import (
 	"easel/noded/stream/clipboard"
 	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input"
 	"easel/noded/stream/rtpsend"
 	"easel/noded/stream/sound"
 	"easel/noded/stream/tile"
@@ -55,7 +56,7 @@ type peer struct {
 	takes  takes
 	short  bool // the browser takes every picture to have the short range of colours
 	sender *webrtc.RTPSender
-	hand   *hand
+	hand   *input.Hand
 	rate   *congestion.Control
 	pacer  *rtpsend.Pacer
 	// signalling is held while an offer is answered, and restarts limits how many are.
@@ -107,8 +108,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 	p.video = rtpsend.NewVideo(p.pacer)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.clip = p.newClipFlow()
-	p.hand = newHand(w.typist, on.place, &pen{driver: w.pen}, p.sendMotion, log)
-	p.hand.may = p.hasHand
+	p.hand = input.New(input.Owner{Keyboard: w.keyboard, Place: on.place, May: p.hasHand, Tell: p.sendMotion}, w.pen, log)
 	if who.Guest() {
 		p.follower = newFollower(p)
 	}
@@ -174,7 +174,7 @@ func (p *peer) start(before *peer) {
 			case <-time.After(handTime):
 			}
 		}
-		p.hand.run(p.ctx, p.drop)
+		p.hand.Run(p.ctx, p.drop)
 	})
 	p.all.Go(func() {
 		select {
@@ -274,12 +274,12 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.motion.Store(d)
 		}
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
-			in, err := parseMessage(m.Data, reliable)
+			in, err := input.Parse(m.Data, reliable)
 			if err != nil || m.IsString {
 				p.refuse(err)
 				return
 			}
-			p.hand.push(p.ctx, in)
+			p.hand.Push(p.ctx, in)
 		})
 	case "control":
 		limit := rate.NewLimiter(controlRate, controlBurst)

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"image"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input/inputtest"
 	"easel/noded/stream/rtpsend"
 
 	"github.com/coder/websocket"
@@ -379,37 +379,37 @@ func TestPenStrokeReachesTheDriverInOrder(t *testing.T) {
 		return v.input.ReadyState() == webrtc.DataChannelStateOpen && v.motion.ReadyState() == webrtc.DataChannelStateOpen
 	})
 	// The press is sent after the motion that follows it.
-	sm := func(n int) sample {
-		return sample{X: int32(n) << 8, Y: 50 << 8, Pressure: uint16(n * 1000), TiltX: 3012, TiltY: -1999, Twist: 35_950, Time: uint32(n * 10)}
+	sm := func(n int) inputtest.Sample {
+		return inputtest.Sample{X: int32(n) << 8, Y: 50 << 8, Pressure: uint16(n * 1000), TiltX: 3012, TiltY: -1999, Twist: 35_950, Time: uint32(n * 10)}
 	}
-	if err := v.motion.Send(encodePointer(devicePen, 2, 2, sm(2), sm(3))); err != nil {
+	if err := v.motion.Send(inputtest.Pointer(inputtest.Pen, 2, 2, sm(2), sm(3))); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(50 * time.Millisecond)
-	if err := v.input.Send(encodeProximity(devicePen, true, 1)); err != nil {
+	if err := v.input.Send(inputtest.Proximity(inputtest.Pen, true, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.input.Send(encodeButton(devicePen, 1, true, 2, 1, sm(1))); err != nil {
+	if err := v.input.Send(inputtest.Button(inputtest.Pen, 1, true, 2, 1, sm(1))); err != nil {
 		t.Fatal(err)
 	}
-	want := []record{
-		{Kind: penIn, Device: toPen},
-		{Kind: penMotion, Device: toPen, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 1},
-		{Kind: penPress, Device: toPen, Button: 1, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 1},
-		{Kind: penMotion, Device: toPen, X: 2 << 8, Y: 50 << 8, Pressure: 2000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 2},
-		{Kind: penMotion, Device: toPen, X: 3 << 8, Y: 50 << 8, Pressure: 3000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 3},
+	want := []inputtest.Record{
+		{Kind: inputtest.In, Device: inputtest.ToPen},
+		{Kind: inputtest.Motion, Device: inputtest.ToPen, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 1},
+		{Kind: inputtest.Press, Device: inputtest.ToPen, Button: 1, X: 1 << 8, Y: 50 << 8, Pressure: 1000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 1},
+		{Kind: inputtest.Motion, Device: inputtest.ToPen, X: 2 << 8, Y: 50 << 8, Pressure: 2000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 2},
+		{Kind: inputtest.Motion, Device: inputtest.ToPen, X: 3 << 8, Y: 50 << 8, Pressure: 3000, TiltX: 3012, TiltY: -1999, Twist: 35_950, TimeMS: 3},
 	}
 	for i, w := range want {
-		if got := s.pen.next(t); got != w {
+		if got := s.pen.Next(t); got != w {
 			t.Fatalf("record %d is %+v, want %+v", i, got, w)
 		}
 	}
 	// The viewer goes away with the pen down.
 	_ = v.pc.Close()
-	if got := s.pen.next(t); got.Kind != penRelease || got.Button != 1 {
+	if got := s.pen.Next(t); got.Kind != inputtest.Release || got.Button != 1 {
 		t.Fatalf("after the viewer left: %+v, want the button's release", got)
 	}
-	if got := s.pen.next(t); got.Kind != penOut {
+	if got := s.pen.Next(t); got.Kind != inputtest.Out {
 		t.Fatalf("after the viewer left: %+v, want proximity out", got)
 	}
 }
@@ -435,110 +435,4 @@ func TestHostileViewerDisturbsNothing(t *testing.T) {
 		}
 		return v.heard("pong") != nil
 	})
-}
-
-func encodePointer(device uint8, barrier, first uint32, samples ...sample) []byte {
-	b := []byte{kindPointer, device}
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(samples)))
-	b = binary.LittleEndian.AppendUint32(b, barrier)
-	b = binary.LittleEndian.AppendUint32(b, first)
-	return appendSamples(b, samples)
-}
-
-func encodeButton(device, button uint8, down bool, rseq, first uint32, samples ...sample) []byte {
-	b := []byte{kindButton, device, button, 0}
-	if down {
-		b[3] = 1
-	}
-	b = binary.LittleEndian.AppendUint32(b, rseq)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(samples)))
-	b = binary.LittleEndian.AppendUint32(b, first)
-	return appendSamples(b, samples)
-}
-
-func encodeProximity(device uint8, in bool, rseq uint32) []byte {
-	b := []byte{kindProximity, device, 0, 0}
-	if in {
-		b[2] = 1
-	}
-	return binary.LittleEndian.AppendUint32(b, rseq)
-}
-
-func appendSamples(b []byte, samples []sample) []byte {
-	le := binary.LittleEndian
-	for _, s := range samples {
-		b = le.AppendUint32(b, uint32(s.X))
-		b = le.AppendUint32(b, uint32(s.Y))
-		b = le.AppendUint16(b, s.Pressure)
-		b = le.AppendUint16(b, uint16(s.TiltX))
-		b = le.AppendUint16(b, uint16(s.TiltY))
-		b = le.AppendUint16(b, s.Twist)
-		b = le.AppendUint16(b, s.Buttons)
-		b = le.AppendUint32(b, s.Time)
-	}
-	return b
-}
-
-// TestViewerSeeksItsWayAnew: a viewer whose network has changed offers again with other ICE credentials, and stream and channels go on as the same peer.
-func TestViewerSeeksItsWayAnew(t *testing.T) {
-	s := startSession(t)
-	a := newArtist(t, s.x)
-	s.ready(t)
-	v := connect(t, s)
-	s.await(t, "a picture", func() bool { frames, _ := v.count(); return frames > 0 })
-	again := func() (code int, body string) {
-		offer, err := v.pc.CreateOffer(&webrtc.OfferOptions{ICERestart: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		gathered := webrtc.GatheringCompletePromise(v.pc)
-		if err := v.pc.SetLocalDescription(offer); err != nil {
-			t.Fatal(err)
-		}
-		<-gathered
-		code, _, body = s.post(t, "/"+v.location, "application/sdp", v.pc.LocalDescription().SDP)
-		return code, body
-	}
-	credentials := func() string {
-		_, after, _ := strings.Cut(v.pc.RemoteDescription().SDP, "a=ice-ufrag:")
-		return strings.SplitN(after, "\r\n", 2)[0]
-	}
-	before := credentials()
-	code, body := again()
-	if code != http.StatusOK {
-		t.Fatalf("%d %s", code, body)
-	}
-	if err := v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: body}); err != nil {
-		t.Fatal(err)
-	}
-	if after := credentials(); after == before || after == "" {
-		t.Fatalf("the credentials were %q and are %q", before, after)
-	}
-	s.await(t, "the way", func() bool { return v.pc.ConnectionState() == webrtc.PeerConnectionStateConnected })
-	v.say(t, `{"t":"seen","rtp":1}`)
-	v.say(t, `{"t":"ping","id":9}`)
-	s.await(t, "an answer on the same channel", func() bool { return v.heard("pong") != nil })
-	frames, _ := v.count()
-	s.await(t, "frames of what changes", func() bool {
-		a.fill(t, image.Rect(10, 10, 200, 200), uint32(time.Now().UnixNano())&0xffffff)
-		now, _ := v.count()
-		return now > frames
-	})
-	if h := s.health(t, 0); h.Viewers != 1 {
-		t.Errorf("%d viewers", h.Viewers)
-	}
-	if code, _, _ := s.post(t, "/whep/another", "application/sdp", "v=0"); code != http.StatusNotFound {
-		t.Errorf("an offer for a peer that there is not: %d", code)
-	}
-	if code, _, _ := s.post(t, "/"+v.location, "application/sdp", "nonsense"); code != http.StatusBadRequest {
-		t.Errorf("an offer that is none: %d", code)
-	}
-	codes := map[int]bool{}
-	for range restartBurst + 2 {
-		code, _, _ := s.post(t, "/"+v.location, "application/sdp", "nonsense")
-		codes[code] = true
-	}
-	if !codes[http.StatusTooManyRequests] {
-		t.Errorf("answers to a flood of offers: %v", codes)
-	}
 }

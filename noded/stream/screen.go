@@ -234,7 +234,7 @@ func (w *Worker) stats(on *screen) Stats {
 	}
 	on.meter.fill(&s, time.Now())
 	if p != nil {
-		s.Path, s.Limit, s.Bad, s.Skipped = p.path(), p.rate.Kbps(), p.bad.Load(), p.hand.skipped.Load()
+		s.Path, s.Limit, s.Bad, s.Skipped = p.path(), p.rate.Kbps(), p.bad.Load(), p.hand.Skipped()
 		p.fill(&s, time.Now())
 		s.RTT = round(p.rtt().Seconds()*1000, 100)
 		if c := p.client.Load(); c != nil {

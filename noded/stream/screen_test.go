@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input/inputtest"
 	"easel/pkg/display"
 
 	"github.com/jezek/xgb/xproto"
@@ -67,7 +68,7 @@ func (a *artist) keysDown(t testing.TB) (n int) {
 }
 
 func encodeKey(sym uint32, code uint16, down bool, rseq uint32) []byte {
-	b := []byte{kindKey, 0, 0, 0}
+	b := []byte{4, 0, 0, 0}
 	if down {
 		b[1] = 1
 	}
@@ -109,12 +110,12 @@ func TestSecondScreenComesWithItsViewerAndGoes(t *testing.T) {
 
 	// Input is in the coordinates of its own screen, wherever that lies by now.
 	s.await(t, "the input channels", func() bool { return one.open() && two.open() })
-	point := func(v *viewer, first uint32, x int32) record {
+	point := func(v *viewer, first uint32, x int32) inputtest.Record {
 		t.Helper()
-		if err := v.motion.Send(encodePointer(deviceMouse, 0, first, sample{X: x << 8, Y: 20 << 8, Time: first})); err != nil {
+		if err := v.motion.Send(inputtest.Pointer(inputtest.Mouse, 0, first, inputtest.Sample{X: x << 8, Y: 20 << 8, Time: first})); err != nil {
 			t.Fatal(err)
 		}
-		return s.pen.next(t)
+		return s.pen.Next(t)
 	}
 	if r := point(two, 1, 10); r.X != 810<<8 || r.Y != 20<<8 {
 		t.Errorf("at 10,20 of the second screen the pointer goes to %d,%d", r.X>>8, r.Y>>8)
@@ -161,12 +162,12 @@ func TestHandsOfTwoScreensLetEachOtherBe(t *testing.T) {
 	}
 	send(one, encodeKey(0xffe1, 42, true, 1)) // Shift
 	send(two, encodeKey('a', 30, true, 1))
-	send(one, encodeButton(deviceMouse, 1, true, 2, 1, sample{X: 5 << 8, Time: 1}))
+	send(one, inputtest.Button(inputtest.Mouse, 1, true, 2, 1, inputtest.Sample{X: 5 << 8, Time: 1}))
 	s.await(t, "both keys", func() bool { return a.keysDown(t) == 2 })
-	send(two, []byte{kindRelease, 0, 0, 0, 2, 0, 0, 0}) // its window lost the focus
+	send(two, []byte{6, 0, 0, 0, 2, 0, 0, 0}) // its window lost the focus
 	s.await(t, "the second window's key to come up", func() bool { return a.keysDown(t) == 1 })
-	for _, kind := range []uint8{penMotion, penPress} {
-		if r := s.pen.next(t); r.Kind != kind {
+	for _, kind := range []uint8{inputtest.Motion, inputtest.Press} {
+		if r := s.pen.Next(t); r.Kind != kind {
 			t.Fatalf("the pen driver got %+v, want a record of kind %d", r, kind)
 		}
 	}
@@ -177,7 +178,7 @@ func TestHandsOfTwoScreensLetEachOtherBe(t *testing.T) {
 	}
 	_ = one.pc.Close()
 	s.await(t, "no key down", func() bool { return a.keysDown(t) == 0 })
-	if r := s.pen.next(t); r.Kind != penRelease || r.Button != 1 {
+	if r := s.pen.Next(t); r.Kind != inputtest.Release || r.Button != 1 {
 		t.Errorf("after the first window closed: %+v, want its button's release", r)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input/inputtest"
 
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
@@ -23,8 +24,8 @@ func (s *session) paints(ctx context.Context, draw func(n int)) <-chan struct{} 
 			select {
 			case <-ctx.Done():
 				return
-			case r := <-s.pen.records:
-				if r.Kind == penMotion {
+			case r := <-s.pen.Records:
+				if r.Kind == inputtest.Motion {
 					n++
 					draw(n)
 				}

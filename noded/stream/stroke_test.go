@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"easel/integration/lossylink"
+	"easel/noded/stream/input/inputtest"
 )
 
 // strokes are what the artist of this test draws, in samples a millisecond apart: a long one, because the end of a stroke brings all that is
@@ -47,11 +48,11 @@ const drawStrokes = `(async () => {
 })()`
 
 // curve is sample n of what drawStrokes draws.
-func curve(n int) record {
+func curve(n int) inputtest.Record {
 	a := float64(n) * math.Pi / 300
 	altitude, azimuth := 1+0.3*math.Sin(a), 3+2.9*math.Sin(a*0.7)
 	degrees := func(v float64) int16 { return int16(math.Round(math.Atan(v/math.Tan(altitude)) * 18000 / math.Pi)) }
-	return record{
+	return inputtest.Record{
 		X: int32(math.Round((640 + 500*math.Sin(a)) * 256)), Y: int32(math.Round((360 + 300*math.Sin(a*1.7)) * 256)),
 		Pressure: uint16(math.Round((0.5 + 0.499*math.Sin(a*3.1)) * 65535)),
 		TiltX:    degrees(math.Cos(azimuth)), TiltY: degrees(math.Sin(azimuth)), Twist: uint16(n % 360 * 100), TimeMS: uint32(10000 + n),
@@ -94,17 +95,17 @@ func TestStrokesKeepTheirShapeOverALossyLink(t *testing.T) {
 	for _, n := range strokes {
 		all += n
 	}
-	var got []record
+	var got []inputtest.Record
 	down, blackout := 0, time.Time{}
 	for lifted := 0; lifted < len(strokes); {
-		r := s.pen.next(t)
+		r := s.pen.Next(t)
 		switch r.Kind {
-		case penPress:
+		case inputtest.Press:
 			down++
-		case penRelease:
+		case inputtest.Release:
 			down--
 			lifted++
-		case penMotion:
+		case inputtest.Motion:
 			// What a button happened at is said again.
 			if len(got) == 0 || got[len(got)-1] != r {
 				got = append(got, r)
@@ -125,7 +126,7 @@ func TestStrokesKeepTheirShapeOverALossyLink(t *testing.T) {
 			t.Fatalf("%d samples came, want %d", len(got), i)
 		}
 		w := curve(i)
-		if r.TimeMS != w.TimeMS || r.Device != toPen || r.Twist != w.Twist {
+		if r.TimeMS != w.TimeMS || r.Device != inputtest.ToPen || r.Twist != w.Twist {
 			t.Fatalf("record %d is %+v, want %+v", i, r, w)
 		}
 		worst = max(worst, math.Hypot(float64(r.X-w.X), float64(r.Y-w.Y))/256)

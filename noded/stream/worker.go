@@ -16,6 +16,7 @@ import (
 
 	"easel/noded/stream/clipboard"
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input"
 	"easel/noded/stream/sound"
 	"easel/pkg/display"
 	"easel/pkg/safesocket"
@@ -43,7 +44,7 @@ type Worker struct {
 	transport *transport
 	board     *board
 	screens   [maxScreens]*screen
-	pen       *penDriver
+	pen       *input.Driver
 	clipboard *clipboard.Clipboard
 	sound     *sound.Sound
 	company   *company
@@ -69,8 +70,8 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, opus sound.Co
 	w := &Worker{cfg: cfg, log: log, transport: t, board: b, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
 	w.clipboard = clipboard.New(cfg.Policy, w.crossed, log)
 	w.sound = sound.New(opus, cfg.Policy, func() (io.ReadCloser, error) { return sound.OpenPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, func(is bool) { b.degrade(noSound, is) }, log)
-	w.pen = &penDriver{dial: w.dialEdge("pen.sock", seqPacket), log: log}
-	defer w.pen.close()
+	w.pen = input.NewDriver(w.dialEdge("pen.sock", seqPacket), log)
+	defer w.pen.Close()
 	for _, f := range cfg.Failed {
 		if f.Kind == contract.X264 { // a card's is told when the processor stands in for it
 			b.degrade("codec: no "+f.Format+": it failed this node's proof: "+f.Why, true)
@@ -107,6 +108,9 @@ func (w *Worker) everybody() []*peer {
 	}
 	return all
 }
+
+// dialer connects to one of the sockets that the container opens.
+type dialer func(ctx context.Context) (net.Conn, error)
 
 // dialEdge connects to one of the container's sockets.
 func (w *Worker) dialEdge(name, network string) dialer {
@@ -222,8 +226,8 @@ func (w *Worker) dialX(ctx context.Context) (net.Conn, error) {
 	return w.dial(ctx, byteStream, filepath.Dir(w.cfg.XSocket), filepath.Base(w.cfg.XSocket))
 }
 
-// typist is the present display's keyboard, or nil.
-func (w *Worker) typist() typist {
+// keyboard is the present display's keyboard, or nil.
+func (w *Worker) keyboard() input.Keyboard {
 	if k := w.typing.Load(); k != nil {
 		return k
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/input/inputtest"
 	"easel/noded/stream/tile"
 	"easel/pkg/codec"
 	"easel/pkg/display/xorgtest"
@@ -89,7 +90,7 @@ type session struct {
 	cfg    contract.Config
 	client *http.Client
 	init   *initSocket
-	pen    *penSocket
+	pen    *inputtest.Driver
 	ended  chan error
 	via    func(answer string) string // changes the answer that the viewer gets, if not nil
 }
@@ -119,7 +120,7 @@ func startSessionOn(t testing.TB, address string, codecs ...Codec) *session {
 	}
 	x := xorgtest.Start(t)
 	s := &session{
-		x: x, ended: make(chan error, 1), init: listenInit(t, edge), pen: listenPen(t, edge),
+		x: x, ended: make(chan error, 1), init: listenInit(t, edge), pen: inputtest.Listen(t, edge),
 		cfg: contract.Config{
 			Session: "stest", Socket: filepath.Join(dir, "streamer.sock"), XSocket: x.Socket, XCookie: hex.EncodeToString(x.Cookie),
 			EdgeDir: edge, UDPAddrs: []string{address}, Initial: contract.Size{Width: 1280, Height: 720}, Policy: contract.Policy{Guests: 10},
@@ -279,62 +280,6 @@ func (s *initSocket) drop() {
 		_ = c.Close()
 	}
 	s.conn = nil
-}
-
-// penSocket plays the pen driver.
-type penSocket struct{ records chan record }
-
-func listenPen(t testing.TB, edge string) *penSocket {
-	t.Helper()
-	l, err := net.Listen("unixpacket", filepath.Join(edge, "pen.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	p := &penSocket{records: make(chan record, 4096)}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.read(c)
-		}
-	}()
-	return p
-}
-
-func (p *penSocket) read(c net.Conn) {
-	defer c.Close()
-	b := make([]byte, 4096)
-	for {
-		n, err := c.Read(b)
-		if err != nil || n%recordBytes != 0 {
-			return
-		}
-		for r := b[:n]; len(r) > 0; r = r[recordBytes:] {
-			if r[0] == penSync {
-				_, _ = c.Write(r[20:24])
-				continue
-			}
-			p.records <- record{
-				Kind: r[0], Device: r[1], Button: r[2], X: int32(le32(r, 4)), Y: int32(le32(r, 8)), Pressure: le16(r, 12),
-				TiltX: int16(le16(r, 14)), TiltY: int16(le16(r, 16)), Twist: le16(r, 18), TimeMS: le32(r, 20),
-			}
-		}
-	}
-}
-
-// next returns the next record, or fails after a while.
-func (p *penSocket) next(t testing.TB) record {
-	t.Helper()
-	select {
-	case r := <-p.records:
-		return r
-	case <-time.After(30 * time.Second):
-		t.Fatal("the pen driver got no record in 30 s")
-		return record{}
-	}
 }
 
 // artist draws on the screen over an X connection of its own.

@@ -1,4 +1,4 @@
-package stream
+package input
 
 import "time"
 
@@ -23,7 +23,7 @@ type sequence struct {
 }
 
 type heldSlot struct {
-	sample
+	Sample
 	number, barrier uint32
 	device          uint8
 	used            bool
@@ -31,7 +31,7 @@ type heldSlot struct {
 
 // take hands on what m makes ready, in order: m itself with the samples that are new, and what had waited for it. A reliable message is always
 // handed on, even if none of its samples is new: it brings those of a stroke that it needs.
-func (s *sequence) take(m message, now time.Time, apply func(message)) {
+func (s *sequence) take(m Message, now time.Time, apply func(Message)) {
 	if m.Kind == kindPointer {
 		s.motion(m, now, apply)
 		return
@@ -53,7 +53,7 @@ func (s *sequence) take(m message, now time.Time, apply func(message)) {
 }
 
 // note keeps count of the buttons that are down.
-func (s *sequence) note(m message) {
+func (s *sequence) note(m Message) {
 	switch {
 	case m.Kind == kindRelease:
 		s.down = [4]uint16{}
@@ -67,7 +67,7 @@ func (s *sequence) note(m message) {
 // stroke tells whether a button is down: what is missing is waited for.
 func (s *sequence) stroke() bool { return s.down != [4]uint16{} }
 
-func (s *sequence) motion(m message, now time.Time, apply func(message)) {
+func (s *sequence) motion(m Message, now time.Time, apply func(Message)) {
 	first := s.applied + 1
 	if m = s.fresh(m, false); len(m.Samples) == 0 {
 		return
@@ -82,7 +82,7 @@ func (s *sequence) motion(m message, now time.Time, apply func(message)) {
 }
 
 // hold keeps the samples of m, of which none was handed on. Where there is no room, the oldest that is waited for is given up.
-func (s *sequence) hold(m message, apply func(message)) {
+func (s *sequence) hold(m Message, apply func(Message)) {
 	if s.slots == nil {
 		s.slots = make([]heldSlot, maxHeldSamples)
 	}
@@ -92,14 +92,14 @@ func (s *sequence) hold(m message, apply func(message)) {
 			s.pass(n-maxHeldSamples, apply)
 		}
 		if at := &s.slots[n%maxHeldSamples]; !at.used {
-			*at = heldSlot{sample: p, number: n, barrier: m.Barrier, device: m.Device, used: true}
+			*at = heldSlot{Sample: p, number: n, barrier: m.Barrier, device: m.Device, used: true}
 			s.held++
 		}
 	}
 }
 
 // release hands on what waits no longer: what was missing has come, or was waited for too long.
-func (s *sequence) release(now time.Time, apply func(message)) {
+func (s *sequence) release(now time.Time, apply func(Message)) {
 	for s.held > 0 {
 		next := s.next()
 		gap := next.number != s.applied+1
@@ -147,13 +147,13 @@ func (s *sequence) next() *heldSlot {
 }
 
 // passRun hands on a held sample and those that follow it without a gap, of one device and after the same message.
-func (s *sequence) passRun(at *heldSlot, apply func(message)) {
-	m := message{Kind: kindPointer, Device: at.device, First: at.number, Barrier: at.barrier}
+func (s *sequence) passRun(at *heldSlot, apply func(Message)) {
+	m := Message{Kind: kindPointer, Device: at.device, First: at.number, Barrier: at.barrier}
 	if s.stroke() {
 		s.skipped += uint64(at.number - s.applied - 1)
 	}
 	for n := at.number; at.used && at.number == n && at.device == m.Device && at.barrier == m.Barrier; n++ {
-		m.Samples = append(m.Samples, at.sample)
+		m.Samples = append(m.Samples, at.Sample)
 		at.used = false
 		s.held--
 		s.applied = n
@@ -163,7 +163,7 @@ func (s *sequence) passRun(at *heldSlot, apply func(message)) {
 }
 
 // pass hands on all that is held up to a number, and counts what is missing as lost.
-func (s *sequence) pass(number uint32, apply func(message)) {
+func (s *sequence) pass(number uint32, apply func(Message)) {
 	for s.held > 0 {
 		next := s.next()
 		if after(next.number, number) {
@@ -179,7 +179,7 @@ func (s *sequence) pass(number uint32, apply func(message)) {
 	}
 }
 
-func (s *sequence) passAll(apply func(message)) {
+func (s *sequence) passAll(apply func(Message)) {
 	for s.held > 0 {
 		s.passRun(s.next(), apply)
 	}
@@ -199,7 +199,7 @@ func (s *sequence) forget() {
 }
 
 // fresh cuts off the samples that were handed on before. With keepLast the last one stays: it is where a button was pressed.
-func (s *sequence) fresh(m message, keepLast bool) message {
+func (s *sequence) fresh(m Message, keepLast bool) Message {
 	last := m.First + uint32(len(m.Samples)) - 1
 	drop := 0
 	if !after(m.First, s.applied) {

@@ -1,4 +1,4 @@
-package stream
+package input
 
 import (
 	"math"
@@ -9,7 +9,7 @@ import (
 )
 
 // order runs messages through a sequence and returns what it handed on: samples by their X, reliable messages by -RSeq.
-func order(s *sequence, now time.Time, in ...message) []int {
+func order(s *sequence, now time.Time, in ...Message) []int {
 	var out []int
 	for _, m := range in {
 		s.take(m, now, into(&out))
@@ -17,8 +17,8 @@ func order(s *sequence, now time.Time, in ...message) []int {
 	return out
 }
 
-func into(out *[]int) func(message) {
-	return func(m message) {
+func into(out *[]int) func(Message) {
+	return func(m Message) {
 		for _, p := range m.Samples {
 			*out = append(*out, int(p.X))
 		}
@@ -28,32 +28,32 @@ func into(out *[]int) func(message) {
 	}
 }
 
-func motion(barrier, first uint32, xs ...int32) message {
-	m := message{Kind: kindPointer, Device: devicePen, Barrier: barrier, First: first}
+func motion(barrier, first uint32, xs ...int32) Message {
+	m := Message{Kind: kindPointer, Device: devicePen, Barrier: barrier, First: first}
 	for _, x := range xs {
-		m.Samples = append(m.Samples, sample{X: x})
+		m.Samples = append(m.Samples, Sample{X: x})
 	}
 	return m
 }
 
 // run is a motion of the samples from first to last, each at its number.
-func run(barrier, first, last uint32) message {
+func run(barrier, first, last uint32) Message {
 	m := motion(barrier, first)
 	for n := first; ; n++ {
-		m.Samples = append(m.Samples, sample{X: int32(n)})
+		m.Samples = append(m.Samples, Sample{X: int32(n)})
 		if n == last {
 			return m
 		}
 	}
 }
 
-func press(rseq, first uint32, xs ...int32) message {
+func press(rseq, first uint32, xs ...int32) Message {
 	m := motion(0, first, xs...)
 	m.Kind, m.RSeq, m.Button, m.Down = kindButton, rseq, 1, true
 	return m
 }
 
-func lift(rseq, first uint32, xs ...int32) message {
+func lift(rseq, first uint32, xs ...int32) Message {
 	m := press(rseq, first, xs...)
 	m.Down = false
 	return m
@@ -64,22 +64,22 @@ func TestSequence(t *testing.T) {
 	stroke := motion(1, 3, 3)
 	stroke.Kind, stroke.RSeq = kindStroke, 2
 	for name, c := range map[string]struct {
-		in   []message
+		in   []Message
 		want []int
 	}{
-		"repeated samples count once":             {[]message{motion(0, 1, 1, 2), motion(0, 1, 1, 2, 3), motion(0, 2, 2, 3, 4)}, []int{1, 2, 3, 4}},
-		"a late message brings nothing":           {[]message{motion(0, 3, 3, 4), motion(0, 1, 1, 2)}, []int{3, 4}},
-		"a gap of a hover is passed over":         {[]message{motion(0, 1, 1), motion(0, 9, 9)}, []int{1, 9}},
-		"a gap of a stroke is waited for":         {[]message{press(1, 1, 1), motion(1, 4, 4, 5), motion(1, 3, 3), motion(1, 2, 2)}, []int{1, -1, 2, 3, 4, 5}},
-		"motion waits for its press":              {[]message{motion(1, 2, 2), press(1, 1, 1)}, []int{1, -1, 2}},
-		"what waited keeps its order":             {[]message{motion(2, 3, 3), motion(1, 2, 2), press(1, 1, 1), press(2, 2, 2)}, []int{1, -1, 2, 2, -2, 3}},
-		"a lift brings what is missing":           {[]message{press(1, 1, 1), motion(1, 4, 4), lift(2, 2, 2, 3, 4, 5), motion(2, 6, 6)}, []int{1, -1, 2, 3, 4, 5, -2, 6}},
-		"so does a part of a stroke":              {[]message{press(1, 1, 1), motion(1, 2, 2), motion(1, 4, 4), stroke}, []int{1, -1, 2, 3, -2, 4}},
-		"a part of a stroke that is known":        {[]message{press(1, 1, 1), run(1, 2, 4), stroke}, []int{1, -1, 2, 3, 4}},
-		"a release leaves nothing held":           {[]message{press(1, 1, 1), motion(1, 4, 4), {Kind: kindRelease, RSeq: 2}, motion(2, 9, 9)}, []int{1, -1, 4, -2, 9}},
-		"a lift that knows less passes over":      {[]message{press(1, 1, 1), motion(1, 4, 4), lift(2, 7, 7)}, []int{1, -1, 4, 7, -2}},
-		"a press keeps its place if all is known": {[]message{motion(0, 1, 1, 2), press(1, 1, 1, 2)}, []int{1, 2, 2, -1}},
-		"numbers wrap around":                     {[]message{press(math.MaxUint32, math.MaxUint32, 7), motion(math.MaxUint32, 0, 8)}, []int{7, -math.MaxUint32, 8}},
+		"repeated samples count once":             {[]Message{motion(0, 1, 1, 2), motion(0, 1, 1, 2, 3), motion(0, 2, 2, 3, 4)}, []int{1, 2, 3, 4}},
+		"a late message brings nothing":           {[]Message{motion(0, 3, 3, 4), motion(0, 1, 1, 2)}, []int{3, 4}},
+		"a gap of a hover is passed over":         {[]Message{motion(0, 1, 1), motion(0, 9, 9)}, []int{1, 9}},
+		"a gap of a stroke is waited for":         {[]Message{press(1, 1, 1), motion(1, 4, 4, 5), motion(1, 3, 3), motion(1, 2, 2)}, []int{1, -1, 2, 3, 4, 5}},
+		"motion waits for its press":              {[]Message{motion(1, 2, 2), press(1, 1, 1)}, []int{1, -1, 2}},
+		"what waited keeps its order":             {[]Message{motion(2, 3, 3), motion(1, 2, 2), press(1, 1, 1), press(2, 2, 2)}, []int{1, -1, 2, 2, -2, 3}},
+		"a lift brings what is missing":           {[]Message{press(1, 1, 1), motion(1, 4, 4), lift(2, 2, 2, 3, 4, 5), motion(2, 6, 6)}, []int{1, -1, 2, 3, 4, 5, -2, 6}},
+		"so does a part of a stroke":              {[]Message{press(1, 1, 1), motion(1, 2, 2), motion(1, 4, 4), stroke}, []int{1, -1, 2, 3, -2, 4}},
+		"a part of a stroke that is known":        {[]Message{press(1, 1, 1), run(1, 2, 4), stroke}, []int{1, -1, 2, 3, 4}},
+		"a release leaves nothing held":           {[]Message{press(1, 1, 1), motion(1, 4, 4), {Kind: kindRelease, RSeq: 2}, motion(2, 9, 9)}, []int{1, -1, 4, -2, 9}},
+		"a lift that knows less passes over":      {[]Message{press(1, 1, 1), motion(1, 4, 4), lift(2, 7, 7)}, []int{1, -1, 4, 7, -2}},
+		"a press keeps its place if all is known": {[]Message{motion(0, 1, 1, 2), press(1, 1, 1, 2)}, []int{1, 2, 2, -1}},
+		"numbers wrap around":                     {[]Message{press(math.MaxUint32, math.MaxUint32, 7), motion(math.MaxUint32, 0, 8)}, []int{7, -math.MaxUint32, 8}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &sequence{}
@@ -148,7 +148,7 @@ func TestSequenceKeepsStrokesWhole(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		s, now := &sequence{}, time.Now()
 		got := order(s, now, press(1, 1, 1))[:1]
-		var on []message
+		var on []Message
 		const last = 300
 		for n := uint32(2); n <= last; {
 			end := min(n+r.Uint32N(30), last)
@@ -179,7 +179,7 @@ func TestAcknowledgementsAreFewAndNameTheGap(t *testing.T) {
 	s, now := &sequence{}, time.Now()
 	var told [][2]uint32
 	a := acks{send: func(b []byte) { told = append(told, [2]uint32{le32(b, 4), le32(b, 8)}) }}
-	do := func(m message) {
+	do := func(m Message) {
 		order(s, now, m)
 		a.tell(s, now)
 	}

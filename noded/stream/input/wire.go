@@ -1,4 +1,6 @@
-package stream
+// Package input puts what a viewer's hand does into the session: pointers by the pen driver, keys by X. ARCHITECTURE.md, "Data channels", is the
+// contract with the browser.
+package input
 
 import (
 	"encoding/binary"
@@ -19,11 +21,8 @@ const (
 	kindStroke    = 8
 )
 
-// Kinds of binary message to the viewer, on the motion channel.
-const (
-	kindAck  = 32
-	kindEcho = 33
-)
+// kindAck is the kind of message that tells the viewer how far its stroke has come, on the motion channel.
+const kindAck = 32
 
 // Devices as the browser names them.
 const (
@@ -37,12 +36,12 @@ const (
 	sampleBytes = 22
 	maxSamples  = 512
 	maxText     = 4096
-	// maxMessage is the longest message that any kind may be, in bytes.
-	maxMessage = 14 + maxSamples*sampleBytes
+	// MaxMessage is the longest message that any kind may be, in bytes.
+	MaxMessage = 14 + maxSamples*sampleBytes
 )
 
-// sample is one place and moment of a pointer. X and Y are 1/256 remote pixels, tilt and twist 1/100 degree, Time 1/10 ms.
-type sample struct {
+// Sample is one place and moment of a pointer. X and Y are 1/256 remote pixels, tilt and twist 1/100 degree, Time 1/10 ms.
+type Sample struct {
 	X, Y         int32
 	Pressure     uint16
 	TiltX, TiltY int16
@@ -51,8 +50,8 @@ type sample struct {
 	Time         uint32
 }
 
-// message is one message of the input or motion channel, whichever fields its kind has.
-type message struct {
+// Message is one message of the input or motion channel, whichever fields its kind has.
+type Message struct {
 	Kind    uint8
 	Device  uint8
 	Button  uint8
@@ -60,7 +59,7 @@ type message struct {
 	RSeq    uint32 // 0 in POINTER
 	Barrier uint32 // POINTER: apply after the reliable message of this number
 	First   uint32
-	Samples []sample
+	Samples []Sample
 	X, Y    int32
 	DX, DY  int32
 	Sym     uint32
@@ -69,41 +68,41 @@ type message struct {
 	came    time.Time
 }
 
-// parseMessage reads one message of the input (reliable) or the motion channel. Lengths must be exact.
-func parseMessage(b []byte, reliable bool) (message, error) {
+// Parse reads one message of the input (reliable) or the motion channel. Lengths must be exact.
+func Parse(b []byte, reliable bool) (Message, error) {
 	if len(b) == 0 {
-		return message{}, fmt.Errorf("read an input message: it is empty")
+		return Message{}, fmt.Errorf("read an input message: it is empty")
 	}
 	if (b[0] != kindPointer) != reliable {
-		return message{}, fmt.Errorf("read an input message: kind %d does not belong on this channel", b[0])
+		return Message{}, fmt.Errorf("read an input message: kind %d does not belong on this channel", b[0])
 	}
 	parse, ok := parsers[b[0]]
 	if !ok {
-		return message{}, fmt.Errorf("read an input message: kind %d is unknown", b[0])
+		return Message{}, fmt.Errorf("read an input message: kind %d is unknown", b[0])
 	}
-	if len(b) < parse.least || len(b) > maxMessage {
-		return message{}, fmt.Errorf("read an input message of kind %d: %d bytes, want %d or more", b[0], len(b), parse.least)
+	if len(b) < parse.least || len(b) > MaxMessage {
+		return Message{}, fmt.Errorf("read an input message of kind %d: %d bytes, want %d or more", b[0], len(b), parse.least)
 	}
-	m := message{Kind: b[0]}
+	m := Message{Kind: b[0]}
 	if err := parse.read(&m, b); err != nil {
-		return message{}, fmt.Errorf("read an input message of kind %d: %w", b[0], err)
+		return Message{}, fmt.Errorf("read an input message of kind %d: %w", b[0], err)
 	}
 	return m, nil
 }
 
 type parser struct {
 	least int
-	read  func(m *message, b []byte) error
+	read  func(m *Message, b []byte) error
 }
 
 var parsers = map[uint8]parser{
-	kindPointer: {12, func(m *message, b []byte) (err error) {
+	kindPointer: {12, func(m *Message, b []byte) (err error) {
 		m.Device = b[1]
 		m.Barrier, m.First = le32(b, 4), le32(b, 8)
 		m.Samples, err = parseSamples(b[12:], le16(b, 2), m.First)
 		return or(err, checkDevice(m.Device))
 	}},
-	kindButton: {14, func(m *message, b []byte) (err error) {
+	kindButton: {14, func(m *Message, b []byte) (err error) {
 		m.Device, m.Button, m.Down = b[1], b[2], b[3] != 0
 		m.RSeq, m.First = le32(b, 4), le32(b, 10)
 		switch m.Button {
@@ -114,17 +113,17 @@ var parsers = map[uint8]parser{
 		m.Samples, err = parseSamples(b[14:], le16(b, 8), m.First)
 		return or(err, checkDevice(m.Device))
 	}},
-	kindWheel: {24, func(m *message, b []byte) error {
+	kindWheel: {24, func(m *Message, b []byte) error {
 		m.RSeq = le32(b, 4)
 		m.X, m.Y, m.DX, m.DY = int32(le32(b, 8)), int32(le32(b, 12)), int32(le32(b, 16)), int32(le32(b, 20))
 		return exactly(b, 24)
 	}},
-	kindKey: {14, func(m *message, b []byte) error {
+	kindKey: {14, func(m *Message, b []byte) error {
 		m.Down = b[1] != 0
 		m.RSeq, m.Sym, m.Code = le32(b, 4), le32(b, 8), le16(b, 12)
 		return exactly(b, 14)
 	}},
-	kindText: {8, func(m *message, b []byte) error {
+	kindText: {8, func(m *Message, b []byte) error {
 		m.RSeq = le32(b, 4)
 		if len(b) > 8+maxText || !utf8.Valid(b[8:]) {
 			return fmt.Errorf("%d bytes of text, want UTF-8 of at most %d", len(b)-8, maxText)
@@ -132,16 +131,16 @@ var parsers = map[uint8]parser{
 		m.Text = string(b[8:])
 		return nil
 	}},
-	kindRelease: {8, func(m *message, b []byte) error {
+	kindRelease: {8, func(m *Message, b []byte) error {
 		m.RSeq = le32(b, 4)
 		return exactly(b, 8)
 	}},
-	kindProximity: {8, func(m *message, b []byte) error {
+	kindProximity: {8, func(m *Message, b []byte) error {
 		m.Device, m.Down = b[1], b[2] != 0
 		m.RSeq = le32(b, 4)
 		return or(exactly(b, 8), checkDevice(m.Device))
 	}},
-	kindStroke: {12, func(m *message, b []byte) (err error) {
+	kindStroke: {12, func(m *Message, b []byte) (err error) {
 		m.Device = b[1]
 		m.RSeq, m.First = le32(b, 4), le32(b, 8)
 		m.Samples, err = parseSamples(b[12:], le16(b, 2), m.First)
@@ -149,7 +148,7 @@ var parsers = map[uint8]parser{
 	}},
 }
 
-func parseSamples(b []byte, count uint16, first uint32) ([]sample, error) {
+func parseSamples(b []byte, count uint16, first uint32) ([]Sample, error) {
 	n := int(count)
 	switch {
 	case n == 0 || n > maxSamples:
@@ -159,10 +158,10 @@ func parseSamples(b []byte, count uint16, first uint32) ([]sample, error) {
 	case first == 0:
 		return nil, fmt.Errorf("samples are numbered from 1")
 	}
-	out := make([]sample, n)
+	out := make([]Sample, n)
 	for i := range out {
 		s := b[i*sampleBytes:]
-		out[i] = sample{
+		out[i] = Sample{
 			X: int32(le32(s, 0)), Y: int32(le32(s, 4)), Pressure: le16(s, 8), TiltX: int16(le16(s, 10)), TiltY: int16(le16(s, 12)),
 			Twist: le16(s, 14), Buttons: le16(s, 16), Time: le32(s, 18),
 		}

@@ -1,4 +1,4 @@
-package stream
+package input
 
 import (
 	"context"
@@ -17,8 +17,8 @@ const maxKeys = 32
 // handQueue is how many messages may wait to be applied; beyond it the channels push back on the viewer.
 const handQueue = 256
 
-// typist is a keyboard of the present X server.
-type typist interface {
+// Keyboard is a keyboard of the present X server.
+type Keyboard interface {
 	Press(k display.Key) error
 	Release(k display.Key)
 	Text(s string) error
@@ -29,18 +29,16 @@ type typist interface {
 // farOut is how far from its screen a pointer is believed to be, in 1/256 px: a drag goes on outside the window that it began in.
 const farOut = display.MaxSide * 2 * 256
 
-// hand puts a viewer's input into the session. One goroutine, run, owns everything in it but the queue.
-type hand struct {
-	queue    chan message
-	keyboard func() typist          // nil while there is no X server
-	place    func() image.Rectangle // of the viewer's screen on the X server's
-	pen      *pen
-	may      func() bool // whether what the viewer does counts
+// Hand puts a viewer's input into the session. One goroutine, Run, owns everything in it but the queue.
+type Hand struct {
+	queue    chan Message
+	owner    Owner
+	pen      pen
 	settling chan chan struct{}
 	log      *slog.Logger
 	acks     acks
 	marks    marks
-	marked   mark          // the last one
+	marked   Mark          // the last one
 	skipped  atomic.Uint64 // the sequence's count, for who reads it elsewhere
 
 	mine    bool // what may said last
@@ -49,20 +47,28 @@ type hand struct {
 	keyed   bool          // a key went out since the X server was last waited for
 	near    [3]bool
 	buttons [3]map[uint8]bool
-	last    [3]sample
+	last    [3]Sample
 }
 
-// newHand makes a hand that says by tell what has been applied.
-func newHand(keyboard func() typist, place func() image.Rectangle, p *pen, tell func([]byte), log *slog.Logger) *hand {
-	h := &hand{queue: make(chan message, handQueue), keyboard: keyboard, place: place, pen: p, may: func() bool { return true }, settling: make(chan chan struct{}), log: log, acks: acks{send: tell}}
+// Owner is what a hand needs of whose it is.
+type Owner struct {
+	Keyboard func() Keyboard        // nil while there is no X server
+	Place    func() image.Rectangle // of the viewer's screen on the X server's
+	May      func() bool            // whether what the viewer does counts
+	Tell     func([]byte)           // the viewer, by its motion channel, what has been applied
+}
+
+// New makes a hand of a viewer, whose pointers go by the driver.
+func New(o Owner, d *Driver, log *slog.Logger) *Hand {
+	h := &Hand{queue: make(chan Message, handQueue), owner: o, pen: pen{driver: d}, settling: make(chan chan struct{}), log: log, acks: acks{send: o.Tell}}
 	for i := range h.buttons {
 		h.buttons[i] = make(map[uint8]bool)
 	}
 	return h
 }
 
-// push queues a message, and waits while the queue is full.
-func (h *hand) push(ctx context.Context, m message) {
+// Push queues a message, and waits while the queue is full.
+func (h *Hand) Push(ctx context.Context, m Message) {
 	m.came = time.Now()
 	select {
 	case h.queue <- m:
@@ -70,14 +76,14 @@ func (h *hand) push(ctx context.Context, m message) {
 	}
 }
 
-// run applies messages until ctx ends, and then lets everything go, so that nothing stays pressed; a value on drop has it let go too.
-func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
+// Run applies messages until ctx ends, and then lets everything go, so that nothing stays pressed; a value on drop has it let go too.
+func (h *Hand) Run(ctx context.Context, drop <-chan struct{}) {
 	defer h.letGo()
-	h.mine = h.may()
+	h.mine = h.owner.May()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		if d := sooner(h.seq.deadline(), h.acks.due(&h.seq)); !d.IsZero() {
+		if d := h.due(); !d.IsZero() {
 			timer.Reset(time.Until(d))
 		}
 		select {
@@ -105,8 +111,23 @@ func (h *hand) run(ctx context.Context, drop <-chan struct{}) {
 	}
 }
 
-// settle has the hand look whether what it does counts, and returns when it holds nothing down if not, or when gone closes.
-func (h *hand) settle(ctx context.Context, gone <-chan struct{}) {
+// due is when there is something to do although nothing comes: zero for never.
+func (h *Hand) due() time.Time {
+	at, tell := h.seq.deadline(), h.acks.due(&h.seq)
+	if at.IsZero() || (!tell.IsZero() && tell.Before(at)) {
+		return tell
+	}
+	return at
+}
+
+// Skipped is how many samples of strokes did not come in time.
+func (h *Hand) Skipped() uint64 { return h.skipped.Load() }
+
+// Cause is the newest input that X was given before a damage, if no picture was made of it yet and it is recent enough to be its cause.
+func (h *Hand) Cause(damage time.Time) (Mark, bool) { return h.marks.take(damage) }
+
+// Settle has the hand look whether what it does counts, and returns when it holds nothing down if not, or when gone closes.
+func (h *Hand) Settle(ctx context.Context, gone <-chan struct{}) {
 	done := make(chan struct{})
 	select {
 	case h.settling <- done:
@@ -123,22 +144,22 @@ func (h *hand) settle(ctx context.Context, gone <-chan struct{}) {
 }
 
 // look lets everything go when what the viewer does counts no longer. What it sent before that and has not been applied is dropped.
-func (h *hand) look() {
+func (h *Hand) look() {
 	before := h.mine
-	if h.mine = h.may(); before && !h.mine {
+	if h.mine = h.owner.May(); before && !h.mine {
 		h.letGo()
 	}
 }
 
 // mark notes for the painter what X has been given by now, the last of which came at that time.
-func (h *hand) mark(came time.Time) {
-	if k := (mark{h.seq.applied, h.seq.reliable, came, time.Now()}); k.sample != h.marked.sample || k.rseq != h.marked.rseq {
+func (h *Hand) mark(came time.Time) {
+	if k := (Mark{h.seq.applied, h.seq.reliable, came, time.Now()}); k.Sample != h.marked.Sample || k.RSeq != h.marked.RSeq {
 		h.marks.note(k)
 		h.marked = k
 	}
 }
 
-func (h *hand) apply(m message) {
+func (h *Hand) apply(m Message) {
 	if !h.mine {
 		return
 	}
@@ -148,8 +169,8 @@ func (h *hand) apply(m message) {
 	case kindButton:
 		h.button(m)
 	case kindWheel:
-		h.put(record{Kind: penMotion, Device: toPointer, X: m.X, Y: m.Y})
-		h.put(record{Kind: penScroll, Device: toPointer, X: m.DX, Y: m.DY})
+		h.put(record{Kind: recordMotion, Device: toPointer, X: m.X, Y: m.Y})
+		h.put(record{Kind: recordScroll, Device: toPointer, X: m.DX, Y: m.DY})
 	case kindProximity:
 		if d := deviceOf(m.Device); d != toPointer && h.near[d] != m.Down {
 			h.proximity(d, m.Down)
@@ -161,8 +182,8 @@ func (h *hand) apply(m message) {
 	}
 }
 
-func (h *hand) key(m message) {
-	k := h.keyboard()
+func (h *Hand) key(m Message) {
+	k := h.owner.Keyboard()
 	if k == nil {
 		return
 	}
@@ -189,29 +210,29 @@ func (h *hand) key(m message) {
 	}
 }
 
-func (h *hand) move(m message) {
+func (h *Hand) move(m Message) {
 	d := deviceOf(m.Device)
 	h.bringNear(d)
 	for _, s := range m.Samples {
-		h.put(recordOf(penMotion, d, 0, s))
+		h.put(recordOf(recordMotion, d, 0, s))
 		h.last[d] = s
 	}
 }
 
-func (h *hand) button(m message) {
+func (h *Hand) button(m Message) {
 	d := deviceOf(m.Device)
 	h.bringNear(d)
 	s := m.Samples[len(m.Samples)-1]
 	for _, s := range m.Samples {
-		h.put(recordOf(penMotion, d, 0, s))
+		h.put(recordOf(recordMotion, d, 0, s))
 	}
 	h.last[d] = s
 	if h.buttons[d][m.Button] == m.Down {
 		return
 	}
-	kind := uint8(penRelease)
+	kind := uint8(recordRelease)
 	if m.Down {
-		kind = penPress
+		kind = recordPress
 		h.buttons[d][m.Button] = true
 	} else {
 		delete(h.buttons[d], m.Button)
@@ -220,7 +241,7 @@ func (h *hand) button(m message) {
 }
 
 // bringNear says that a pen or eraser is there before it first moves, and that the other one is not.
-func (h *hand) bringNear(d uint8) {
+func (h *Hand) bringNear(d uint8) {
 	if d == toPointer || h.near[d] {
 		return
 	}
@@ -230,10 +251,10 @@ func (h *hand) bringNear(d uint8) {
 	h.proximity(d, true)
 }
 
-func (h *hand) proximity(d uint8, in bool) {
-	kind := uint8(penOut)
+func (h *Hand) proximity(d uint8, in bool) {
+	kind := uint8(recordOut)
 	if in {
-		kind = penIn
+		kind = recordIn
 	} else {
 		h.lift(d)
 	}
@@ -242,15 +263,15 @@ func (h *hand) proximity(d uint8, in bool) {
 }
 
 // lift lets a device's buttons up.
-func (h *hand) lift(d uint8) {
+func (h *Hand) lift(d uint8) {
 	for b := range h.buttons[d] {
-		h.put(recordOf(penRelease, d, b, h.last[d]))
+		h.put(recordOf(recordRelease, d, b, h.last[d]))
 		delete(h.buttons[d], b)
 	}
 }
 
 // letGo lets every key and button up and takes pens away.
-func (h *hand) letGo() {
+func (h *Hand) letGo() {
 	for d := range uint8(len(h.near)) {
 		h.lift(d)
 		if h.near[d] {
@@ -258,7 +279,7 @@ func (h *hand) letGo() {
 		}
 	}
 	h.pen.settle()
-	if k := h.keyboard(); k != nil && len(h.keys) > 0 {
+	if k := h.owner.Keyboard(); k != nil && len(h.keys) > 0 {
 		for _, key := range slices.Backward(h.keys) { // another hand's stay down
 			k.Release(key)
 		}
@@ -268,10 +289,10 @@ func (h *hand) letGo() {
 }
 
 // put has the pen driver do something at a place of the viewer's screen. The X server keeps it within its own.
-func (h *hand) put(r record) {
+func (h *Hand) put(r record) {
 	h.settleKeys()
-	if r.Kind != penScroll {
-		at := h.place().Min
+	if r.Kind != recordScroll {
+		at := h.owner.Place().Min
 		r.X = max(-farOut, min(r.X, farOut)) + int32(at.X)*256
 		r.Y = max(-farOut, min(r.Y, farOut)) + int32(at.Y)*256
 	}
@@ -279,12 +300,12 @@ func (h *hand) put(r record) {
 }
 
 // settleKeys waits until X has had the keys that were sent before what a pointer does now.
-func (h *hand) settleKeys() {
+func (h *Hand) settleKeys() {
 	if !h.keyed {
 		return
 	}
 	h.keyed = false
-	if k := h.keyboard(); k != nil {
+	if k := h.owner.Keyboard(); k != nil {
 		if err := k.Settle(); err != nil {
 			h.log.Debug("pointer and keys may be out of order", "err", err)
 		}
@@ -301,7 +322,7 @@ func deviceOf(browser uint8) uint8 {
 	return toPointer // mouse and touch
 }
 
-func recordOf(kind, device, button uint8, s sample) record {
+func recordOf(kind, device, button uint8, s Sample) record {
 	return record{
 		Kind: kind, Device: device, Button: button, X: s.X, Y: s.Y, Pressure: s.Pressure,
 		TiltX: s.TiltX, TiltY: s.TiltY, Twist: s.Twist, TimeMS: s.Time / 10,

@@ -1,4 +1,4 @@
-package stream
+package input
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 
 // Kinds of record that the pen driver takes (ARCHITECTURE.md, "The pen driver ↔ streamer").
 const (
-	penMotion  = 0
-	penPress   = 1
-	penRelease = 2
-	penIn      = 3
-	penOut     = 4
-	penScroll  = 5
-	penSync    = 6
+	recordMotion  = 0
+	recordPress   = 1
+	recordRelease = 2
+	recordIn      = 3
+	recordOut     = 4
+	recordScroll  = 5
+	recordSync    = 6
 )
 
 // Devices as the pen driver names them.
@@ -31,12 +31,12 @@ const (
 const (
 	recordBytes = 24
 	maxRecords  = 64
-	// penTimeout bounds one write: the driver reads as fast as the X server takes events.
-	penTimeout = 500 * time.Millisecond
-	// penRetry is how long the driver is left alone after it could not be reached.
-	penRetry = 250 * time.Millisecond
-	// penSettle is how long the driver may take to say what it has queued.
-	penSettle = 200 * time.Millisecond
+	// writeTime bounds one write: the driver reads as fast as the X server takes events.
+	writeTime = 500 * time.Millisecond
+	// retryAfter is how long the driver is left alone after it could not be reached.
+	retryAfter = 250 * time.Millisecond
+	// settleTime is how long the driver may take to say what it has queued.
+	settleTime = 200 * time.Millisecond
 )
 
 // record is what the driver posts to X at once.
@@ -61,47 +61,10 @@ func (r record) append(b []byte) []byte {
 	return le.AppendUint32(b, r.TimeMS)
 }
 
-// dialer connects to one of the sockets that the container opens.
-type dialer func(ctx context.Context) (net.Conn, error)
-
-// pen gathers what a hand does with pointers. It is for one goroutine.
-type pen struct {
-	driver *penDriver
-	buf    []byte
-	n      int
-	sent   bool // something since the driver was last waited for
-}
-
-// add queues one record; a full packet goes out at once.
-func (p *pen) add(r record) {
-	p.buf = r.append(p.buf)
-	if p.n++; p.n == maxRecords {
-		p.flush()
-	}
-}
-
-// flush sends what is queued.
-func (p *pen) flush() {
-	if p.n > 0 {
-		p.driver.send(p.buf)
-		p.sent = true
-	}
-	p.buf, p.n = p.buf[:0], 0
-}
-
-// settle sends what is queued, and returns when the X server has it in its queue: what another client has it do then comes after.
-func (p *pen) settle() {
-	p.flush()
-	if p.sent {
-		p.driver.settle()
-	}
-	p.sent = false
-}
-
-// penDriver is the connection to the pen driver, which is made when there is something to say. The driver takes one at a time, and lets go of all
+// Driver is the connection to the pen driver, which is made when there is something to say. The driver takes one at a time, and lets go of all
 // that was held by another: so all hands share it. It is safe for several goroutines.
-type penDriver struct {
-	dial dialer
+type Driver struct {
+	dial func(ctx context.Context) (net.Conn, error)
 	log  *slog.Logger
 
 	mu    sync.Mutex
@@ -110,8 +73,13 @@ type penDriver struct {
 	syncs uint32 // asked of the driver so far
 }
 
+// NewDriver makes a driver that is reached by dial.
+func NewDriver(dial func(ctx context.Context) (net.Conn, error), log *slog.Logger) *Driver {
+	return &Driver{dial: dial, log: log}
+}
+
 // send writes a packet. What can't be sent is dropped: late input is worse than none.
-func (p *penDriver) send(packet []byte) {
+func (p *Driver) send(packet []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.connect() || p.write(packet) == nil {
@@ -130,14 +98,14 @@ func (p *penDriver) send(packet []byte) {
 }
 
 // settle waits until the driver has queued what it was sent. A driver that does not say so holds nothing up for long.
-func (p *penDriver) settle() {
+func (p *Driver) settle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conn == nil {
 		return
 	}
 	p.syncs++
-	if err := p.write(record{Kind: penSync, TimeMS: p.syncs}.append(nil)); err != nil {
+	if err := p.write(record{Kind: recordSync, TimeMS: p.syncs}.append(nil)); err != nil {
 		return // the next packet finds out what it means
 	}
 	if err := p.answer(p.syncs); err != nil {
@@ -146,8 +114,8 @@ func (p *penDriver) settle() {
 }
 
 // answer reads until the driver has answered a sync; it may have been late with those before.
-func (p *penDriver) answer(want uint32) error {
-	if err := p.conn.SetReadDeadline(time.Now().Add(penSettle)); err != nil {
+func (p *Driver) answer(want uint32) error {
+	if err := p.conn.SetReadDeadline(time.Now().Add(settleTime)); err != nil {
 		return err
 	}
 	var b [4]byte
@@ -162,26 +130,26 @@ func (p *penDriver) answer(want uint32) error {
 	}
 }
 
-func (p *penDriver) write(packet []byte) error {
-	if err := p.conn.SetWriteDeadline(time.Now().Add(penTimeout)); err != nil {
+func (p *Driver) write(packet []byte) error {
+	if err := p.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
 	_, err := p.conn.Write(packet)
 	return err
 }
 
-func (p *penDriver) connect() bool {
+func (p *Driver) connect() bool {
 	if p.conn != nil {
 		return true
 	}
 	if time.Now().Before(p.retry) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), penTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
 	defer cancel()
 	conn, err := p.dial(ctx)
 	if err != nil {
-		p.retry = time.Now().Add(penRetry)
+		p.retry = time.Now().Add(retryAfter)
 		p.log.Debug("pen driver not reached", "err", err)
 		return false
 	}
@@ -189,14 +157,14 @@ func (p *penDriver) connect() bool {
 	return true
 }
 
-// close ends the connection; the driver lets go of what is still held.
-func (p *penDriver) close() {
+// Close ends the connection; the driver lets go of what is still held.
+func (p *Driver) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drop()
 }
 
-func (p *penDriver) drop() {
+func (p *Driver) drop() {
 	if p.conn != nil {
 		_ = p.conn.Close()
 		p.conn = nil
