@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { extname, join } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
 import { FakeFiles } from "./fake-files";
+import { type Caller, FakeShares } from "./fake-shares";
 import { serveRfb } from "./fake-vnc";
 
 export const SESSION = "s0123456789abcdef";
@@ -29,10 +30,11 @@ export class FakeNode {
 	gimp = { state: "running", restarts: 0 };
 	notice: unknown = null;
 	portal = "https://portal.example";
-	/** Answers an offer. */
-	whep: (offer: string) => Promise<Whep> = async () => ({ status: 503 });
+	/** Answers somebody's offer. */
+	whep: (offer: string, who: Caller) => Promise<Whep> = async () => ({ status: 503 });
 	readonly requests: string[] = [];
 	readonly files = new FakeFiles();
+	readonly shares = new FakeShares();
 	readonly screens: unknown[] = [];
 	/** Which screen each offer was for. */
 	readonly offered: number[] = [];
@@ -54,7 +56,7 @@ export class FakeNode {
 		const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => "binary" });
 		server.on("upgrade", (q, socket, head) => {
 			node.requests.push(`WS ${q.url}`);
-			if (!node.signedIn(q)) socket.destroy();
+			if (node.caller(q)?.role !== "owner") socket.destroy();
 			else
 				sockets.handleUpgrade(q, socket, head, (ws) => {
 					node.sockets.add(ws);
@@ -110,8 +112,10 @@ export class FakeNode {
 		await new Promise((resolve) => this.server.close(resolve));
 	}
 
-	private signedIn(q: IncomingMessage): boolean {
-		return (q.headers.cookie ?? "").includes(`easel_${SESSION}=good`);
+	private caller(q: IncomingMessage): Caller | undefined {
+		if ((q.headers.cookie ?? "").includes(`easel_${SESSION}=good`)) return { id: "owner", role: "owner", name: "" };
+		const guest = this.shares.guest(q);
+		return guest === "gone" ? undefined : guest;
 	}
 
 	private async answer(q: IncomingMessage, r: ServerResponse): Promise<void> {
@@ -125,36 +129,43 @@ export class FakeNode {
 		if (pathname.startsWith("/assets/") || pathname === "/favicon.svg") return file(r, pathname.slice(1));
 		if (!pathname.startsWith(base)) return problem(r, 404, "No such page.");
 		if (pathname.startsWith(`${base}/files/`)) {
-			if (!this.signedIn(q)) return this.refuse(r);
+			if (this.caller(q)?.role !== "owner") return this.refuse(q, r);
 			return this.files.answer(q, r, pathname.slice(base.length + "/files/".length), searchParams);
 		}
 		const body = await text(q);
 		if (pathname === `${base}/auth`) return this.auth(r, body);
-		if (!this.signedIn(q)) return this.refuse(r);
-		if (pathname === `${base}/status`) return this.status(r, searchParams.get("wait"));
+		const who = this.caller(q);
+		if (who === undefined) return this.refuse(q, r);
+		if (pathname === `${base}/status`) return this.status(r, who, searchParams.get("wait"));
 		if (q.method === "POST" && pathname === `${base}/whep`) {
 			this.offered.push(Number(searchParams.get("screen") ?? 1));
-			return this.offer(r, body);
+			return this.offer(r, who, body);
 		}
-		if (q.method === "POST" && pathname === `${base}/screen`) this.screens.push(JSON.parse(body));
 		if (pathname === `${base}/stats`) return json(r, { encoder: "fake" });
+		if (pathname.startsWith(`${base}/whep/`)) return void r.writeHead(204).end();
+		if (who.role !== "owner") return problem(r, 403, "Only the session's owner may do this.");
+		if (pathname.startsWith(`${base}/shares`))
+			return this.shares.answer(q, r, this.origin + base, pathname.slice(`${base}/shares`.length), body);
+		if (q.method === "POST" && pathname === `${base}/screen`) this.screens.push(JSON.parse(body));
 		if (q.method === "DELETE" && pathname === base) this.become("stopped", "the artist ended it");
 		r.writeHead(204).end();
 	}
 
 	private auth(r: ServerResponse, body: string): void {
-		const { token } = JSON.parse(body) as { token: string };
-		if (!this.tokens.delete(token)) return this.refuse(r);
+		const { token, share, name } = JSON.parse(body) as { token?: string; share?: string; name?: string };
+		if (share !== undefined) return this.shares.welcome(r, SESSION, share, name ?? "");
+		if (!this.tokens.delete(token ?? "")) return this.refuse(null, r);
 		r.setHeader("Set-Cookie", `easel_${SESSION}=good; Path=/s/${SESSION}; HttpOnly; SameSite=Strict`);
 		r.writeHead(204).end();
 	}
 
-	private refuse(r: ServerResponse): void {
+	private refuse(q: IncomingMessage | null, r: ServerResponse): void {
+		if (q !== null && this.shares.guest(q) === "gone") return this.shares.refuse(r);
 		r.setHeader("Link", '<https://portal.example/>; rel="portal"');
 		problem(r, 401, "Open the session from the portal again.");
 	}
 
-	private async status(r: ServerResponse, not: string | null): Promise<void> {
+	private async status(r: ServerResponse, you: Caller, not: string | null): Promise<void> {
 		if (not === this.state) {
 			let wake = (): void => {};
 			await new Promise<void>((resolve) => {
@@ -166,12 +177,16 @@ export class FakeNode {
 			this.waiting.delete(wake);
 		}
 		const { state, reason, gimp, notice } = this;
-		const portal = isOver(state) ? `${this.portal}/` : `${this.portal}/sessions/${SESSION}/open`;
-		json(r, { id: SESSION, state, reason, gimp, portal, notice, expires: null, files: this.files.allowed });
+		const way = isOver(state) ? `${this.portal}/` : `${this.portal}/sessions/${SESSION}/open`;
+		const sharing = you.role === "owner" && this.shares.allowed;
+		const portal = you.role === "owner" ? way : "";
+		const files = you.role === "owner" ? this.files.allowed : { in: false, out: false, most: 0 };
+		const said = { id: SESSION, state, reason, gimp, portal, notice, expires: null, files };
+		json(r, { ...said, you, owner: "ada", sharing });
 	}
 
-	private async offer(r: ServerResponse, body: string): Promise<void> {
-		const { status, sdp } = await this.whep(body);
+	private async offer(r: ServerResponse, who: Caller, body: string): Promise<void> {
+		const { status, sdp } = await this.whep(body, who);
 		if (sdp === undefined) return problem(r, status, "The stream is not there yet.");
 		r.setHeader("Location", `whep/p${++this.peers}`);
 		r.writeHead(201, { "Content-Type": "application/sdp" }).end(sdp);

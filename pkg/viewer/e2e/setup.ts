@@ -14,6 +14,7 @@ let nodeSide: BrowserContext;
 export let node: FakeNode;
 export let peer: FakePeer;
 export let context: BrowserContext;
+let contexts: BrowserContext[] = [];
 let complaints: string[];
 
 beforeAll(async () => {
@@ -41,7 +42,8 @@ beforeEach(async () => {
 	complaints = [];
 });
 afterEach(async () => {
-	await context?.close();
+	await Promise.all(contexts.map((c) => c.close()));
+	contexts = [];
 	await nodeSide.close();
 	await node.close();
 	expect(complaints).toEqual([]);
@@ -50,6 +52,7 @@ afterEach(async () => {
 /** Opens the viewer in a context of its own; `before` runs in the page before anything of it. */
 export async function open(url: string, options: BrowserContextOptions = {}, before?: () => void): Promise<Page> {
 	context = await browser.newContext({ viewport: { width: 800, height: 600 }, ...options });
+	contexts.push(context);
 	if (before) await context.addInitScript(before);
 	const page = await context.newPage();
 	page.on("pageerror", (e) => complaints.push(String(e)));
@@ -69,11 +72,14 @@ export async function connected(query = "", options: BrowserContextOptions = {},
 	return page;
 }
 
+/** A peer for somebody else than the owner. */
+export const anotherPeer = (): Promise<FakePeer> => FakePeer.start(nodeSide, node.origin);
+
 /** Waits until the peer has heard something that fits. */
-export async function hears<T>(fits: (all: Heard[]) => T | undefined, timeout = 30_000): Promise<T> {
+export async function hears<T>(fits: (all: Heard[]) => T | undefined, timeout = 30_000, by = peer): Promise<T> {
 	const until = Date.now() + timeout;
 	for (;;) {
-		const all = await peer.heard();
+		const all = await by.heard();
 		const found = fits(all);
 		if (found !== undefined) return found;
 		if (Date.now() > until) throw new Error(`never heard; heard ${JSON.stringify(all.slice(-20))}`);
