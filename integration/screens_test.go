@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -236,4 +237,119 @@ func TestInterfaceScalesWithTheDisplay(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// A streamer that is killed under two windows is followed by one that shows both screens again, and takes pointer and keys from both.
+func TestStreamerDiesUnderTwoWindows(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	one := w.view(t, s.ID, "scale=1&chrome=0&size=1000x700", browser.PageOptions{Width: 1000, Height: 700, Window: true})
+	two := w.view(t, s.ID, "scale=1&chrome=0&size=800x600&screen=2", browser.PageOptions{Width: 800, Height: 600, Window: true})
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	must(t, err)
+	defer x.Close()
+	both := func() {
+		t.Helper()
+		eventually(t, 60*time.Second, "two screens side by side", func() error {
+			if size, err := x.Size(); err != nil || size != image.Pt(1800, 700) {
+				return fmt.Errorf("the X screen is %v (%v)", size, err)
+			}
+			return errors.Join(hasSize(one, 1000, 700), hasSize(two, 800, 600))
+		})
+	}
+	both()
+	// What changes with each click lies on both screens.
+	target, n := xclient.Target{Area: image.Rect(600, 100, 1400, 500)}, 0
+	while(t, func(ctx context.Context, ready func(), pressed chan<- xclient.Press) error {
+		return x.Click(ctx, target, ready, func(_ int, p xclient.Press) { pressed <- p })
+	}, func(presses <-chan xclient.Press) {
+		clicks := func() {
+			t.Helper()
+			for _, c := range []struct {
+				page *browser.Page
+				at   image.Point
+			}{{one, image.Pt(300, 250)}, {two, image.Pt(1350, 260)}} {
+				origin := image.Pt(c.at.X/1000*1000, 0)
+				must(t, c.page.Front())
+				must(t, c.page.Click(float64(c.at.X-origin.X), float64(c.at.Y), browser.Left))
+				if p := receive(t, presses); p.At != c.at {
+					t.Fatalf("a click at %v came at %v", c.at, p.At)
+				}
+				n++
+				showsTarget(t, one, two, target, n)
+			}
+		}
+		clicks()
+		before := w.inspect(t, s.ID).GetPids().GetStreamer()
+		must(t, killPID(before))
+		eventually(t, 30*time.Second, "another streamer", func() error {
+			if now := w.inspect(t, s.ID).GetPids().GetStreamer(); now == before || now == 0 {
+				return fmt.Errorf("it is %d", now)
+			}
+			return nil
+		})
+		for _, p := range []*browser.Page{one, two} {
+			must(t, p.Until(60*time.Second, "window.easel.state === 'connected'"))
+		}
+		both()
+		showsTarget(t, one, two, target, n)
+		clicks()
+	})
+	while(t, func(ctx context.Context, ready func(), pressed chan<- uint32) error {
+		return x.Keys(ctx, ready, func(k xclient.Key) {
+			if k.Down {
+				pressed <- k.Keysym
+			}
+		})
+	}, func(keys <-chan uint32) {
+		for p, k := range map[*browser.Page]browser.Key{one: {Key: "a", Code: "KeyA", Windows: 65}, two: {Key: "b", Code: "KeyB", Windows: 66}} {
+			must(t, errors.Join(p.Front(), p.Type(k)))
+			if got := receive(t, keys); got != uint32(k.Key[0]) {
+				t.Errorf("%s came as %#x", k.Key, got)
+			}
+		}
+	})
+}
+
+// showsTarget waits until two windows side by side, the second from 1000 px on, show the target as it is after n clicks.
+func showsTarget(t *testing.T, one, two *browser.Page, target xclient.Target, n int) {
+	t.Helper()
+	var left, right []image.Point
+	for _, p := range target.Points() {
+		if p.X < 1000 {
+			left = append(left, p)
+		} else {
+			right = append(right, p.Sub(image.Pt(1000, 0)))
+		}
+	}
+	colour := xclient.Palette[n%len(xclient.Palette)]
+	must(t, one.Shows(30*time.Second, colour, left...))
+	must(t, two.Shows(30*time.Second, colour, right...))
+}
+
+// while has an X client run, which tells of events once it is ready, as long as do takes.
+func while[E any](t *testing.T, run func(ctx context.Context, ready func(), events chan<- E) error, do func(events <-chan E)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, events, ended := make(chan struct{}), make(chan E, 64), make(chan error, 1)
+	go func() { ended <- run(ctx, func() { close(ready) }, events) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("X client: %v", err)
+		}
+	}()
+	receive(t, ready)
+	do(events)
+}
+
+// receive waits for an event.
+func receive[E any](t *testing.T, events <-chan E) (e E) {
+	t.Helper()
+	select {
+	case e = <-events:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it never came")
+	}
+	return e
 }
