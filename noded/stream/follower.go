@@ -1,6 +1,10 @@
 package stream
 
-import "time"
+import (
+	"time"
+
+	"easel/pkg/display"
+)
 
 // Bounds of what a guest may have of the picture.
 const (
@@ -20,18 +24,23 @@ type follower struct {
 	lastKey  time.Time
 	lastSent time.Time
 	patience time.Duration // between keyframes
+
+	frame  *display.Frame // that the last frame which it was sent is of
+	stamp  uint32         // of that, as the guest sees it
+	debt   time.Time      // until when the guest's rate is used up
+	behind bool           // before the last look, cells had changed that the guest has not been sent
 }
 
 func newFollower(p *peer) *follower { return &follower{peer: p, lost: true, patience: followKeys} }
 
-// offer hands a frame to the guest's pacer if the guest can use it and keeps up.
-func (f *follower) offer(format Format, pkt Packet, stamp uint32, now time.Time) {
+// takes tells whether the guest can use a frame and keeps up: then it is to be sent.
+func (f *follower) takes(pkt Packet, now time.Time) bool {
 	if f.lost && !pkt.Key {
-		return
+		return false
 	}
 	if f.peer.pacer.Backlog() > followDebt {
 		f.lost = true
-		return
+		return false
 	}
 	if pkt.Key {
 		if now.Sub(f.lastKey) > followCalm {
@@ -42,8 +51,7 @@ func (f *follower) offer(format Format, pkt Packet, stamp uint32, now time.Time)
 		f.lost, f.lastKey = false, now
 		f.peer.keyWanted.Store(false)
 	}
-	f.lastSent = now
-	f.peer.sendFrame(format, pkt, stamp)
+	return true
 }
 
 // wishes tells whether the guest needs a keyframe.

@@ -114,7 +114,7 @@ func (p *painter) echoAll(lead *peer, changed bool, damage time.Time, took *[sta
 	}
 	for _, f := range p.viewers.watchedBy() {
 		if f.peer != lead {
-			p.echo(f.peer, byVideo, p.stamp, damage, took)
+			p.echo(f.peer, byVideo, f.stamp, damage, took)
 		}
 	}
 }

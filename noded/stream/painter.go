@@ -70,12 +70,14 @@ type painter struct {
 	shown    bool      // the peer was sent a frame of this size
 	stamp    uint32    // of the last frame
 	echoed   []byte
+	sheet    *tile.Sheet // nil while nobody takes tiles
 	tiles    *tile.Layer // nil while the peer takes none
 	costs    tile.Costs
 	chooser  *chooser
 	givenUp  string    // why 4:4:4 was, as the health tells it
 	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
 	guestKey time.Time // from when on a keyframe may go out for guests' sake
+	turns    int       // that guests had to be sent still tiles
 	// lastTiles is when a change went by tiles.
 	lastTiles time.Time
 }
@@ -113,7 +115,7 @@ func (p *painter) run(ctx context.Context) error {
 
 // arm sets the timer for what is due without an event.
 func (p *painter) arm(timer *time.Timer) {
-	due := sooner(sooner(sooner(p.refineAt, p.keyAt()), p.guestAt), p.chooser.due(p.stillSince()))
+	due := sooner(sooner(sooner(p.refineAt, p.keyAt()), p.guestsAt()), p.chooser.due(p.stillSince()))
 	if p.tiles != nil {
 		due = sooner(due, sooner(p.tiles.Due(), p.rescueAt()))
 	}
@@ -177,7 +179,7 @@ func (p *painter) look(ctx context.Context) error {
 		peer.keyWanted.Store(false)
 	}
 	p.offerTiles(peer)
-	if p.still(peer) {
+	if p.still(peer) || p.stillForGuests() {
 		return nil
 	}
 	if !p.wait(ctx) {
@@ -234,11 +236,9 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	took[stageRead], took[stageConvert] = read.Sub(start), converted.Sub(read)
 
 	key, rescue, guests := p.keyDue(start), p.rescue(start), p.guestDue(start)
-	if p.tiles != nil {
-		p.tiles.Look()
-		if changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) && !p.tiled(start) {
-			return nil
-		}
+	p.lookAtCells()
+	if p.tiles != nil && changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) && !p.tiled(took, since, start, converted) {
+		return nil
 	}
 	key = key || p.another(changed, start)
 	qp := p.quantiser(peer, changed, start)
@@ -367,6 +367,9 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 // adopt begins anew for a peer that has nothing yet.
 func (p *painter) adopt(peer *peer) {
 	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, tile.Costs{}
+	if peer.layer.Of(p.sheet) { // it has seen the picture as a guest
+		p.tiles = peer.layer
+	}
 	p.chooser.again()
 	p.viewers.board.degrade(noTiles, false)
 	p.lastKey, p.repeat, p.debt, p.guestAt = time.Time{}, keyRepeat, time.Time{}, time.Time{}
@@ -390,7 +393,7 @@ func (p *painter) fit() error {
 		frame.Close()
 		return err
 	}
-	p.frame, p.enc, p.coding, p.lastKey, p.tiles, p.shown = frame, enc, coding, time.Time{}, nil, false
+	p.frame, p.enc, p.coding, p.lastKey, p.sheet, p.tiles, p.shown = frame, enc, coding, time.Time{}, nil, nil, false
 	p.viewers.setInfo(enc.Info(), size)
 	p.d.Damage.Add(image.Rectangle{Max: size})
 	return nil
@@ -441,7 +444,7 @@ func (p *painter) close() {
 	if p.frame != nil {
 		p.frame.Close()
 		p.enc.Close()
-		p.frame, p.enc, p.tiles = nil, nil, nil
+		p.frame, p.enc, p.sheet, p.tiles = nil, nil, nil, nil
 	}
 }
 

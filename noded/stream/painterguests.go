@@ -33,22 +33,86 @@ func (p *painter) hadKey(bytes int, now time.Time) {
 	p.guestKey = now.Add(max(guestKeys, seconds(congestion.OnWay(float64(bytes), p.quality.Kbps).Seconds()/guestShare)))
 }
 
-// guestDue tells whether guests must be sent what the lead has by tiles.
-func (p *painter) guestDue(now time.Time) bool { return !p.guestAt.IsZero() && !now.Before(p.guestAt) }
+// guestsAt is when something is due for guests: zero for never.
+func (p *painter) guestsAt() time.Time {
+	due := p.guestsFrameAt()
+	for _, f := range p.viewers.watchedBy() {
+		if f.peer != p.peer {
+			due = sooner(due, f.stillAt(p))
+		}
+	}
+	return due
+}
 
-// tiled notes a change that went to the lead alone, as tiles, and tells whether guests must have it by video at once.
-func (p *painter) tiled(now time.Time) bool {
-	if !p.watched() {
+// guestsFrameAt is when guests must be sent a frame, of what the lead has by tiles, or tiles have not brought to them: zero for never.
+func (p *painter) guestsFrameAt() time.Time {
+	due := p.guestAt
+	for _, f := range p.viewers.watchedBy() {
+		if f.peer == p.peer || f.lost || !f.peer.layer.Of(p.sheet) {
+			continue
+		}
+		if at := f.peer.layer.RescueAt(f.lastSent); !at.IsZero() {
+			due = sooner(due, latest(at, p.lastSent.Add(guestPace)))
+		}
+	}
+	return due
+}
+
+// guestDue tells whether guests must be sent a frame.
+func (p *painter) guestDue(now time.Time) bool {
+	at := p.guestsFrameAt()
+	return !at.IsZero() && !now.Before(at)
+}
+
+// guestsLook has guests' tiles take up which cells have changed.
+func (p *painter) guestsLook() {
+	for _, f := range p.viewers.watchedBy() {
+		if f.peer != p.peer && f.peer.layer.Of(p.sheet) {
+			f.behind = f.peer.layer.Moved() > 0
+			f.peer.layer.Look()
+		}
+	}
+}
+
+// tiled brings to guests a change that went to the lead as tiles, and tells whether some must have it by video at once.
+func (p *painter) tiled(took [stages]time.Duration, since, start, converted time.Time) bool {
+	byVideo := false
+	for _, f := range p.viewers.watchedBy() {
+		switch {
+		case f.peer == p.peer:
+		case f.change(p, start):
+			took[stageEncode] = time.Since(converted)
+			p.echo(f.peer, byTile, f.peer.tiles.Sent(), since, &took)
+		default:
+			byVideo = true
+		}
+	}
+	if byVideo && p.guestAt.IsZero() {
+		p.guestAt = latest(p.lastSent.Add(guestPace), start)
+	}
+	return byVideo && p.guestDue(start)
+}
+
+// stillForGuests sends one guest cells that have been still, if nothing is more urgent. They have turns.
+func (p *painter) stillForGuests() bool {
+	all, now := p.viewers.watchedBy(), time.Now()
+	if len(all) == 0 || p.frame == nil || p.urgent(now) {
 		return false
 	}
-	if p.guestAt.IsZero() {
-		p.guestAt = latest(p.lastSent.Add(guestPace), now)
+	for range all {
+		p.turns++
+		if f := all[p.turns%len(all)]; f.peer != p.peer && f.still(p, now) {
+			return true
+		}
 	}
-	if !p.guestDue(now) {
-		return false
-	}
-	p.tiles.Brought()
-	return true
+	return false
+}
+
+// guestsSoon tells whether tiles will shortly have made the picture exact for every guest, so that the video need not sharpen for them.
+func (p *painter) guestsSoon() bool {
+	return !slices.ContainsFunc(p.viewers.watchedBy(), func(f *follower) bool {
+		return f.peer != p.peer && (f.lost || !f.peer.layer.Of(p.sheet) || !f.peer.layer.Soon(f.kbps()))
+	})
 }
 
 // watched tells whether guests see the video beside the lead.
@@ -63,7 +127,9 @@ func (p *painter) send(peer *peer, pkt Packet, now time.Time) {
 		peer.sendFrame(p.coding.Format, pkt, p.stamp)
 	}
 	for _, f := range p.viewers.watchedBy() {
-		f.offer(p.coding.Format, pkt, p.stamp, now)
+		if f.takes(pkt, now) {
+			f.show(p, pkt, now)
+		}
 	}
 }
 

@@ -16,26 +16,46 @@ func (p *painter) offerTiles(peer *peer) {
 		return
 	}
 	peer.tiles.Next()
-	p.beginTiles(peer, p.stamp)
+	p.tiles = p.beginTiles(peer, p.stamp)
 }
 
-func (p *painter) beginTiles(peer *peer, frame uint32) {
-	now := time.Now()
-	t, err := tile.NewLayer(p.enc.Tiles(), peer.tiles, p.frame.Size, frame, now, p.log)
+// beginTiles begins with a peer's tiles over a frame. Where that fails there are none, and nil is returned.
+func (p *painter) beginTiles(peer *peer, frame uint32) *tile.Layer {
+	if p.sheet == nil {
+		p.sheet = tile.NewSheet(p.enc.Tiles())
+	}
+	l, err := tile.NewLayer(p.sheet, peer.tiles, p.frame.Size, frame, time.Now(), peer.log)
 	if err != nil {
 		p.dropTiles(peer, err)
-		return
+		return nil
 	}
-	p.tiles = t
+	peer.layer = l
+	return l
 }
 
-// dropTiles leaves the picture to the video alone, because the viewer does not keep up with tiles or closed their channel.
+// dropTiles leaves a peer's picture to the video alone, because the viewer does not keep up with tiles or closed their channel.
 func (p *painter) dropTiles(peer *peer, err error) {
-	p.log.Warn("no exact tiles for this viewer", "err", err)
-	p.tiles = nil
+	peer.log.Warn("no exact tiles for this viewer", "err", err)
+	peer.layer = nil
 	peer.tiles.Stop()
-	p.viewers.board.degrade(noTiles, true)
+	if peer == p.peer {
+		p.tiles = nil
+		p.viewers.board.degrade(noTiles, true)
+	}
 	p.blur(time.Now())
+}
+
+// lookAtCells finds the cells that have changed, for everybody who has tiles.
+func (p *painter) lookAtCells() {
+	if p.sheet == nil {
+		return
+	}
+	p.sheet.Share(p.watched())
+	p.sheet.Look()
+	if p.tiles != nil {
+		p.tiles.Look()
+	}
+	p.guestsLook()
 }
 
 // toVideo gives the frame that is encoded next its timestamp, whose last bits say which generation of tiles it goes with, and takes from the tiles
@@ -53,7 +73,7 @@ func (p *painter) toVideo(peer *peer, start time.Time) {
 	if p.tiles == nil {
 		stamp()
 		if begins {
-			p.beginTiles(peer, p.stamp)
+			p.tiles = p.beginTiles(peer, p.stamp)
 		}
 		return
 	}
@@ -103,14 +123,13 @@ func (p *painter) still(peer *peer) bool {
 		return false
 	}
 	p.countTiles()
-	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.Soon(p.tileRate(peer)) && !p.watched() {
+	if !p.refineAt.IsZero() && !now.Before(p.refineAt) && p.tiles.Soon(p.tileRate(peer)) && p.guestsSoon() {
 		p.refineAt = now.Add(tile.Soon) // the video need not sharpen what tiles are about to cover
 		if p.tiles.Whole() {
 			p.refineAt = time.Time{}
 		}
 	}
-	urgent := p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || p.guestDue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
-	if urgent || !p.tiles.Ready(now) || p.debt.Add(-burst).After(now) {
+	if p.urgent(now) || !p.tiles.Ready(now) || p.debt.Add(-burst).After(now) {
 		return false
 	}
 	bytes, err := p.tiles.Still(&p.stamp, now)
@@ -121,6 +140,11 @@ func (p *painter) still(peer *peer) bool {
 	p.owe(bytes, p.tileRate(peer), now)
 	p.meter.tile(bytes, false)
 	return true
+}
+
+// urgent tells whether a frame is due: still tiles wait then.
+func (p *painter) urgent(now time.Time) bool {
+	return p.d.Damage.Pending() || p.keyDue(now) || p.rescue(now) || p.guestDue(now) || (!p.refineAt.IsZero() && !now.Before(p.refineAt))
 }
 
 // rescueAt is when the video must show what tiles should have, because they are late or were read wrong: zero for never.

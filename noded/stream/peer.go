@@ -83,7 +83,8 @@ type peer struct {
 	control   atomic.Pointer[webrtc.DataChannel]
 	motion    atomic.Pointer[webrtc.DataChannel]
 	tiles     *tile.Flow
-	follower  *follower // a guest's
+	layer     *tile.Layer // the painter's; nil while the peer has no tiles
+	follower  *follower   // a guest's
 	clip      *clipboard.Flow
 	sound     *sound.Out // nil: the viewer hears nothing
 
@@ -296,10 +297,6 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.obey(m.Data)
 		})
 	case "tiles":
-		if p.who.Guest() { // the video sharpens for guests
-			_ = d.Close()
-			return
-		}
 		d.OnOpen(p.screen.viewers.poke)
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			r, err := tile.ParseReport(m.Data)

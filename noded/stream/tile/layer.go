@@ -31,12 +31,13 @@ const (
 // Layer is what the viewer shows of each cell: the video, or exact pixels on a canvas above it. It belongs to the painter, for one viewer
 // and one size of the screen.
 type Layer struct {
-	coder Coder
+	sheet *Sheet
 	flow  *Flow
 	size  image.Point
 	log   *slog.Logger
 
 	sent    []uint32    // the message that brought the cell's present pixels; 0: the video shows it
+	has     []uint32    // the version of each cell that the viewer has, be it on show or not
 	changed []time.Time // when the video last changed it
 	large   time.Time   // when much of the screen changed last
 	missing int         // cells that the video shows
@@ -46,20 +47,19 @@ type Layer struct {
 	average float64     // bytes that a still tile took
 	bad     uint32
 	doubted bool     // the viewer read a tile wrong
-	moved   []uint16 // cells that the last look at the screen found changed
+	moved   []uint16 // cells that have changed and that neither tiles nor a frame have brought
+	waits   []bool   // whether a cell is one of these
 	covered []uint16 // that a frame takes the place of
 	build   builder
 }
 
 // NewLayer tells the viewer the screen's size and begins with a picture that is the video's alone. after is the frame from which on that is so.
-func NewLayer(coder Coder, flow *Flow, size image.Point, after uint32, now time.Time, log *slog.Logger) (*Layer, error) {
-	n := coder.Count()
+func NewLayer(sheet *Sheet, flow *Flow, size image.Point, after uint32, now time.Time, log *slog.Logger) (*Layer, error) {
+	n := len(sheet.version)
 	l := &Layer{
-		coder: coder, flow: flow, size: size, log: log, sent: make([]uint32, n), changed: make([]time.Time, n), missing: n,
-		due: now.Add(stillFor), average: guessBytes, covered: make([]uint16, 0, n),
+		sheet: sheet, flow: flow, size: size, log: log, sent: make([]uint32, n), has: make([]uint32, n), changed: make([]time.Time, n), missing: n,
+		due: now.Add(stillFor), average: guessBytes, moved: make([]uint16, 0, n), waits: make([]bool, n), covered: make([]uint16, 0, n),
 	}
-	coder.Reset()
-	coder.Changed()
 	for i := range l.changed {
 		l.changed[i] = now
 	}
@@ -70,14 +70,29 @@ func NewLayer(coder Coder, flow *Flow, size image.Point, after uint32, now time.
 	return l, flow.send(l.build.bytes(), true, now)
 }
 
-// Look notes which cells have just changed.
-func (l *Layer) Look() { l.moved = l.coder.Changed() }
+// Of tells whether the layer shows cells of this sheet.
+func (l *Layer) Of(s *Sheet) bool { return l != nil && l.sheet == s }
 
-// Moved is how many cells the last look found changed.
+// Look notes which cells the sheet has just found changed.
+func (l *Layer) Look() {
+	for _, c := range l.sheet.moved {
+		if !l.waits[c] {
+			l.waits[c] = true
+			l.moved = append(l.moved, c)
+		}
+	}
+}
+
+// Moved is how many cells have changed that the viewer has neither by tiles nor by a frame.
 func (l *Layer) Moved() int { return len(l.moved) }
 
-// Brought notes that the viewer has by tiles what has just changed: a frame of video need not take its place.
-func (l *Layer) Brought() { l.moved = l.moved[:0] }
+// brought notes that the viewer is sent what has changed.
+func (l *Layer) brought() {
+	for _, c := range l.moved {
+		l.waits[c] = false
+	}
+	l.moved = l.moved[:0]
+}
 
 // Due is when to look for still cells: zero for never.
 func (l *Layer) Due() time.Time { return l.due }
@@ -101,12 +116,9 @@ func (l *Layer) Exact() (confirmed, cells int) {
 func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err error) {
 	limit = min(limit, l.flow.room(true), MaxMessage-HeaderBytes)
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen+1, after)
-	for i, c := range l.moved {
-		l.build.tile(l.coder, int(c))
+	for _, c := range l.moved {
+		l.build.tile(l.sheet, int(c), l.has[c])
 		if len(l.build.buf) > limit {
-			for _, c := range l.moved[:i+1] { // the viewer will not hear of them
-				l.coder.Forget(int(c))
-			}
 			return 0, nil
 		}
 	}
@@ -115,6 +127,7 @@ func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err 
 	for _, c := range l.moved {
 		l.bring(int(c), l.flow.n)
 	}
+	l.brought()
 	return len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
 }
 
@@ -123,7 +136,7 @@ func (l *Layer) bring(c int, n uint32) {
 	if l.sent[c] == 0 {
 		l.missing--
 	}
-	l.sent[c] = n
+	l.sent[c], l.has[c] = n, l.sheet.version[c]
 }
 
 // Video gives what has just changed to a frame that is about to be encoded, and tells the viewer which tiles it takes the place of. stamp is called
@@ -145,10 +158,12 @@ func (l *Layer) take(now time.Time) {
 	if large {
 		l.large = now
 	}
+	slices.Sort(l.moved)
 	for _, c := range l.moved {
 		l.changed[c] = now
 		l.uncover(c)
 	}
+	l.brought()
 	// With most of the screen in motion, a few tiles would have the whole canvas be in its way.
 	if large || l.doubted || l.flow.full() {
 		l.doubted = false
@@ -198,7 +213,7 @@ func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, after)
 	for range l.sent {
 		c := l.cursor
-		if l.sent[c] == 0 {
+		if l.sent[c] == 0 && !l.waits[c] {
 			if ready := l.changed[c].Add(stillFor); ready.After(now) {
 				if ready.Before(next) {
 					next = ready
@@ -207,7 +222,7 @@ func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
 				next = now
 				break
 			} else {
-				l.build.tile(l.coder, c)
+				l.build.tile(l.sheet, c, l.has[c])
 				l.bring(c, l.flow.n+1)
 			}
 		}
@@ -244,7 +259,7 @@ func (l *Layer) RescueAt(frame time.Time) time.Time {
 	if _, bad := l.flow.confirmed(); bad != l.bad {
 		l.log.Warn("the viewer read tiles wrong: all are sent again", "tiles", bad-l.bad)
 		l.bad, l.doubted = bad, true
-		l.coder.Reset()
+		clear(l.has)
 	}
 	if l.doubted {
 		return frame

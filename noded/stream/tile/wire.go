@@ -36,12 +36,12 @@ func Cells(size image.Point) int {
 	return ((size.X + CellWidth - 1) / CellWidth) * ((size.Y + CellHeight - 1) / CellHeight)
 }
 
-// Coder codes cells of an encoder's picture exactly, each by itself, for one viewer. Cells are numbered in rows.
+// Coder codes cells of an encoder's picture exactly, each by itself, against how it coded them before. Cells are numbered in rows.
 type Coder interface {
 	Count() int
 	// Changed lists the cells that Update found to differ since they were last listed, in order. The list is good until the next call.
 	Changed() []uint16
-	// Code appends a cell, which the viewer is taken to have then, and gives its hash.
+	// Code appends a cell and gives its hash: what is new since it was coded last, or all of it if it was not.
 	Code(b []byte, cell int) ([]byte, uint32)
 	// Forget has a cell be coded whole the next time, Reset all.
 	Forget(cell int)
@@ -71,12 +71,12 @@ func (b *builder) begin(kind byte, n, gen uint32, after *uint32) {
 	b.buf = binary.LittleEndian.AppendUint32(b.buf, rtp)
 }
 
-// tile codes a cell into a message of tiles.
-func (b *builder) tile(coder Coder, cell int) {
+// tile puts a cell into a message of tiles, for a viewer that has a version of it.
+func (b *builder) tile(sheet *Sheet, cell int, has uint32) {
 	at := len(b.buf)
 	b.buf = append(b.buf, make([]byte, RecordBytes)...)
 	var hash uint32
-	b.buf, hash = coder.Code(b.buf, cell)
+	b.buf, hash = sheet.cell(b.buf, cell, has)
 	record := b.buf[at:]
 	binary.LittleEndian.PutUint16(record, uint16(cell))
 	binary.LittleEndian.PutUint16(record[2:], uint16(len(record)-RecordBytes))

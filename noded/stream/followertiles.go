@@ -1,0 +1,99 @@
+package stream
+
+import (
+	"time"
+
+	"easel/noded/stream/tile"
+)
+
+// show sends the guest a frame, by the timestamp that goes with what it has as tiles, and takes from the tiles what the frame shows instead.
+func (f *follower) show(p *painter, pkt Packet, now time.Time) {
+	f.frame, f.lastSent = p.frame, now
+	f.owe(pkt.Bytes, now)
+	if f.peer == p.peer { // whose tiles are the painter's own
+		f.stamp = p.stamp
+	} else {
+		f.uncover(p, now)
+	}
+	f.peer.sendFrame(p.coding.Format, pkt, f.stamp)
+}
+
+func (f *follower) uncover(p *painter, now time.Time) {
+	flow := f.peer.tiles
+	stamp := func() uint32 {
+		f.stamp = flow.Stamp(p.stamp, 0, false)
+		return f.stamp
+	}
+	switch {
+	case f.peer.layer.Of(p.sheet):
+		bytes, err := f.peer.layer.Video(stamp, now)
+		f.sent(p, bytes, err, now)
+	case flow.Open():
+		flow.Next()
+		p.beginTiles(f.peer, stamp())
+	default:
+		stamp()
+	}
+}
+
+// change brings the guest by tiles what has just changed, if it has all of before and its line has room.
+func (f *follower) change(p *painter, now time.Time) bool {
+	if !f.hasTiles(p) || f.behind || f.debt.Add(-burst).After(now) {
+		return false
+	}
+	bytes, err := f.peer.layer.Change(tile.MaxMessage, &f.stamp, now)
+	return f.sent(p, bytes, err, now)
+}
+
+// still sends the guest one message of cells that have been still, if its line has room.
+func (f *follower) still(p *painter, now time.Time) bool {
+	if f.lost || f.frame != p.frame {
+		return false
+	}
+	if !f.peer.layer.Of(p.sheet) {
+		if f.peer.tiles.Open() {
+			f.peer.tiles.Next()
+			p.beginTiles(f.peer, f.stamp)
+		}
+		return false
+	}
+	if f.peer.rate.Plan().Hold || !f.peer.layer.Ready(now) || f.debt.Add(-burst).After(now) {
+		return false
+	}
+	bytes, err := f.peer.layer.Still(&f.stamp, now)
+	return f.sent(p, bytes, err, now)
+}
+
+// stillAt is when the guest's still cells are due: zero for never.
+func (f *follower) stillAt(p *painter) time.Time {
+	if !f.hasTiles(p) {
+		return time.Time{}
+	}
+	due := f.peer.layer.Due()
+	if due.IsZero() {
+		return due
+	}
+	return latest(due, f.debt.Add(-burst))
+}
+
+// hasTiles tells whether the guest has the picture by tiles, and is not so slow or out of touch that it has to wait for a keyframe first.
+func (f *follower) hasTiles(p *painter) bool {
+	return !f.lost && f.frame == p.frame && f.peer.layer.Of(p.sheet) && !f.peer.rate.Plan().Hold
+}
+
+// sent accounts for a message of tiles, and tells whether one went out.
+func (f *follower) sent(p *painter, bytes int, err error, now time.Time) bool {
+	if err != nil {
+		p.dropTiles(f.peer, err)
+		return false
+	}
+	f.owe(bytes, now)
+	return bytes > 0
+}
+
+// owe counts bytes that went out against the guest's own rate.
+func (f *follower) owe(bytes int, now time.Time) {
+	f.debt = latest(f.debt, now).Add(onWay(float64(bytes), f.kbps()))
+}
+
+func (f *follower) kbps() int { return max(f.peer.rate.Plan().Kbps, minKbps) }
