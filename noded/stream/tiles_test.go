@@ -3,10 +3,12 @@ package stream
 import (
 	"bytes"
 	"image"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"easel/noded/stream/contract"
 	"easel/noded/stream/tile"
 	"easel/noded/stream/tile/tiletest"
 
@@ -22,13 +24,29 @@ type tileViewer struct {
 	screen tiletest.Screen
 	bytes  int
 	err    error
-	silent bool // confirms nothing
+	silent bool   // confirms nothing
+	bad    uint32 // how many it says to have read wrong
 }
 
 func connectTiles(t testing.TB, s *session, silent bool) *tileViewer {
 	t.Helper()
+	return connectTilesAs(t, s, contract.Owner, silent)
+}
+
+func connectTilesAs(t testing.TB, s *session, who contract.Viewer, silent bool) *tileViewer {
+	t.Helper()
 	v := &tileViewer{silent: silent}
-	v.viewer = connectWith(t, s, func(pc *webrtc.PeerConnection) {
+	v.viewer = newViewer(t, v.reads(t))
+	if code, body := v.offer(t, s, "/whep", who); code != http.StatusCreated {
+		t.Fatalf("WHEP: %d %s", code, body)
+	}
+	s.await(t, "the control channel", func() bool { return v.control.ReadyState() == webrtc.DataChannelStateOpen })
+	return v
+}
+
+// reads offers a channel for tiles, and has the viewer read what comes by it.
+func (v *tileViewer) reads(t testing.TB) func(*webrtc.PeerConnection) {
+	return func(pc *webrtc.PeerConnection) {
 		var err error
 		if v.channel, err = pc.CreateDataChannel("tiles", nil); err != nil {
 			t.Fatal(err)
@@ -41,11 +59,15 @@ func connectTiles(t testing.TB, s *session, silent bool) *tileViewer {
 				return
 			}
 			if v.err = v.screen.Read(m.Data); v.err == nil {
-				v.err = v.channel.Send(tiletest.Report(tile.Report{N: v.screen.N, Tile: 20, Cell: 50, Video: 40}))
+				v.err = v.channel.Send(v.report())
 			}
 		})
-	})
-	return v
+	}
+}
+
+// report is what the viewer says of what has come so far. It needs mu.
+func (v *tileViewer) report() []byte {
+	return tiletest.Report(tile.Report{N: v.screen.N, Bad: v.bad, Tile: 20, Cell: 50, Video: 40})
 }
 
 // exact is the viewer's picture as RGBA once it has all cells exactly, and its size.

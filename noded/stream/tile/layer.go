@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"errors"
 	"image"
 	"log/slog"
 	"slices"
@@ -26,7 +27,11 @@ const (
 	largeShare = 2
 	// leastRoom is how much room still tiles want: a tile takes up to 3 kB.
 	leastRoom = 7 << 10
+	// maxDoubts is how often a viewer may say that it has read tiles wrong, each time having all coded and shown anew.
+	maxDoubts = 8
 )
+
+var errDoubts = errors.New("the viewer reads tiles wrong again and again")
 
 // Layer is what the viewer shows of each cell: the video, or exact pixels on a canvas above it. It belongs to the painter, for one viewer
 // and one size of the screen.
@@ -46,7 +51,8 @@ type Layer struct {
 	blocked bool        // there was no room for still ones
 	average float64     // bytes that a still tile took
 	bad     uint32
-	doubted bool     // the viewer read a tile wrong
+	doubts  int      // how often the viewer had read some wrong
+	doubted bool     // it has, since the last frame
 	moved   []uint16 // cells that have changed and that neither tiles nor a frame have brought
 	waits   []bool   // whether a cell is one of these
 	covered []uint16 // that a frame takes the place of
@@ -142,6 +148,10 @@ func (l *Layer) bring(c int, n uint32) {
 // Video gives what has just changed to a frame that is about to be encoded, and tells the viewer which tiles it takes the place of. stamp is called
 // when the generation is known, and gives the frame's timestamp.
 func (l *Layer) Video(stamp func() uint32, now time.Time) (bytes int, err error) {
+	if l.doubts > maxDoubts {
+		stamp()
+		return 0, errDoubts
+	}
 	l.take(now)
 	if len(l.covered) == 0 {
 		stamp()
@@ -259,6 +269,7 @@ func (l *Layer) RescueAt(frame time.Time) time.Time {
 	if _, bad := l.flow.confirmed(); bad != l.bad {
 		l.log.Warn("the viewer read tiles wrong: all are sent again", "tiles", bad-l.bad)
 		l.bad, l.doubted = bad, true
+		l.doubts++
 		clear(l.has)
 	}
 	if l.doubted {
