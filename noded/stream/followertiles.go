@@ -3,6 +3,7 @@ package stream
 import (
 	"time"
 
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/tile"
 )
 
@@ -93,7 +94,7 @@ func (f *follower) sent(p *painter, bytes int, err error, now time.Time) bool {
 
 // owe counts bytes that went out against the guest's own rate.
 func (f *follower) owe(bytes int, now time.Time) {
-	f.debt = latest(f.debt, now).Add(onWay(float64(bytes), f.kbps()))
+	f.debt = latest(f.debt, now).Add(congestion.OnWay(float64(bytes), f.kbps()))
 }
 
-func (f *follower) kbps() int { return max(f.peer.rate.Plan().Kbps, minKbps) }
+func (f *follower) kbps() int { return max(f.peer.rate.Plan().Kbps, congestion.MinKbps) }
