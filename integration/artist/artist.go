@@ -163,29 +163,48 @@ func Stats(p *browser.Page) (map[string]any, error) {
 	return browser.Eval[map[string]any](p, 10*time.Second, "window.easel.stats()")
 }
 
-// Inspect asks the node for a session as an operator does.
+// Inspect asks the node for a session as an operator does. The command and the node itself must agree; what changes between the two questions is
+// asked again.
 func Inspect(ctx context.Context, stack *devstack.Stack, id string) (*easelv1.Session, error) {
+	var wrong error
+	for range 20 {
+		s, told, err := inspectOnce(ctx, stack, id)
+		if err != nil {
+			return nil, err
+		}
+		if told.ID == s.GetId() && told.XSocket == s.GetXSocket() && told.Pids.Streamer == s.GetPids().GetStreamer() {
+			return s, nil
+		}
+		wrong = fmt.Errorf("noded session inspect %s --json says %+v, the node itself %v", id, told, s)
+		select {
+		case <-ctx.Done():
+			return nil, wrong
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil, wrong
+}
+
+// inspected is what the command says of a session.
+type inspected struct {
+	ID      string `json:"id"`
+	XSocket string `json:"x_socket"`
+	Pids    struct{ Streamer, Init, X, Gimp int32 }
+}
+
+func inspectOnce(ctx context.Context, stack *devstack.Stack, id string) (s *easelv1.Session, told inspected, err error) {
 	out, err := stack.NodedCLI(ctx, "session", "inspect", id, "--json")
 	if err != nil {
-		return nil, err
-	}
-	var told struct {
-		ID      string `json:"id"`
-		XSocket string `json:"x_socket"`
-		Pids    struct{ Streamer, Init, X, Gimp int32 }
+		return nil, told, err
 	}
 	if err := json.Unmarshal([]byte(out), &told); err != nil {
-		return nil, fmt.Errorf("noded session inspect %s --json: %w", id, err)
+		return nil, told, fmt.Errorf("noded session inspect %s --json: %w", id, err)
 	}
 	r, err := Node(stack).Get(ctx, connect.NewRequest(&easelv1.GetRequest{Id: id}))
 	if err != nil {
-		return nil, fmt.Errorf("asking the node for session %s: %w", id, err)
+		return nil, told, fmt.Errorf("asking the node for session %s: %w", id, err)
 	}
-	s := r.Msg.GetSession()
-	if told.ID != s.GetId() || told.XSocket != s.GetXSocket() || told.Pids.Streamer != s.GetPids().GetStreamer() {
-		return nil, fmt.Errorf("noded session inspect %s --json says %+v, the node itself %v", id, told, s)
-	}
-	return s, nil
+	return r.Msg.GetSession(), told, nil
 }
 
 // Await waits until a session is in one of the states.
