@@ -9,15 +9,10 @@ import (
 
 // When a colour for each pixel (4:4:4) takes the place of one for four (4:2:0), which costs the host and the viewer about twice as much.
 const (
-	frameTime = time.Second / 60
-	// hostShare is the part of a frame's time that the host may take to encode a large one: reading, sending and other sessions want the rest.
-	hostShare = frameTime / 3
 	// fullFactor is what 4:4:4 is taken to cost of 4:2:0, on either side, before it was measured.
 	fullFactor = 2
 	// chooseCalm is how long nothing may have changed before it is gone over to, so that nobody sees the keyframe that it begins with.
 	chooseCalm = time.Second
-	// fullKbps is the rate from which it is, fullLeast the one below which it is given up: where bits are few they are better spent on luma.
-	fullKbps, fullLeast = 8000, 4000
 	// fullLoss is the part of the screen that 4:2:0 must show in a visibly wrong colour to be worth it.
 	fullLoss = 0.001
 	// chooseRest is how long a format that proved too dear is left alone; doubles up to chooseRestMax.
@@ -27,6 +22,20 @@ const (
 	// news is how much of a new measurement is believed.
 	news = 0.2
 )
+
+// Room is what a picture of 4:4:4 may take.
+type Room struct {
+	// Host and Viewer are how long it may take the one to encode a large frame, the other to decode any.
+	Host, Viewer time.Duration
+	// Kbps is the rate from which it is gone over to, Least the one below which it is given up: where bits are few they are better spent on luma.
+	Kbps, Least int
+}
+
+// UsualRoom is that of sixty frames a second, of which the host wants two thirds for reading, sending and other sessions.
+func UsualRoom() Room {
+	const frame = time.Second / 60
+	return Room{Host: frame / 3, Viewer: frame, Kbps: 8000, Least: 4000}
+}
 
 // full is the same codec with a colour for each pixel: "" where there is none.
 func (f Format) full() Format {
@@ -44,6 +53,7 @@ func (f Format) full() Format {
 // chooser decides in which of the formats that all who watch take the picture goes to them, by what it costs host and viewer: measured, not guessed,
 // but for what has not been tried. It is for one goroutine.
 type chooser struct {
+	room    Room
 	present Format
 	host    map[Format]*timing // of large frames, to encode
 	viewer  map[Format]*timing // of any, to decode
@@ -77,8 +87,8 @@ type decoded struct {
 	Mean   float64 `json:"decode"` // ms
 }
 
-func newChooser() *chooser {
-	return &chooser{host: map[Format]*timing{}, viewer: map[Format]*timing{}, rest: chooseRest}
+func newChooser(r Room) *chooser {
+	return &chooser{room: r, host: map[Format]*timing{}, viewer: map[Format]*timing{}, rest: chooseRest}
 }
 
 // again is for another viewer: what the host can do is known, what the viewer can is not.
@@ -150,7 +160,7 @@ func (c *chooser) choose(t takes, s scene, now time.Time) Format {
 		return base
 	}
 	c.asked = s.still
-	if c.affords(base, full) && s.kbps >= fullKbps && s.loss() >= fullLoss {
+	if c.affords(base, full) && s.kbps >= c.room.Kbps && s.loss() >= fullLoss {
 		c.present, c.why = full, ""
 		delete(c.host, full) // what it once was may be so no longer
 		delete(c.viewer, full)
@@ -169,19 +179,19 @@ func (c *chooser) due(still time.Time) time.Time {
 // affords tells whether host and viewer will have the time, by what they take now.
 func (c *chooser) affords(base, full Format) bool {
 	host, viewer := of(c.host, base), of(c.viewer, base)
-	return host.n >= enoughFrames && host.ms*fullFactor <= millis(hostShare) &&
-		viewer.n >= fewFrames && viewer.ms*fullFactor <= millis(frameTime)
+	return host.n >= enoughFrames && host.ms*fullFactor <= millis(c.room.Host) &&
+		viewer.n >= fewFrames && viewer.ms*fullFactor <= millis(c.room.Viewer)
 }
 
 // tooDear says why a format cannot stay, "" if it can.
 func (c *chooser) tooDear(f Format, kbps int) string {
 	host, viewer := of(c.host, f), of(c.viewer, f)
 	switch {
-	case host.n >= enoughFrames && host.ms > millis(hostShare):
-		return fmt.Sprintf("4:4:4 takes this host %.1f ms a frame, and it has %.1f", host.ms, millis(hostShare))
-	case viewer.n >= fewFrames && viewer.ms > millis(frameTime):
-		return fmt.Sprintf("4:4:4 takes the viewer %.1f ms a frame, and it has %.1f", viewer.ms, millis(frameTime))
-	case kbps < fullLeast:
+	case host.n >= enoughFrames && host.ms > millis(c.room.Host):
+		return fmt.Sprintf("4:4:4 takes this host %.1f ms a frame, and it has %.1f", host.ms, millis(c.room.Host))
+	case viewer.n >= fewFrames && viewer.ms > millis(c.room.Viewer):
+		return fmt.Sprintf("4:4:4 takes the viewer %.1f ms a frame, and it has %.1f", viewer.ms, millis(c.room.Viewer))
+	case kbps < c.room.Least:
 		return "4:4:4 wants a faster link"
 	}
 	return ""

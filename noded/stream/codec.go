@@ -15,6 +15,12 @@ type Codec interface {
 	Open(size image.Point, c Coding, q Quality, from Encoder) (Encoder, error)
 }
 
+// Encoding is what a streamer encodes with: the codecs, of which the first that can be had is taken, and what a picture of full colour may take.
+type Encoding struct {
+	Codecs []Codec
+	Room   Room
+}
+
 // Encoder keeps a picture of the screen and encodes it. It is for one goroutine.
 type Encoder interface {
 	// Update takes over what differs within the rectangles from pix, a whole screen of BGRX rows stride bytes apart, and

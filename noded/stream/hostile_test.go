@@ -53,7 +53,7 @@ func hostileX(t *testing.T, limit time.Duration, play func(c net.Conn)) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	return Run(ctx, cfg, []Codec{testCodec{}}, nil, slog.New(slog.DiscardHandler))
+	return Run(ctx, cfg, Encoding{Codecs: []Codec{testCodec{}}}, nil, slog.New(slog.DiscardHandler))
 }
 
 // setup is an honest X server's greeting: one screen of 640x480, 24 deep.

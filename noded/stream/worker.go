@@ -48,6 +48,7 @@ type Worker struct {
 	clipboard *clipboard.Clipboard
 	sound     *sound.Sound
 	company   *company
+	room      Room
 	clock     clock
 	latency   *latency
 	peers     sync.WaitGroup
@@ -58,8 +59,8 @@ type Worker struct {
 	typing    atomic.Pointer[display.Keyboard]
 }
 
-// Run works until ctx ends, with the first of the codecs that can be had; without a codec for sound there is none. An error means that the process should end and be started anew.
-func Run(ctx context.Context, cfg contract.Config, codecs []Codec, opus sound.Codec, log *slog.Logger) error {
+// Run works until ctx ends, by one encoding; without a codec for sound there is none. An error means that the process should end and be started anew.
+func Run(ctx context.Context, cfg contract.Config, e Encoding, opus sound.Codec, log *slog.Logger) error {
 	t, err := newTransport(cfg.UDPAddrs, cfg.UDPPort, log)
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, opus sound.Co
 	defer t.close()
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
-	w := &Worker{cfg: cfg, log: log, transport: t, board: b, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
+	w := &Worker{cfg: cfg, log: log, transport: t, board: b, room: e.Room, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
 	w.clipboard = clipboard.New(cfg.Policy, w.crossed, log)
 	w.sound = sound.New(opus, cfg.Policy, func() (io.ReadCloser, error) { return sound.OpenPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, func(is bool) { b.degrade(noSound, is) }, log)
 	w.pen = input.NewDriver(w.dialEdge("pen.sock", seqPacket), log)
@@ -83,7 +84,7 @@ func Run(ctx context.Context, cfg contract.Config, codecs []Codec, opus sound.Co
 		poke(w.company.wake)
 	})
 	for i := range w.screens {
-		w.screens[i] = newScreen(i+1, codecs, all, cfg.Policy.Guests, log)
+		w.screens[i] = newScreen(i+1, e.Codecs, all, cfg.Policy.Guests, log)
 		w.screens[i].meter.latency = w.latency
 	}
 	if cfg.Initial.Valid() {
@@ -213,7 +214,7 @@ func (w *Worker) display(ctx context.Context) error {
 		out := d.Output(i + 1)
 		s.output.Store(out)
 		s.viewers.setSize(contract.Size{Width: out.Size().X, Height: out.Size().Y})
-		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, chooser: newChooser(), log: w.log, epoch: w.clock.epoch}
+		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, chooser: newChooser(w.room), log: w.log, epoch: w.clock.epoch}
 		group.Go(func() error { return painter.run(ctx) })
 	}
 	group.Go(func() error { return w.arrange(ctx, d) })

@@ -108,6 +108,12 @@ func startSessionOn(t testing.TB, address string, codecs ...Codec) *session {
 	if len(codecs) == 0 {
 		codecs = []Codec{testCodec{}}
 	}
+	return startSessionWith(t, address, Encoding{Codecs: codecs, Room: UsualRoom()})
+}
+
+// startSessionWith starts one that encodes in a certain way.
+func startSessionWith(t testing.TB, address string, e Encoding) *session {
+	t.Helper()
 	// A unix socket's path is short.
 	dir, err := os.MkdirTemp("", "stream-")
 	if err != nil {
@@ -134,7 +140,7 @@ func startSessionOn(t testing.TB, address string, codecs ...Codec) *session {
 	if os.Getenv("STREAM_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	go func() { s.ended <- Run(ctx, s.cfg, codecs, testSound, log) }()
+	go func() { s.ended <- Run(ctx, s.cfg, e, testSound, log) }()
 	t.Cleanup(func() {
 		cancel()
 		select {

@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		defer hardware.close()
 		codecs = []stream.Codec{hardware, codecs[0]}
 	}
-	return stream.Run(ctx, cfg, codecs, opusSound, log)
+	return stream.Run(ctx, cfg, stream.Encoding{Codecs: codecs, Room: stream.UsualRoom()}, opusSound, log)
 }
 
 // harden gives up what a streamer never needs: new privileges, core dumps and being traced, for the X cookie is in its memory.
