@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"image"
 	"image/draw"
@@ -112,6 +113,50 @@ func TestChromiumShowsTheRightColours(t *testing.T) {
 				t.Errorf("a screenshot of the page is off by %d, may be by %d", seen, f.worst)
 			}
 			t.Logf("%s: off by at most %d, in a screenshot by %d; patches that are off by 0, 1, 2, …: %v", f.format, worst, seen, counts)
+		})
+	}
+}
+
+// Exact tiles are exact on the same chart, whatever video lies below them: every patch's middle, and the whole canvas, are the X server's bits, and what
+// the artist sees of them is too.
+func TestExactTilesHaveTheChartBitForBit(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	const width, height = 1280, 720
+	for _, f := range []Format{H264, VP9444} {
+		t.Run(string(f), func(t *testing.T) {
+			ctx := watch(t, s, "size=1280x720&codec="+string(f))
+			if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, height)); err != nil {
+				t.Fatal(err)
+			}
+			s.await(t, "the screen's size", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().width === 1280") })
+			a.fill(t, image.Rect(0, 0, width, height), 0x7f7f7f)
+			for i, c := range chartColours() {
+				at := patchAt(i, width)
+				a.fill(t, image.Rectangle{at, at.Add(image.Pt(patch, patch))}, c)
+			}
+			err := errors.New("it is not exact")
+			for end := time.Now().Add(3 * time.Minute); err != nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // it may still be on its way
+				if evaluate[shownStats](t, ctx, "window.easel.stats()").Exact {
+					err = same(t, ctx, a, image.Pt(width, height))
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			rgba, err := base64.StdEncoding.DecodeString(evaluate[string](t, ctx, fmt.Sprintf("probe.grab(0, 0, %d, %d)", width, height)))
+			if err != nil || len(rgba) != width*height*4 {
+				t.Fatalf("the page gave %d bytes: %v", len(rgba), err)
+			}
+			for i, e := range shownErrors(rgba, width) {
+				if e != 0 {
+					t.Errorf("#%06x is off by %d", chartColours()[i], e)
+				}
+			}
+			if worst := slices.Max(shownErrors(screenshot(t, ctx, width, height), width)); worst != 0 {
+				t.Errorf("a screenshot of the page is off by %d", worst)
+			}
 		})
 	}
 }
