@@ -1,12 +1,16 @@
 package integration
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"easel/integration/artist"
 	"easel/integration/browser"
 )
 
@@ -67,5 +71,109 @@ func TestReload(t *testing.T) {
 	write(changed + "\nnonsense: 1\n")
 	if out, err := w.stack.NodedCLI(t.Context(), "reload"); err == nil || !strings.Contains(err.Error()+out, "nonsense") {
 		t.Errorf("a fault: %q, %v", out, err)
+	}
+}
+
+// What an operator lets cross counts at once for a session that runs, and its page follows: clipboard, files and sound go, and come back.
+func TestPolicyReachesRunningSessions(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1280, Height: 720})
+	d := deskOf(t, p)
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	path := w.stack.NodedConfigPath()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const anchor = "grace: 10m"
+	set := func(ctx context.Context, fields ...string) {
+		t.Helper()
+		at := bytes.Index(before, []byte(anchor))
+		if at < 0 {
+			t.Fatalf("the configuration has no %s:\n%s", anchor, before)
+		}
+		indent := string(before[bytes.LastIndexByte(before[:at], '\n'):at])
+		text := strings.Replace(string(before), anchor, strings.Join(append([]string{anchor}, fields...), indent), 1)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := w.stack.NodedCLI(ctx, "reload"); err != nil {
+			t.Fatalf("reload: %v: %s", err, out)
+		}
+	}
+	t.Cleanup(func() { set(context.Background()) })
+	// Which buttons the page has: the clipboard's, the sound's, the download's and the upload's.
+	shows := func(want string) {
+		t.Helper()
+		const js = `["clipboard", "hear", "files", "files-upload"].map((id) => document.getElementById(id).hidden ? "-" : id).join(" ") + " " + document.getElementById("files-label").textContent`
+		eventually(t, 60*time.Second, "the page shows "+want, func() error {
+			got, err := browser.Eval[string](p, 15*time.Second, js)
+			if err == nil && got != want {
+				err = fmt.Errorf("it shows %s", got)
+			}
+			return err
+		})
+	}
+	asks := func(path string) int {
+		t.Helper()
+		status, err := browser.Eval[int](p, 15*time.Second, fmt.Sprintf(`fetch(location.pathname + "/files/%s").then((r) => r.status)`, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status
+	}
+	// What is on the desk is the session's, or not, once a key that pastes has reached it.
+	pastes := func(text string) func() error {
+		return func() error {
+			if err := artist.Control(p, browser.Key{Key: "v", Code: "KeyV", Windows: 86}); err != nil {
+				return err
+			}
+			got, err := x.Clipboard(t.Context())
+			if err == nil && got != text {
+				err = fmt.Errorf("the session's clipboard has %q", got)
+			}
+			return err
+		}
+	}
+	const all = "clipboard hear files files-upload Download"
+	shows(all)
+	d.do(t, `text("first")`)
+	eventually(t, 30*time.Second, "the desk's text is the session's", pastes("first"))
+
+	set(t.Context(), "clipboard: off", "files: off", "audio: off")
+	shows("- - - - Upload")
+	for _, at := range []string{"list", "saved"} {
+		if status := asks(at); status != http.StatusForbidden {
+			t.Errorf("files are off, and files/%s is answered by %d", at, status)
+		}
+	}
+	d.do(t, `text("second")`)
+	eventually(t, 30*time.Second, "what came from the desk is gone", func() error {
+		if err := pastes("")(); err != nil && strings.Contains(err.Error(), "second") {
+			t.Fatalf("the clipboard is off: %v", err)
+		}
+		if got, err := x.Clipboard(t.Context()); err == nil && got != "" {
+			return fmt.Errorf("the session has %q still", got)
+		}
+		return nil
+	})
+
+	set(t.Context(), "clipboard: in", "files: in")
+	shows("clipboard hear files files-upload Upload")
+	d.do(t, `text("third")`)
+	eventually(t, 30*time.Second, "the desk's text is the session's again", pastes("third"))
+	if status := asks("list"); status != http.StatusForbidden {
+		t.Errorf("files only come in, and the list is answered by %d", status)
+	}
+
+	set(t.Context())
+	shows(all)
+	if status := asks("list"); status != http.StatusOK {
+		t.Errorf("files cross both ways again, and the list is answered by %d", status)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -35,11 +36,18 @@ const earJS = `(async () => {
   return [loudest * context.sampleRate / analyser.fftSize, Math.max(-1000, levels[loudest])];
 })()`
 
-// hears waits until the page plays a frequency, or, for 0, nothing.
-func hearsTone(t *testing.T, p *browser.Page, hz float64) {
+// heard is what a page plays now: a frequency in Hz, and how loud it is in dB.
+type heard func() ([]float64, error)
+
+func heardIn(p *browser.Page) heard {
+	return func() ([]float64, error) { return browser.Eval[[]float64](p, 15*time.Second, earJS) }
+}
+
+// hearsTone waits until a page plays a frequency, or, for 0, nothing.
+func hearsTone(t *testing.T, now heard, hz float64) {
 	t.Helper()
 	eventually(t, 60*time.Second, fmt.Sprintf("the page plays %.0f Hz", hz), func() error {
-		heard, err := browser.Eval[[]float64](p, 15*time.Second, earJS)
+		heard, err := now()
 		if err != nil {
 			return err
 		}
@@ -92,16 +100,23 @@ func playTone(t *testing.T, pid int, hz float64) (end func()) {
 	}
 }
 
+// soundServer waits for a session's sound server, and returns a process that lives beside it.
+func (w *world) soundServer(t *testing.T, id string) (pid int) {
+	t.Helper()
+	pid = int(w.inspect(t, id).GetPids().GetInit())
+	socket := fmt.Sprintf("/proc/%d/root/tmp/runtime/pulse.sock", pid)
+	eventually(t, 30*time.Second, "the session's sound server", func() error { _, err := os.Stat(socket); return err })
+	return pid
+}
+
 // What plays in the container is heard in the browser, at its pitch, as long as the artist wants it.
 func TestSoundOfASessionIsHeard(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
-	inspected := w.inspect(t, s.ID)
-	socket := fmt.Sprintf("/proc/%d/root/tmp/runtime/pulse.sock", int(inspected.GetPids().GetInit()))
-	eventually(t, 30*time.Second, "the session's sound server", func() error { _, err := os.Stat(socket); return err })
-	end := playTone(t, int(inspected.GetPids().GetInit()), 440)
-	hearsTone(t, p, 440)
+	now, pid := heardIn(p), w.soundServer(t, s.ID)
+	end := playTone(t, pid, 440)
+	hearsTone(t, now, 440)
 	if err := p.Do(`document.getElementById("hear").click()`); err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +130,50 @@ func TestSoundOfASessionIsHeard(t *testing.T) {
 	if err := p.Do(`document.getElementById("hear").click()`); err != nil {
 		t.Fatal(err)
 	}
-	hearsTone(t, p, 440)
+	hearsTone(t, now, 440)
 	end()
-	hearsTone(t, p, 0)
-	end = playTone(t, int(inspected.GetPids().GetInit()), 1000)
-	hearsTone(t, p, 1000)
+	hearsTone(t, now, 0)
+	end = playTone(t, pid, 1000)
+	hearsTone(t, now, 1000)
 	end()
+}
+
+// deskSound runs a sound server for the artist's computer, without a card, and returns what programs find it by.
+func deskSound(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "pulse.sock")
+	pa := exec.Command("pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--high-priority=no", "--realtime=no", "--log-target=stderr", "--log-level=error",
+		"--load=module-null-sink", "--load=module-native-protocol-unix auth-anonymous=1 socket="+socket)
+	pa.Env = append(os.Environ(), "HOME="+dir, "XDG_RUNTIME_DIR="+dir)
+	pa.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := pa.Start(); err != nil {
+		t.Fatalf("start PulseAudio (Debian package pulseaudio): %v", err)
+	}
+	t.Cleanup(func() {
+		_ = pa.Process.Kill()
+		_ = pa.Wait()
+	})
+	eventually(t, 30*time.Second, "the desk's sound server", func() error { _, err := os.Stat(socket); return err })
+	return []string{"PULSE_SERVER=unix:" + socket}
+}
+
+// Debian's Firefox hears it as well, and no more once it is turned off.
+func TestSoundOfASessionIsHeardInFirefox(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	f, err := browser.StartFirefox(t.Context(), deskSound(t)...)
+	w.showsIn(t, s.ID, f, err, "window.easel?.state === 'connected' && !document.querySelector('#hear').hidden")
+	now := func() (v []float64, err error) { return v, f.Eval(t.Context(), earJS, &v) }
+	defer playTone(t, w.soundServer(t, s.ID), 440)()
+	hearsTone(t, now, 440)
+	var done bool
+	if err := f.Eval(t.Context(), `document.getElementById("hear").click()`, &done); err != nil {
+		t.Fatal(err)
+	}
+	hearsTone(t, now, 0)
+	if err := f.Eval(t.Context(), `document.getElementById("hear").click()`, &done); err != nil {
+		t.Fatal(err)
+	}
+	hearsTone(t, now, 440)
 }

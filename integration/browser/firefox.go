@@ -45,9 +45,9 @@ type Firefox struct {
 
 const firefoxStart = 60 * time.Second
 
-// StartFirefox starts Debian's Firefox with an empty profile and the probe in every page, with no window.
-func StartFirefox(ctx context.Context) (*Firefox, error) {
-	return startFirefox(ctx, []string{"MOZ_HEADLESS=1", "MOZ_HEADLESS_WIDTH=1280", "MOZ_HEADLESS_HEIGHT=800"})
+// StartFirefox starts Debian's Firefox with an empty profile and the probe in every page, with no window, and env besides in its environment.
+func StartFirefox(ctx context.Context, env ...string) (*Firefox, error) {
+	return startFirefox(ctx, append(slices.Clone(env), "MOZ_HEADLESS=1", "MOZ_HEADLESS_WIDTH=1280", "MOZ_HEADLESS_HEIGHT=800"))
 }
 
 // StartFirefoxOn starts it with a window on an X server, given by the environment of its clients: without one there is no clipboard but for texts, and

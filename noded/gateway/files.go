@@ -63,7 +63,7 @@ func newTransfers(r prometheus.Registerer) *transfers {
 	return t
 }
 
-// SetFiles changes which way files may cross. What is on its way goes on.
+// SetFiles changes which way files may cross. A download that is on its way goes on, an upload ends with the piece that is.
 func (g *Gateway) SetFiles(f Files) { g.filesRule.Store(&f) }
 
 // filesOf is which way files may cross for who asks.
@@ -103,7 +103,11 @@ func (g *Gateway) addFiles(t *table) {
 func (g *Gateway) crossing(way string, open *gate, h func(http.ResponseWriter, *http.Request, session.Session)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if rule := g.filesOf(r); way == wayIn && !rule.In || way == wayOut && !rule.Out {
-			problem.Write(w, http.StatusForbidden, "Files may not cross", fmt.Sprintf("this node lets no files %s of sessions for you: ask who runs it (sessions.files)", map[string]string{wayIn: "in", wayOut: "out"}[way]))
+			why := fmt.Sprintf("this node lets no files %s sessions: ask who runs it (sessions.files)", map[string]string{wayIn: "into", wayOut: "out of"}[way])
+			if whoOf(r).Guest() {
+				why = "the session's files are its owner's alone"
+			}
+			problem.Write(w, http.StatusForbidden, "Files may not cross", why)
 			return
 		}
 		if id := r.PathValue("upload"); id != "" && !homefiles.ValidUpload(id) {

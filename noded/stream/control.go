@@ -135,6 +135,10 @@ type (
 		State    string `json:"state"`
 		Restarts int    `json:"restarts"`
 	}
+	// filesMessage says that which way files may cross has changed.
+	filesMessage struct {
+		T string `json:"t"`
+	}
 	// audioMessage says whether there is sound to be heard.
 	audioMessage struct {
 		T  string `json:"t"`

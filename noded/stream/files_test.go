@@ -157,3 +157,32 @@ func TestFilesSocketThatIsALinkIsNotFollowed(t *testing.T) {
 		t.Errorf("%d %s", status, text)
 	}
 }
+
+// Which way files may cross is noded's to keep to: the owner's pages are told that it has changed, and nobody when it has not.
+func TestPagesHearThatTheRuleOfFilesChanged(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	v := connect(t, s)
+	s.await(t, "the channel", func() bool { return v.heard("screen") != nil })
+	post := func(policy string) {
+		t.Helper()
+		if code, _, body := s.post(t, "/policy", "application/json", policy); code != http.StatusNoContent {
+			t.Fatalf("%d %s", code, body)
+		}
+	}
+	post(`{"audio":"off"}`)
+	post(`{"audio":"on"}`)
+	post(`{"files":"in"}`)
+	s.await(t, "word that it has changed", func() bool { return v.heard("files") != nil })
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n := 0
+	for _, m := range v.told {
+		if m["t"] == "files" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("it was told %d times, want once", n)
+	}
+}

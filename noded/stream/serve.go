@@ -203,10 +203,23 @@ func (w *Worker) postPolicy(rw http.ResponseWriter, r *http.Request) {
 	}
 	w.clipboard.SetPolicy(r.Context(), p)
 	w.setSound(p)
+	w.toldFiles(p)
 	for _, s := range w.screens {
 		s.viewers.setMost(p.Guests)
 	}
 	rw.WriteHeader(http.StatusNoContent)
+}
+
+// toldFiles has the owner's pages ask the node anew which way files may cross, where that has changed: it is the node that keeps to it.
+func (w *Worker) toldFiles(p contract.Policy) {
+	if before := w.files.Swap(&p.Files); *before == p.Files {
+		return
+	}
+	for _, peer := range w.everybody() {
+		if !peer.who.Guest() {
+			peer.sendControl(filesMessage{"files"})
+		}
+	}
 }
 
 // postRevoked takes which links to the session are gone.

@@ -47,6 +47,7 @@ type Worker struct {
 	pen       *input.Driver
 	clipboard *clipboard.Clipboard
 	sound     *sound.Sound
+	files     atomic.Pointer[string] // which way they may cross, as far as the pages were told
 	company   *company
 	room      Room
 	clock     clock
@@ -69,6 +70,7 @@ func Run(ctx context.Context, cfg contract.Config, e Encoding, opus sound.Codec,
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
 	w := &Worker{cfg: cfg, log: log, transport: t, board: b, room: e.Room, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
+	w.files.Store(&cfg.Policy.Files)
 	w.clipboard = clipboard.New(cfg.Policy, w.crossed, log)
 	w.sound = sound.New(opus, cfg.Policy, func() (io.ReadCloser, error) { return sound.OpenPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, func(is bool) { b.degrade(noSound, is) }, log)
 	w.pen = input.NewDriver(w.dialEdge("pen.sock", seqPacket), log)

@@ -362,7 +362,7 @@ func (c *Config) warm() []pool.Wish {
 
 // policy is what may cross a session's edge.
 func (c *Config) policy() contract.Policy {
-	return contract.Policy{Clipboard: c.Sessions.Clipboard, Audio: c.Sessions.Audio, Guests: c.Sessions.Guests}
+	return contract.Policy{Clipboard: c.Sessions.Clipboard, Audio: c.Sessions.Audio, Guests: c.Sessions.Guests, Files: c.Sessions.Files.String()}
 }
 
 func (c *Config) admission() session.Admission {

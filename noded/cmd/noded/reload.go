@@ -76,9 +76,9 @@ func (r running) apply(cfg Config) error {
 	if err := telemetry.SetLevel(r.level, cfg.Log.Level); err != nil {
 		return err
 	}
+	r.gate.SetFiles(cfg.files()) // before pages are told to ask for it
 	r.manager.Configure(cfg.settings())
 	r.gate.SetPortal(cfg.PortalURL)
-	r.gate.SetFiles(cfg.files())
 	r.gate.SetGuests(cfg.Sessions.Guests)
 	if r.relay != nil {
 		r.relay.Configure(cfg.quotas())

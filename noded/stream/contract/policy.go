@@ -10,7 +10,7 @@ import (
 // MaxPolicy bounds the document, in bytes.
 const MaxPolicy = 1 << 10
 
-// Ways of the clipboard: in is from the artist's desk to the session.
+// Ways of the clipboard, and of files: in is from the artist's desk to the session.
 const (
 	ClipboardBoth = "both"
 	ClipboardIn   = "in"
@@ -29,6 +29,7 @@ type Policy struct {
 	Clipboard string `json:"clipboard"`        // "" is both
 	Audio     string `json:"audio"`            // "" is on
 	Guests    int    `json:"guests,omitempty"` // that may watch beside the owner
+	Files     string `json:"files,omitempty"`  // "" is both. noded keeps to it; the streamer tells the viewer that it has changed
 }
 
 // TakesIn tells whether what was copied on the artist's desk may reach the session.
@@ -49,10 +50,12 @@ func (p Policy) Validate() error {
 	if p.Guests < 0 || p.Guests > MaxGuests {
 		return fmt.Errorf("guests: %d is outside 0 to %d", p.Guests, MaxGuests)
 	}
-	switch p.Clipboard {
-	case "", ClipboardBoth, ClipboardIn, ClipboardOut, ClipboardOff:
-	default:
-		return fmt.Errorf("clipboard: %.20q: want both, in, out or off", p.Clipboard)
+	for what, way := range map[string]string{"clipboard": p.Clipboard, "files": p.Files} {
+		switch way {
+		case "", ClipboardBoth, ClipboardIn, ClipboardOut, ClipboardOff:
+		default:
+			return fmt.Errorf("%s: %.20q: want both, in, out or off", what, way)
+		}
 	}
 	switch p.Audio {
 	case "", AudioOn, AudioOff:

@@ -16,7 +16,7 @@ func TestPolicyOpensTheWaysThatItNames(t *testing.T) {
 			t.Errorf("%s: in %t, out %t, %v", text, p.TakesIn(), p.LetsOut(), err)
 		}
 	}
-	for _, text := range []string{``, `{"clipboard":"open"}`, `{"clipbord":"off"}`, `{} {}`, `{"clipboard":"` + strings.Repeat("x", MaxPolicy) + `"}`} {
+	for _, text := range []string{``, `{"clipboard":"open"}`, `{"files":"some"}`, `{"clipbord":"off"}`, `{} {}`, `{"clipboard":"` + strings.Repeat("x", MaxPolicy) + `"}`} {
 		if p, err := ReadPolicy(strings.NewReader(text)); err == nil || p != (Policy{}) {
 			t.Errorf("%.40s: read as %+v", text, p)
 		}

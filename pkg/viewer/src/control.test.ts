@@ -17,6 +17,7 @@ describe("parseControl", () => {
 		expect(parse({ t: "pong", id: 7, at: 1234.5 })).toEqual({ t: "pong", id: 7, at: 1234.5 });
 		expect(parse({ t: "pong", id: 7, at: "now" })).toEqual({ t: "pong", id: 7, at: null });
 		expect(parse({ t: "replaced" })).toEqual({ t: "replaced" });
+		expect(parse({ t: "files" })).toEqual({ t: "files" });
 		const company = { you: "owner", hand: "owner", people: [] };
 		expect(parse({ t: "people", ...company })).toEqual({ t: "people", company });
 		expect(parse({ t: "bye", reason: "stopped" })).toEqual({ t: "bye", reason: "stopped" });

@@ -40,6 +40,7 @@ export type FromNode =
 	| { t: "notice"; notice: Notice | null }
 	| { t: "people"; company: Company }
 	| { t: "audio"; on: boolean }
+	| { t: "files" }
 	| { t: "replaced" }
 	| { t: "bye"; reason: string };
 
@@ -84,8 +85,9 @@ export function parseControl(data: unknown): FromNode | null {
 		}
 		case "audio":
 			return typeof m.on === "boolean" ? { t: "audio", on: m.on } : null;
+		case "files":
 		case "replaced":
-			return { t: "replaced" };
+			return { t: m.t };
 		case "bye":
 			return { t: "bye", reason: typeof m.reason === "string" ? m.reason.slice(0, MAX_REASON) : "" };
 		default:

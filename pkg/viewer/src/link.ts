@@ -58,6 +58,8 @@ export interface LinkHost {
 	gimp(gimp: Gimp): void;
 	/** What the node has to say to the artist; null takes it back. */
 	notice(notice: Notice | null): void;
+	/** Which way files may cross has changed. */
+	files(): void;
 	/** The node told whether there is sound to be heard. */
 	sound(): void;
 	/** Whether the whole picture is exact now. */

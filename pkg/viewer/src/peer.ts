@@ -260,6 +260,8 @@ export class Peer implements Link {
 			case "audio":
 				this.sound.available = m.on;
 				return this.host.sound();
+			case "files":
+				return this.host.files();
 			case "pong":
 				return this.beat.pong(m.id, m.at);
 			case "replaced":

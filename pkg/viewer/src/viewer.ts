@@ -296,7 +296,13 @@ export class Viewer {
 			if (status === null || this.link !== link) continue;
 			this.notice.show(status.notice);
 			if (status.gimp) this.heardGimp(status.gimp);
+			this.files.allow(status.files);
 		}
+	}
+
+	private async askForFiles(): Promise<void> {
+		const status = await this.node.status(this.stop.signal).catch(() => null);
+		if (status !== null) this.files.allow(status.files);
 	}
 
 	private heardGimp(gimp: Gimp): void {
@@ -390,6 +396,7 @@ export class Viewer {
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
 		notice: (notice) => this.notice.show(notice),
+		files: () => void this.askForFiles(),
 		pictured: (time) => this.ink.pictured(time),
 		sound: () => this.sound.update(),
 		exact: (on) => {
