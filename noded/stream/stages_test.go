@@ -109,7 +109,7 @@ func everyStage(t *testing.T, s *session, draw func(n int)) {
 	}
 	whole := all["input"].P50
 	t.Logf("%.2f ms from the hand to the picture, its stages %.2f: %s", whole, sum, fmt.Sprint(all))
-	// Each is a median of its own: exactly, they add up only for one input (pkg/viewer/src/latency.test.ts).
+	// Each is a median of its own: exactly, they add up only for one input (pkg/viewer/src/stats/latency.test.ts).
 	if whole <= 0 || sum < whole/4 || sum > whole*3/2 {
 		t.Errorf("the medians of the stages sum up to %.1f ms, that of the whole is %.1f", sum, whole)
 	}

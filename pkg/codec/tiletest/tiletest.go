@@ -1,4 +1,4 @@
-// Package tiletest reads exact tiles as the viewer does (pkg/viewer/src/tile.ts), for tests of who makes them.
+// Package tiletest reads exact tiles as the viewer does (pkg/viewer/src/tiles/tile.ts), for tests of who makes them.
 package tiletest
 
 import (

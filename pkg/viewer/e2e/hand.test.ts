@@ -1,6 +1,6 @@
 import type { Page } from "playwright-core";
 import { describe, expect, it, vi } from "vitest";
-import { SAMPLE_BYTES } from "../src/wire";
+import { SAMPLE_BYTES } from "../src/input/wire";
 import type { Heard } from "./fake-peer";
 import { atLeast, connected, context, control, hears, input, node, open, peer, place, reaches, view } from "./setup";
 

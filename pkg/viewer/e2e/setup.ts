@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from "vitest";
-import { SAMPLE_BYTES } from "../src/wire";
+import { SAMPLE_BYTES } from "../src/input/wire";
 import { FakeNode } from "./fake-node";
 import { FakePeer, type Heard } from "./fake-peer";
 

@@ -1,8 +1,8 @@
 // Starts the viewer on the page. `window.easel` is the page's contract with tools and tests.
 
-import { Node } from "./node";
+import { Node } from "./link/node";
 import { parseOptions, sessionBase } from "./options";
-import type { Snapshot } from "./stats";
+import type { Snapshot } from "./stats/stats";
 import { Viewer } from "./viewer";
 
 declare global {

@@ -1,7 +1,7 @@
 // What the page's address asks for. The fragment may hold options as well as the query, because the node's
 // session address ends in `#token=…` and tools append to it; `&` and `?` both separate.
 
-import { CODECS, type Codec, isCodec } from "./codec";
+import { CODECS, type Codec, isCodec } from "./link/codec";
 
 /** Bounds of the remote screen in pixels a side; the node has the same. */
 export const MIN_SIDE = 320;

@@ -1,9 +1,9 @@
 // The tool strip at the top edge and the stats overlay. It hides by itself; Ctrl+Alt+Shift or the handle shows it.
 
-import type { Quality } from "./control";
 import { byId } from "./elements";
+import type { Quality } from "./link/control";
 import type { Path } from "./state";
-import type { Snapshot } from "./stats";
+import type { Snapshot } from "./stats/stats";
 
 export interface StripHost {
 	quality(value: Quality): void;

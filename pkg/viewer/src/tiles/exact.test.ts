@@ -1,0 +1,264 @@
+// The whole way of exact tiles in the page: messages → reader → ring → canvas, kept in step by frames.
+
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import golden from "../testdata/tiles.json";
+import { ExactLayer } from "./exact";
+import { TileReader } from "./reader";
+import { Ring, Word } from "./ring";
+import { Kind, writeReport } from "./wire";
+
+interface Tile {
+	coded: string;
+	hash: number;
+}
+const [flat, , text] = golden as unknown as [Tile, Tile, Tile];
+// Two cells: the golden tiles are of number 0, whose hash differs from that of others.
+const W = 128;
+const H = 16;
+
+const hex = (s: string): number[] => (s.match(/../g) ?? []).map((h) => Number.parseInt(h, 16));
+const u16 = (v: number): number[] => [v & 255, v >> 8];
+const u32 = (v: number): number[] => [v & 255, (v >>> 8) & 255, (v >>> 16) & 255, v >>> 24];
+
+let n: number;
+function message(kind: number, gen: number, after: number | null, count: number, body: number[]): ArrayBuffer {
+	const flags = after === null ? 0 : 1;
+	return Uint8Array.from([kind, flags, ...u16(count), ...u32(++n), ...u32(gen), ...u32(after ?? 0), ...body]).buffer;
+}
+const size = (gen: number, after: number | null, w = W, h = H) =>
+	message(Kind.size, gen, after, 0, [...u16(w), ...u16(h)]);
+const tile = (gen: number, after: number | null, t: Tile, hash = t.hash) =>
+	message(Kind.tiles, gen, after, 1, [...u16(0), ...u16(t.coded.length / 2), ...u32(hash), ...hex(t.coded)]);
+const covered = (gen: number, after: number) => message(Kind.video, gen, after, 1, [...u16(0), ...u16(2)]);
+/** A frame's timestamp: when, and what it goes with. */
+const frame = (at: number, gen: number): number => ((at << 6) | (gen & 63)) >>> 0;
+
+let drawn: string[];
+let canvas: HTMLCanvasElement;
+let ring: Ring;
+let reader: TileReader;
+let layer: ExactLayer;
+let reports: number;
+let changes: number[];
+let told: boolean[];
+let onShow: number | null;
+
+beforeEach(() => {
+	vi.useFakeTimers();
+	vi.stubGlobal("ImageData", FakeImage);
+	n = 0;
+	drawn = [];
+	reports = 0;
+	canvas = document.createElement("canvas");
+	const context = {
+		putImageData: (image: FakeImage, x: number) => drawn.push(`${x}:${[...image.data.subarray(0, 3)]}`),
+		clearRect: (x: number) => drawn.push(`${x}:clear`),
+	};
+	canvas.getContext = (() => context) as unknown as HTMLCanvasElement["getContext"];
+	ring = new Ring(new ArrayBuffer(Ring.bytes(1 << 13)));
+	reader = new TileReader(ring);
+	const port = { report: () => reports++, close: () => {} };
+	told = [];
+	onShow = null;
+	changes = [];
+	layer = new ExactLayer(canvas, ring, port, {
+		onShow: () => onShow,
+		exact: (all) => told.push(all),
+		drawn: (message, received, read) => {
+			expect(received).toBeLessThanOrEqual(read + 0.2);
+			changes.push(message);
+		},
+	});
+});
+afterEach(() => {
+	layer.close();
+	expect(vi.getTimerCount()).toBe(0);
+	vi.useRealTimers();
+	vi.unstubAllGlobals();
+});
+
+const visible = (): boolean => canvas.style.visibility === "visible";
+
+class FakeImage {
+	readonly data: Uint8ClampedArray;
+	constructor(w: number, h: number) {
+		this.data = new Uint8ClampedArray(w * h * 4);
+	}
+}
+
+function comes(...messages: ArrayBuffer[]): void {
+	for (const m of messages) expect(reader.take(m)).toBe(true);
+	layer.wake();
+}
+
+describe("the exact layer", () => {
+	it("shows tiles, and says how many of how many are exact", () => {
+		comes(size(1, null));
+		expect(layer.tiles).toEqual({ all: 2, exact: 0 });
+		expect(visible()).toBe(false);
+		comes(tile(1, null, flat));
+		expect(drawn).toEqual([`0:${pixel(flat)}`]);
+		expect([canvas.width, canvas.height, visible()]).toEqual([W, H, true]);
+		expect(layer.tiles).toEqual({ all: 2, exact: 1 });
+		expect(reports).toBe(2);
+		expect(ring.control[Word.n]).toBe(2);
+	});
+
+	it("waits for the frame that a message is for, and with what comes after it", () => {
+		comes(size(1, frame(10, 1)), tile(1, null, flat));
+		expect(drawn).toEqual([]);
+		layer.video(frame(9, 1), 3);
+		expect(drawn).toEqual([]);
+		expect(layer.tiles.exact).toBe(0);
+		layer.video(frame(11, 1), 3);
+		expect(drawn).toHaveLength(1);
+		expect(layer.tiles.exact).toBe(1);
+	});
+
+	it("is hidden while the frame on show knows of a change that has not come yet", () => {
+		comes(size(1, null), tile(1, null, flat));
+		layer.video(frame(10, 1), 3);
+		expect(visible()).toBe(true);
+		layer.video(frame(11, 2), 3);
+		expect(visible()).toBe(false);
+		expect(layer.tiles.exact).toBe(0);
+		comes(tile(2, null, text));
+		expect(visible()).toBe(true);
+		expect(drawn).toHaveLength(2);
+	});
+
+	it("gives cells to the video with the very frame that has them newer", () => {
+		comes(size(1, null), tile(1, null, flat), covered(2, frame(12, 2)));
+		layer.video(frame(11, 1), 3);
+		expect(visible()).toBe(true);
+		layer.video(frame(12, 2), 3);
+		expect(told).toEqual([]);
+		expect(visible()).toBe(false);
+		expect(layer.tiles).toEqual({ all: 2, exact: 0 });
+		comes(tile(3, null, text));
+		expect(drawn.slice(-2)).toEqual(["0:clear", `0:${pixel(text)}`]);
+	});
+
+	it("stays on show while many changes go by tiles and no frame comes", () => {
+		comes(size(1, null));
+		layer.video(frame(10, 1), 3);
+		for (let gen = 2; gen < 300; gen++) {
+			comes(tile(gen, frame(10, 1), gen % 2 === 0 ? flat : text));
+			expect(visible()).toBe(true);
+		}
+		expect(changes).toHaveLength(298);
+		layer.video(frame(20, 299), 3);
+		expect(visible()).toBe(true);
+		layer.video(frame(21, 300), 3);
+		expect(visible()).toBe(false);
+	});
+
+	it("asks the video what it shows when the browser does not tell of a frame", () => {
+		comes(size(1, null), tile(1, frame(50, 1), flat));
+		onShow = frame(49, 1);
+		vi.advanceTimersByTime(1000);
+		expect(drawn).toEqual([]);
+		onShow = frame(50, 1);
+		vi.advanceTimersByTime(301);
+		expect(drawn).toHaveLength(1);
+	});
+
+	it("shows nothing that was read wrong, until the video has taken the place of all", () => {
+		comes(size(1, null), tile(1, null, flat));
+		layer.video(frame(10, 1), 3);
+		comes(tile(2, null, text, text.hash + 1));
+		expect(visible()).toBe(false);
+		expect(ring.control[Word.bad]).toBe(1);
+		comes(covered(3, frame(12, 3)), tile(3, frame(12, 3), flat));
+		expect(visible()).toBe(false);
+		layer.video(frame(12, 3), 3);
+		expect(visible()).toBe(true);
+		expect(layer.tiles.exact).toBe(1);
+	});
+
+	// What the browser keeps until after its next frame lies in the ring already when that frame comes.
+	it("looks for tiles by the page's own frames under a hand, if there are frames anyhow", () => {
+		const idle: ((d: IdleDeadline) => void)[] = [];
+		vi.stubGlobal("requestIdleCallback", (f: (d: IdleDeadline) => void) => idle.push(f));
+		vi.stubGlobal("cancelIdleCallback", () => {});
+		comes(size(1, null));
+		const arrives = (): number => {
+			const before = drawn.length;
+			layer.hand();
+			expect(reader.take(tile(layer.tiles.exact + 1, null, flat))).toBe(true);
+			vi.advanceTimersByTime(17);
+			return drawn.length - before;
+		};
+		for (const [short, frames] of [
+			[true, 0],
+			[true, 0],
+			[true, 1],
+			[false, 1],
+			[true, 0],
+		] as const) {
+			expect(arrives()).toBe(frames);
+			layer.wake();
+			vi.advanceTimersByTime(300);
+			idle.pop()?.({ didTimeout: false, timeRemaining: () => (short ? 9 : 40) });
+		}
+	});
+
+	it("tells when the whole picture has become exact, and when it no longer is", () => {
+		comes(size(1, null, 64), tile(1, null, flat));
+		expect(told).toEqual([true]);
+		layer.video(frame(10, 2), 3);
+		expect(told).toEqual([true, false]);
+		comes(tile(2, null, text));
+		expect(told).toEqual([true, false, true]);
+		layer.close();
+		expect(told).toEqual([true, false, true, false]);
+	});
+
+	it("begins anew with another size", () => {
+		comes(size(1, null), tile(1, null, flat));
+		layer.video(frame(10, 1), 3);
+		comes(size(2, frame(12, 2), 64, 40));
+		expect(canvas.width).toBe(W);
+		layer.video(frame(12, 2), 3);
+		expect([canvas.width, canvas.height, visible()]).toEqual([64, 40, false]);
+		expect(layer.tiles).toEqual({ all: 3, exact: 0 });
+	});
+
+	it("holds what finds no room in the ring, and goes on in order", () => {
+		comes(size(1, frame(10, 1)));
+		const many = Array.from({ length: 20 }, (_, i) => tile(i + 2, null, i % 2 === 0 ? flat : text));
+		for (const m of many) expect(reader.take(m)).toBe(true);
+		expect(drawn).toEqual([]);
+		for (let round = 0; round < 20 && drawn.length < 20; round++) {
+			layer.video(frame(10, 1), 3);
+			expect(reader.resume()).toBe(true);
+			layer.wake();
+		}
+		expect(drawn).toHaveLength(20);
+		expect(drawn[19]).toBe(`0:${pixel(text)}`);
+	});
+
+	it.each([
+		["nothing", []],
+		["an unknown kind", [9, ...new Array(15).fill(0)]],
+		["a tile of no cell", [1, 0, 1, 0, ...new Array(12).fill(0), 7, 0, 0, 0, 0, 0, 0, 0]],
+		["a tile that is longer than the message", [1, 0, 1, 0, ...new Array(12).fill(0), 0, 0, 255, 0, 0, 0, 0, 0]],
+		["fewer tiles than it says", [1, 0, 9, 0, ...new Array(12).fill(0)]],
+		["a run beyond the last cell", [2, 0, 1, 0, ...new Array(12).fill(0), 1, 0, 9, 0]],
+		["a screen without a width", [3, 0, 0, 0, ...new Array(12).fill(0), 0, 0, 5, 0]],
+		["a screen that is too large", [3, 0, 0, 0, ...new Array(12).fill(0), 255, 255, 5, 0]],
+	])("refuses %s", (_, bytes) => {
+		comes(size(1, null));
+		expect(reader.take(Uint8Array.from(bytes as number[]).buffer)).toBe(false);
+	});
+});
+
+it("a report is what the node reads", () => {
+	const b = new Uint8Array(writeReport({ n: 7, shown: 0x80000001, bad: 2, video: 61, tile: 1e9, cell: 95 }));
+	expect([...b]).toEqual([16, 0, 95, 0, 7, 0, 0, 0, 1, 0, 0, 128, 2, 0, 0, 0, 61, 0, 255, 255]);
+});
+
+function pixel(t: Tile): string {
+	const g = golden.find((g) => g.coded === t.coded);
+	return hex((g?.pixels ?? "").slice(0, 6)).join();
+}

@@ -1,0 +1,342 @@
+// The canvas above the video, which shows cells exactly. What lies on it is kept in step by the video frames: a message counts
+// from the frame that it names, and the last bits of a frame's timestamp say how many changes of the canvas came before it.
+// So the canvas is on show only while nothing on it is older than the video below.
+
+import { stamp } from "./reader";
+import { Rhythm } from "./rhythm";
+import { ENTRY, Field, Ring, Word } from "./ring";
+import { CELL_H, CELL_PIXELS, CELL_W } from "./tile";
+import { Kind } from "./wire";
+
+const GEN_BITS = 6;
+const GEN_MASK = (1 << GEN_BITS) - 1;
+/** While a hand moves and tiles come, and for so long (ms) after, each of the page's frames looks for tiles by itself. */
+const LINGER = 100;
+/** After this long (ms) without word of the frame that something waits for, the video is asked what it shows. */
+const OVERDUE = 300;
+/** The canvas's class. */
+const LAYER = "exact";
+/** How much of a new measurement is believed. */
+const NEWS = 0.2;
+
+export interface LayerHost {
+	/** The timestamp of the frame that the video element has now; null where the browser does not tell. */
+	onShow(): number | null;
+	/** The whole picture is exact, or no longer. */
+	exact(all: boolean): void;
+	/** A change was drawn by the tiles of a message, which was here and read at these times. */
+	drawn(message: number, received: number, read: number): void;
+}
+
+/** What the worker is to the canvas. */
+export interface Port {
+	/** The report is in the ring's control block. */
+	report(): void;
+	close(): void;
+}
+
+export class ExactLayer {
+	private readonly context: CanvasRenderingContext2D;
+	/** A row of cells, so that neighbours go to the canvas in one piece. */
+	private strip = new ImageData(CELL_W, CELL_H);
+	private words = new Int32Array(this.strip.data.buffer);
+	private filled = new Uint8Array(0);
+	private wide = 0;
+	private count = 0;
+	private gen = 0;
+	private shown: number | null = null;
+	/** The generation that the frame on show goes with. */
+	private needed = 0;
+	private n = 0;
+	/** Nothing on the canvas counts, and it is to be cleared before something does. */
+	private littered = false;
+	/** A tile was read wrong, so that its place on the canvas may be old. */
+	private poisoned = false;
+	private on = false;
+	private all = false;
+	private over = false;
+	/** When something was last put on the canvas, and when a hand last moved. */
+	private last = 0;
+	private moved = Number.NEGATIVE_INFINITY;
+	private frame: number | null = null;
+	private readonly rhythm = new Rhythm();
+	private late: ReturnType<typeof setTimeout> | null = null;
+	/** The oldest entry waited for its frame: how long is not the page's doing. */
+	private waited = false;
+	private videoMs = 0;
+	private tileMs = 0;
+	private drawTenths = 0;
+
+	constructor(
+		private readonly canvas: HTMLCanvasElement,
+		private readonly ring: Ring,
+		private readonly port: Port,
+		private readonly host: LayerHost,
+	) {
+		const context = canvas.getContext("2d");
+		if (context === null) throw new Error("the browser gives the exact layer no context");
+		this.context = context;
+		canvas.style.visibility = "hidden";
+	}
+
+	/** Tiles of the screen, and how many of them are shown exactly. */
+	get tiles(): { all: number; exact: number } {
+		const sure = this.on && this.ring.peek() < 0;
+		return { all: this.filled.length, exact: sure ? this.count : 0 };
+	}
+
+	/** The worker has put something into the ring. */
+	wake(): void {
+		Atomics.store(this.ring.control, Word.woken, 0);
+		this.drain();
+	}
+
+	/** Takes away what other links lay above the video. */
+	alone(): void {
+		for (const other of this.canvas.parentElement?.querySelectorAll(`canvas.${LAYER}`) ?? [])
+			if (other !== this.canvas) other.remove();
+	}
+
+	/** The browser shows a video frame, which came `took` ms ago. */
+	video(rtp: number, took: number | undefined): void {
+		this.frameShown(rtp);
+		if (took !== undefined && took >= 0) this.videoMs += (took - this.videoMs) * NEWS;
+		this.drain();
+	}
+
+	close(): void {
+		if (this.over) return;
+		this.over = true;
+		this.rhythm.close();
+		if (this.frame !== null) cancelAnimationFrame(this.frame);
+		if (this.late !== null) clearTimeout(this.late);
+		this.canvas.remove();
+		this.filled = new Uint8Array(0);
+		this.count = 0;
+		this.on = false;
+		this.tell();
+		this.port.close();
+	}
+
+	private drain(): void {
+		if (this.over) return;
+		const { ring } = this;
+		let at = ring.peek();
+		const before = this.n;
+		for (; at >= 0 && this.due(at); at = ring.peek()) {
+			this.apply(at);
+			ring.release(at);
+			this.waited = false;
+		}
+		if (at >= 0) this.waited = true;
+		this.show();
+		this.tell();
+		if (this.n !== before) this.report();
+		if (at >= 0) this.late ??= setTimeout(this.overdue, OVERDUE);
+		const now = performance.now();
+		if (this.n !== before) this.last = now;
+		// What waits for a frame needs none of ours: it would hold the video's back.
+		const worth = this.rhythm.steady || now - this.last < LINGER;
+		if (at < 0 && now - this.moved < LINGER && worth) this.frame ??= requestAnimationFrame(this.tick);
+	}
+
+	/** A hand moves: from now on for a while, the browser keeps messages until after the next frame. */
+	readonly hand = (): void => {
+		this.moved = performance.now();
+		this.rhythm.hand();
+		// That frame comes anyhow: it may as well show what is there by then. A page at rest would get a frame too early instead.
+		if (this.rhythm.steady) this.frame ??= requestAnimationFrame(this.tick);
+	};
+
+	private readonly tick = (): void => {
+		this.frame = null;
+		this.drain();
+	};
+
+	private readonly overdue = (): void => {
+		this.late = null;
+		const rtp = this.host.onShow();
+		if (rtp !== null && (this.shown === null || ((rtp - this.shown) | 0) > 0)) this.frameShown(rtp);
+		this.drain();
+	};
+
+	// What was made after a frame waits for it, so a frame is never behind what lies on the canvas when it is first shown; and the
+	// node has fewer generations on their way than half of what the bits tell apart.
+	private frameShown(rtp: number): void {
+		this.shown = rtp;
+		const ahead = (rtp - this.gen) & GEN_MASK;
+		this.needed = this.gen + (ahead > GEN_MASK >> 1 ? 0 : ahead);
+	}
+
+	private due(at: number): boolean {
+		const { data } = this.ring;
+		if (data[at + Field.held] === 0) return true;
+		return this.shown !== null && ((this.shown - (data[at + Field.after] as number)) | 0) >= 0;
+	}
+
+	private apply(at: number): void {
+		const { data } = this.ring;
+		const count = data[at + Field.count] as number;
+		const body = at + ENTRY;
+		switch (data[at + Field.kind]) {
+			case Kind.tiles: {
+				const read = performance.now();
+				const age = (stamp() - (data[at + Field.came] as number)) / 10;
+				this.draw(body, count);
+				if (data[at + Field.gen] !== this.gen) this.host.drawn(data[at + Field.n] as number, read - age, read);
+				// Only a change of the picture is of a new generation; what was still may take its time.
+				if (!this.waited && data[at + Field.gen] !== this.gen)
+					this.tileMs += ((stamp() - (data[at + Field.came] as number)) / 10 - this.tileMs) * NEWS;
+				break;
+			}
+			case Kind.video:
+				for (let i = 0; i < count; i++) this.clear(data[body + 2 * i] as number, data[body + 2 * i + 1] as number);
+				break;
+			case Kind.size:
+				this.resize(data[body] as number, data[body + 1] as number);
+				break;
+		}
+		if (data[at + Field.kind] !== Kind.tiles && this.count === 0) this.poisoned = false;
+		this.n = data[at + Field.n] as number;
+		this.gen = data[at + Field.gen] as number;
+	}
+
+	private draw(cells: number, count: number): void {
+		const { data } = this.ring;
+		const began = performance.now();
+		this.tidy();
+		let pixels = cells + count;
+		for (let i = 0; i < count; ) {
+			const first = data[cells + i] as number;
+			if (first < 0) {
+				this.poisoned = true;
+				i++;
+				pixels += CELL_PIXELS;
+				continue;
+			}
+			const column = first % this.wide;
+			let run = 0;
+			for (; i < count && column + run < this.wide && data[cells + i] === first + run; i++, run++) {
+				this.copy(pixels, run, Math.min(CELL_W, this.canvas.width - (column + run) * CELL_W));
+				pixels += CELL_PIXELS;
+			}
+			const y = Math.floor(first / this.wide) * CELL_H;
+			this.context.putImageData(this.strip, column * CELL_W, y, 0, 0, run * CELL_W, CELL_H);
+			this.fill(first, run);
+		}
+		const tenths = ((performance.now() - began) * 10_000) / Math.max(count, 1);
+		this.drawTenths += (tenths - this.drawTenths) * NEWS;
+	}
+
+	// What lies beyond the canvas's edge is cut off by the canvas.
+	private copy(from: number, cell: number, columns: number): void {
+		const { words } = this;
+		const { data } = this.ring;
+		const wide = this.wide * CELL_W;
+		for (let y = 0; y < CELL_H; y++) {
+			const to = y * wide + cell * CELL_W;
+			const row = from + y * columns;
+			for (let x = 0; x < columns; x++) words[to + x] = data[row + x] as number;
+		}
+	}
+
+	private tidy(): void {
+		if (this.littered) this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+		this.littered = false;
+	}
+
+	private fill(first: number, run: number): void {
+		for (let cell = first; cell < first + run; cell++) {
+			if (this.filled[cell] === 0) this.count++;
+			this.filled[cell] = 1;
+		}
+	}
+
+	private clear(first: number, length: number): void {
+		for (let cell = first; cell < first + length; cell++) {
+			if (this.filled[cell] === 1) this.count--;
+			this.filled[cell] = 0;
+		}
+		// What nobody sees is cleared when there is time.
+		if (this.count === 0) {
+			this.littered = true;
+			return;
+		}
+		// A run may go over several rows.
+		for (let cell = first; cell < first + length; ) {
+			const column = cell % this.wide;
+			const run = Math.min(this.wide - column, first + length - cell);
+			this.context.clearRect(column * CELL_W, Math.floor(cell / this.wide) * CELL_H, run * CELL_W, CELL_H);
+			cell += run;
+		}
+	}
+
+	private resize(w: number, h: number): void {
+		this.canvas.width = w;
+		this.canvas.height = h;
+		this.wide = Math.ceil(w / CELL_W);
+		this.filled = new Uint8Array(this.wide * Math.ceil(h / CELL_H));
+		this.count = 0;
+		this.littered = false;
+		this.strip = new ImageData(this.wide * CELL_W, CELL_H);
+		this.words = new Int32Array(this.strip.data.buffer);
+	}
+
+	// The frame on show may know of changes that have not come yet: until then, the video alone is right.
+	private show(): void {
+		const behind = ((this.needed - this.gen) | 0) > 0;
+		const on = this.count > 0 && !behind && !this.poisoned;
+		if (on === this.on) return;
+		this.on = on;
+		// Without a layout: this comes with a video frame.
+		this.canvas.style.visibility = on ? "visible" : "hidden";
+	}
+
+	private tell(): void {
+		const { all, exact } = this.tiles;
+		if (this.all === (all > 0 && all === exact)) return;
+		this.all = !this.all;
+		this.host.exact(this.all);
+	}
+
+	private report(): void {
+		const { control } = this.ring;
+		Atomics.store(control, Word.n, this.n);
+		Atomics.store(control, Word.shown, this.shown ?? 0);
+		Atomics.store(control, Word.video, Math.round(this.videoMs * 10));
+		Atomics.store(control, Word.tile, Math.round(this.tileMs * 10));
+		Atomics.store(control, Word.draw, Math.round(this.drawTenths));
+		this.port.report();
+	}
+}
+
+/** Offers a `tiles` channel where the browser can take one in a worker; null where it cannot, and the video is all there is. */
+export function offerTiles(pc: RTCPeerConnection, root: HTMLElement, host: LayerHost): ExactLayer | null {
+	if (!crossOriginIsolated || typeof SharedArrayBuffer === "undefined") return null;
+	const worker = new Worker(new URL("./tiles.worker.ts", import.meta.url), { type: "module" });
+	const channel = pc.createDataChannel("tiles");
+	const memory = new SharedArrayBuffer(Ring.bytes());
+	try {
+		worker.postMessage({ channel, memory }, [channel as unknown as Transferable]);
+	} catch {
+		// This browser keeps channels on the page (Firefox).
+		channel.close();
+		worker.terminate();
+		return null;
+	}
+	const gone = new AbortController();
+	const close = (): void => {
+		gone.abort();
+		worker.terminate();
+	};
+	const port = { report: () => worker.postMessage(0), close };
+	const canvas = document.createElement("canvas");
+	canvas.className = LAYER;
+	root.append(canvas);
+	const layer = new ExactLayer(canvas, new Ring(memory), port, host);
+	for (const input of ["pointermove", "pointerdown", "pointerup", "keydown"] as const)
+		window.addEventListener(input, layer.hand, { passive: true, capture: true, signal: gone.signal });
+	worker.onmessage = ({ data }) => (data === "closed" ? layer.close() : layer.wake());
+	worker.onerror = () => layer.close();
+	return layer;
+}
