@@ -297,6 +297,21 @@ func benchmarkEncoder(b *testing.B, open func(b *testing.B, w, h int) Encoder) {
 			fill(src, w*4, image.Rect(0, 0, w, h), byte(i*37))
 			return image.Rect(0, 0, w, h)
 		}},
+		{"ui", func(src []byte, i int) image.Rectangle { // a dialog of text comes elsewhere
+			copy(src, base)
+			r := image.Rect(200+i%8*100, 150+i%5*60, 1000+i%8*100, 750+i%5*60)
+			for y := r.Min.Y; y < r.Max.Y; y++ {
+				for x := r.Min.X; x < r.Max.X; x++ {
+					v := byte(230)
+					if (x*7+y*3+i)%11 < 3 && y%14 < 9 {
+						v = 20
+					}
+					at := (y*w + x) * 4
+					src[at], src[at+1], src[at+2] = v, v, v
+				}
+			}
+			return image.Rect(200, 150, 1700, 990)
+		}},
 		{"scroll", func(src []byte, i int) image.Rectangle {
 			n := copy(src, base[(i*6%h)*w*4:])
 			copy(src[n:], base)

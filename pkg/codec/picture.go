@@ -61,8 +61,8 @@ func NewPictureOf(colours Colours, width, height int) (*Picture, error) {
 	if colours.Chroma != Chroma420 && colours.Chroma != Chroma444 {
 		return nil, fmt.Errorf("make a picture: chroma %q, want %s or %s", colours.Chroma, Chroma420, Chroma444)
 	}
-	if width < 16 || height < 16 || width > 16384 || height > 16384 || width%2 != 0 || height%2 != 0 {
-		return nil, fmt.Errorf("make a picture of %dx%d: sides must be even and from 16 to 16384", width, height)
+	if !validSize(width, height) {
+		return nil, fmt.Errorf("make a picture of %dx%d: %s", width, height, wantSize)
 	}
 	full, whole := colours.flags()
 	c := C.picture_new(C.int(width), C.int(height), full, whole)
@@ -76,6 +76,13 @@ func NewPictureOf(colours Colours, width, height int) (*Picture, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+const wantSize = "sides must be even and from 16 to 16384"
+
+func validSize(width, height int) bool {
+	valid := func(side int) bool { return side >= 16 && side <= 16384 && side%2 == 0 }
+	return valid(width) && valid(height)
 }
 
 // Tiles codes the picture's cells exactly.

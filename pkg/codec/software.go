@@ -65,6 +65,9 @@ func NewSoftware(c Coding, width, height, threads int, r Rate) (Encoder, error) 
 	if err := r.validate(); err != nil {
 		return nil, fmt.Errorf("open an encoder of %s: %w", f, err)
 	}
+	if !validSize(width, height) {
+		return nil, fmt.Errorf("open an encoder of %s for %dx%d: %s", f, width, height, wantSize)
+	}
 	if threads < 1 || threads > 16 {
 		return nil, fmt.Errorf("open an encoder of %s: %d threads, want 1 to 16", f, threads)
 	}
