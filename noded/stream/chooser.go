@@ -4,13 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
-// When a colour for each pixel (4:4:4) takes the place of one for four (4:2:0), which costs the host and the viewer about twice as much.
+// When another format takes the place of the usual one: a colour for each pixel (4:4:4) instead of one for four (4:2:0), which costs host and viewer about
+// twice as much; or a codec that makes fewer bits of a screen, and takes more time for it, where the way carries too few of the usual one's frames.
 const (
 	// fullFactor is what 4:4:4 is taken to cost of 4:2:0, on either side, before it was measured.
 	fullFactor = 2
+	// spareFactor is what a codec that spares bits is taken to cost the host before it was measured, and spareViewer the viewer.
+	spareFactor, spareViewer = 5, 2
+	// coarsest is the quantiser that encoders go up to; doublingQP steps halve the bits, as far as trustQP steps tell.
+	coarsest, doublingQP, trustQP = 50, 6.0, 18.0
 	// chooseCalm is how long nothing may have changed before it is gone over to, so that nobody sees the keyframe that it begins with.
 	chooseCalm = time.Second
 	// fullLoss is the part of the screen that 4:2:0 must show in a visibly wrong colour to be worth it.
@@ -29,12 +35,16 @@ type Room struct {
 	Host, Viewer time.Duration
 	// Kbps is the rate from which it is gone over to, Least the one below which it is given up: where bits are few they are better spent on luma.
 	Kbps, Least int
+	// A codec that spares bits is tried where the way carries fewer than Frames large ones a second of the usual codec's, and may take the host as long as
+	// Spare for one.
+	Frames int
+	Spare  time.Duration
 }
 
 // UsualRoom is that of sixty frames a second, of which the host wants two thirds for reading, sending and other sessions.
 func UsualRoom() Room {
 	const frame = time.Second / 60
-	return Room{Host: frame / 3, Viewer: frame, Kbps: 8000, Least: 4000}
+	return Room{Host: frame / 3, Viewer: frame, Kbps: 8000, Least: 4000, Frames: 20, Spare: time.Second / 20}
 }
 
 // full is the same codec with a colour for each pixel: "" where there is none.
@@ -50,35 +60,51 @@ func (f Format) full() Format {
 	return ""
 }
 
-// chooser decides in which of the formats that all who watch take the picture goes to them, by what it costs host and viewer: measured, not guessed,
+// spare is the codec, of those that a viewer takes, that makes the fewest bits of a screen: "" where that is the usual one.
+func (t takes) spare() Format {
+	for _, f := range []Format{AV1, VP9} {
+		if _, ok := t.payload(f); ok && f != t.best() {
+			return f
+		}
+	}
+	return ""
+}
+
+// chooser decides in which of the formats that all who watch take the picture goes to them, by what it costs host, viewer and way: measured, not guessed,
 // but for what has not been tried. It is for one goroutine.
 type chooser struct {
 	room    Room
 	present Format
-	host    map[Format]*timing // of large frames, to encode
-	viewer  map[Format]*timing // of any, to decode
-	barred  time.Time          // until when 4:4:4 is left alone
-	rest    time.Duration
-	why     string           // that it was given up
-	open    bool             // there is a 4:4:4 that all take
-	asked   time.Time        // the stillness in which it was last looked at
-	heard   *json.RawMessage // the viewer's last figures
+	host    map[Format]*mean     // ms of large frames, to encode
+	viewer  map[Format]*mean     // ms of any, to decode
+	bits    map[Format]*mean     // kbit of large frames at the coarsest quantiser
+	rests   map[Format]*rest     // those that are left alone
+	why     string               // that one was given up
+	others  []Format             // than the usual one, that all take
+	asked   map[Format]time.Time // the stillness in which each was last looked at
+	heard   *json.RawMessage     // the viewer's last figures
 	before  decoded
 }
 
-// timing is a mean of late, and of how many.
-type timing struct {
-	ms float64
-	n  int
+// mean is one of late, and of how many.
+type mean struct {
+	v float64
+	n int
 }
 
-func (s *timing) add(ms float64, n int) {
+func (s *mean) add(v float64, n int) {
 	s.n += n
 	if s.n == n {
-		s.ms = ms
+		s.v = v
 		return
 	}
-	s.ms += (ms - s.ms) * (1 - math.Pow(1-news, float64(n)))
+	s.v += (v - s.v) * (1 - math.Pow(1-news, float64(n)))
+}
+
+// rest is how long a format that was given up is left alone.
+type rest struct {
+	until time.Time
+	long  time.Duration // the next time
 }
 
 // decoded is what a viewer's figures say of its decoder, since its connection began.
@@ -88,21 +114,25 @@ type decoded struct {
 }
 
 func newChooser(r Room) *chooser {
-	return &chooser{room: r, host: map[Format]*timing{}, viewer: map[Format]*timing{}, rest: chooseRest}
+	return &chooser{room: r, host: map[Format]*mean{}, viewer: map[Format]*mean{}, bits: map[Format]*mean{}, rests: map[Format]*rest{}, asked: map[Format]time.Time{}}
 }
 
 // again is for another viewer: what the host can do is known, what the viewer can is not.
 func (c *chooser) again() {
-	c.viewer, c.heard, c.before, c.present = map[Format]*timing{}, nil, decoded{}, ""
-	c.barred, c.rest, c.why, c.asked = time.Time{}, chooseRest, "", time.Time{}
+	c.viewer, c.heard, c.before, c.present = map[Format]*mean{}, nil, decoded{}, ""
+	c.rests, c.why, c.asked = map[Format]*rest{}, "", map[Format]time.Time{}
 }
 
-// encoded takes in what a frame took in which so many of all cells changed; a small one says nothing.
-func (c *chooser) encoded(f Format, changed, cells int, key bool, took time.Duration) {
-	if !key && changed*4 < cells {
+// encoded takes in what a frame took in which so many of all cells changed, and how many pixels it has for one of the screen; a small one says nothing.
+func (c *chooser) encoded(f Format, changed, cells int, pkt Packet, pixels float64, took time.Duration) {
+	if !pkt.Key && changed*4 < cells {
 		return
 	}
 	of(c.host, f).add(took.Seconds()*1000, 1)
+	if !pkt.Key {
+		kbit := float64(pkt.Bytes) * 8 / 1000 / pixels
+		of(c.bits, f).add(kbit*math.Exp2(max(float64(pkt.QP-coarsest), -trustQP)/doublingQP), 1)
+	}
 }
 
 // figures takes in what the viewer last said of itself, all of it since its connection began, and believes what can be.
@@ -125,9 +155,9 @@ func (c *chooser) figures(said *json.RawMessage) {
 	}
 }
 
-func of(m map[Format]*timing, f Format) *timing {
+func of(m map[Format]*mean, f Format) *mean {
 	if m[f] == nil {
-		m[f] = &timing{}
+		m[f] = &mean{}
 	}
 	return m[f]
 }
@@ -143,56 +173,131 @@ type scene struct {
 // choose gives the format from now on.
 func (c *chooser) choose(t takes, s scene, now time.Time) Format {
 	base := t.best()
-	full := base.full()
-	if _, c.open = t.payload(full); !c.open {
-		c.present = base
-		return base
-	}
-	if c.present == full {
-		if c.why = c.tooDear(full, s.kbps); c.why != "" {
-			c.barred, c.rest = now.Add(c.rest), min(c.rest*2, chooseRestMax)
-			c.present = base
+	c.others = c.others[:0]
+	for _, f := range []Format{base.full(), t.spare()} {
+		if _, ok := t.payload(f); ok {
+			c.others = append(c.others, f)
 		}
+	}
+	if slices.Contains(c.others, c.present) && c.stays(base, s.kbps, now) {
 		return c.present
 	}
 	c.present = base
-	if due := c.due(s.still); due.IsZero() || now.Before(due) {
-		return base
-	}
-	c.asked = s.still
-	if c.affords(base, full) && s.kbps >= c.room.Kbps && s.loss() >= fullLoss {
-		c.present, c.why = full, ""
-		delete(c.host, full) // what it once was may be so no longer
-		delete(c.viewer, full)
+	for _, f := range c.others {
+		if due := c.dueOf(f, s.still); due.IsZero() || now.Before(due) {
+			continue
+		}
+		if c.asked[f] = s.still; !c.gains(base, f, s) {
+			continue
+		}
+		c.present, c.why = f, ""
+		for _, m := range []map[Format]*mean{c.host, c.viewer, c.bits} {
+			delete(m, f) // what it once was may be so no longer
+		}
+		break
 	}
 	return c.present
 }
 
-// due is when it is to be looked at whether 4:4:4 fits, once in each stillness: zero for never.
+// stays tells whether the present format does, which is not the usual one.
+func (c *chooser) stays(base Format, kbps int, now time.Time) bool {
+	full := c.present == base.full()
+	if !full && kbps >= c.room.Kbps {
+		return false // there is room for the usual one's
+	}
+	if full {
+		c.why = c.tooDear(kbps)
+	} else {
+		c.why = c.sparesNothing(base, kbps)
+	}
+	if c.why == "" {
+		return true
+	}
+	r := c.rests[c.present]
+	if r == nil {
+		r = &rest{long: chooseRest}
+		c.rests[c.present] = r
+	}
+	r.until, r.long = now.Add(r.long), min(r.long*2, chooseRestMax)
+	return false
+}
+
+// due is when another format is to be looked at: zero for never.
 func (c *chooser) due(still time.Time) time.Time {
-	if !c.open || c.present.full() == "" || still.IsZero() || still.Equal(c.asked) {
+	var due time.Time
+	for _, f := range c.others {
+		if f == c.present {
+			return time.Time{}
+		}
+		due = sooner(due, c.dueOf(f, still))
+	}
+	return due
+}
+
+// dueOf is when one is, once in each stillness.
+func (c *chooser) dueOf(f Format, still time.Time) time.Time {
+	if still.IsZero() || still.Equal(c.asked[f]) {
 		return time.Time{}
 	}
-	return latest(still.Add(chooseCalm), c.barred)
+	due := still.Add(chooseCalm)
+	if r := c.rests[f]; r != nil {
+		due = latest(due, r.until)
+	}
+	return due
 }
 
-// affords tells whether host and viewer will have the time, by what they take now.
-func (c *chooser) affords(base, full Format) bool {
+// gains tells whether another format than the usual one is worth trying.
+func (c *chooser) gains(base, f Format, s scene) bool {
+	if f == base.full() {
+		return c.affords(base, fullFactor, c.room.Host, fullFactor) && s.kbps >= c.room.Kbps && s.loss() >= fullLoss
+	}
+	return c.affords(base, spareFactor, c.room.Spare, spareViewer) && s.kbps < c.room.Kbps && c.fps(base, s.kbps) < float64(c.room.Frames)
+}
+
+// affords tells whether host and viewer will have the time, by what the usual format takes them now.
+func (c *chooser) affords(base Format, hostFactor float64, room time.Duration, viewerFactor float64) bool {
 	host, viewer := of(c.host, base), of(c.viewer, base)
-	return host.n >= enoughFrames && host.ms*fullFactor <= millis(c.room.Host) &&
-		viewer.n >= fewFrames && viewer.ms*fullFactor <= millis(c.room.Viewer)
+	return host.n >= enoughFrames && host.v*hostFactor <= millis(room) &&
+		viewer.n >= fewFrames && viewer.v*viewerFactor <= millis(c.room.Viewer)
 }
 
-// tooDear says why a format cannot stay, "" if it can.
-func (c *chooser) tooDear(f Format, kbps int) string {
-	host, viewer := of(c.host, f), of(c.viewer, f)
+// fps is how many large frames a second can be made and sent at the coarsest: more than enough until that is known.
+func (c *chooser) fps(f Format, kbps int) float64 {
+	bits := of(c.bits, f)
+	if bits.n < enoughFrames {
+		return math.Inf(1)
+	}
+	return 1000 / max(of(c.host, f).v, bits.v*1000/float64(max(kbps, 1)), 1)
+}
+
+// tooDear says why 4:4:4 cannot stay, "" if it can.
+func (c *chooser) tooDear(kbps int) string {
+	if why := c.tooSlow("chroma: 4:4:4", c.room.Host); why != "" || kbps >= c.room.Least {
+		return why
+	}
+	return "chroma: 4:4:4 wants a faster link"
+}
+
+// sparesNothing says why a codec that was to spare bits cannot stay, "" if it can.
+func (c *chooser) sparesNothing(base Format, kbps int) string {
+	f := c.present
+	if why := c.tooSlow("codec: "+string(f), c.room.Spare); why != "" {
+		return why
+	}
+	if now, before := c.fps(f, kbps), c.fps(base, kbps); now <= before && of(c.bits, f).n >= enoughFrames {
+		return fmt.Sprintf("codec: %s shows no more than %s over this link: %.0f frames a second, not %.0f", f, base, now, before)
+	}
+	return ""
+}
+
+// tooSlow says for whom the present format takes too long.
+func (c *chooser) tooSlow(name string, room time.Duration) string {
+	host, viewer := of(c.host, c.present), of(c.viewer, c.present)
 	switch {
-	case host.n >= enoughFrames && host.ms > millis(c.room.Host):
-		return fmt.Sprintf("4:4:4 takes this host %.1f ms a frame, and it has %.1f", host.ms, millis(c.room.Host))
-	case viewer.n >= fewFrames && viewer.ms > millis(c.room.Viewer):
-		return fmt.Sprintf("4:4:4 takes the viewer %.1f ms a frame, and it has %.1f", viewer.ms, millis(c.room.Viewer))
-	case kbps < c.room.Least:
-		return "4:4:4 wants a faster link"
+	case host.n >= enoughFrames && host.v > millis(room):
+		return fmt.Sprintf("%s takes this host %.1f ms a frame, and it has %.1f", name, host.v, millis(room))
+	case viewer.n >= fewFrames && viewer.v > millis(c.room.Viewer):
+		return fmt.Sprintf("%s takes the viewer %.1f ms a frame, and it has %.1f", name, viewer.v, millis(c.room.Viewer))
 	}
 	return ""
 }

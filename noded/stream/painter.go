@@ -261,7 +261,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	}
 	encoded := time.Now()
 	p.costs.Encoded(changed, encoded.Sub(converted), pkt.Bytes)
-	p.noteEncode(changed, pkt.Key, encoded.Sub(converted))
+	p.noteEncode(changed, pkt, encoded.Sub(converted))
 	p.send(peer, pkt, encoded)
 	done := time.Now()
 	took[stageEncode], took[stageSend], took[stageTotal] = encoded.Sub(converted), done.Sub(encoded), done.Sub(since)

@@ -12,8 +12,8 @@ func (p *painter) wish(now time.Time) Coding {
 	s := scene{still: p.stillSince(), kbps: p.peer.rate.Kbps(), loss: func() float64 { return p.enc.ColourLoss() }}
 	c := Coding{p.chooser.choose(p.takes().made(p.encoders), s, now), p.short()}
 	if why := p.chooser.why; why != p.givenUp {
-		p.viewers.board.degrade("chroma: "+p.givenUp, false)
-		p.viewers.board.degrade("chroma: "+why, why != "")
+		p.viewers.board.degrade(p.givenUp, false)
+		p.viewers.board.degrade(why, why != "")
 		p.givenUp = why
 	}
 	return c
@@ -28,6 +28,6 @@ func (p *painter) stillSince() time.Time {
 }
 
 // noteEncode tells the chooser what a frame took.
-func (p *painter) noteEncode(changed int, key bool, took time.Duration) {
-	p.chooser.encoded(p.coding.Format, changed, tile.Cells(p.frame.Size), key, took)
+func (p *painter) noteEncode(changed int, pkt Packet, took time.Duration) {
+	p.chooser.encoded(p.coding.Format, changed, tile.Cells(p.frame.Size), pkt, 1, took)
 }
