@@ -96,12 +96,30 @@ func (w *world) pointerFollows(t *testing.T, p *browser.Page, id string) {
 	})
 }
 
-// ?transport=vnc asks for VNC from the start.
+// ?transport=vnc asks for VNC from the start. Its connection outlives a window that becomes smaller and smaller, though its server is told of the
+// screen's size by an event, after it is so.
 func TestVNCByChoice(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.view(t, s.ID, "transport=vnc", browser.PageOptions{Width: 1000, Height: 700})
 	takesPath(t, p, "vnc")
+	for i := range 12 {
+		want := 980 - 20*i
+		if err := p.Resize(want, 690-10*i, 1); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 30*time.Second, "VNC's picture has the window's size", func() error {
+			stats, err := artist.Stats(p)
+			if err != nil || stats["width"] != float64(want) {
+				return fmt.Errorf("it is %v wide, want %d; %v", stats["width"], want, err)
+			}
+			return nil
+		})
+	}
+	takesPath(t, p, "vnc")
+	if stats, err := artist.Stats(p); err != nil || stats["reconnects"] != 0.0 {
+		t.Errorf("the connection was lost %v times, %v", stats["reconnects"], err)
+	}
 }
 
 // takesPath waits until the viewer's picture comes by this path. Why it does not, the page itself says.

@@ -30,7 +30,7 @@ type Built struct {
 	Layout    string        // OCI image layout directory
 	Layers    []Layer       // lowest first
 	Packages  Lock          // what is installed
-	Toolchain Lock          // what compiled the pen driver
+	Toolchain Lock          // what compiled our C
 	Drift     []Change      // how both differ from the recipe's locks
 }
 
@@ -125,11 +125,11 @@ func (b *builder) build(ctx context.Context) (Built, error) {
 		if tools, err = b.toolchain(stepCtx); err != nil {
 			return err
 		}
-		driver, err := b.pen(stepCtx, tools)
+		compiled, err := b.objects(stepCtx, tools)
 		if err != nil {
 			return err
 		}
-		files, err = b.files(driver)
+		files, err = b.files(compiled)
 		return err
 	})
 	if err := steps.Wait(); err != nil {

@@ -18,7 +18,7 @@ import (
 type cache struct{ dir string }
 
 // stepVersions are raised when the code of a step changes what it makes of the same inputs.
-var stepVersions = map[string]int{"base": 3, "toolchain": 2, "pen": 2, "profile": 3, "files": 2}
+var stepVersions = map[string]int{"base": 3, "toolchain": 2, "pen": 2, "vnc": 1, "profile": 3, "files": 2}
 
 // key names a step's inputs. Their JSON is hashed, so every field that matters must be in it.
 func key(step string, inputs any) (string, error) {

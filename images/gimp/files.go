@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -39,19 +40,18 @@ func embeddedTree(f fs.FS, dir string) ([]embedded, error) {
 	return found, nil
 }
 
-const (
-	// InitPath is PID 1 in the image.
-	InitPath   = "usr/lib/easel/easel-init"
-	driverPath = "usr/lib/easel/xorg/input/" + penObject
-)
+// InitPath is PID 1 in the image.
+const InitPath = "usr/lib/easel/easel-init"
 
-// files makes the top layer: easel-init, the pen driver and our configuration.
-func (b *builder) files(driver string) (builtLayer, error) {
+// files makes the top layer: easel-init, our configuration and what was compiled, by its path in the image.
+func (b *builder) files(compiled map[string]string) (builtLayer, error) {
 	ours, err := embeddedTree(rootfsFiles, "rootfs")
 	if err != nil {
 		return builtLayer{}, err
 	}
-	for name, file := range map[string]string{InitPath: b.options.InitBinary, driverPath: driver} {
+	add := maps.Clone(compiled)
+	add[InitPath] = b.options.InitBinary
+	for name, file := range add {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return builtLayer{}, fmt.Errorf("add %s to image: %w", name, err)

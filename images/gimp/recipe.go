@@ -31,7 +31,7 @@ type Recipe struct {
 	SecurityMirror string   // archive of Debian's security updates; empty: none. Ubuntu's are in Mirror.
 	Components     []string // empty: "main", and "universe" too of an Ubuntu archive, where GIMP lies
 	Packages       []string // what the image holds, without dependencies
-	Toolchain      []string // what compiles the pen driver
+	Toolchain      []string // what compiles our C
 	Lock           Lock     // package versions the image is expected to have
 	ToolchainLock  Lock     // the same for the toolchain
 	Epoch          int64    // no file in the image is newer (Unix seconds)

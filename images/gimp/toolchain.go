@@ -2,12 +2,15 @@ package gimp
 
 import (
 	"context"
+	"embed"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
 	"easel/images/gimp/pen"
+	"easel/images/gimp/vnc"
 )
 
 // toolchainResult is a root of the image's suite that holds a compiler.
@@ -18,7 +21,7 @@ type toolchainResult struct {
 	root string
 }
 
-// toolchain makes the root in which the pen driver is compiled, so that the driver does not depend on this machine's compiler or headers.
+// toolchain makes the root in which our C is compiled, so that it does not depend on this machine's compiler or headers.
 func (b *builder) toolchain(ctx context.Context) (toolchainResult, error) {
 	r := b.recipe
 	name, err := key("toolchain", struct {
@@ -79,70 +82,99 @@ func (b *builder) unpack(ctx context.Context, what, tarball, root string) error 
 	return nil
 }
 
-// penFlags compile the driver: hardened, and with no path or time of the build in it.
-var penFlags = []string{
+// cFlags compile what we have in C: hardened, and with no path or time of the build in it.
+var cFlags = []string{
 	"-std=gnu11", "-O2", "-g0", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden",
 	"-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now", "-Wl,--build-id=none",
-	"-isystem", "/usr/include/xorg", "-isystem", "/usr/include/pixman-1",
 }
 
-const penObject = "easelpen_drv.so"
+// object is a shared object of ours, compiled from C.
+type object struct {
+	step   string // that makes it
+	path   string // in the image
+	source embed.FS
+	flags  []string // beside cFlags
+	libs   []string
+}
 
-// pen compiles the driver inside the toolchain's root.
-func (b *builder) pen(ctx context.Context, tools toolchainResult) (string, error) {
-	sources, err := embeddedTree(pen.Source, "src")
+// objects are those of the image.
+func objects() []object {
+	return []object{
+		{step: "pen", path: "usr/lib/easel/xorg/input/easelpen_drv.so", source: pen.Source, flags: []string{"-isystem", "/usr/include/xorg", "-isystem", "/usr/include/pixman-1"}},
+		{step: "vnc", path: "usr/lib/easel/vncsteady.so", source: vnc.Source, libs: []string{"-lX11"}},
+	}
+}
+
+// objects compiles them inside the toolchain's root, and says which file here goes where in the image.
+func (b *builder) objects(ctx context.Context, tools toolchainResult) (map[string]string, error) {
+	files := map[string]string{}
+	for _, o := range objects() {
+		file, err := b.object(ctx, tools, o)
+		if err != nil {
+			return nil, err
+		}
+		files[o.path] = file
+	}
+	return files, nil
+}
+
+func (b *builder) object(ctx context.Context, tools toolchainResult, o object) (string, error) {
+	sources, err := embeddedTree(o.source, "src")
 	if err != nil {
 		return "", err
 	}
-	name, err := key("pen", struct {
-		Packages []Package
-		Flags    []string
-		Sources  []embedded
-	}{tools.Packages.Packages, penFlags, sources})
+	name, err := key(o.step, struct {
+		Packages    []Package
+		Flags, Libs []string
+		Sources     []embedded
+	}{tools.Packages.Packages, slices.Concat(cFlags, o.flags), o.libs, sources})
 	if err != nil {
 		return "", err
 	}
-	object := b.cache.path(name, penObject)
+	file := b.cache.path(name, path.Base(o.path))
 	var done bool
 	if ok, err := b.cache.load(name, &done); err != nil || ok {
-		return object, err
+		return file, err
 	}
-	b.say("pen: compiling the input driver")
+	b.say("%s: compiling %s", o.step, path.Base(o.path))
 	done = true
-	return object, b.step(name, &done, func(dir string) error {
-		return b.compile(ctx, tools.root, sources, filepath.Join(dir, penObject))
+	return file, b.step(name, &done, func(dir string) error {
+		if err := b.compile(ctx, tools.root, o, sources, filepath.Join(dir, path.Base(o.path))); err != nil {
+			return fmt.Errorf("compile %s: %w", path.Base(o.path), err)
+		}
+		return nil
 	})
 }
 
 // compile runs the compiler in root, as root's own program sees it: in /build.
-func (b *builder) compile(ctx context.Context, root string, sources []embedded, object string) error {
+func (b *builder) compile(ctx context.Context, root string, o object, sources []embedded, file string) error {
 	build := filepath.Join(root, "build")
 	if err := os.RemoveAll(build); err != nil {
-		return fmt.Errorf("compile pen driver: %w", err)
+		return err
 	}
 	defer os.RemoveAll(build)
 	if err := os.Mkdir(build, 0o755); err != nil {
-		return fmt.Errorf("compile pen driver: %w", err)
+		return err
 	}
-	args := append(slices.Clone(penFlags), "-o", penObject)
+	args := slices.Concat(cFlags, o.flags, []string{"-o", path.Base(o.path)})
 	for _, s := range sources {
 		if err := os.WriteFile(filepath.Join(build, s.Name), s.Text, 0o644); err != nil {
-			return fmt.Errorf("compile pen driver: %w", err)
+			return err
 		}
 		if filepath.Ext(s.Name) == ".c" {
 			args = append(args, s.Name)
 		}
 	}
-	cmd := b.command(ctx, filepath.Join("/usr/bin", "gcc"), args...)
+	cmd := b.command(ctx, filepath.Join("/usr/bin", "gcc"), append(args, o.libs...)...)
 	cmd.Env = []string{"PATH=/usr/bin", "LC_ALL=C.UTF-8", "TMPDIR=/build"}
 	cmd.Dir = "/build"
 	cmd.SysProcAttr.Chroot = root
-	if err := b.runNoted(cmd, "pen", quiet); err != nil {
-		return fmt.Errorf("compile pen driver: %w", err)
+	if err := b.runNoted(cmd, o.step, quiet); err != nil {
+		return err
 	}
-	text, err := os.ReadFile(filepath.Join(build, penObject))
+	text, err := os.ReadFile(filepath.Join(build, path.Base(o.path)))
 	if err != nil {
-		return fmt.Errorf("compile pen driver: %w", err)
+		return err
 	}
-	return os.WriteFile(object, text, 0o644)
+	return os.WriteFile(file, text, 0o644)
 }

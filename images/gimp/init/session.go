@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,9 @@ const (
 )
 
 const display = ":0"
+
+// vncSteady keeps the VNC server from ending when the screen becomes smaller (images/gimp/vnc).
+const vncSteady = "/usr/lib/easel/vncsteady.so"
 
 // paths is where things lie in the container (ARCHITECTURE.md, "Processes and where things lie").
 type paths struct {
@@ -220,8 +224,10 @@ func (s *session) vnc() (command, error) {
 	if err := without(socket); err != nil {
 		return command{}, err
 	}
-	return s.plain("/usr/bin/X0tigervnc", "-display", display, "-rfbport", "-1", "-rfbunixpath", socket, "-rfbunixmode", "0666",
+	c, err := s.plain("/usr/bin/X0tigervnc", "-display", display, "-rfbport", "-1", "-rfbunixpath", socket, "-rfbunixmode", "0666",
 		"-SecurityTypes", "None", "-AcceptCutText=0", "-SendCutText=0", "-AcceptSetDesktopSize=1", "-AlwaysShared=1", "-desktop", "GIMP", "-Log", "*:stderr:10")()
+	c.env = append(slices.Clone(c.env), "LD_PRELOAD="+vncSteady)
+	return c, err
 }
 
 func (s *session) files() (command, error) {
