@@ -146,26 +146,28 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 	})
 }
 
+// draws does something, and waits until GIMP has drawn what comes of it.
+func draws(t *testing.T, x *xclient.Screen, what string, do func() error) {
+	t.Helper()
+	before, err := artist.Screenshot(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := do(); err != nil {
+		t.Fatal(err)
+	}
+	if err := artist.Settled(x, before, 30*time.Second); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
 // textEditor opens the editor of GIMP's text tool on an image. What is typed before GIMP has chosen the tool, and then opened its editor, is lost: each
 // shows on the screen.
 func textEditor(t *testing.T, p *browser.Page, x *xclient.Screen, canvas image.Rectangle) {
 	t.Helper()
-	shows := func(what string, do func() error) {
-		t.Helper()
-		before, err := artist.Screenshot(x)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := do(); err != nil {
-			t.Fatal(err)
-		}
-		if err := artist.Settled(x, before, 30*time.Second); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
-	shows("the text tool", func() error { return p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}) })
+	draws(t, x, "the text tool", func() error { return p.Type(browser.Key{Key: "t", Code: "KeyT", Windows: 84}) })
 	at := image.Pt(canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
-	shows("its editor", func() error { return p.Click(float64(at.X), float64(at.Y), browser.Left) })
+	draws(t, x, "its editor", func() error { return p.Click(float64(at.X), float64(at.Y), browser.Left) })
 }
 
 // An artist types letters of any script into GIMP's text tool, and GIMP has exactly that text.

@@ -1,9 +1,11 @@
 package browser
 
 import (
+	"encoding/json"
 	"fmt"
 	"image"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
 )
 
@@ -68,7 +70,18 @@ func (p *Page) Drag(points ...image.Point) error {
 
 // Wheel turns the wheel by CSS pixels, down and right positive.
 func (p *Page) Wheel(x, y, dx, dy float64) error {
-	return p.mouse(input.DispatchMouseEventParams{Type: "mouseWheel", X: x, Y: y, DeltaX: dx, DeltaY: dy})
+	type params struct { // the library's leaves a zero out, which Chromium does not take
+		Type   string  `json:"type"`
+		X      float64 `json:"x"`
+		Y      float64 `json:"y"`
+		DeltaX float64 `json:"deltaX"`
+		DeltaY float64 `json:"deltaY"`
+	}
+	turn := cdp.Command[params, cdp.Empty]{Method: input.CommandDispatchMouseEvent}
+	if err := call(p, turn, params{"mouseWheel", x, y, dx, dy}); err != nil {
+		return fmt.Errorf("turn the wheel at %g,%g: %w", x, y, err)
+	}
+	return nil
 }
 
 // PenSample is one state of a pen.
@@ -85,39 +98,87 @@ func (p *Page) Stroke(samples []PenSample, pause func()) error {
 	if len(samples) < 2 {
 		return fmt.Errorf("stroke of %d samples; a stroke has at least two", len(samples))
 	}
-	pen := func(kind input.DispatchMouseEventType, s PenSample, down bool) error {
-		ev := input.DispatchMouseEventParams{
-			Type: kind, X: s.X, Y: s.Y, PointerType: input.DispatchMouseEventPointerTypePen,
-			Force: s.Pressure, TiltX: s.TiltX, TiltY: s.TiltY, Twist: s.Twist,
-		}
-		if kind != "mouseMoved" || down {
-			ev.Button = Left
-		}
-		if down {
-			ev.Buttons = 1
-		}
-		if kind != "mouseMoved" {
-			ev.ClickCount = 1
-		}
-		return p.mouse(ev)
-	}
-	hover := samples[0]
-	hover.Pressure = 0
-	if err := pen("mouseMoved", hover, false); err != nil {
+	if err := p.Hover(samples[0]); err != nil {
 		return err
 	}
 	pause()
-	if err := pen("mousePressed", samples[0], true); err != nil {
+	if err := p.pen("mousePressed", samples[0], Left, true); err != nil {
 		return err
 	}
 	for _, s := range samples[1:] {
 		pause()
-		if err := pen("mouseMoved", s, true); err != nil {
+		if err := p.pen("mouseMoved", s, Left, true); err != nil {
 			return err
 		}
 	}
 	pause()
-	return pen("mouseReleased", samples[len(samples)-1], false)
+	return p.pen("mouseReleased", samples[len(samples)-1], Left, false)
+}
+
+// Hover moves the pen above the page.
+func (p *Page) Hover(s PenSample) error {
+	s.Pressure = 0
+	return p.pen("mouseMoved", s, "", false)
+}
+
+// Barrel touches down with a button of the pen's barrel held, moves through the samples, and lifts.
+func (p *Page) Barrel(b Button, samples ...PenSample) error {
+	if err := p.Hover(samples[0]); err != nil {
+		return err
+	}
+	if err := p.pen("mousePressed", samples[0], b, true); err != nil {
+		return err
+	}
+	for _, s := range samples[1:] {
+		if err := p.pen("mouseMoved", s, b, true); err != nil {
+			return err
+		}
+	}
+	return p.pen("mouseReleased", samples[len(samples)-1], b, false)
+}
+
+// Erase draws with the pen's other end, for which the protocol has no button.
+func (p *Page) Erase(samples []PenSample) error { return p.tell(samples, 5, 32) }
+
+// Scribble draws with the pen's tip as quickly as a pen tells of itself: eight samples an event.
+func (p *Page) Scribble(samples []PenSample) error { return p.tell(samples, 0, 1) }
+
+// tell has a script tell the page of a pen's stroke, by the events that a browser would.
+func (p *Page) tell(samples []PenSample, button, buttons int) error {
+	all, err := json.Marshal(samples)
+	if err != nil {
+		return fmt.Errorf("stroke by a script: %w", err)
+	}
+	return p.Do(fmt.Sprintf(`(async () => {
+  const samples = %s, button = %d, buttons = %d, target = document.getElementById('screen');
+  const make = (type, s, init) => new PointerEvent(type, {
+    bubbles: true, cancelable: true, pointerId: 9, pointerType: 'pen', isPrimary: true, button: -1, buttons,
+    clientX: s.X, clientY: s.Y, pressure: s.Pressure, tiltX: s.TiltX, tiltY: s.TiltY, twist: s.Twist, ...init});
+  const up = { buttons: 0, pressure: 0 }, last = samples.at(-1);
+  target.dispatchEvent(make('pointermove', samples[0], up));
+  target.dispatchEvent(make('pointerdown', samples[0], { button }));
+  for (let i = 1; i < samples.length; i += 8) {
+    const coalescedEvents = samples.slice(i, i + 8).map((s) => make('pointermove', s, {}));
+    target.dispatchEvent(make('pointermove', samples[Math.min(i + 7, samples.length - 1)], { coalescedEvents }));
+    await new Promise((r) => setTimeout(r, 8));
+  }
+  target.dispatchEvent(make('pointerup', last, { ...up, button }));
+  target.dispatchEvent(make('pointerleave', last, up));
+})()`, all, button, buttons))
+}
+
+func (p *Page) pen(kind input.DispatchMouseEventType, s PenSample, b Button, down bool) error {
+	ev := input.DispatchMouseEventParams{
+		Type: kind, X: s.X, Y: s.Y, PointerType: input.DispatchMouseEventPointerTypePen, Button: b,
+		Force: s.Pressure, TiltX: s.TiltX, TiltY: s.TiltY, Twist: s.Twist,
+	}
+	if down {
+		ev.Buttons = buttonBit[b]
+	}
+	if kind != "mouseMoved" {
+		ev.ClickCount = 1
+	}
+	return p.mouse(ev)
 }
 
 func (p *Page) mouse(ev input.DispatchMouseEventParams) error {

@@ -3,6 +3,7 @@
 package xclient
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -22,9 +23,10 @@ const handshakeLimit = 10 * time.Second
 
 // Screen is a connection to the first screen of an X server.
 type Screen struct {
-	conn  *xgb.Conn
-	info  *xproto.ScreenInfo
-	setup *xproto.SetupInfo
+	conn    *xgb.Conn
+	generic *genericConn
+	info    *xproto.ScreenInfo
+	setup   *xproto.SetupInfo
 }
 
 // Open connects to the X server on a unix socket. cookieFile is an Xauthority file whose first entry is used; "" means
@@ -49,14 +51,15 @@ func Open(ctx context.Context, socket, cookieFile string) (*Screen, error) {
 	_ = raw.SetDeadline(deadline)
 	// xgb complains of an authority file that it looks for by itself; the cookie comes from us.
 	xgb.Logger.SetOutput(io.Discard)
-	conn, err := xgb.NewConnNet(&cookieConn{Conn: raw, cookie: cookie})
+	generic := &genericConn{Conn: raw, r: bufio.NewReader(raw)}
+	conn, err := xgb.NewConnNet(&cookieConn{Conn: generic, cookie: cookie})
 	if err != nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("handshake on %s: %w", socket, err)
 	}
 	_ = raw.SetDeadline(time.Time{})
 	setup := xproto.Setup(conn)
-	return &Screen{conn: conn, info: setup.DefaultScreen(conn), setup: setup}, nil
+	return &Screen{conn: conn, generic: generic, info: setup.DefaultScreen(conn), setup: setup}, nil
 }
 
 // Close ends the connection; the server removes what this client made.

@@ -51,6 +51,27 @@ func (s *Screen) Windows() ([]Window, error) {
 	return found, nil
 }
 
+// Popups counts the windows in sight that no window manager sees to, such as menus, and that are larger than a tool tip's.
+func (s *Screen) Popups() (int, error) {
+	const tip = 100 // pixels high
+	tree, err := xproto.QueryTree(s.conn, s.info.Root).Reply()
+	if err != nil {
+		return 0, fmt.Errorf("ask for the windows: %w", err)
+	}
+	n := 0
+	for _, w := range tree.Children {
+		a, err := xproto.GetWindowAttributes(s.conn, w).Reply()
+		if err != nil {
+			continue // gone meanwhile
+		}
+		g, err := xproto.GetGeometry(s.conn, xproto.Drawable(w)).Reply()
+		if err == nil && a.OverrideRedirect && a.MapState == xproto.MapStateViewable && a.Class == xproto.WindowClassInputOutput && g.Height > tip {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // Place has the window manager move a window, whose upper left corner is to lie there. One that is maximised fills the monitor that it comes to.
 func (s *Screen) Place(w Window, at image.Point) error {
 	atom, err := s.atom("_NET_MOVERESIZE_WINDOW")

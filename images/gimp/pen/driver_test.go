@@ -3,12 +3,13 @@ package pen
 import (
 	"bufio"
 	"encoding/binary"
-	"fmt"
-	"io"
+	"maps"
 	"math/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,8 @@ import (
 	"github.com/jezek/xgb/xproto"
 	"github.com/jezek/xgb/xtest"
 	"golang.org/x/sys/unix"
+
+	"easel/integration/xclient"
 )
 
 const patience = 20 * time.Second
@@ -41,7 +44,7 @@ type record struct {
 func (r record) bytes() []byte {
 	scale := 256.0
 	if r.kind == scroll {
-		scale = 120
+		scale = 120 * 256
 	}
 	b := []byte{r.kind, r.device, r.button, 0}
 	b = binary.LittleEndian.AppendUint32(b, uint32(int32(r.x*scale)))
@@ -56,6 +59,7 @@ func (r record) bytes() []byte {
 // server is an X server with the image's own configuration and the driver, compiled here.
 type server struct {
 	t      *testing.T
+	screen *xclient.Screen
 	conn   *xgb.Conn
 	root   xproto.Window
 	socket string
@@ -81,13 +85,11 @@ func start(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	display := s.run(dir)
-	t.Setenv("XAUTHORITY", "/dev/null")
-	xgb.Logger.SetOutput(io.Discard) // it tells of each connection's end
-	if s.conn, err = xgb.NewConnDisplay(":" + display); err != nil {
+	if s.screen, err = xclient.Open(t.Context(), "/tmp/.X11-unix/X"+display, ""); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.conn.Close)
-	s.root = xproto.Setup(s.conn).DefaultScreen(s.conn).Root
+	t.Cleanup(s.screen.Close)
+	s.conn, s.root = s.screen.Conn(), s.screen.Root()
 	return s
 }
 
@@ -220,7 +222,9 @@ func TestDriver(t *testing.T) {
 		"keys come after what was synced before them": keysComeAfterWhatWasSyncedBeforeThem,
 		"nonsense is dropped and the server goes on":  nonsenseIsDroppedAndTheServerGoesOn,
 	} {
-		t.Run(name, func(t *testing.T) { part(t, &server{t: t, conn: s.conn, root: s.root, socket: s.socket}) })
+		t.Run(name, func(t *testing.T) {
+			part(t, &server{t: t, screen: s.screen, conn: s.conn, root: s.root, socket: s.socket})
+		})
 	}
 }
 
@@ -241,7 +245,6 @@ func pointerLandsWhereTheRecordSays(t *testing.T, s *server) {
 }
 
 func stylusTellsPressureTiltAndTwist(t *testing.T, s *server) {
-	x := openXInput(t, s.conn)
 	h := s.hand()
 	for _, c := range []struct {
 		device byte
@@ -250,10 +253,15 @@ func stylusTellsPressureTiltAndTwist(t *testing.T, s *server) {
 	}{{stylus, "Easel pen", 100.25}, {eraser, "Easel eraser", 120.5}} {
 		h.send(record{kind: motion, device: c.device, x: c.x, y: 50, pressure: 33000, tiltX: -3000, tiltY: 1500, twist: 9000})
 		s.at(int(c.x), 50, 0)
-		axes := x.devices(t)[c.name]
-		want := []axis{{0, 0, c.x}, {0, 0, 50}, {0, 65535, 33000}, {-6400, 6400, -3000}, {-6400, 6400, 1500}, {0, 35999, 9000}}
-		if fmt.Sprint(axes) != fmt.Sprint(want) {
-			t.Errorf("%s: axes %v, want %v", c.name, axes, want)
+		devices, err := s.screen.Devices()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := xclient.Device{Name: c.name, Axes: []xclient.Axis{
+			{Value: c.x}, {Value: 50}, {High: 65535, Value: 33000}, {Low: -6400, High: 6400, Value: -3000}, {Low: -6400, High: 6400, Value: 1500}, {High: 35999, Value: 9000},
+		}}
+		if !slices.ContainsFunc(slices.Collect(maps.Values(devices)), func(d xclient.Device) bool { return reflect.DeepEqual(d, want) }) {
+			t.Errorf("the devices are %v, want %v among them", devices, want)
 		}
 		h.send(record{kind: away, device: c.device, x: c.x, y: 50})
 	}

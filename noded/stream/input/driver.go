@@ -42,7 +42,7 @@ const (
 // record is what the driver posts to X at once.
 type record struct {
 	Kind, Device, Button uint8
-	X, Y                 int32 // 1/256 px; for scroll 1/120 notch
+	X, Y                 int32 // 1/256 px; for scroll 1/256 of 1/120 notch
 	Pressure             uint16
 	TiltX, TiltY         int16 // 1/100 °
 	Twist                uint16

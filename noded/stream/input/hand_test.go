@@ -44,7 +44,7 @@ func TestPointerAndKeysKeepTheirOrder(t *testing.T) {
 	}, driver, slog.New(slog.DiscardHandler))
 	h.mine = true
 	control := func(down bool) Message { return Message{Kind: kindKey, Down: down, Sym: 0xffe3, Code: 29} }
-	wheel := Message{Kind: kindWheel, DY: 120}
+	wheel := Message{Kind: kindWheel, DY: 120 * 256}
 	for _, m := range []Message{wheel, control(true), wheel, wheel, control(false), control(true), wheel} {
 		h.apply(m)
 	}

@@ -91,7 +91,7 @@ func compareGolden(t *testing.T, m Message, kind uint8, f goldenFields) {
 	if m.Device != f.Device || m.Button != f.Button || m.Down != (f.Down || f.In) || len(m.Samples) != len(f.Samples) {
 		t.Errorf("read %+v, want %+v", m, f)
 	}
-	if fixed := func(v float64) int32 { return int32(math.Round(v * 256)) }; m.X != fixed(f.X) || m.Y != fixed(f.Y) || m.DX != int32(f.DX) || m.DY != int32(f.DY) {
+	if fixed := func(v float64) int32 { return int32(math.Round(v * 256)) }; m.X != fixed(f.X) || m.Y != fixed(f.Y) || m.DX != fixed(f.DX) || m.DY != fixed(f.DY) {
 		t.Errorf("read %+v, want %+v", m, f)
 	}
 	for i, s := range m.Samples {

@@ -110,7 +110,7 @@ describe("the hand", () => {
 		await page.mouse.move(50, 60);
 		await page.mouse.wheel(0, 120);
 		const v = await hears((h) => input(3)(h)[0]);
-		expect([8, 12, 16, 20].map((at) => v.getInt32(at, true))).toEqual([50 * 256, 60 * 256, 0, 120]);
+		expect([8, 12, 16, 20].map((at) => v.getInt32(at, true))).toEqual([50 * 256, 60 * 256, 0, 120 * 256]);
 	});
 
 	it("orders motion behind the press before it", async () => {
@@ -288,7 +288,7 @@ describe("fingers", () => {
 		}));
 	const keys = (all: Heard[]): string[] =>
 		input(4)(all).map((v) => `${v.getUint8(1) ? "+" : "-"}${v.getUint32(8, true).toString(16)}`);
-	const turned = (all: Heard[]): number => input(3)(all).reduce((sum, v) => sum + v.getInt32(20, true), 0);
+	const turned = (all: Heard[]): number => input(3)(all).reduce((sum, v) => sum + v.getInt32(20, true) / 256, 0);
 
 	it("paint where they are; two pan and zoom, and undo by a tap", async () => {
 		const page = await connected("?scale=1&chrome=0", { hasTouch: true });

@@ -30,7 +30,7 @@ import { Sharing } from "./share/sharing";
 import { type Event, initial, isOver, type State, step } from "./state";
 import { type Snapshot, Stats } from "./stats/stats";
 import { Strip } from "./strip";
-import { scrollNotch } from "./touch/gesture";
+import { gimpScroll } from "./touch/gesture";
 import { TouchTools } from "./touch/tools";
 
 /** A link that lived this long (ms) was a good one. */
@@ -467,7 +467,7 @@ export class Viewer {
 			modifiers: (e) => keyboard.modifiers(e),
 			holdsControl: () => keyboard.holdsControl(),
 			withControl: (act) => keyboard.withControl(act),
-			notch: () => scrollNotch(this.screen.size.h) / this.screen.density,
+			scroll: () => gimpScroll(this.screen.size, this.screen.ask().scale, this.screen.density),
 			trackpad: () => this.touch.trackpad,
 			done: () => keyboard.unstick(),
 		});

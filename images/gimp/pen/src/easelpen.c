@@ -37,6 +37,9 @@ struct easel_device {
 /* The devices that are on. The X server loads a module once and has no other place for what they share. */
 static InputInfoPtr present[PEN_DEVICES];
 
+/* The pointer has done nothing but scroll since its scroll axes were told, and no other device anything. */
+static bool scrolling;
+
 static const char *const type_names[PEN_DEVICES] = {
 	[PEN_DEVICE_POINTER] = "pointer", [PEN_DEVICE_PEN] = "pen", [PEN_DEVICE_ERASER] = "eraser",
 };
@@ -83,15 +86,33 @@ static void set_button(InputInfoPtr info, int button, bool down)
 	xf86PostButtonEventM(info->dev, Absolute, button, down, d->mask);
 }
 
+/*
+ * A client that takes smooth scrolling subtracts from what an axis was at what it is at, and begins anew when the pointer enters one of its
+ * windows: GTK 3 lost the first turn then. A turn by nothing tells it where the axes are.
+ */
+static void tell_scroll(InputInfoPtr info)
+{
+	struct easel_device *d = info->private;
+
+	if (scrolling)
+		return;
+	scrolling = true;
+	valuator_mask_zero(d->mask);
+	valuator_mask_set(d->mask, AXIS_SCROLL_Y, 0);
+	valuator_mask_set(d->mask, AXIS_SCROLL_X, 0);
+	xf86PostMotionEventM(info->dev, Relative, d->mask);
+}
+
 static void scroll(InputInfoPtr info, const struct pen_record *r)
 {
 	struct easel_device *d = info->private;
 
+	tell_scroll(info);
 	valuator_mask_zero(d->mask);
 	if (r->y != 0)
-		valuator_mask_set(d->mask, AXIS_SCROLL_Y, r->y);
+		valuator_mask_set_double(d->mask, AXIS_SCROLL_Y, r->y / 256.0);
 	if (r->x != 0)
-		valuator_mask_set(d->mask, AXIS_SCROLL_X, r->x);
+		valuator_mask_set_double(d->mask, AXIS_SCROLL_X, r->x / 256.0);
 	if (valuator_mask_num_valuators(d->mask) > 0)
 		xf86PostMotionEventM(info->dev, Relative, d->mask);
 }
@@ -107,6 +128,8 @@ static void post(const struct pen_record *r)
 		scroll(info, r);
 		return;
 	}
+	if (r->kind != PEN_MOTION || d->x != r->x / 256.0 || d->y != r->y / 256.0)
+		scrolling = false;
 	fill_mask(d, r);
 	if (r->kind == PEN_PROXIMITY_OUT) {
 		set_near(info, false);

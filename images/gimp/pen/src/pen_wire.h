@@ -16,7 +16,7 @@ enum {
 	PEN_MAX_POSITION = 32767 * 256 + 255, /* an X screen has at most 32767 pixels a side */
 	PEN_MAX_TILT = 6400,          /* 1/100 degree: the range of the pens that painting programs were made with */
 	PEN_MAX_TWIST = 35999,        /* 1/100 degree */
-	PEN_MAX_SCROLL = 120 * 100,   /* 1/120 notch: a hundred notches in one record is no hand's doing */
+	PEN_MAX_SCROLL = 120 * 256 * 100, /* 1/256 of 1/120 notch: a hundred notches in one record is no hand's doing */
 };
 
 enum pen_kind { PEN_MOTION, PEN_PRESS, PEN_RELEASE, PEN_PROXIMITY_IN, PEN_PROXIMITY_OUT, PEN_SCROLL, PEN_SYNC, PEN_KINDS };
@@ -27,7 +27,7 @@ struct pen_record {
 	enum pen_kind kind;
 	enum pen_device device;
 	int button;     /* 1..PEN_BUTTONS for a press or release, else 0 */
-	int32_t x, y;   /* 1/256 pixel, or 1/120 notch when scrolling */
+	int32_t x, y;   /* 1/256 pixel, or 1/256 of 1/120 notch when scrolling */
 	int pressure;   /* 0..65535 */
 	int tilt_x, tilt_y;
 	int twist;

@@ -46,7 +46,7 @@ beforeEach(() => {
 			act();
 			said.push(["control up"]);
 		},
-		notch: () => 100,
+		scroll: () => ({ notch: { x: 100, y: 100 }, pixel: 1 }),
 		trackpad: () => null,
 		done: () => {},
 	});
@@ -251,6 +251,6 @@ describe("Pointer", () => {
 
 	it("makes a pinch into Ctrl and the wheel", () => {
 		turn({ ctrlKey: true, deltaY: -35 });
-		expect(said).toEqual([["control down"], ["wheel", 8, 16, 0, -120], ["control up"]]);
+		expect(said).toEqual([["control down"], ["wheel", 8, 16, 0, -502], ["control up"]]);
 	});
 });

@@ -66,7 +66,7 @@ export class Pointer {
 			samples: (e) => this.samples(this.contact(e), e, 0),
 			toRemote: (x, y) => host.toRemote(x, y),
 			withControl: (act) => host.withControl(act),
-			notch: () => host.notch(),
+			scroll: () => host.scroll(),
 			trackpad: () => host.trackpad(),
 			done: () => host.done(),
 		});

@@ -33,7 +33,8 @@ describe("Wheel", () => {
 		expect(w.add(turn({ deltaY: -1 })).dy).toBe(-1);
 	});
 
-	it("makes a pinch's zoom into as many notches", () => {
-		expect(new Wheel().add(turn({ deltaY: -35 }), true).dy).toBe(-120);
+	it("makes a pinch into the turn that zooms GIMP as much, a tenth a notch", () => {
+		expect(1 - new Wheel().add(turn({ deltaY: -35 }), true).dy / 1200).toBeCloseTo(Math.exp(0.35), 2);
+		expect(1 / (1 + new Wheel().add(turn({ deltaY: 35 }), true).dy / 1200)).toBeCloseTo(Math.exp(-0.35), 2);
 	});
 });

@@ -11,13 +11,21 @@ export interface Turn {
 	wheelDeltaY?: number;
 }
 
-const NOTCH = 120;
+export const NOTCH = 120;
 const Mode = { pixel: 0, line: 1, page: 2 } as const;
 const PIXELS_A_NOTCH = 100;
 const LINES_A_NOTCH = 3;
 const NOTCHES_A_PAGE = 3;
-/** A pinch reports exp(delta/100) as its zoom; GIMP zooms by about √2 a notch. */
-const PINCH_A_NOTCH = 35;
+/** A pinch reports exp(delta/100) as its zoom. */
+const PINCH = 100;
+/** With Ctrl, GIMP's picture grows or shrinks by this part a notch (GIMP_ZOOM_SMOOTH). */
+const ZOOM = 0.1;
+
+/** The turn with Ctrl, in 1/120 notches, that makes GIMP's picture so many times as large. */
+export function zoomTurn(factor: number): number {
+	const turn = factor > 1 ? 1 - factor : 1 / factor - 1;
+	return (turn / ZOOM) * NOTCH;
+}
 
 export interface Notches {
 	dx: number;
@@ -58,7 +66,7 @@ function whole(v: number): number {
 
 function units(delta: number, ticks: number | undefined, mode: number, pinch: boolean): number {
 	if (delta === 0 || !Number.isFinite(delta)) return 0;
-	if (pinch) return (delta * NOTCH) / PINCH_A_NOTCH;
+	if (pinch) return zoomTurn(Math.exp(-delta / PINCH));
 	if (mode === Mode.line) return (delta * NOTCH) / LINES_A_NOTCH;
 	if (mode === Mode.page) return delta * NOTCH * NOTCHES_A_PAGE;
 	// Whole ticks of a notched wheel. A touchpad's wheelDelta is its pixels times a constant: no better than they are.

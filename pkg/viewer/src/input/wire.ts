@@ -109,14 +109,14 @@ export function encodeButton(
 	return v.buffer;
 }
 
-/** WHEEL at a remote place, in 1/120 notch, down and right positive. */
+/** WHEEL at a remote place, in 1/120 notch (sent to 1/256 of that), down and right positive. */
 export function encodeWheel(rseq: number, x: number, y: number, dx: number, dy: number): ArrayBuffer {
 	const v = message(24, Kind.wheel);
 	v.setUint32(4, rseq, true);
 	v.setInt32(8, int32(x * 256), true);
 	v.setInt32(12, int32(y * 256), true);
-	v.setInt32(16, int32(dx), true);
-	v.setInt32(20, int32(dy), true);
+	v.setInt32(16, int32(dx * 256), true);
+	v.setInt32(20, int32(dy * 256), true);
 	return v.buffer;
 }
 

@@ -1,52 +1,91 @@
 import { describe, expect, it } from "vitest";
-import { Gesture, PAN_FROM, scrollNotch } from "./gesture";
+import { Gesture, gimpScroll, type Turned } from "./gesture";
 
 const at = (x: number, y: number) => ({ x, y });
+const still = { pan: [], zoom: 0 };
+const scroll = { notch: { x: 100, y: 80 }, pixel: 1 };
+
+/** What GIMP does with turns when its notches are these: it cuts off what is no whole pixel. */
+function scrolled(turned: Turned[], notch: { x: number; y: number }): { x: number; y: number } {
+	const moved = { x: 0, y: 0 };
+	for (const { pan } of turned) {
+		for (const { dx, dy } of pan) {
+			moved.x -= Math.trunc((dx / 120) * notch.x);
+			moved.y -= Math.trunc((dy / 120) * notch.y);
+		}
+	}
+	return moved;
+}
 
 describe("Gesture", () => {
 	it("does nothing while the fingers only tremble", () => {
-		const g = new Gesture(at(100, 100), at(200, 100), 100);
-		expect(g.move(at(102, 99), at(201, 102))).toEqual({ pan: { dx: 0, dy: 0 }, zoom: 0 });
+		const g = new Gesture(at(100, 100), at(200, 100), scroll);
+		expect(g.move(at(102, 99), at(201, 102))).toEqual(still);
 		expect(g.moved).toBe(false);
 	});
 
-	it("pans by as much as the fingers moved, from where they began, and does not zoom", () => {
-		const g = new Gesture(at(100, 100), at(200, 100), 100);
-		let dx = 0;
-		let dy = 0;
-		for (let i = 1; i <= 50; i++) {
-			const t = g.move(at(100 + i, 100 - 2 * i), at(200 + i, 100 - 2 * i));
-			dx += t.pan.dx;
-			dy += t.pan.dy;
-			expect(t.zoom).toBe(0);
-		}
-		// The picture follows: fingers to the right and up turn the wheel to the left and down.
-		expect(dx).toBe(-60);
-		expect(dy).toBe(120);
-		expect(PAN_FROM).toBeLessThan(50);
+	it.each([
+		["slowly", 0.7],
+		["", 5],
+		["fast", 60],
+	])(
+		"has GIMP's picture follow the fingers %s, also where a notch is a fifth more or less than was reckoned with",
+		(_, step) => {
+			for (const off of [0.82, 1, 1.18]) {
+				const g = new Gesture(at(100, 100), at(200, 100), scroll);
+				const turned: Turned[] = [];
+				const steps = Math.ceil(240 / step);
+				for (let i = 1; i <= steps; i++)
+					turned.push(g.move(at(100 + i * step, 100 - i * step * 2), at(200 + i * step, 100 - i * step * 2)));
+				expect(turned.every((t) => t.zoom === 0)).toBe(true);
+				const moved = scrolled(turned, { x: scroll.notch.x * off, y: scroll.notch.y * off });
+				const exact = step < 10 ? 1 : 240 * 0.2;
+				expect(Math.abs(moved.x - steps * step)).toBeLessThanOrEqual(exact);
+				expect(Math.abs(moved.y + 2 * steps * step)).toBeLessThanOrEqual(2 * exact);
+			}
+		},
+	);
+
+	it("has a picture of larger pixels follow as well", () => {
+		const g = new Gesture(at(100, 100), at(200, 100), { ...scroll, pixel: 0.5 });
+		expect(scrolled([g.move(at(140, 100), at(240, 100))], scroll.notch)).toEqual({ x: 80, y: 0 });
 	});
 
-	it("zooms a notch for each \u221a2 between the fingers, and does not pan", () => {
-		const g = new Gesture(at(100, 100), at(200, 100), 100);
-		const t = g.move(at(50, 100), at(250, 100));
-		expect(t).toEqual({ pan: { dx: 0, dy: 0 }, zoom: -240 });
-		expect(g.move(at(100, 100), at(200, 100)).zoom).toBe(240);
+	it("zooms by as much as the fingers part, and does not pan", () => {
+		const g = new Gesture(at(100, 100), at(200, 100), scroll);
+		let size = 1;
+		for (let i = 1; i <= 50; i++) {
+			const { pan, zoom } = g.move(at(100 - i, 100), at(200 + i, 100));
+			expect(pan).toEqual([]);
+			size *= 1 - zoom / 1200;
+		}
+		expect(size).toBeCloseTo(2, 5);
+		expect(g.move(at(100, 100), at(200, 100)).zoom).toBeCloseTo(1200, 5);
 	});
 
 	it("does not jump when another finger takes over", () => {
-		const g = new Gesture(at(100, 100), at(200, 100), 100);
+		const g = new Gesture(at(100, 100), at(200, 100), scroll);
 		g.move(at(120, 100), at(220, 100));
 		g.settle(at(400, 400), at(500, 300));
-		expect(g.move(at(400, 400), at(500, 300))).toEqual({ pan: { dx: 0, dy: 0 }, zoom: 0 });
+		expect(g.move(at(400, 400), at(500, 300))).toEqual({ pan: [], zoom: 0 });
 	});
 
 	it("survives two fingers at one place", () => {
-		const g = new Gesture(at(100, 100), at(100, 100), 100);
+		const g = new Gesture(at(100, 100), at(100, 100), scroll);
 		expect(Number.isFinite(g.move(at(100, 100), at(100, 100)).zoom)).toBe(true);
 	});
 });
 
-it("knows how far GIMP scrolls in a notch", () => {
-	expect(scrollNotch(1080)).toBeGreaterThan(80);
-	expect(scrollNotch(1080)).toBeLessThan(95);
+// As measured on GIMP 3.0.4, pixels a notch.
+it.each([
+	[1920, 1080, 128, 96],
+	[1600, 900, 107, 84],
+	[1280, 720, 86, 0],
+])("knows how far GIMP scrolls in a notch on a screen of %d×%d", (w, h, x, y) => {
+	const { notch, pixel } = gimpScroll({ w, h }, 100, 1);
+	expect(pixel).toBe(1);
+	expect(Math.abs(notch.x - x)).toBeLessThan(2);
+	if (y > 0) expect(Math.abs(notch.y - y)).toBeLessThan(2);
+	const twice = gimpScroll({ w: 2 * w, h: 2 * h }, 200, 2);
+	expect(twice).toEqual({ notch, pixel: 1 });
 });

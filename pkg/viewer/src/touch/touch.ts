@@ -4,7 +4,7 @@
 import type { Hand } from "../input/sender";
 import { Device, type Sample } from "../input/wire";
 import type { Point } from "../screen/geometry";
-import { Gesture } from "./gesture";
+import { Gesture, type Scroll } from "./gesture";
 import type { Trackpad } from "./trackpad";
 
 /** A finger that moves no further (CSS px) rests. What it does until then is kept, and painted once it paints. */
@@ -28,8 +28,8 @@ export interface TouchHost {
 	samples(e: PointerEvent): Sample[];
 	toRemote(clientX: number, clientY: number): Point;
 	withControl(act: () => void): void;
-	/** CSS pixels that GIMP scrolls in a notch of the wheel. */
-	notch(): number;
+	/** How GIMP scrolls by the wheel. */
+	scroll(): Scroll;
 	/** Where the pointer is in trackpad mode; null in the direct one. */
 	trackpad(): Trackpad | null;
 	/** What a finger did is done: keys that were held for it may go. */
@@ -202,7 +202,7 @@ export class Touch {
 		if (!a || !b) return;
 		this.stopTimer();
 		this.doing = "gesture";
-		this.gesture = new Gesture(a, b, this.host.notch());
+		this.gesture = new Gesture(a, b, this.host.scroll());
 	}
 
 	private readonly othersRest = (): void => {
@@ -229,7 +229,7 @@ export class Touch {
 		const { pan, zoom } = this.gesture.move(a, b);
 		const { x, y } = this.host.trackpad()?.at ?? this.host.toRemote(this.gesture.middle.x, this.gesture.middle.y);
 		const hand = this.host.hand();
-		if (pan.dx !== 0 || pan.dy !== 0) hand?.wheel(x, y, pan.dx, pan.dy);
+		for (const { dx, dy } of pan) hand?.wheel(x, y, dx, dy);
 		if (zoom !== 0) this.host.withControl(() => hand?.wheel(x, y, 0, zoom));
 	}
 
