@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jezek/xgb/xproto"
+
 	"easel/integration/artist"
 	"easel/integration/browser"
+	"easel/integration/lossylink"
 	"easel/integration/xclient"
 )
 
@@ -114,36 +117,120 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 		}
 		hears(t, heard, "shifted", unicode('É'), []uint32{'A'})
 	})
+	t.Run("dead keys and AltGr", func(t *testing.T) {
+		altGr := browser.Key{Key: "AltGraph", Code: "AltRight", Windows: 18}
+		if err := errors.Join(p.Type(browser.Key{Key: "Dead", Code: "BracketLeft", Windows: 219}, browser.Key{Key: "ê", Code: "KeyE", Windows: 69}),
+			p.KeyDown(altGr), p.Type(browser.Key{Key: "€", Code: "KeyE", Windows: 69}, browser.Key{Key: "@", Code: "KeyQ", Windows: 81}, browser.Key{Key: "ł", Code: "KeyL", Windows: 76}), p.KeyUp(altGr),
+			p.Type(browser.Key{Key: "e", Code: "KeyE", Windows: 69})); err != nil {
+			t.Fatal(err)
+		}
+		hears(t, heard, "dead keys and AltGr", unicode('ê'), unicode('€', 0x20ac), []uint32{'@'}, unicode('ł', 0x1b3), []uint32{'e'})
+	})
 	t.Run("input method", func(t *testing.T) {
 		if err := p.Insert("日本語"); err != nil {
 			t.Fatal(err)
 		}
 		hears(t, heard, "input method", unicode('日'), unicode('本'), unicode('語'))
 	})
-	t.Run("nothing sticks after blur", func(t *testing.T) {
-		for _, k := range []browser.Key{{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}, {Key: "Alt", Code: "AltLeft", Windows: 18, Modifiers: browser.Ctrl | browser.Alt}} {
-			if err := p.KeyDown(k); err != nil {
+}
+
+// holds has the artist hold Control, Alt and the left button down.
+func holds(t *testing.T, p *browser.Page, x *xclient.Screen) {
+	t.Helper()
+	if err := errors.Join(p.Move(400, 300), p.Press(400, 300, browser.Left)); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []browser.Key{{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}, {Key: "Alt", Code: "AltLeft", Windows: 18, Modifiers: browser.Ctrl | browser.Alt}} {
+		if err := p.KeyDown(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, 30*time.Second, "Control, Alt and the button are down", func() error {
+		held, button, err := held(x)
+		if err == nil && (len(held) < 2 || !button) {
+			err = fmt.Errorf("held: %v, the button %v", held, button)
+		}
+		return err
+	})
+}
+
+// letsGo waits until nothing is held down any more.
+func letsGo(t *testing.T, x *xclient.Screen) {
+	t.Helper()
+	eventually(t, 60*time.Second, "nothing is held down", func() error {
+		held, button, err := held(x)
+		if err == nil && (len(held) > 0 || button) {
+			err = fmt.Errorf("held: %v, the button %v", held, button)
+		}
+		return err
+	})
+}
+
+// held tells which keys are down in the X server, and whether a button of the pointer is.
+func held(x *xclient.Screen) (keys []int, button bool, err error) {
+	if keys, err = x.HeldKeys(); err != nil {
+		return nil, false, err
+	}
+	p, err := xproto.QueryPointer(x.Conn(), x.Root()).Reply()
+	if err != nil {
+		return nil, false, fmt.Errorf("ask for the pointer: %w", err)
+	}
+	return keys, p.Mask&xproto.KeyButMaskButton1 != 0, nil
+}
+
+// Whatever takes the keyboard from the page while keys and a button are down, none of them stays down in the session. (The streamer's own death is
+// TestStreamerDiesAndComesBack's.)
+func TestNothingStaysDown(t *testing.T) {
+	link, err := lossylink.Open(10*time.Millisecond, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	w := get(t)
+	s := w.session(t)
+	p := w.linked(t, s.ID, link, 800, 600)
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	up := func() {
+		t.Helper()
+		for _, k := range []browser.Key{{Key: "Alt", Code: "AltLeft", Windows: 18, Modifiers: browser.Ctrl}, {Key: "Control", Code: "ControlLeft", Windows: 17}} {
+			if err := p.KeyUp(k); err != nil {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, 30*time.Second, "Control and Alt are down", func() error {
-			held, err := x.HeldKeys()
-			if err == nil && len(held) < 2 {
-				err = fmt.Errorf("held: %v", held)
-			}
-			return err
-		})
-		if err := p.Do("window.dispatchEvent(new Event('blur'))"); err != nil {
+		if err := p.Release(400, 300, browser.Left); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 30*time.Second, "no key is down", func() error {
-			held, err := x.HeldKeys()
-			if err == nil && len(held) > 0 {
-				err = fmt.Errorf("held: %v", held)
-			}
-			return err
-		})
-	})
+	}
+	for _, c := range []struct{ what, js string }{
+		{"the window loses the keyboard", "window.dispatchEvent(new Event('blur'))"},
+		{"the page is hidden", "Object.defineProperty(document, 'hidden', {value: true, configurable: true}); document.dispatchEvent(new Event('visibilitychange')); delete document.hidden"},
+		{"something else in the page takes the keyboard", "document.activeElement.blur(); document.getElementById('keys').focus()"},
+	} {
+		t.Log(c.what)
+		holds(t, p, x)
+		if err := p.Do(c.js); err != nil {
+			t.Fatal(err)
+		}
+		letsGo(t, x)
+		up()
+	}
+	t.Log("the link is lost")
+	holds(t, p, x)
+	link.Dark(true)
+	letsGo(t, x)
+	link.Dark(false)
+	up()
+	if err := p.Until(60*time.Second, "window.easel.state === 'connected'"); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("another window takes the session")
+	holds(t, p, x)
+	w.view(t, s.ID, "chrome=0", browser.PageOptions{Width: 800, Height: 600})
+	letsGo(t, x)
 }
 
 // draws does something, and waits until GIMP has drawn what comes of it.
@@ -180,7 +267,12 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 	if err := p.Insert("日本"); err != nil {
 		t.Fatal(err)
 	}
-	const want = "héж日本"
+	textIs(t, p, x, "héж日本")
+}
+
+// textIs waits until GIMP's text tool has exactly that text.
+func textIs(t *testing.T, p *browser.Page, x *xclient.Screen, want string) {
+	t.Helper()
 	eventually(t, 30*time.Second, "GIMP's text is "+want, func() error {
 		for _, c := range []string{"a", "c"} {
 			k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0])}
@@ -197,4 +289,68 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Words of Japanese, Chinese and Korean are composed as input methods do it, and GIMP has them once: also what was taken back, and what was committed
+// while the link was dark.
+func TestCompositionInGIMP(t *testing.T) {
+	link, err := lossylink.Open(10*time.Millisecond, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	w := get(t)
+	s := w.session(t)
+	p := w.linked(t, s.ID, link, 1600, 900)
+	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	canvas, err := artist.NewImage(p, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	textEditor(t, p, x, canvas)
+	for _, c := range []struct {
+		composed []string
+		text     string
+	}{
+		{[]string{"n", "に", "にh", "にほ", "にほん"}, "日本"},
+		{[]string{"n", "ni", "ni h", "ni hao"}, "你好"},
+		// A syllable grows until the next one begins.
+		{[]string{"ㅎ", "하", "한"}, "한"},
+		{[]string{"ㄱ", "그", "글"}, "글"},
+		{[]string{"か", "かん"}, ""}, // taken back
+		{[]string{"e", "é"}, "é"},
+	} {
+		for _, part := range c.composed {
+			if err := p.Compose(part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.text == "" {
+			err = p.Compose("")
+		} else {
+			err = p.Insert(c.text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	textIs(t, p, x, "日本你好한글é")
+	if err := p.Type(browser.Key{Key: "End", Code: "End", Windows: 35}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(p.Compose("ㅈ"), p.Compose("지")); err != nil {
+		t.Fatal(err)
+	}
+	link.Dark(true)
+	if err := errors.Join(p.Compose("집"), p.Insert("집"), p.Compose("ㅇ"), p.Insert("이")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // the darkness itself
+	link.Dark(false)
+	textIs(t, p, x, "日本你好한글é집이")
+	letsGo(t, x)
 }

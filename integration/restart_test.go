@@ -111,6 +111,12 @@ func TestStreamerDiesAndComesBack(t *testing.T) {
 	s := w.session(t)
 	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
 	before := w.inspect(t, s.ID)
+	x, err := artist.X(t.Context(), before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	holds(t, p, x)
 	if err := killPID(before.GetPids().GetStreamer()); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +130,7 @@ func TestStreamerDiesAndComesBack(t *testing.T) {
 	if err := p.Until(30*time.Second, "window.easel.state === 'connected' && __probe.size().width > 0"); err != nil {
 		t.Fatal(err)
 	}
+	letsGo(t, x)
 	eventually(t, 30*time.Second, "the same GIMP runs", func() error {
 		if after := w.inspect(t, s.ID); after.GetPids().GetGimp() != before.GetPids().GetGimp() {
 			return fmt.Errorf("GIMP was %d, is %d: the drawing is lost", before.GetPids().GetGimp(), after.GetPids().GetGimp())

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"image"
+	"unicode/utf16"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
@@ -235,6 +236,15 @@ func (p *Page) key(kind input.DispatchKeyEventType, k Key) error {
 func (p *Page) Insert(text string) error {
 	if err := call(p, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
 		return fmt.Errorf("insert text: %w", err)
+	}
+	return nil
+}
+
+// Compose has an input method show what it composes at present; nothing takes it back.
+func (p *Page) Compose(text string) error {
+	at := int64(len(utf16.Encode([]rune(text))))
+	if err := call(p, input.ImeSetComposition, input.ImeSetCompositionParams{Text: text, SelectionStart: at, SelectionEnd: at}); err != nil {
+		return fmt.Errorf("compose %q: %w", text, err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/png"
 	"log/slog"
+	"math/bits"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -459,5 +460,48 @@ func BenchmarkRead(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// The X server keeps down what a client pressed that was killed.
+func TestKeysOfWhoWasKilledComeUp(t *testing.T) {
+	s := xorgtest.Start(t)
+	killed, c := open(t, s), newClient(t, s)
+	k, err := killed.NewKeyboard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := func() (n int) {
+		t.Helper()
+		m, err := xproto.QueryKeymap(c.xc).Reply()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range m.Keys {
+			n += bits.OnesCount8(b)
+		}
+		return n
+	}
+	for _, sym := range []Keysym{keyControlL, keyShiftL, 'a'} {
+		if err := k.Press(Key{Sym: sym}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := k.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	killed.Close()
+	if n := down(); n != 3 {
+		t.Fatalf("%d keys are down, want 3", n)
+	}
+	again, err := open(t, s).NewKeyboard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if n := down(); n != 0 {
+		t.Errorf("%d keys are still down", n)
 	}
 }

@@ -58,11 +58,14 @@ type borrowed struct {
 // maxHeld bounds how many keys may be down at once.
 const maxHeld = 32
 
-// NewKeyboard reads the display's keyboard and switches its locks off.
+// NewKeyboard reads the display's keyboard, lets up what an earlier user of it held when it was killed, and switches its locks off.
 func (d *Display) NewKeyboard() (*Keyboard, error) {
 	k := &Keyboard{d: d, sleep: time.Sleep}
 	if err := k.load(); err != nil {
 		return nil, err
+	}
+	if err := k.clearHeld(); err != nil {
+		return k, err
 	}
 	return k, k.clearLocks()
 }
@@ -263,6 +266,22 @@ func (k *Keyboard) lend(sym Keysym) (byte, error) {
 	b.sym, b.used = sym, time.Now()
 	k.keys.set(b.code, sym)
 	return b.code, nil
+}
+
+// clearHeld lets up every key that is down: the X server keeps what a client pressed down when that client is gone.
+func (k *Keyboard) clearHeld() error {
+	return k.d.call("read which keys are down", func() error {
+		m, err := xproto.QueryKeymap(k.d.xc).Reply()
+		if err != nil {
+			return err
+		}
+		for code := range len(m.Keys) * 8 {
+			if m.Keys[code/8]>>(code%8)&1 == 1 {
+				k.fake(xproto.KeyRelease, byte(code))
+			}
+		}
+		return nil
+	})
 }
 
 // clearLocks switches Caps Lock and Num Lock off, which an earlier user of the display may have left on.
