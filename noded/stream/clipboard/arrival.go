@@ -30,7 +30,7 @@ type arrival struct {
 	format display.Format
 
 	mu      sync.Mutex
-	buf     []byte
+	content content
 	done    bool
 	err     error
 	more    chan struct{} // closed at the next change
@@ -46,12 +46,12 @@ func (a *arrival) add(b []byte) error {
 	switch {
 	case a.done:
 		return a.err
-	case len(a.buf)+len(b) > a.format.Limit():
+	case a.content.size+len(b) > a.format.Limit():
 		a.finish(display.ErrTooLarge)
 	default:
-		a.buf = append(a.buf, b...)
+		a.content.add(b)
 		if a.format == display.ClipPNG {
-			if err := checkPicture(a.buf[:min(len(a.buf), pngHead)]); err != nil {
+			if err := checkPicture(a.content.head()); err != nil {
 				a.finish(err)
 				break
 			}
@@ -66,12 +66,12 @@ func (a *arrival) end(err error) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.done {
-		if err == nil && a.format == display.ClipPNG && len(a.buf) < pngHead {
+		if err == nil && a.format == display.ClipPNG && a.content.size < pngHead {
 			err = errPicture
 		}
 		a.finish(err)
 	}
-	return len(a.buf)
+	return a.content.size
 }
 
 func (a *arrival) finish(err error) {
@@ -113,7 +113,7 @@ func (r *arrivalReader) Read(p []byte) (int, error) {
 	defer timer.Stop()
 	for {
 		r.a.mu.Lock()
-		n := copy(p, r.a.buf[r.at:])
+		n := copy(p, r.a.content.from(r.at))
 		done, err, more := r.a.done, r.a.err, r.a.more
 		r.a.mu.Unlock()
 		switch r.at += n; {

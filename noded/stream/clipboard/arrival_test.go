@@ -15,8 +15,8 @@ func TestArrivalIsBounded(t *testing.T) {
 	for n := 0; n <= display.MaxClipText && err == nil; n += len(part) {
 		err = a.add(part)
 	}
-	if err == nil || len(a.buf) > display.MaxClipText {
-		t.Fatalf("%d bytes were taken, %v", len(a.buf), err)
+	if err == nil || a.content.size > display.MaxClipText {
+		t.Fatalf("%d bytes were taken, %v", a.content.size, err)
 	}
 	if err := a.add(part); err == nil {
 		t.Fatal("it takes more afterwards")

@@ -138,6 +138,9 @@ func (c *Clipboard) SetPolicy(ctx context.Context, p contract.Policy) {
 	c.mu.Unlock()
 	for _, f := range flows {
 		f.say(c.policyMessage(f))
+		if !p.LetsOut() {
+			f.stop(errRefused)
+		}
 	}
 	if holder != nil && !p.TakesIn() {
 		c.release(ctx, holder)
@@ -166,7 +169,11 @@ func (c *Clipboard) Look(ctx context.Context, f *Flow) {
 	c.mu.Lock()
 	holds := c.holder == f
 	c.mu.Unlock()
-	if holds && !f.viewer.May() {
+	if f.viewer.May() {
+		return
+	}
+	f.stop(errRefused)
+	if holds {
 		c.release(ctx, f)
 	}
 }
@@ -233,14 +240,18 @@ func (c *Clipboard) takesIn() bool {
 	return c.policy.TakesIn()
 }
 
-// read reads one content of the session's offer, whole: the application has handed it over then, however slow a viewer's line is.
-func (c *Clipboard) read(ctx context.Context, f *Flow, serial uint32, format display.Format) ([]byte, error) {
+// enter waits until fewer than readsAtOnce contents are on their way out: all of them are in memory. leave ends that.
+func (c *Clipboard) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case c.reads <- struct{}{}:
-		defer func() { <-c.reads }()
+		return func() { <-c.reads }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// read reads one content of the session's offer, whole: the application has handed it over then, however slow a viewer's line is.
+func (c *Clipboard) read(ctx context.Context, f *Flow, serial uint32, format display.Format) (*content, error) {
 	c.mu.Lock()
 	x, open, now := c.x, c.policy.LetsOut() && f.viewer.May(), c.serial == serial && c.formats.Has(format)
 	c.mu.Unlock()
@@ -250,12 +261,12 @@ func (c *Clipboard) read(ctx context.Context, f *Flow, serial uint32, format dis
 	case x == nil || !now:
 		return nil, display.ErrNoContent
 	}
-	var all []byte
+	all := &content{}
 	began := time.Now()
 	err := x.Read(ctx, format, func(b []byte) error {
-		all = append(all, b...)
+		all.add(b)
 		if format == display.ClipPNG {
-			return checkPicture(all[:min(len(all), pngHead)])
+			return checkPicture(all.head())
 		}
 		return nil
 	})
@@ -267,9 +278,9 @@ func (c *Clipboard) read(ctx context.Context, f *Flow, serial uint32, format dis
 	switch {
 	case err != nil:
 		return nil, err
-	case format == display.ClipPNG && len(all) < pngHead:
+	case format == display.ClipPNG && all.size < pngHead:
 		return nil, errPicture
-	case format != display.ClipPNG && !utf8.Valid(all):
+	case format != display.ClipPNG && !utf8.Valid(all.whole()):
 		return nil, errBroken
 	}
 	return all, nil

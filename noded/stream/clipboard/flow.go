@@ -47,7 +47,7 @@ type Flow struct {
 	serial   uint32 // of the viewer's offer
 	asked    int
 	arrivals map[display.Format]*arrival
-	sending  map[display.Format]context.CancelFunc
+	sending  map[display.Format]context.CancelCauseFunc
 }
 
 // Viewer is what a flow needs of whose it is.
@@ -61,7 +61,7 @@ type Viewer struct {
 func (c *Clipboard) NewFlow(ctx context.Context, v Viewer, log *slog.Logger) *Flow {
 	return &Flow{
 		clipboard: c, log: log, ctx: ctx, viewer: v, limit: rate.NewLimiter(offersRate, offersBurst), drained: make(chan struct{}, 1),
-		arrivals: make(map[display.Format]*arrival), sending: make(map[display.Format]context.CancelFunc),
+		arrivals: make(map[display.Format]*arrival), sending: make(map[display.Format]context.CancelCauseFunc),
 	}
 }
 
@@ -131,7 +131,7 @@ func (f *Flow) take(m Message) error {
 		stop := f.sending[m.Format()]
 		f.mu.Unlock()
 		if stop != nil {
-			stop()
+			stop(nil)
 		}
 		return nil
 	}
@@ -201,7 +201,7 @@ func (f *Flow) forget(format display.Format, a *arrival) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a.mu.Lock()
-	done, size, unread := a.done, len(a.buf), a.readers == 0
+	done, size, unread := a.done, a.content.size, a.readers == 0
 	a.mu.Unlock()
 	if f.arrivals[format] != a || !unread || done && size <= keptArrival {
 		return
@@ -251,17 +251,20 @@ func (f *Flow) arrive(m Message) error {
 
 // fetch begins to send the viewer one content of the session's offer.
 func (f *Flow) fetch(m Message) error {
-	ctx, cancel := context.WithCancel(f.ctx)
+	ctx, cancel := context.WithCancelCause(f.ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sending[m.Format()] != nil || f.closed {
-		cancel()
+		cancel(nil)
 		return fmt.Errorf("a second request for the clipboard's %s", m.Format())
 	}
 	f.sending[m.Format()] = cancel
 	f.work.Go(func() {
 		err := f.deliver(ctx, m)
-		cancel()
+		if errors.Is(err, context.Canceled) {
+			err = context.Cause(ctx)
+		}
+		cancel(nil)
 		f.mu.Lock()
 		delete(f.sending, m.Format())
 		f.mu.Unlock()
@@ -274,21 +277,35 @@ func (f *Flow) fetch(m Message) error {
 }
 
 func (f *Flow) deliver(ctx context.Context, m Message) error {
-	b, err := f.clipboard.read(ctx, f, m.Serial, m.Format())
+	leave, err := f.clipboard.enter(ctx)
 	if err != nil {
 		return err
 	}
-	n := len(b)
+	defer leave()
+	all, err := f.clipboard.read(ctx, f, m.Serial, m.Format())
+	if err != nil {
+		return err
+	}
 	buf := make([]byte, 0, MaxMessage)
-	for len(b) > 0 {
+	for at := 0; at < all.size; {
+		b := all.from(at)
 		part := Message{Kind: Data, What: m.What, Serial: m.Serial, Data: b[:min(len(b), MaxMessage-HeaderBytes)]}
-		b = b[len(part.Data):]
+		at += len(part.Data)
 		if err := f.send(ctx, part.Append(buf[:0])); err != nil {
 			return err
 		}
 	}
-	f.clipboard.crossed(false, m.Format(), n)
+	f.clipboard.crossed(false, m.Format(), all.size)
 	return nil
+}
+
+// stop ends what is on its way to the viewer.
+func (f *Flow) stop(why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, cancel := range f.sending {
+		cancel(why)
+	}
 }
 
 // send sends a part of a content when there is room for it.
