@@ -293,14 +293,10 @@ func TestStreamTriesTheCodecThatSparesBits(t *testing.T) {
 	s.ready(t)
 	ctx := watch(t, s, "size=640x360")
 	s.await(t, "the screen's size", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().width === 640") })
-	exact := func() {
-		t.Helper()
-		s.await(t, "the picture", func() bool { return same(t, ctx, a, image.Pt(640, 360)) == nil })
-	}
 	lines(t, s, a, ctx, "AV1", func() bool { return numbersOf(t, s).Codec == "AV1" })
-	exact()
+	showsExactly(t, ctx, a, image.Pt(640, 360))
 	lines(t, s, a, ctx, "H.264", func() bool { return numbersOf(t, s).Codec == "H264" })
-	exact()
+	showsExactly(t, ctx, a, image.Pt(640, 360))
 	if d := s.health(t, 0).Degraded; !slices.ContainsFunc(d, func(text string) bool { return strings.HasPrefix(text, "codec: av1 shows no more than h264") }) {
 		t.Errorf("the session is degraded by %q", d)
 	}
@@ -319,14 +315,8 @@ func TestStreamGoesOverToFullColour(t *testing.T) {
 	if st.Codec != "H264" || st.Profile != "high-4:4:4-predictive" {
 		t.Errorf("the stream is %s, %s", st.Codec, st.Profile)
 	}
-	becomesExact(t, ctx)
-	if err := same(t, ctx, a, image.Pt(640, 360)); err != nil {
-		t.Error(err)
-	}
-	a.fill(t, image.Rect(0, 0, 640, 360), 0x336699)
-	s.await(t, "the next picture", func() bool { return same(t, ctx, a, image.Pt(640, 360)) == nil })
-	becomesExact(t, ctx)
-	if err := same(t, ctx, a, image.Pt(640, 360)); err != nil {
-		t.Error(err)
-	}
+	size := image.Pt(640, 360)
+	showsExactly(t, ctx, a, size)
+	a.fill(t, image.Rectangle{Max: size}, 0x336699)
+	showsExactly(t, ctx, a, size)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"image"
 	"image/draw"
@@ -136,15 +135,7 @@ func TestExactTilesHaveTheChartBitForBit(t *testing.T) {
 				at := patchAt(i, width)
 				a.fill(t, image.Rectangle{at, at.Add(image.Pt(patch, patch))}, c)
 			}
-			err := errors.New("it is not exact")
-			for end := time.Now().Add(3 * time.Minute); err != nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // it may still be on its way
-				if evaluate[shownStats](t, ctx, "window.easel.stats()").Exact {
-					err = same(t, ctx, a, image.Pt(width, height))
-				}
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			showsExactly(t, ctx, a, image.Pt(width, height))
 			rgba, err := base64.StdEncoding.DecodeString(evaluate[string](t, ctx, fmt.Sprintf("probe.grab(0, 0, %d, %d)", width, height)))
 			if err != nil || len(rgba) != width*height*4 {
 				t.Fatalf("the page gave %d bytes: %v", len(rgba), err)

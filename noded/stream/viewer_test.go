@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"io"
@@ -213,6 +214,20 @@ func same(t *testing.T, ctx context.Context, a *artist, size image.Point) error 
 		return fmt.Errorf("%d bytes differ, the first at %d,%d", wrong, first%size.X, first/size.X)
 	}
 	return nil
+}
+
+// showsExactly waits until the page says that it shows the picture exactly, and it does: what was just drawn may still be on its way.
+func showsExactly(t *testing.T, ctx context.Context, a *artist, size image.Point) {
+	t.Helper()
+	err := errors.New("the page does not say that it is exact")
+	for end := time.Now().Add(3 * time.Minute); err != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no exact picture within 3 min: %v", err)
+		}
+		if evaluate[shownStats](t, ctx, "window.easel.stats()").Exact {
+			err = same(t, ctx, a, size)
+		}
+	}
 }
 
 func noise(w, h int, seed uint64) []byte {
