@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,20 +153,28 @@ func TestExactTilesHaveTheChartBitForBit(t *testing.T) {
 	}
 }
 
-// The viewer offers the codec of its address alone; one that there is not is said to the artist, and left to the node.
+// The viewer offers the codec of its address alone, each of the six, and its figures say what it got; one that there is not is said to the artist, and left to the node.
 func TestAddressNamesTheCodec(t *testing.T) {
 	s := startSession(t)
 	newArtist(t, s.x)
 	s.ready(t)
-	for _, c := range []struct{ asked, codec, chroma, said string }{
-		{"vp9-444", "VP9", "4:4:4", ""}, {"theora", "H264", "4:2:0", "codec=theora: it can be auto, h264, h264-444"},
-	} {
-		ctx := watch(t, s, "size=640x360&codec="+c.asked)
-		s.await(t, "the codec that "+c.asked+" leads to", func() bool {
+	ctx := watch(t, s, "size=640x360&codec=theora")
+	shows := func(asked, codec, profile, chroma, said string) {
+		t.Helper()
+		js := fmt.Sprintf("(({codec, profile, chroma}) => [codec, profile, chroma].join() === %q && document.body.textContent.includes(%q))(window.easel?.stats() ?? {})",
+			strings.Join([]string{codec, profile, chroma}, ","), said)
+		s.await(t, "what "+asked+" leads to", func() bool {
 			st := numbersOf(t, s)
-			js := fmt.Sprintf("window.easel.stats().codec === %q && document.body.textContent.includes(%q)", c.codec, c.said)
-			return evaluate[bool](t, ctx, js) && st.Codec == c.codec && st.Chroma == c.chroma
+			return evaluate[bool](t, ctx, js) && st.Codec == codec && st.Profile == profile && st.Chroma == chroma
 		})
+	}
+	shows("theora", "H264", "constrained-baseline", "4:2:0", "codec=theora: it can be auto, h264, h264-444")
+	page := evaluate[string](t, ctx, "location.origin + location.pathname")
+	for _, f := range browserFormats {
+		if err := chromedp.Do(ctx, chromedp.Navigate(page+"?scale=1&size=640x360&codec="+string(f.format))); err != nil {
+			t.Fatal(err)
+		}
+		shows(string(f.format), f.codec, f.profile, f.chroma, "")
 	}
 }
 

@@ -80,7 +80,8 @@ static void close_h264(struct decoder *base)
 /* Returns what went wrong. */
 static const char *start(struct h264_decoder *d)
 {
-	if (!(d->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL)))
+	/* What it brings along does not stand being unloaded. */
+	if (!(d->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)))
 		return dlerror();
 #define RESOLVE(f)                                              \
 	if (!(d->f = (__typeof__(&f))dlsym(d->library, #f))) \

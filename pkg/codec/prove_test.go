@@ -124,3 +124,38 @@ func TestFalseEncodersFailTheirProof(t *testing.T) {
 		}
 	}
 }
+
+// AV1's tools for screens (palettes) are on: its frames say so (AV1, section 5.9.2: after show_existing_frame, frame_type, show_frame and
+// disable_cdf_update comes allow_screen_content_tools).
+func TestAV1CodesForScreens(t *testing.T) {
+	for _, f := range []Format{AV1, AV1444} {
+		c := Coding{Format: f}
+		e, err := opener(c)()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := NewPictureOf(c.Colours(), proofSize.X, proofSize.Y)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pkt, err := e.Encode(p, FrameOptions{Key: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const frame, keyShown, tools = 6 << 3, 0b0001_0000, 0b0000_0100
+		seen := false
+		for _, u := range pkt.Units {
+			if u[0]&obuType != frame {
+				continue
+			}
+			if seen = true; u[1]&0b1111_0000 != keyShown || u[1]&tools == 0 {
+				t.Errorf("%s: the frame begins with %08b", f, u[1])
+			}
+		}
+		if !seen {
+			t.Errorf("%s: no frame among %d units", f, len(pkt.Units))
+		}
+		e.Close()
+		p.Close()
+	}
+}
