@@ -1,6 +1,7 @@
 #include "picture.h"
 #include "colour.h"
 
+#include <libyuv.h>
 #include <stdlib.h>
 #include <string.h>
 #include <x264.h>
@@ -192,4 +193,59 @@ void picture_encoded(struct picture *p)
 	for (int i = 0; i < cells; i++)
 		p->state[i] &= ~CELL_UNENCODED;
 	p->detail_changed = 0;
+}
+
+struct box {
+	int x0, y0, x1, y1;
+};
+
+/* Where cells of a picture have not been encoded. */
+static struct box unencoded(const struct picture *p)
+{
+	struct box b = {p->width, p->height, 0, 0};
+	int wide = p->cells_wide, high = (p->height + CELL_H - 1) / CELL_H;
+	for (int y = 0; y < high; y++)
+		for (int x = 0; x < wide; x++) {
+			if (!(p->state[y * wide + x] & CELL_UNENCODED))
+				continue;
+			b.x0 = x * CELL_W < b.x0 ? x * CELL_W : b.x0;
+			b.y0 = y * CELL_H < b.y0 ? y * CELL_H : b.y0;
+			b.x1 = (x + 1) * CELL_W > b.x1 ? (x + 1) * CELL_W : b.x1;
+			b.y1 = (y + 1) * CELL_H > b.y1 ? (y + 1) * CELL_H : b.y1;
+		}
+	return b;
+}
+
+/* What of p shows that much of a larger picture, with the pixels beside it, into which scaling mixes the edge. */
+static struct box shrunk(struct box b, const struct picture *from, const struct picture *p)
+{
+	struct box s = {
+		b.x0 * p->width / from->width - 1,
+		b.y0 * p->height / from->height - 1,
+		(b.x1 * p->width + from->width - 1) / from->width + 1,
+		(b.y1 * p->height + from->height - 1) / from->height + 1,
+	};
+	/* Whole cells: libyuv rounds a row's last few pixels otherwise, and a pixel must not depend on what else changes. */
+	s.x0 = s.x0 < 0 ? 0 : s.x0 - s.x0 % CELL_W;
+	s.y0 = s.y0 < 0 ? 0 : s.y0;
+	s.x1 += CELL_W - 1 - (s.x1 - 1) % CELL_W;
+	s.x1 = s.x1 > p->width ? p->width : s.x1;
+	s.y1 = s.y1 > p->height ? p->height : s.y1;
+	return s;
+}
+
+int picture_shrink(struct picture *p, struct picture *from, uint8_t *scaled, int all)
+{
+	struct box b = {0, 0, from->width, from->height};
+	if (!all)
+		b = unencoded(from);
+	if (b.x0 >= b.x1)
+		return 0;
+	b = shrunk(b, from, p);
+	if (ARGBScaleClip(from->bgrx, from->width * 4, from->width, from->height, scaled, p->width * 4, p->width, p->height, b.x0, b.y0, b.x1 - b.x0,
+			  b.y1 - b.y0, kFilterBox))
+		return -1;
+	picture_update(p, scaled, (size_t)p->width * 4, b.x0, b.y0, b.x1, b.y1);
+	picture_encoded(from);
+	return 0;
 }

@@ -58,6 +58,19 @@ func NewPicture(width, height int) (*Picture, error) {
 
 // NewPictureOf makes a black picture. Both sides must be even and from 16 to 16384 pixels.
 func NewPictureOf(colours Colours, width, height int) (*Picture, error) {
+	p, err := newPicture(colours, width, height)
+	if err != nil {
+		return nil, err
+	}
+	if p.tiles, err = newTiles(p); err != nil {
+		C.picture_free(p.c)
+		return nil, err
+	}
+	return p, nil
+}
+
+// newPicture makes one without tiles.
+func newPicture(colours Colours, width, height int) (*Picture, error) {
 	if colours.Chroma != Chroma420 && colours.Chroma != Chroma444 {
 		return nil, fmt.Errorf("make a picture: chroma %q, want %s or %s", colours.Chroma, Chroma420, Chroma444)
 	}
@@ -69,13 +82,7 @@ func NewPictureOf(colours Colours, width, height int) (*Picture, error) {
 	if c == nil {
 		return nil, fmt.Errorf("make a picture of %dx%d: out of memory", width, height)
 	}
-	p := &Picture{c: c, size: image.Pt(width, height), colours: colours}
-	var err error
-	if p.tiles, err = newTiles(p); err != nil {
-		C.picture_free(c)
-		return nil, err
-	}
-	return p, nil
+	return &Picture{c: c, size: image.Pt(width, height), colours: colours}, nil
 }
 
 const wantSize = "sides must be even and from 16 to 16384"
@@ -158,7 +165,9 @@ func (p *Picture) release() {
 
 // Close frees the picture.
 func (p *Picture) Close() {
-	p.tiles.close()
+	if p.tiles != nil {
+		p.tiles.close()
+	}
 	p.mu.Lock()
 	p.closed = true
 	p.free()

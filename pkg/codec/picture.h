@@ -40,5 +40,9 @@ int picture_set_colours(struct picture *p, int yuv444, int full);
 enum { VISIBLE = 16 };
 double picture_colour_loss(const struct picture *p);
 
+/* Takes over from a larger picture, scaled, what has not been encoded of it, or all, and says that it has been encoded there. scaled keeps BGRX pixels
+ * of p's size from one time to the next. Returns less than 0 if they cannot be scaled. */
+int picture_shrink(struct picture *p, struct picture *from, uint8_t *scaled, int all);
+
 /* Says that everything up to now has been encoded. */
 void picture_encoded(struct picture *p);

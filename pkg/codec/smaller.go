@@ -1,0 +1,43 @@
+package codec
+
+// #include "picture.h"
+import "C"
+
+import (
+	"fmt"
+	"image"
+	"unsafe"
+)
+
+// Smaller is a picture that shows another one in fewer pixels, for encoders. It has no tiles: those are of the whole one.
+type Smaller struct {
+	*Picture
+	of     *Picture
+	scaled []byte // BGRX, as it was scaled last
+	begun  bool
+}
+
+// Smaller makes one of this picture, in the same colours. Its sides must be even, 16 at least and no larger than this one's.
+func (p *Picture) Smaller(size image.Point) (*Smaller, error) {
+	if size.X > p.size.X || size.Y > p.size.Y {
+		return nil, fmt.Errorf("make a picture of %v smaller: %v is larger", p.size, size)
+	}
+	small, err := newPicture(p.colours, size.X, size.Y)
+	if err != nil {
+		return nil, err
+	}
+	return &Smaller{Picture: small, of: p, scaled: make([]byte, 4*size.X*size.Y)}, nil
+}
+
+// Follow takes over what changed in the larger picture since it was last followed or encoded: all of that counts as encoded then.
+func (s *Smaller) Follow() error {
+	all := C.int(0)
+	if !s.begun {
+		all = 1
+	}
+	if C.picture_shrink(s.c, s.of.c, (*C.uint8_t)(unsafe.Pointer(&s.scaled[0])), all) != 0 {
+		return fmt.Errorf("scale a picture of %v to %v: libyuv refuses", s.of.size, s.size)
+	}
+	s.begun = true
+	return nil
+}
