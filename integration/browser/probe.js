@@ -17,9 +17,12 @@
   const width = (e) => e.videoWidth ?? e.width;
   const height = (e) => e.videoHeight ?? e.height;
 
+  // The remote screen's, which a viewer whose video may be smaller tells of.
   function size() {
     const s = surfaces();
-    return s.length ? { width: width(s[0]), height: height(s[0]) } : { width: 0, height: 0 };
+    if (!s.length) return { width: 0, height: 0 };
+    const told = window.easel && 'screen' in window.easel ? (window.easel.screen ?? { w: 0, h: 0 }) : null;
+    return told ? { width: told.w, height: told.h } : { width: width(s[0]), height: height(s[0]) };
   }
 
   // Draws the rectangle x, y, w, h of the remote screen into the scratch canvas at ow by oh, nearest pixel.
@@ -30,7 +33,11 @@
     }
     ctx.imageSmoothingEnabled = false;
     ctx.clearRect(0, 0, ow, oh);
-    for (const e of surfaces()) ctx.drawImage(e, x, y, w, h, 0, 0, ow, oh);
+    const screen = size();
+    for (const e of surfaces()) {
+      const across = width(e) / screen.width, down = height(e) / screen.height;
+      ctx.drawImage(e, x * across, y * down, w * across, h * down, 0, 0, ow, oh);
+    }
   }
 
   function pixels(x, y, w, h) {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"easel/noded/stream/congestion"
 )
 
 // When another format takes the place of the usual one: a colour for each pixel (4:4:4) instead of one for four (4:2:0), which costs host and viewer about
@@ -15,8 +17,6 @@ const (
 	fullFactor = 2
 	// spareFactor is what a codec that spares bits is taken to cost the host before it was measured, and spareViewer the viewer.
 	spareFactor, spareViewer = 5, 2
-	// coarsest is the quantiser that encoders go up to; doublingQP steps halve the bits, as far as trustQP steps tell.
-	coarsest, doublingQP, trustQP = 50, 6.0, 18.0
 	// chooseCalm is how long nothing may have changed before it is gone over to, so that nobody sees the keyframe that it begins with.
 	chooseCalm = time.Second
 	// fullLoss is the part of the screen that 4:2:0 must show in a visibly wrong colour to be worth it.
@@ -130,8 +130,7 @@ func (c *chooser) encoded(f Format, changed, cells int, pkt Packet, pixels float
 	}
 	of(c.host, f).add(took.Seconds()*1000, 1)
 	if !pkt.Key {
-		kbit := float64(pkt.Bytes) * 8 / 1000 / pixels
-		of(c.bits, f).add(kbit*math.Exp2(max(float64(pkt.QP-coarsest), -trustQP)/doublingQP), 1)
+		of(c.bits, f).add(congestion.AtCoarsest(pkt.Bytes, pkt.QP)*8/1000/pixels, 1)
 	}
 }
 

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"time"
 
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
 	"easel/pkg/display"
 )
@@ -110,12 +112,27 @@ func screenSize(w, h float64) contract.Size {
 	return s
 }
 
+// screenOf tells the size of a screen and of its video.
+func screenOf(size image.Point, by congestion.Scale) screenMessage {
+	m := screenMessage{T: "screen", W: size.X, H: size.Y}
+	if by != congestion.Whole {
+		video := by.Of(even(size))
+		m.Video = &videoSize{video.X, video.Y}
+	}
+	return m
+}
+
 // Control messages to the viewer.
 type (
 	screenMessage struct {
-		T string `json:"t"`
-		W int    `json:"w"`
-		H int    `json:"h"`
+		T     string     `json:"t"`
+		W     int        `json:"w"`
+		H     int        `json:"h"`
+		Video *videoSize `json:"video,omitempty"` // where it is not the screen's
+	}
+	videoSize struct {
+		W int `json:"w"`
+		H int `json:"h"`
 	}
 	cursorMessage struct {
 		T   string `json:"t"`

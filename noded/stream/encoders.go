@@ -46,20 +46,20 @@ func (e *encoders) makes(f Format) bool {
 func (e *encoders) open(size image.Point, f Coding, q Quality, from Encoder, now time.Time) (Encoder, error) {
 	for i, c := range e.codecs {
 		last := i == len(e.codecs)-1
-		if !c.Makes(f.Format) || (!last && (e.lost[i] || now.Before(e.rest[i][f]))) {
+		if !c.Makes(f.Format) || (!last && (e.lost[i] || now.Before(e.rest[i][f.whole()]))) {
 			continue
 		}
 		enc, err := c.Open(size, f, q, from)
 		if err == nil {
-			e.use(i, f, enc.Info())
+			e.use(i, f.whole(), enc.Info())
 			return enc, nil
 		}
 		if last {
 			e.board.degrade("codec: no "+string(f.Format)+": "+err.Error(), true)
 			return nil, fmt.Errorf("open an encoder of %s for a screen of %v: %w", f.Format, size, err)
 		}
-		e.fallback(i, f, err)
-		e.rest[i][f] = now.Add(encoderRest)
+		e.fallback(i, f.whole(), err)
+		e.rest[i][f.whole()] = now.Add(encoderRest)
 	}
 	return nil, fmt.Errorf("open an encoder of %s: no codec makes that", f.Format)
 }

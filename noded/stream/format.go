@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/rtpsend"
 
 	"github.com/pion/webrtc/v4"
@@ -37,6 +38,14 @@ type Coding struct {
 	Format Format
 	// Short is the short range of colours, 16 to 235, for a browser that takes every picture to have it.
 	Short bool
+	// Scale is how large the video is beside the screen.
+	Scale congestion.Scale
+}
+
+// whole is the same at the screen's own size.
+func (c Coding) whole() Coding {
+	c.Scale = congestion.Whole
+	return c
 }
 
 // formats are how browsers offer each, by MIME type and parameters, those first that cost the host least.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"easel/noded/stream/congestion"
-	"easel/noded/stream/contract"
 	"easel/noded/stream/rtpsend"
 	"easel/noded/stream/tile"
 	"easel/pkg/display"
@@ -30,6 +29,8 @@ const (
 	refineFrom    = 90 * time.Millisecond // of quiet
 	refineStep    = 33 * time.Millisecond
 	refineTime    = 20 * time.Second // a link too slow for more is left alone then
+	// finestSmall is the finest quantiser of video that is smaller than the screen.
+	finestSmall = 24
 	// settledBytes is the size of a frame in which nothing was left to better; two in a row, as the rate makes small ones too.
 	settledBytes = 3000
 	// stillness is how long nothing may have changed before a wholly changed screen counts as another picture.
@@ -74,6 +75,7 @@ type painter struct {
 	tiles    *tile.Layer // nil while the peer takes none
 	costs    tile.Costs
 	chooser  *chooser
+	scaler   congestion.Scaler
 	givenUp  string    // why 4:4:4 was, as the health tells it
 	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
 	guestKey time.Time // from when on a keyframe may go out for guests' sake
@@ -100,7 +102,7 @@ func (p *painter) run(ctx context.Context) error {
 		case <-p.d.Damage.Wake():
 		case <-p.viewers.wake:
 		case <-p.d.SizeChanged():
-			p.viewers.setSize(contract.Size{Width: p.d.Size().X, Height: p.d.Size().Y})
+			p.viewers.setSize(p.d.Size(), p.coding.Scale)
 		case <-timer.C:
 		}
 		err := p.look(ctx)
@@ -116,6 +118,7 @@ func (p *painter) run(ctx context.Context) error {
 // arm sets the timer for what is due without an event.
 func (p *painter) arm(timer *time.Timer) {
 	due := sooner(sooner(sooner(p.refineAt, p.keyAt()), p.guestsAt()), p.chooser.due(p.stillSince()))
+	due = sooner(due, p.scaler.Due(p.stillSince(), p.sharpens()))
 	if p.tiles != nil {
 		due = sooner(due, sooner(p.tiles.Due(), p.rescueAt()))
 	}
@@ -240,7 +243,12 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	if p.tiles != nil && changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) && !p.tiled(took, since, start, converted) {
 		return nil
 	}
-	key = key || p.another(changed, start)
+	if changed > 0 {
+		if err := p.scale(changed, start); err != nil {
+			return err
+		}
+	}
+	key = key || p.lastKey.IsZero() || p.another(changed, since)
 	qp := p.quantiser(peer, changed, start)
 	if guests && !key {
 		qp = 0
@@ -288,9 +296,10 @@ func (p *painter) take() (changed int, read time.Time, err error) {
 }
 
 // another tells whether the screen turned into another picture after a while of stillness. Nothing of the old one helps then, and a keyframe
-// takes the encoder half the time that looking for it does (4 ms instead of 9 for 1920x1080). What moves on is left to prediction.
-func (p *painter) another(changed int, now time.Time) bool {
-	return changed*10 >= tile.Cells(p.frame.Size)*7 && now.Sub(p.blurred) > stillness
+// takes the encoder half the time that looking for it does (4 ms instead of 9 for 1920x1080). What moves on is left to prediction, however long it had to wait: since
+// is when it was damaged.
+func (p *painter) another(changed int, since time.Time) bool {
+	return changed*10 >= tile.Cells(p.frame.Size)*7 && since.Sub(p.blurred) > stillness
 }
 
 // quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves.
@@ -298,7 +307,7 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 	if changed > 0 {
 		return 0
 	}
-	finest := qualities[peer.quality()].finest
+	finest := p.finest(peer)
 	switch {
 	case p.refineAt.IsZero():
 		return finest // settled: a keyframe must not spoil it
@@ -306,6 +315,15 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 		return 0
 	}
 	return max(refineQPs[p.step], finest)
+}
+
+// finest is the quantiser at which a still picture is left alone: no fine one for video that is smaller than the screen.
+func (p *painter) finest(peer *peer) int {
+	finest := qualities[peer.quality()].finest
+	if p.coding.Scale != congestion.Whole {
+		finest = max(finest, finestSmall)
+	}
+	return finest
 }
 
 // account plans what comes after a frame.
@@ -329,7 +347,7 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 		p.blur(done)
 	case qp > 0 && !p.refineAt.IsZero():
 		p.refined(peer, pkt, done)
-	case pkt.Key && pkt.QP > qualities[peer.quality()].finest:
+	case pkt.Key && pkt.QP > p.finest(peer):
 		p.blur(done) // a keyframe that the rate had no room for
 	}
 }
@@ -356,7 +374,7 @@ func (p *painter) refined(peer *peer, pkt Packet, now time.Time) {
 	case pkt.Bytes < share*2/3:
 		p.step = min(p.step+1, last)
 	}
-	small := pkt.Bytes < settledBytes && pkt.QP <= qualities[peer.quality()].finest
+	small := pkt.Bytes < settledBytes && pkt.QP <= p.finest(peer)
 	p.refineAt = now.Add(refineStep)
 	if (small && p.small) || now.Sub(p.blurred) > refineTime {
 		p.refineAt = time.Time{}
@@ -371,6 +389,7 @@ func (p *painter) adopt(peer *peer) {
 		p.tiles = peer.layer
 	}
 	p.chooser.again()
+	p.scaler.Again()
 	p.viewers.board.degrade(noTiles, false)
 	p.lastKey, p.repeat, p.debt, p.guestAt = time.Time{}, keyRepeat, time.Time{}, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
@@ -394,7 +413,7 @@ func (p *painter) fit() error {
 		return err
 	}
 	p.frame, p.enc, p.coding, p.lastKey, p.sheet, p.tiles, p.shown = frame, enc, coding, time.Time{}, nil, nil, false
-	p.viewers.setInfo(enc.Info(), size)
+	p.viewers.setInfo(enc.Info(), size, coding.Scale)
 	p.d.Damage.Add(image.Rectangle{Max: size})
 	return nil
 }
@@ -410,7 +429,7 @@ func (p *painter) turn(to Coding) error {
 		return err
 	}
 	p.enc, p.coding, p.lastKey = enc, to, time.Time{}
-	p.viewers.setInfo(enc.Info(), size)
+	p.viewers.setInfo(enc.Info(), size, to.Scale)
 	return nil
 }
 

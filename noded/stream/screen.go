@@ -225,10 +225,10 @@ func (a *audience) set(number int, h heads) {
 func (w *Worker) stats(on *screen) Stats {
 	v := on.viewers
 	v.mu.Lock()
-	p, info, size, vnc := v.lead(), v.info, v.size, v.vnc
+	p, info, size, by, vnc := v.lead(), v.info, v.size, v.scale, v.vnc
 	v.mu.Unlock()
 	h, _ := w.board.get()
-	s := Stats{OpenCL: h.OpenCL.String(), Codec: info.Codec, Profile: info.Profile, Chroma: info.Chroma, Encoder: info.Encoder, Width: size.Width, Height: size.Height}
+	s := Stats{OpenCL: h.OpenCL.String(), Codec: info.Codec, Profile: info.Profile, Chroma: info.Chroma, Encoder: info.Encoder, Width: size.X, Height: size.Y, Scale: round(by.Ratio(), 100)}
 	if vnc > 0 {
 		s.Path = contract.PathVNC
 	}

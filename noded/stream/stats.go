@@ -42,6 +42,7 @@ type Stats struct {
 	Path    string                 `json:"path"`
 	Width   int                    `json:"width"`
 	Height  int                    `json:"height"`
+	Scale   float64                `json:"scale"` // of the video, beside the screen
 	Frames  uint64                 `json:"frames"`
 	Keys    uint64                 `json:"keyframes"`
 	FPS     float64                `json:"fps"`

@@ -31,8 +31,11 @@ const probe = `(() => {
   const compose = (x, y, w, h, frame = null) => {
     if (scratch.width !== w || scratch.height !== h) [scratch.width, scratch.height] = [w, h];
     ctx.clearRect(0, 0, w, h);
-    for (const e of document.querySelectorAll('#screen video, #screen canvas'))
-      if (e.checkVisibility({visibilityProperty: true})) ctx.drawImage(e.videoWidth && frame ? frame : e, x, y, w, h, 0, 0, w, h);
+    const {w: wide, h: high} = window.easel.screen;
+    for (const e of document.querySelectorAll('#screen video, #screen canvas')) {
+      const across = (e.videoWidth || e.width) / wide, down = (e.videoHeight || e.height) / high;
+      if (e.checkVisibility({visibilityProperty: true})) ctx.drawImage(e.videoWidth && frame ? frame : e, x * across, y * down, w * across, h * down, 0, 0, w, h);
+    }
     return ctx.getImageData(0, 0, w, h).data;
   };
   const base64 = (bytes) => new Promise((ok) => {
@@ -96,7 +99,9 @@ func node(t *testing.T, s *session, assets fs.FS) http.Handler {
 	const base = "/s/s0123456789abcdef"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		if !s.noTiles {
+			h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		}
 		h.Set("Cross-Origin-Embedder-Policy", "require-corp")
 		h.Set("Content-Security-Policy", ship.ContentSecurityPolicy)
 		rest, inside := strings.CutPrefix(r.URL.Path, base)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
 	"easel/pkg/display"
 )
@@ -32,7 +33,8 @@ type viewers struct {
 	peers  []*peer // in the order in which they came
 	vnc    int
 	cursor *display.Cursor
-	size   contract.Size
+	size   image.Point // of the screen
+	scale  congestion.Scale
 	info   CodecInfo
 	notice contract.Notice
 }
@@ -142,12 +144,12 @@ func (v *viewers) setMost(n int) {
 	}
 }
 
-// setInfo notes what encodes the picture, and the screen's size.
-func (v *viewers) setInfo(info CodecInfo, size image.Point) {
+// setInfo notes what encodes the picture, the screen's size, and how much smaller the video is.
+func (v *viewers) setInfo(info CodecInfo, size image.Point, by congestion.Scale) {
 	v.mu.Lock()
 	v.info = info
 	v.mu.Unlock()
-	v.setSize(contract.Size{Width: size.X, Height: size.Y})
+	v.setSize(size, by)
 }
 
 // remove forgets p if it is still among the peers.
@@ -239,23 +241,23 @@ func (v *viewers) setNotice(n contract.Notice) {
 	}
 }
 
-// setSize tells the peers how large the screen is, and later ones.
-func (v *viewers) setSize(s contract.Size) {
+// setSize tells the peers how large the screen is and its video, and later ones.
+func (v *viewers) setSize(size image.Point, by congestion.Scale) {
 	v.mu.Lock()
-	v.size = s
+	v.size, v.scale = size, by
 	v.mu.Unlock()
-	if s.Width > 0 {
-		v.sendAll(screenMessage{"screen", s.Width, s.Height})
+	if size.X > 0 {
+		v.sendAll(screenOf(size, by))
 	}
 }
 
 // greet tells a peer whose control channel has just opened what it needs to know.
 func (v *viewers) greet(p *peer) {
 	v.mu.Lock()
-	c, s, n := v.cursor, v.size, v.notice
+	c, size, by, n := v.cursor, v.size, v.scale, v.notice
 	v.mu.Unlock()
-	if s.Width > 0 {
-		p.sendControl(screenMessage{"screen", s.Width, s.Height})
+	if size.X > 0 {
+		p.sendControl(screenOf(size, by))
 	}
 	if c != nil {
 		p.sendCursor(*c)

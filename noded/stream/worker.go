@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"easel/noded/stream/clipboard"
+	"easel/noded/stream/congestion"
 	"easel/noded/stream/contract"
 	"easel/noded/stream/input"
 	"easel/noded/stream/sound"
@@ -215,7 +216,7 @@ func (w *Worker) display(ctx context.Context) error {
 	for i, s := range w.screens {
 		out := d.Output(i + 1)
 		s.output.Store(out)
-		s.viewers.setSize(contract.Size{Width: out.Size().X, Height: out.Size().Y})
+		s.viewers.setSize(out.Size(), congestion.Whole)
 		painter := &painter{d: out, viewers: s.viewers, encoders: s.encoders, meter: s.meter, chooser: newChooser(w.room), log: w.log, epoch: w.clock.epoch}
 		group.Go(func() error { return painter.run(ctx) })
 	}

@@ -41,26 +41,32 @@ func (c testCodec) Makes(f Format) bool { return c.card == nil || f == H264 || f
 func (c testCodec) Open(size image.Point, what Coding, q Quality, from Encoder) (Encoder, error) {
 	coding := codec.Coding{Format: codec.Format(what.Format), Short: what.Short}
 	rate := codec.Rate{Quality: q.Factor, Kbps: q.Kbps, BufferMS: q.BufferMS}
+	video := what.Scale.Of(size)
 	var e codec.Encoder
 	var err error
 	if c.card != nil {
-		e, err = c.card.NewEncoder(size.X, size.Y, coding.Colours(), rate)
+		e, err = c.card.NewEncoder(video.X, video.Y, coding.Colours(), rate)
 	} else {
-		e, err = codec.NewSoftware(coding, size.X, size.Y, 2, rate)
+		e, err = codec.NewSoftware(coding, video.X, video.Y, 2, rate)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if before, ok := from.(*testEncoder); ok {
 		before.Encoder.Close()
-		return &testEncoder{before.picture, e}, before.picture.SetColours(coding.Colours())
+		if err := before.picture.SetColours(coding.Colours()); err != nil {
+			return nil, err
+		}
+		e, err = codec.OfSize(e, before.picture, video)
+		return &testEncoder{before.picture, e}, err
 	}
 	p, err := codec.NewPictureOf(coding.Colours(), size.X, size.Y)
 	if err != nil {
 		e.Close()
 		return nil, err
 	}
-	return &testEncoder{p, e}, nil
+	e, err = codec.OfSize(e, p, video)
+	return &testEncoder{p, e}, err
 }
 
 func (e *testEncoder) Update(pix []byte, stride int, r []image.Rectangle) (int, error) {
@@ -93,6 +99,8 @@ type session struct {
 	pen    *inputtest.Driver
 	ended  chan error
 	via    func(answer string) string // changes the answer that the viewer gets, if not nil
+	// noTiles has browsers get no shared memory, so that they take no tiles.
+	noTiles bool
 }
 
 const allRunning = `{"seq":1,"ready":true,"services":{"xorg":{"state":"running","pid":5,"restarts":0}},"gimp":{"state":"running","pid":9,"restarts":0,"window_ms":2100}}`

@@ -41,3 +41,37 @@ func (s *Smaller) Follow() error {
 	s.begun = true
 	return nil
 }
+
+// smallerEncoder encodes a picture made smaller.
+type smallerEncoder struct {
+	Encoder
+	small *Smaller
+}
+
+// OfSize has an encoder of pictures of a size encode this one, which may be larger. Closing what it returns closes the encoder; when it fails, the encoder is
+// as it was.
+func OfSize(e Encoder, p *Picture, size image.Point) (Encoder, error) {
+	if size == p.size {
+		return e, nil
+	}
+	small, err := p.Smaller(size)
+	if err != nil {
+		return nil, err
+	}
+	return &smallerEncoder{e, small}, nil
+}
+
+func (e *smallerEncoder) Encode(p *Picture, o FrameOptions) (Packet, error) {
+	if p != e.small.of {
+		return Packet{}, fmt.Errorf("encode: the picture of %v is not the one that was to be made smaller", p.size)
+	}
+	if err := e.small.Follow(); err != nil {
+		return Packet{}, err
+	}
+	return e.Encoder.Encode(e.small.Picture, o)
+}
+
+func (e *smallerEncoder) Close() {
+	e.Encoder.Close()
+	e.small.Close()
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"slices"
@@ -40,36 +41,46 @@ func (c *softwareCodec) Open(size image.Point, what stream.Coding, q stream.Qual
 	if err := c.failed[what.Format]; err != nil {
 		return nil, err
 	}
-	return openEncoder(size, codingOf(what), from, func() (codec.Encoder, error) {
-		return codec.NewSoftware(codingOf(what), size.X, size.Y, c.threads, rateOf(q))
+	return openEncoder(size, what, from, func(video image.Point) (codec.Encoder, error) {
+		return codec.NewSoftware(codingOf(what), video.X, video.Y, c.threads, rateOf(q))
 	})
 }
 
-// openEncoder makes what encodes a picture, which is that of from if there is one.
-func openEncoder(size image.Point, c codec.Coding, from stream.Encoder, open func() (codec.Encoder, error)) (stream.Encoder, error) {
-	before, ok := from.(*encoder)
-	if !ok {
-		picture, err := codec.NewPictureOf(c.Colours(), size.X, size.Y)
-		if err != nil {
-			return nil, err
-		}
-		enc, err := open()
-		if err != nil {
-			picture.Close()
-			return nil, err
-		}
-		return &encoder{picture: picture, enc: enc}, nil
-	}
-	enc, err := open()
+// openEncoder makes what encodes a picture of the screen, which is that of from if there is one. open is given the size of the video.
+func openEncoder(size image.Point, what stream.Coding, from stream.Encoder, open func(video image.Point) (codec.Encoder, error)) (stream.Encoder, error) {
+	enc, err := open(what.Scale.Of(size))
 	if err != nil {
 		return nil, err
 	}
-	if err := before.picture.SetColours(c.Colours()); err != nil {
+	colours := codingOf(what).Colours()
+	before, goesOn := from.(*encoder)
+	if !goesOn {
+		picture, err := codec.NewPictureOf(colours, size.X, size.Y)
+		if err != nil {
+			enc.Close()
+			return nil, err
+		}
+		before = &encoder{picture: picture}
+	}
+	e := &encoder{picture: before.picture}
+	old := e.picture.Colours()
+	if err = e.picture.SetColours(colours); err == nil {
+		e.enc, err = codec.OfSize(enc, e.picture, what.Scale.Of(size))
+	}
+	switch {
+	case err == nil && goesOn:
+		before.enc.Close()
+	case err != nil && goesOn:
+		err = errors.Join(err, e.picture.SetColours(old))
 		enc.Close()
+	case err != nil:
+		enc.Close()
+		e.picture.Close()
+	}
+	if err != nil {
 		return nil, err
 	}
-	before.enc.Close()
-	return &encoder{picture: before.picture, enc: enc}, nil
+	return e, nil
 }
 
 // encoder is a picture and what encodes it.

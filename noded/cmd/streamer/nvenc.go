@@ -50,8 +50,8 @@ func (c *nvencCodec) Open(size image.Point, what stream.Coding, q stream.Quality
 	if c.err != nil {
 		return nil, c.err
 	}
-	return openEncoder(size, codingOf(what), from, func() (codec.Encoder, error) {
-		return c.device.NewEncoder(size.X, size.Y, codingOf(what).Colours(), rateOf(q))
+	return openEncoder(size, what, from, func(video image.Point) (codec.Encoder, error) {
+		return c.device.NewEncoder(video.X, video.Y, codingOf(what).Colours(), rateOf(q))
 	})
 }
 

@@ -20,12 +20,15 @@ const (
 // Ratio is that of a side.
 func (s Scale) Ratio() float64 { return [scales]float64{1, 0.75, 0.5, 1.0 / 3}[s] }
 
+// Pixels is how many it has for one of the screen.
+func (s Scale) Pixels() float64 { return s.Ratio() * s.Ratio() }
+
 // Of is the size of the video of a screen.
 func (s Scale) Of(screen image.Point) image.Point {
 	if s == Whole {
 		return screen
 	}
-	side := func(n int) int { return max(int(float64(n)*s.Ratio())&^1, 16) }
+	side := func(n int) int { return max(int(float64(n)*s.Ratio()), min(n, leastSide)) &^ 1 }
 	return image.Pt(side(screen.X), side(screen.Y))
 }
 
@@ -48,6 +51,8 @@ const (
 	// sharpAfter is how long nothing may have changed before video that nothing else sharpens is whole, and resumeShare how much must change until it is small again.
 	sharpAfter  = 500 * time.Millisecond
 	resumeShare = 1.0 / 8
+	// leastSide is the least that any encoder takes, and some.
+	leastSide = 160
 	// scaleLook is how often a small one is looked at while nothing changes.
 	scaleLook = time.Second
 )
@@ -70,12 +75,16 @@ func (s *Scaler) Frame(bytes, qp int, share float64) {
 	if share < leastShare {
 		return
 	}
-	ratio := s.Scale().Ratio()
-	least := float64(bytes) * math.Exp2(max(float64(qp-CoarsestQP), -trustQP)/doublingQP) / (ratio * ratio)
+	least := AtCoarsest(bytes, qp) / s.Scale().Pixels()
 	if s.n++; s.cost == 0 {
 		s.cost = least
 	}
 	s.cost += (least - s.cost) * scaleNews
+}
+
+// AtCoarsest is the bytes that a frame made with a quantiser would have taken with the coarsest.
+func AtCoarsest(bytes, qp int) float64 {
+	return float64(bytes) * math.Exp2(max(float64(qp-CoarsestQP), -trustQP)/doublingQP)
 }
 
 // Sight is what a decision looks at beside what frames cost.
@@ -143,7 +152,7 @@ func (s *Scaler) grow(kbps int, now time.Time) {
 
 // fps is how many frames a second can be had.
 func (s *Scaler) fps(at Scale, kbps int) float64 {
-	return float64(kbps) * 1000 / 8 / max(s.cost*at.Ratio()*at.Ratio(), 1)
+	return float64(kbps) * 1000 / 8 / max(s.cost*at.Pixels(), 1)
 }
 
 // Due is when to look although nothing changes: zero for never.

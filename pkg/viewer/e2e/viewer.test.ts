@@ -35,6 +35,42 @@ describe("signing in", () => {
 });
 
 describe("the picture", () => {
+	it("keeps its place while its video gets smaller, and follows the screen's size though the video has another", async () => {
+		const page = await connected("?scale=1&chrome=0&size=1280x720");
+		const box = () => page.locator("#screen video").boundingBox();
+		const laid = (w: number, h: number) =>
+			page.waitForFunction(
+				([w, h]) => {
+					const { width, height } = document.querySelector("video")?.getBoundingClientRect() ?? {};
+					return width === w && height === h;
+				},
+				[w, h],
+			);
+		const shows = (w: number) => page.waitForFunction((w) => document.querySelector("video")?.videoWidth === w, w);
+		await peer.size(1280, 720);
+		await peer.say({ t: "screen", w: 1280, h: 720 });
+		await shows(1280);
+		await laid(1280, 720);
+		// A step of resolution: the frame comes first, then the word of it.
+		await peer.size(640, 360);
+		await shows(640);
+		expect(await box()).toEqual({ x: 0, y: 0, width: 1280, height: 720 });
+		await peer.say({ t: "screen", w: 1280, h: 720, video: { w: 640, h: 360 } });
+		await page.mouse.move(300, 200);
+		await page.mouse.down();
+		const [press] = await hears(atLeast(1, input(2)));
+		expect(place(press as DataView)).toMatchObject({ x: 300, y: 200 });
+		await page.mouse.up();
+		// Another screen, with a video that has other sides than it.
+		await peer.say({ t: "screen", w: 960, h: 600, video: { w: 480, h: 300 } });
+		await peer.size(480, 300);
+		await laid(960, 600);
+		await peer.say({ t: "screen", w: 960, h: 600 });
+		await peer.size(960, 600);
+		await shows(960);
+		expect(await box()).toEqual({ x: 0, y: 0, width: 960, height: 600 });
+	});
+
 	it("is shown, confirmed, and measured", async () => {
 		const page = await connected("?scale=1&chrome=0&size=1920x1080");
 		await hears(control("seen"));

@@ -1,7 +1,7 @@
 // Starts the viewer on the page. `window.easel` is the page's contract with tools and tests.
 
 import { Node } from "./link/node";
-import { parseOptions, sessionBase } from "./options";
+import { parseOptions, type Size, sessionBase } from "./options";
 import type { Snapshot } from "./stats/stats";
 import { Viewer } from "./viewer";
 
@@ -14,6 +14,8 @@ declare global {
 			stats(): Snapshot;
 			/** Since when, in performance.now()'s time, the whole picture has been exact; null while it is not. Asking costs nothing, as stats() does. */
 			readonly exactSince: number | null;
+			/** The remote screen's size in its pixels, as the picture on show has it; null before there is one. The video may have fewer. */
+			readonly screen: Size | null;
 		};
 	}
 }
@@ -35,6 +37,9 @@ function start(): void {
 		stats: () => viewer.figures(),
 		get exactSince() {
 			return viewer.exactSince;
+		},
+		get screen() {
+			return viewer.screen.shown;
 		},
 	};
 	void viewer.run();

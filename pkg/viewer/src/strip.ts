@@ -273,7 +273,7 @@ export function lines(s: Snapshot): [name: string, value: string][] {
 		["codec", [s.codec, s.profile, s.chroma].filter((v) => v !== "").join(" · ") || "?"],
 		["encoder", s.encoder || "?"],
 		["OpenCL", s.opencl || "?"],
-		["screen", `${s.width} × ${s.height}`],
+		["screen", `${s.width} × ${s.height}${s.scale < 1 ? `, video at ${s.scale}` : ""}`],
 		["frames", `${s.frames} (${Math.round(s.fps)}/s)`],
 		["bitrate", s.bitrate >= 1e6 ? `${(s.bitrate / 1e6).toFixed(1)} Mbit/s` : `${Math.round(s.bitrate / 1000)} kbit/s`],
 		["round trip", s.rtt === null ? "?" : ms(s.rtt)],

@@ -74,7 +74,7 @@ export class Viewer {
 	private readonly keyboard: Keyboard;
 	private readonly pointer: Pointer;
 	private readonly ink: Ink;
-	private readonly screen: Screen;
+	readonly screen: Screen;
 	private readonly touch: TouchTools;
 	private readonly clipboard: Clipboard;
 	private readonly sound = new Sound((available, on) => this.strip.sounds(available, on));
@@ -392,7 +392,7 @@ export class Viewer {
 	}
 
 	private readonly host: LinkHost = {
-		screen: (size) => this.screen.setRemote(size),
+		screen: (size, video) => this.screen.setRemote(size, video),
 		cursor: (id, shape) => this.cursor.show(id, shape),
 		gimp: (gimp) => this.heardGimp(gimp),
 		notice: (notice) => this.notice.show(notice),
@@ -415,7 +415,7 @@ export class Viewer {
 		const host: DialerHost = {
 			link: this.host,
 			// VNC's picture has its new size at once.
-			overVnc: { ...this.host, screen: (size: Size) => screen.setRemote(size, true) },
+			overVnc: { ...this.host, screen: (size: Size) => screen.setRemote(size, size, true) },
 			ask: () => screen.ask(),
 			guest: () => this.sharing.guest,
 			tried: (fallback) => this.panel.showFallback(fallback),

@@ -6,7 +6,10 @@ const parse = (m: unknown) => parseControl(JSON.stringify(m));
 
 describe("parseControl", () => {
 	it("reads every message of the contract", () => {
-		expect(parse({ t: "screen", w: 1920, h: 1080 })).toEqual({ t: "screen", w: 1920, h: 1080 });
+		const size = { w: 1920, h: 1080 };
+		expect(parse({ t: "screen", ...size })).toEqual({ t: "screen", ...size, video: size });
+		const video = { w: 960, h: 540 };
+		expect(parse({ t: "screen", ...size, video })).toEqual({ t: "screen", ...size, video });
 		expect(parse({ t: "gimp", state: "restarting", restarts: 2 })).toEqual({
 			t: "gimp",
 			state: "restarting",
@@ -39,6 +42,8 @@ describe("parseControl", () => {
 		["no type", "{}"],
 		["a screen without end", '{"t":"screen","w":99999,"h":1}'],
 		["a screen of text", '{"t":"screen","w":"1","h":1}'],
+		["a video without end", '{"t":"screen","w":640,"h":480,"video":{"w":99999,"h":1}}'],
+		["a video without a size", '{"t":"screen","w":640,"h":480,"video":null}'],
 		["a cursor without id", `{"t":"cursor","x":0,"y":0,"w":1,"h":1,"png":"${PNG}"}`],
 		["a giant cursor", `{"t":"cursor","id":1,"x":0,"y":0,"w":4000,"h":1,"png":"${PNG}"}`],
 		["a cursor that is no PNG", `{"t":"cursor","id":1,"x":0,"y":0,"w":1,"h":1,"png":"${btoa("<svg></svg>")}"}`],

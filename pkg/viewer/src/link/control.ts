@@ -32,7 +32,7 @@ export interface Gimp {
 }
 
 export type FromNode =
-	| ({ t: "screen" } & Size)
+	| ({ t: "screen"; video: Size } & Size)
 	| { t: "cursor"; id: string; shape: CursorShape | null }
 	| ({ t: "gimp" } & Gimp)
 	| { t: "stats"; stats: Record<string, unknown> }
@@ -64,7 +64,7 @@ export function parseControl(data: unknown): FromNode | null {
 	if (typeof m !== "object" || m === null || Array.isArray(m)) return null;
 	switch (m.t) {
 		case "screen":
-			return isInt(m.w, 1, MAX_SIDE) && isInt(m.h, 1, MAX_SIDE) ? { t: "screen", w: m.w, h: m.h } : null;
+			return screen(m);
 		case "cursor":
 			return cursor(m);
 		case "gimp":
@@ -93,6 +93,19 @@ export function parseControl(data: unknown): FromNode | null {
 		default:
 			return null;
 	}
+}
+
+function size(v: unknown): Size | null {
+	if (typeof v !== "object" || v === null) return null;
+	const { w, h } = v as Fields;
+	return isInt(w, 1, MAX_SIDE) && isInt(h, 1, MAX_SIDE) ? { w, h } : null;
+}
+
+// The video is as large as the screen, unless the node says otherwise.
+function screen(m: Fields): FromNode | null {
+	const all = size(m);
+	const video = m.video === undefined ? all : size(m.video);
+	return all && video && { t: "screen", ...all, video };
 }
 
 function time(v: unknown): number | null {

@@ -53,7 +53,8 @@ export interface Link {
 
 /** What a link reports while it lives. */
 export interface LinkHost {
-	screen(size: Size): void;
+	/** The remote screen has this size, and the video which shows it that one, if not the same. */
+	screen(size: Size, video?: Size): void;
 	cursor(id: string, shape: CursorShape | null): void;
 	gimp(gimp: Gimp): void;
 	/** What the node has to say to the artist; null takes it back. */

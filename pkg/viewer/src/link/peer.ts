@@ -246,7 +246,7 @@ export class Peer implements Link {
 		this.beat.heard();
 		switch (m?.t) {
 			case "screen":
-				return this.host.screen(m);
+				return this.host.screen(m, m.video);
 			case "cursor":
 				return this.host.cursor(m.id, m.shape);
 			case "gimp":

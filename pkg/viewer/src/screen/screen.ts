@@ -16,7 +16,10 @@ const PICTURE_DUE = 500;
 export class Screen {
 	private layout: Layout;
 	private wanted: Size;
-	private next: Size | null = null;
+	/** The size of the node's screen, as the picture on show has it; null before the node told of any. The video may have fewer pixels. */
+	shown: Size | null = null;
+	/** The size that the node's screen has now, and that of the video which shows it. */
+	private next: { size: Size; video: Size } | null = null;
 	private asked = "";
 	private readonly resizing = new Resizing(() => this.tell());
 	private due: ReturnType<typeof setTimeout> | null = null;
@@ -61,13 +64,18 @@ export class Screen {
 		this.resizing.changed();
 	}
 
-	/** The node's screen has this size. The picture on show keeps its place until its successor comes, or is overdue. */
-	setRemote(size: Size, now = false): void {
+	/**
+	 * The node's screen has this size, and its video that one, which may be smaller. The picture on show keeps its place until its successor comes, or
+	 * is overdue.
+	 */
+	setRemote(size: Size, video = size, now = false): void {
 		if (this.due !== null) clearTimeout(this.due);
 		this.due = null;
-		this.next = size;
+		this.next = { size, video };
 		const { videoWidth, videoHeight } = this.parts.video;
-		if (now || videoWidth === 0 || (videoWidth === size.w && videoHeight === size.h)) this.takeNext();
+		const { w, h } = this.layout.remote;
+		const same = size.w === w && size.h === h;
+		if (now || same || videoWidth === 0 || (videoWidth === video.w && videoHeight === video.h)) this.takeNext();
 		else this.due = setTimeout(this.takeNext, PICTURE_DUE);
 	}
 
@@ -105,12 +113,13 @@ export class Screen {
 
 	private readonly pictureSized = (): void => {
 		const { videoWidth: w, videoHeight: h } = this.parts.video;
-		if (this.next?.w === w && this.next.h === h) this.takeNext();
+		if (this.next?.video.w === w && this.next.video.h === h) this.takeNext();
 	};
 
 	private readonly takeNext = (): void => {
 		if (!this.next) return;
-		this.layout = place(this.next, this.page(), this.options.unscaled);
+		this.layout = place(this.next.size, this.page(), this.options.unscaled);
+		this.shown = this.next.size;
 		this.next = null;
 		this.lay();
 		this.resizing.arrived();

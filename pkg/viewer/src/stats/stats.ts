@@ -25,6 +25,8 @@ export interface Snapshot {
 	/** The remote screen, in its pixels. */
 	width: number;
 	height: number;
+	/** The video's sides beside the screen's: less than 1 where the way carries no more. */
+	scale: number;
 	/** Frames shown since the link came up. */
 	frames: number;
 	fps: number;
@@ -173,6 +175,7 @@ function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>,
 		opencl: typeof server.opencl === "string" ? server.opencl : "",
 		width: now.width,
 		height: now.height,
+		scale: number(stream.scale) || 1,
 		frames: now.frames,
 		fps: own.fps ?? 0,
 		bitrate,
