@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"easel/integration/browser"
+	"easel/noded/stream/contract"
 	"easel/noded/stream/input/inputtest"
 	ship "easel/pkg/viewer"
 )
@@ -35,12 +36,17 @@ func outward(t *testing.T) string {
 // firefox shows the session in Debian's Firefox by the page that ships, with the viewer's options in query.
 func firefox(t *testing.T, s *session, query string) *browser.Firefox {
 	t.Helper()
+	return firefoxAs(t, s, contract.Owner, query)
+}
+
+func firefoxAs(t *testing.T, s *session, who contract.Viewer, query string) *browser.Firefox {
+	t.Helper()
 	f, err := browser.StartFirefox(context.WithoutCancel(t.Context())) // its end is the cleanup's
-	return shows(t, s, query, f, err)
+	return shows(t, s, who, query, f, err)
 }
 
 // shows shows the session in a Firefox that was started just now.
-func shows(t *testing.T, s *session, query string, f *browser.Firefox, err error) *browser.Firefox {
+func shows(t *testing.T, s *session, who contract.Viewer, query string, f *browser.Firefox, err error) *browser.Firefox {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +60,7 @@ func shows(t *testing.T, s *session, query string, f *browser.Firefox, err error
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(node(t, s, assets))
+	server := httptest.NewServer(node(t, s, assets, who))
 	t.Cleanup(server.Close)
 	if err := f.Go(t.Context(), server.URL+"/s/s0123456789abcdef?"+query); err != nil {
 		t.Fatal(err)
@@ -161,5 +167,50 @@ func TestFirefoxIsASecondScreen(t *testing.T) {
 	}
 	if one.heard("replaced") != nil {
 		t.Error("the second screen's window replaced the first one's")
+	}
+}
+
+// Firefox as a guest: it has the picture by video in what both it and the owner's browser take, and the hand when it is given.
+func TestFirefoxIsAGuest(t *testing.T) {
+	s := startSessionOn(t, outward(t))
+	a := newArtist(t, s.x)
+	s.ready(t)
+	owner := connectTiles(t, s, false)
+	pictured(t, s, owner.viewer)
+	owner.awaitPicture(t, a, "the owner's exact picture")
+	f := firefoxAs(t, s, guest(1, contract.RoleTakePart), "scale=1&size=1280x720")
+	if err := f.Until(t.Context(), time.Minute, "window.easel?.state === 'connected' && window.easel.stats().width === 1280"); err != nil {
+		t.Fatal(err)
+	}
+	shows := func(x int, c uint32) {
+		t.Helper()
+		a.fill(t, image.Rect(x, 300, x+100, 400), c)
+		js := fmt.Sprintf("(([r, g, b]) => Math.abs(r - %d) + Math.abs(g - %d) + Math.abs(b - %d) < 24)(__probe.sample([[%d, 350]])[0])", c>>16, c>>8&255, c&255, x+50)
+		if err := f.Until(t.Context(), time.Minute, js); err != nil {
+			t.Fatal(err)
+		}
+		owner.awaitPicture(t, a, "the owner's exact picture")
+	}
+	shows(200, 0xc04020)
+	owner.say(t, `{"t":"hand","to":"link.g1"}`)
+	if err := f.Until(t.Context(), time.Minute, "document.getElementById('guest-text').textContent.includes('You have the hand')"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Click(t.Context(), 300, 500); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []uint8{inputtest.Press, inputtest.Release} {
+		r := s.pen.Next(t)
+		for r.Kind != kind {
+			r = s.pen.Next(t)
+		}
+		if r.Button != 1 || r.X != 300*256 || r.Y != 500*256 {
+			t.Errorf("the guest's hand came as %+v", r)
+		}
+	}
+	shows(400, 0x2060c0)
+	owner.say(t, `{"t":"hand","to":"owner"}`)
+	if err := f.Until(t.Context(), time.Minute, "!document.getElementById('guest-text').textContent.includes('You have the hand')"); err != nil {
+		t.Fatal(err)
 	}
 }

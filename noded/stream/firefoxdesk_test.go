@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"easel/integration/browser"
+	"easel/noded/stream/contract"
 	"easel/noded/stream/input/inputtest"
 	"easel/pkg/display/xorgtest"
 )
@@ -26,7 +27,7 @@ func newFirefoxDesk(t *testing.T, s *session) firefoxDesk {
 	t.Helper()
 	x := xorgtest.Start(t)
 	f, err := browser.StartFirefoxOn(context.WithoutCancel(t.Context()), x.Env())
-	d := firefoxDesk{shows(t, s, "scale=1&size=800x500", f, err), x.Application(t)}
+	d := firefoxDesk{shows(t, s, contract.Owner, "scale=1&size=800x500", f, err), x.Application(t)}
 	d.program.Enter(t, "firefox")
 	if err := f.Until(t.Context(), time.Minute, "document.hasFocus() && window.easel?.state === 'connected' && !document.querySelector('#clipboard').hidden"); err != nil {
 		t.Fatal(err)

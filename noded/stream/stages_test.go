@@ -53,8 +53,31 @@ func TestEveryStageFromTheHandToThePictureIsKnown(t *testing.T) {
 	})
 }
 
+// TestEveryStageOfAGuestsHandIsKnown: pictures that follow what a guest does, who has the hand, are told to the guest.
+func TestEveryStageOfAGuestsHandIsKnown(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	owner := connectTiles(t, s, false)
+	pictured(t, s, owner.viewer)
+	inputOpen(t, s, owner.viewer)
+	ctx := watchAs(t, s, guest(1, contract.RoleTakePart), "size=1280x720")
+	s.await(t, "two people", func() bool { return len(owner.people(t).People) == 2 })
+	owner.say(t, `{"t":"hand","to":"link.g1"}`)
+	awaitHand(t, s, owner.viewer, "link.g1")
+	everyStageOf(t, s, ctx, func(n int) {
+		x := 800 + n*7%300
+		a.fill(t, image.Rect(x, 300, x+24, 324), uint32(n*1234567))
+	})
+}
+
 func everyStage(t *testing.T, s *session, draw func(n int)) {
-	ctx := watch(t, s, "size=1280x720")
+	t.Helper()
+	everyStageOf(t, s, watch(t, s, "size=1280x720"), draw)
+}
+
+func everyStageOf(t *testing.T, s *session, ctx context.Context, draw func(n int)) {
+	t.Helper()
 	s.await(t, "the screen's size", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().width === 1280") })
 	becomesExact(t, ctx)
 	life, stop := context.WithCancel(t.Context())

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/noded/stream/contract"
 	"easel/noded/stream/tile"
 	ship "easel/pkg/viewer"
 
@@ -76,11 +77,16 @@ const probe = `(() => {
 // watch shows the session in Chromium by the page that ships, with the headers that the node gives it.
 func watch(t *testing.T, s *session, query string) context.Context {
 	t.Helper()
+	return watchAs(t, s, contract.Owner, query)
+}
+
+func watchAs(t *testing.T, s *session, who contract.Viewer, query string) context.Context {
+	t.Helper()
 	assets, err := ship.Assets()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(node(t, s, assets))
+	server := httptest.NewServer(node(t, s, assets, who))
 	t.Cleanup(server.Close)
 	ctx := startChromium(t)
 	err = chromedp.Do(ctx, chromedp.Navigate(server.URL+"/s/s0123456789abcdef?scale=1&chrome=0&"+query),
@@ -94,9 +100,14 @@ func watch(t *testing.T, s *session, query string) context.Context {
 	return ctx
 }
 
-// node plays the node's gateway.
-func node(t *testing.T, s *session, assets fs.FS) http.Handler {
+// node plays the node's gateway, for a browser of somebody's.
+func node(t *testing.T, s *session, assets fs.FS, who contract.Viewer) http.Handler {
+	t.Helper()
 	const base = "/s/s0123456789abcdef"
+	said, err := who.Header()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		if !s.noTiles {
@@ -111,7 +122,7 @@ func node(t *testing.T, s *session, assets fs.FS) http.Handler {
 		case rest == "":
 			http.ServeFileFS(w, r, assets, "index.html")
 		case rest == "/status":
-			_, _ = io.WriteString(w, `{"id":"s0123456789abcdef","state":"connected","gimp":{"state":"running","restarts":0},"notice":null,"relay":""}`)
+			_, _ = io.WriteString(w, `{"id":"s0123456789abcdef","state":"connected","gimp":{"state":"running","restarts":0},"notice":null,"relay":"","owner":"ada","sharing":false,"you":`+said+`}`)
 		case rest == "/ice":
 			_, _ = io.WriteString(w, `{"iceServers":[],"relay":""}`)
 		case rest == "/whep":
@@ -119,7 +130,7 @@ func node(t *testing.T, s *session, assets fs.FS) http.Handler {
 			if err != nil {
 				return
 			}
-			code, header, answer := s.post(t, "/whep?"+r.URL.RawQuery, "application/sdp", string(offer))
+			code, header, answer := s.send(t, http.MethodPost, "/whep?"+r.URL.RawQuery, http.Header{"Content-Type": {"application/sdp"}, contract.ViewerHeader: {said}}, string(offer))
 			if s.via != nil {
 				answer = s.via(answer)
 			}
@@ -312,7 +323,22 @@ func TestNoStaleTileIsEverShown(t *testing.T) {
 	s := startSession(t)
 	a := newArtist(t, s.x)
 	s.ready(t)
-	ctx := watch(t, s, "size=1280x720")
+	neverStale(t, s, a, watch(t, s, "size=1280x720"), 200, tile.RetryAfter) // on a machine that is slow with tiles, they are tried again after that
+}
+
+// TestNoStaleTileIsEverShownToAGuest: its tiles and frames go together by timestamps of its own.
+func TestNoStaleTileIsEverShownToAGuest(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	owner := connectTiles(t, s, false) // whose tiles cost what it says
+	pictured(t, s, owner.viewer)
+	neverStale(t, s, a, watchAs(t, s, guest(1, contract.RoleView), "size=1280x720"), 120, 200*time.Millisecond)
+	owner.awaitPicture(t, a, "the owner's exact picture")
+}
+
+func neverStale(t *testing.T, s *session, a *artist, ctx context.Context, steps int, rest time.Duration) {
+	t.Helper()
 	s.await(t, "the screen's size", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().width === 1280") })
 	places := []image.Point{{16, 40}, {500, 136}, {900, 216}}
 	// All is drawn out of sight and shown by one request: what an application shows piece by piece is read so.
@@ -336,7 +362,6 @@ func TestNoStaleTileIsEverShown(t *testing.T) {
 	evaluate[int](t, ctx, "probe.watch([[16,40],[500,136],[900,216]]);0")
 	before := numbersOf(t, s)
 	r := rand.New(rand.NewPCG(4, 4))
-	const steps = 200
 	scrolling := 0
 	for n := 1; n <= steps; n++ {
 		if scrolling == 0 && r.IntN(30) == 0 {
@@ -354,7 +379,7 @@ func TestNoStaleTileIsEverShown(t *testing.T) {
 		pauses := []time.Duration{4, 8, 16, 16, 16, 33, 120}
 		pause := pauses[r.IntN(len(pauses))] * time.Millisecond
 		if n%20 == 0 {
-			pause = tile.RetryAfter // on a machine that is slow with tiles, they are tried again after that
+			pause = rest
 		}
 		time.Sleep(pause)
 	}

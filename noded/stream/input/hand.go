@@ -151,8 +151,11 @@ func (h *Hand) look() {
 	}
 }
 
-// mark notes for the painter what X has been given by now, the last of which came at that time.
+// mark notes for the painter what X has been given by now, the last of which came at that time. What did not count causes no picture.
 func (h *Hand) mark(came time.Time) {
+	if !h.mine {
+		return
+	}
 	if k := (Mark{h.seq.applied, h.seq.reliable, came, time.Now()}); k.Sample != h.marked.Sample || k.RSeq != h.marked.RSeq {
 		h.marks.note(k)
 		h.marked = k
