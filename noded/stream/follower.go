@@ -27,6 +27,7 @@ type follower struct {
 
 	frame  *display.Frame // that the last frame which it was sent is of
 	stamp  uint32         // of that, as the guest sees it
+	cover  uint32         // of the last one that took the place of tiles: tiles that come later wait for it
 	debt   time.Time      // until when the guest's rate is used up
 	behind bool           // before the last look, cells had changed that the guest has not been sent
 }

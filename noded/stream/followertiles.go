@@ -9,17 +9,22 @@ import (
 
 // show sends the guest a frame, by the timestamp that goes with what it has as tiles, and takes from the tiles what the frame shows instead.
 func (f *follower) show(p *painter, pkt Packet, now time.Time) {
+	first := f.frame != p.frame
 	f.frame, f.lastSent = p.frame, now
 	f.owe(pkt.Bytes, now)
 	if f.peer == p.peer { // whose tiles are the painter's own
 		f.stamp = p.stamp
 	} else {
-		f.uncover(p, now)
+		first = f.uncover(p, now) || first
+	}
+	if first {
+		f.cover = f.stamp
 	}
 	f.peer.sendFrame(p.coding.Format, pkt, f.stamp)
 }
 
-func (f *follower) uncover(p *painter, now time.Time) {
+// uncover gives a frame its timestamp, and tells whether tiles that come after it wait for it.
+func (f *follower) uncover(p *painter, now time.Time) bool {
 	flow := f.peer.tiles
 	stamp := func() uint32 {
 		f.stamp = flow.Stamp(p.stamp, 0, false)
@@ -28,18 +33,18 @@ func (f *follower) uncover(p *painter, now time.Time) {
 	switch {
 	case f.peer.layer.Of(p.sheet):
 		bytes, err := f.peer.layer.Video(stamp, now)
-		f.sent(p, bytes, err, now)
+		return f.sent(p, bytes, err, now)
 	case flow.Open():
 		flow.Next()
-		p.beginTiles(f.peer, stamp())
-	default:
-		stamp()
+		return p.beginTiles(f.peer, stamp()) != nil
 	}
+	stamp()
+	return false
 }
 
 // change brings the guest by tiles what has just changed, if it has all of before and its line has room.
 func (f *follower) change(p *painter, now time.Time) bool {
-	if !f.hasTiles(p) || f.behind || f.debt.Add(-burst).After(now) {
+	if f.lost || !f.hasTiles(p) || f.behind || f.debt.Add(-burst).After(now) {
 		return false
 	}
 	bytes, err := f.peer.layer.Change(tile.MaxMessage, &f.stamp, now)
@@ -48,20 +53,24 @@ func (f *follower) change(p *painter, now time.Time) bool {
 
 // still sends the guest one message of cells that have been still, if its line has room.
 func (f *follower) still(p *painter, now time.Time) bool {
-	if f.lost || f.frame != p.frame {
+	if f.frame != p.frame {
 		return false
 	}
 	if !f.peer.layer.Of(p.sheet) {
 		if f.peer.tiles.Open() {
 			f.peer.tiles.Next()
-			p.beginTiles(f.peer, f.stamp)
+			p.beginTiles(f.peer, f.cover)
 		}
 		return false
 	}
-	if f.peer.rate.Plan().Hold || !f.peer.layer.Ready(now) || f.debt.Add(-burst).After(now) {
+	if !f.hasTiles(p) || !f.peer.layer.Ready(now) || f.debt.Add(-burst).After(now) {
 		return false
 	}
-	bytes, err := f.peer.layer.Still(&f.stamp, now)
+	after := &f.stamp
+	if f.lost { // what it has skipped makes nothing of the picture whole any more: it need not wait for a frame that may never get there
+		after = &f.cover
+	}
+	bytes, err := f.peer.layer.Still(after, now)
 	return f.sent(p, bytes, err, now)
 }
 
@@ -77,9 +86,15 @@ func (f *follower) stillAt(p *painter) time.Time {
 	return latest(due, f.debt.Add(-burst))
 }
 
-// hasTiles tells whether the guest has the picture by tiles, and is not so slow or out of touch that it has to wait for a keyframe first.
+// hasTiles tells whether the guest is in touch and can be brought cells of the picture above a frame that it was sent.
 func (f *follower) hasTiles(p *painter) bool {
-	return !f.lost && f.frame == p.frame && f.peer.layer.Of(p.sheet) && !f.peer.rate.Plan().Hold
+	return f.frame == p.frame && f.peer.layer.Of(p.sheet) && !f.peer.rate.Plan().Hold
+}
+
+// ends tells whether tiles alone will bring a guest that has skipped frames all that it lacks, as long as nothing moves: it shows the last frame that it was
+// sent and that they wait for.
+func (f *follower) ends(p *painter) bool {
+	return f.lost && f.hasTiles(p) && (f.peer.tiles.Shows(f.cover) || !f.peer.keyWanted.Load())
 }
 
 // sent accounts for a message of tiles, and tells whether one went out.

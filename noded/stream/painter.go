@@ -239,7 +239,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	took[stageRead], took[stageConvert] = read.Sub(start), converted.Sub(read)
 
 	key, rescue, guests := p.keyDue(start), p.rescue(start), p.guestDue(start)
-	p.lookAtCells()
+	p.lookAtCells(start)
 	if p.tiles != nil && changed > 0 && !key && !rescue && p.byTiles(peer, took, since, start, converted) && !p.tiled(took, since, start, converted) {
 		return nil
 	}

@@ -19,8 +19,11 @@ const (
 // guestKeyAt is when the next keyframe for guests is due: zero if none is.
 func (p *painter) guestKeyAt() time.Time {
 	now, due := time.Now(), time.Time{}
+	rests := p.frame != nil && !p.d.Damage.Pending() && now.Sub(p.stillSince()) > stillness
 	for _, f := range p.viewers.watchedBy() {
-		due = sooner(due, f.keyAt(now))
+		if !rests || !f.ends(p) {
+			due = sooner(due, f.keyAt(now))
+		}
 	}
 	if due.IsZero() {
 		return due
@@ -65,11 +68,11 @@ func (p *painter) guestDue(now time.Time) bool {
 }
 
 // guestsLook has guests' tiles take up which cells have changed.
-func (p *painter) guestsLook() {
+func (p *painter) guestsLook(now time.Time) {
 	for _, f := range p.viewers.watchedBy() {
 		if f.peer != p.peer && f.peer.layer.Of(p.sheet) {
 			f.behind = f.peer.layer.Moved() > 0
-			f.peer.layer.Look()
+			f.peer.layer.Look(now)
 		}
 	}
 }
@@ -83,7 +86,7 @@ func (p *painter) tiled(took [stages]time.Duration, since, start, converted time
 		case f.change(p, start):
 			took[stageEncode] = time.Since(converted)
 			p.echo(f.peer, byTile, f.peer.tiles.Sent(), since, &took)
-		default:
+		case !f.lost:
 			byVideo = true
 		}
 	}
@@ -111,7 +114,7 @@ func (p *painter) stillForGuests() bool {
 // guestsSoon tells whether tiles will shortly have made the picture exact for every guest, so that the video need not sharpen for them.
 func (p *painter) guestsSoon() bool {
 	return !slices.ContainsFunc(p.viewers.watchedBy(), func(f *follower) bool {
-		return f.peer != p.peer && (f.lost || !f.peer.layer.Of(p.sheet) || !f.peer.layer.Soon(f.kbps()))
+		return f.peer != p.peer && !(f.hasTiles(p) && f.peer.layer.Soon(f.kbps()))
 	})
 }
 

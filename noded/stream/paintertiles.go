@@ -46,16 +46,16 @@ func (p *painter) dropTiles(peer *peer, err error) {
 }
 
 // lookAtCells finds the cells that have changed, for everybody who has tiles.
-func (p *painter) lookAtCells() {
+func (p *painter) lookAtCells(now time.Time) {
 	if p.sheet == nil {
 		return
 	}
 	p.sheet.Share(p.watched())
 	p.sheet.Look()
 	if p.tiles != nil {
-		p.tiles.Look()
+		p.tiles.Look(now)
 	}
-	p.guestsLook()
+	p.guestsLook(now)
 }
 
 // toVideo gives the frame that is encoded next its timestamp, whose last bits say which generation of tiles it goes with, and takes from the tiles

@@ -115,6 +115,13 @@ func (f *Flow) Stamp(at, last uint32, recent bool) uint32 {
 // Sent is the number of the last message.
 func (f *Flow) Sent() uint32 { return f.n }
 
+// Shows tells whether the viewer has said to show a frame, or a later one.
+func (f *Flow) Shows(frame uint32) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reports && !after(frame, f.report.Shown)
+}
+
 // room is how many bytes may go now; 0 while the viewer has to confirm something first. What was still leaves a share for changes.
 func (f *Flow) room(change bool) int {
 	f.mu.Lock()

@@ -43,7 +43,7 @@ type Layer struct {
 
 	sent    []uint32    // the message that brought the cell's present pixels; 0: the video shows it
 	has     []uint32    // the version of each cell that the viewer has, be it on show or not
-	changed []time.Time // when the video last changed it
+	changed []time.Time // when it last changed
 	large   time.Time   // when much of the screen changed last
 	missing int         // cells that the video shows
 	cursor  int         // where to look for the next still one
@@ -80,12 +80,16 @@ func NewLayer(sheet *Sheet, flow *Flow, size image.Point, after uint32, now time
 func (l *Layer) Of(s *Sheet) bool { return l != nil && l.sheet == s }
 
 // Look notes which cells the sheet has just found changed.
-func (l *Layer) Look() {
+func (l *Layer) Look(now time.Time) {
 	for _, c := range l.sheet.moved {
+		l.changed[c] = now
 		if !l.waits[c] {
 			l.waits[c] = true
 			l.moved = append(l.moved, c)
 		}
+	}
+	if len(l.moved) > 0 && l.due.IsZero() {
+		l.due = now.Add(stillFor)
 	}
 }
 
@@ -103,8 +107,8 @@ func (l *Layer) brought() {
 // Due is when to look for still cells: zero for never.
 func (l *Layer) Due() time.Time { return l.due }
 
-// Whole tells whether there is no cell left that the video shows.
-func (l *Layer) Whole() bool { return l.missing == 0 }
+// Whole tells whether there is no cell left that the video shows, or that has changed since.
+func (l *Layer) Whole() bool { return l.missing+len(l.moved) == 0 }
 
 // Exact tells how many cells there are, and how many of them the viewer has confirmed.
 func (l *Layer) Exact() (confirmed, cells int) {
@@ -170,7 +174,6 @@ func (l *Layer) take(now time.Time) {
 	}
 	slices.Sort(l.moved)
 	for _, c := range l.moved {
-		l.changed[c] = now
 		l.uncover(c)
 	}
 	l.brought()
@@ -203,9 +206,10 @@ func (l *Layer) cover(frame uint32, now time.Time) (bytes int, err error) {
 	return len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
 }
 
-// Still sends one message of cells that have not changed for a while, if there are some and there is room.
+// Still sends one message of cells that have not changed for a while, if there are some and there is room. Who has been shown no frame of what changed
+// gets that too.
 func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
-	if l.missing == 0 {
+	if l.Whole() {
 		l.due = time.Time{}
 		return 0, nil
 	}
@@ -223,7 +227,7 @@ func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, after)
 	for range l.sent {
 		c := l.cursor
-		if l.sent[c] == 0 && !l.waits[c] {
+		if l.sent[c] == 0 || l.waits[c] {
 			if ready := l.changed[c].Add(stillFor); ready.After(now) {
 				if ready.Before(next) {
 					next = ready
@@ -234,6 +238,7 @@ func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
 			} else {
 				l.build.tile(l.sheet, c, l.has[c])
 				l.bring(c, l.flow.n+1)
+				l.waits[c] = false
 			}
 		}
 		if l.cursor++; l.cursor == len(l.sent) {
@@ -244,6 +249,7 @@ func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
 	if l.build.count == 0 {
 		return 0, nil
 	}
+	l.moved = slices.DeleteFunc(l.moved, func(c uint16) bool { return !l.waits[c] })
 	l.flow.n++
 	l.average += (float64(len(l.build.buf))/float64(l.build.count) - l.average) / 4
 	return len(l.build.buf), l.flow.send(l.build.bytes(), false, now)
@@ -251,7 +257,7 @@ func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
 
 // Soon tells whether still tiles will have made the picture exact shortly, at kbps.
 func (l *Layer) Soon(kbps int) bool {
-	left := time.Duration(float64(l.missing) * l.average * 8 / float64(max(kbps, 1)) * float64(time.Millisecond))
+	left := time.Duration(float64(l.missing+len(l.moved)) * l.average * 8 / float64(max(kbps, 1)) * float64(time.Millisecond))
 	return left < Soon
 }
 

@@ -110,7 +110,7 @@ func (s *shared) change(r image.Rectangle, seed uint64) {
 	s.draw(r, seed)
 	s.sheet.Look()
 	for _, v := range s.viewers {
-		v.layer.Look()
+		v.layer.Look(s.now)
 		if v.behind {
 			continue
 		}
