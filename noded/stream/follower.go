@@ -13,7 +13,9 @@ const (
 	// A guest that needs keyframes again and again gets them ever more rarely.
 	followKeys    = 500 * time.Millisecond
 	followKeysMax = 8 * time.Second
-	followCalm    = 10 * time.Second
+	// followRest is the longest time between them while the picture rests: who has it all then needs no more.
+	followRest = 2 * time.Second
+	followCalm = 10 * time.Second
 )
 
 // follower brings the picture to one guest, at the guest's own rate: a slow one skips whole frames and delays nobody. It is the painter's.
@@ -60,13 +62,17 @@ func (f *follower) wishes() bool {
 	return f.lost || !f.peer.confirmed.Load() || f.peer.keyWanted.Load()
 }
 
-// keyAt is when a keyframe may go out for the guest's sake: zero if it needs none.
-func (f *follower) keyAt(now time.Time) time.Time {
+// keyAt is when a keyframe may go out for the guest's sake: zero if it needs none. The picture moves, or it rests.
+func (f *follower) keyAt(now time.Time, rests bool) time.Time {
 	if p := f.peer; !f.lost && p.confirmed.Load() && p.pacer.HasAll() && now.Sub(f.lastSent) > keyLimit {
 		p.keyWanted.Store(false) // it has every packet, and asks only because nothing moves
 	}
 	if !f.wishes() {
 		return time.Time{}
 	}
-	return latest(f.lastKey.Add(f.patience), now.Add(f.peer.pacer.Backlog()-followDebt))
+	patience := f.patience
+	if rests {
+		patience = min(patience, followRest)
+	}
+	return latest(f.lastKey.Add(patience), now.Add(f.peer.pacer.Backlog()-followDebt))
 }

@@ -22,7 +22,7 @@ func (p *painter) guestKeyAt() time.Time {
 	rests := p.frame != nil && !p.d.Damage.Pending() && now.Sub(p.stillSince()) > stillness
 	for _, f := range p.viewers.watchedBy() {
 		if !rests || !f.ends(p) {
-			due = sooner(due, f.keyAt(now))
+			due = sooner(due, f.keyAt(now, rests))
 		}
 	}
 	if due.IsZero() {
