@@ -63,6 +63,8 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		return bad("its OpenCL")
 	case h.Latency.Check() != nil:
 		return bad("its latency: " + h.Latency.Check().Error())
+	case !h.Link.Valid():
+		return bad("its link")
 	case len(h.Services) > maxServices:
 		return bad("its number of services")
 	}

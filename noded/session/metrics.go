@@ -25,6 +25,7 @@ type Metrics struct {
 	duty             *prometheus.GaugeVec
 	isolated         prometheus.Gauge
 	latency          *latencies
+	links            *links
 }
 
 // NewMetrics registers the metrics.
@@ -58,6 +59,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		leaks:            prometheus.NewCounterVec(prometheus.CounterOpts{Name: "easel_leaks_removed_total", Help: "Things that no session owned and that were removed, by kind."}, []string{"kind"}),
 		duty:             prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_node_duty", Help: "1 for what the node does for new sessions: serving, cordoned or draining."}, []string{"duty"}),
 		latency:          newLatencies(),
+		links:            newLinks(r),
 		isolated:         gauge("easel_node_isolated", "1 while the node sees no coordinator and takes no new sessions."),
 	}
 	m.handsGiven = counter("easel_hands_given_total", "Times that a session's owner gave a guest the hand.")

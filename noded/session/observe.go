@@ -149,6 +149,7 @@ func (k *keeper) listen(ctx context.Context, healths chan<- contract.Health) err
 	pause := backoff{first: 20 * time.Millisecond, most: time.Second}
 	last, seq := time.Now(), uint64(0)
 	var latency contract.Latency
+	var counted time.Time
 	for pace.Wait(ctx) == nil {
 		h, err := k.streamers.Watch(ctx, k.paths.Worker, seq)
 		if ctx.Err() != nil {
@@ -166,6 +167,10 @@ func (k *keeper) listen(ctx context.Context, healths chan<- contract.Health) err
 		last = time.Now()
 		k.metrics.latency.add(latency, h.Latency)
 		latency = h.Latency
+		if last.Sub(counted) >= linkEvery {
+			counted = last
+			k.metrics.links.add(h.Link)
+		}
 		if h.Seq == seq {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"easel/noded/stream/contract"
 	"easel/noded/stream/rtpsend"
 
 	"github.com/pion/rtcp"
@@ -93,5 +94,19 @@ func (p *peer) wantKey() {
 func (p *peer) fill(s *Stats, now time.Time) {
 	way := p.rate.Way(now)
 	s.Loss, s.Queue = round(way.Loss*100, 10), round(millis(way.Queue), 10)
+	s.Acked = round(way.Acked, 1)
 	s.Resent, s.Repairs = p.pacer.Sent()
+}
+
+// link is how the way to the viewer is whom the first screen's picture is made for.
+func (w *Worker) link(now time.Time) contract.Link {
+	v := w.screens[0].viewers
+	v.mu.Lock()
+	p, by := v.lead(), v.scale
+	v.mu.Unlock()
+	if p == nil {
+		return contract.Link{}
+	}
+	way := p.rate.Way(now)
+	return contract.Link{RTT: millis(p.rtt()), Loss: way.Loss, Target: way.Target, Acked: way.Acked, Scale: by.Ratio()}
 }

@@ -91,6 +91,9 @@ func TestNarrowWayGetsSmallerVideo(t *testing.T) {
 			if st := numbersOf(t, s); st.Scale >= 1 || st.Width != 1280 {
 				t.Errorf("the stats tell of a scale of %v and a screen %d wide", st.Scale, st.Width)
 			}
+			if l := s.health(t, 0).Link; l.Target <= 0 || l.Scale >= 1 || !l.Valid() {
+				t.Errorf("the health tells of the link as %+v", l)
+			}
 			s.await(t, "the page to keep the screen's place", func() bool {
 				return evaluate[string](t, ctx, "JSON.stringify([window.easel.screen, document.querySelector('video').getBoundingClientRect().toJSON()].map(({w, h, width, height}) => [w ?? width, h ?? height]))") == "[[1280,720],[1280,720]]"
 			})

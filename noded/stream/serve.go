@@ -76,7 +76,7 @@ func (w *Worker) getWatch(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.board.watch(r.Context(), after)
-	h.Latency = w.latency.told()
+	h.Latency, h.Link = w.latency.told(), w.link(time.Now())
 	writeJSON(rw, h)
 }
 

@@ -48,6 +48,7 @@ type Stats struct {
 	FPS     float64                `json:"fps"`
 	Bitrate float64                `json:"bitrate"` // kbit/s over the last seconds
 	Limit   int                    `json:"limit"`   // kbit/s that may be used
+	Acked   float64                `json:"acked"`   // kbit/s that arrived of late
 	RTT     float64                `json:"rtt"`     // ms
 	Loss    float64                `json:"loss"`    // of the packets, in per cent
 	Queue   float64                `json:"queue"`   // ms that packets wait on their way

@@ -348,8 +348,10 @@ func (r *Control) Report(fraction float64, now time.Time) {
 
 // Way is what is known of the way.
 type Way struct {
-	Loss  float64       // of the packets, of late
-	Queue time.Duration // that packets wait on their way
+	Loss   float64       // of the packets, of late
+	Queue  time.Duration // that packets wait on their way
+	Target float64       // kbps that may be sent
+	Acked  float64       // kbps that arrived of late
 }
 
 // Way is what is known of the way now.
@@ -357,7 +359,7 @@ func (r *Control) Way(now time.Time) Way {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	share, _ := r.loss.share(now)
-	return Way{Loss: share, Queue: r.queue}
+	return Way{Loss: share, Queue: r.queue, Target: r.kbps, Acked: r.acked.Kbps(now)}
 }
 
 // OnWay is how long bytes take at a rate.

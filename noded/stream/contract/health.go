@@ -65,6 +65,7 @@ type Health struct {
 	Error    string             `json:"error"`
 	// Latency is of the moment: a change of it makes no new health.
 	Latency Latency `json:"latency,omitempty"`
+	Link    Link    `json:"link,omitzero"` // of the moment too
 	// Encoder is what makes the picture, for people; "" until somebody watches. Fallbacks counts how often a worse one had to take over.
 	Encoder   string `json:"encoder"`
 	Fallbacks int    `json:"fallbacks"`
