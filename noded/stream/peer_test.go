@@ -17,6 +17,7 @@ import (
 	"easel/noded/stream/rtpsend"
 
 	"github.com/coder/websocket"
+	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 )
@@ -59,6 +60,14 @@ type viewer struct {
 	told    []map[string]any
 	seen    map[uint16]bool
 	playout bool
+	arrived chan struct{} // is told of each frame and message of tiles, if there is one
+}
+
+func (v *viewer) tell() {
+	select {
+	case v.arrived <- struct{}{}:
+	default:
+	}
 }
 
 func connect(t testing.TB, s *session) *viewer {
@@ -90,6 +99,11 @@ func newViewer(t testing.TB, more func(pc *webrtc.PeerConnection)) *viewer {
 
 func newViewerBy(t testing.TB, set func(*webrtc.SettingEngine), more func(pc *webrtc.PeerConnection)) *viewer {
 	t.Helper()
+	return newViewerOf(t, set, func(*webrtc.MediaEngine, *interceptor.Registry) error { return nil }, more)
+}
+
+func newViewerOf(t testing.TB, set func(*webrtc.SettingEngine), reports func(*webrtc.MediaEngine, *interceptor.Registry) error, more func(pc *webrtc.PeerConnection)) *viewer {
+	t.Helper()
 	v := &viewer{seen: map[uint16]bool{}}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
@@ -101,8 +115,12 @@ func newViewerBy(t testing.TB, set func(*webrtc.SettingEngine), more func(pc *we
 	if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: rtpsend.PlayoutDelayURI}, webrtc.RTPCodecTypeVideo); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	if v.pc, err = webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(me)).NewPeerConnection(webrtc.Configuration{}); err != nil {
+	registry := &interceptor.Registry{}
+	err := reports(me, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.pc, err = webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(me), webrtc.WithInterceptorRegistry(registry)).NewPeerConnection(webrtc.Configuration{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = v.pc.Close() })
@@ -182,6 +200,7 @@ func (v *viewer) track(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
 		v.bytes += len(p.Payload)
 		if p.Marker {
 			v.frames++
+			v.tell()
 		}
 		if len(p.Payload) > 0 && p.Payload[0]&31 == nalSPS {
 			v.keys++

@@ -55,6 +55,7 @@ func (v *tileViewer) reads(t testing.TB) func(*webrtc.PeerConnection) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			v.bytes += len(m.Data)
+			v.tell()
 			if v.silent || v.err != nil {
 				return
 			}

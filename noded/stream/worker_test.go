@@ -122,6 +122,32 @@ func startSessionOn(t testing.TB, address string, codecs ...Codec) *session {
 // startSessionWith starts one that encodes in a certain way.
 func startSessionWith(t testing.TB, address string, e Encoding) *session {
 	t.Helper()
+	s := newSession(t, address)
+	ctx, cancel := context.WithCancel(context.Background())
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("STREAM_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	go func() { s.ended <- Run(ctx, s.cfg, e, testSound, log) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-s.ended:
+			if err != nil {
+				t.Errorf("the worker ended with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the worker did not end within 10 s")
+		}
+		s.client.CloseIdleConnections()
+	})
+	s.listens(t)
+	return s
+}
+
+// newSession makes all of a session but its worker.
+func newSession(t testing.TB, address string) *session {
+	t.Helper()
 	// A unix socket's path is short.
 	dir, err := os.MkdirTemp("", "stream-")
 	if err != nil {
@@ -143,24 +169,12 @@ func startSessionWith(t testing.TB, address string, e Encoding) *session {
 	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", s.cfg.Socket)
 	}}}
-	ctx, cancel := context.WithCancel(context.Background())
-	log := slog.New(slog.DiscardHandler)
-	if os.Getenv("STREAM_TEST_LOG") != "" {
-		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	go func() { s.ended <- Run(ctx, s.cfg, e, testSound, log) }()
-	t.Cleanup(func() {
-		cancel()
-		select {
-		case err := <-s.ended:
-			if err != nil {
-				t.Errorf("the worker ended with %v", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Error("the worker did not end within 10 s")
-		}
-		s.client.CloseIdleConnections()
-	})
+	return s
+}
+
+// listens waits until the worker does.
+func (s *session) listens(t testing.TB) {
+	t.Helper()
 	s.await(t, "the worker's socket", func() bool { // it is there before anybody listens on it
 		conn, err := net.Dial("unix", s.cfg.Socket)
 		if err == nil {
@@ -168,7 +182,6 @@ func startSessionWith(t testing.TB, address string, e Encoding) *session {
 		}
 		return err == nil
 	})
-	return s
 }
 
 func (s *session) await(t testing.TB, what string, ok func() bool) {
