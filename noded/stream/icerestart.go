@@ -55,7 +55,7 @@ func (p *peer) answer() (string, error) {
 	}
 	select {
 	case <-gathered:
-	case <-time.After(farewellTime * 10):
+	case <-time.After(farewellTime * 3):
 		return "", errors.New("answer the offer: no local address was found in time")
 	case <-p.ctx.Done():
 		return "", p.ctx.Err()

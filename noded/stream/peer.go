@@ -29,7 +29,7 @@ const (
 	// connectTime is how long a new peer may take to connect.
 	connectTime = 20 * time.Second
 	// farewellTime is how long a last message may take to go out, handTime how long input may take to be let go.
-	farewellTime = 300 * time.Millisecond
+	farewellTime = time.Second
 	handTime     = 2 * time.Second
 	// maxBuffered is how much may wait on the control channel before a viewer that reads nothing is told no more.
 	maxBuffered = 1 << 20
@@ -43,6 +43,14 @@ const (
 	controlRate  = 100
 	controlBurst = 200
 )
+
+// Messages a second, and at once, that are refused before their viewer is ended: no page sends so many by mistake.
+const (
+	refusalRate  = 100
+	refusalBurst = 2000
+)
+
+var errFlood = errors.New("the page sends too much that makes no sense: load it anew")
 
 // errNoFormat means that the browser offered no video that this node makes.
 var errNoFormat = errors.New("the browser offers no video that this node makes: H.264, VP9 or AV1")
@@ -80,6 +88,7 @@ type peer struct {
 	chosen    atomic.Pointer[string]
 	client    atomic.Pointer[json.RawMessage]
 	bad       atomic.Uint64
+	refusals  *rate.Limiter
 	control   atomic.Pointer[webrtc.DataChannel]
 	motion    atomic.Pointer[webrtc.DataChannel]
 	tiles     *tile.Flow
@@ -101,7 +110,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 	id := strings.ToLower(rand.Text()[:16])
 	log := w.log.With("peer", id, "who", who.ID, "screen", on.number)
 	p := &peer{
-		id: id, who: who, worker: w, screen: on, log: log, rate: congestion.New(log), restarts: newRestarts(), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
+		id: id, who: who, worker: w, screen: on, log: log, rate: congestion.New(log), restarts: newRestarts(), refusals: rate.NewLimiter(refusalRate, refusalBurst), cursors: make(map[uint32]bool), handDone: make(chan struct{}),
 		drop: make(chan struct{}, 1), watching: make(chan bool, 1),
 	}
 	p.tiles = tile.NewFlow(p.rate.TookTiles)
@@ -202,7 +211,7 @@ func (p *peer) live(before *peer) {
 	if c := p.control.Load(); c != nil {
 		deadline := time.Now().Add(farewellTime)
 		for c.BufferedAmount() > 0 && time.Now().Before(deadline) {
-			time.Sleep(farewellTime / 20)
+			time.Sleep(farewellTime / 60)
 		}
 	}
 	_ = p.pc.Close()
@@ -317,10 +326,13 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 	}
 }
 
-// refuse counts a message that was not taken; the first few are logged.
+// refuse counts a message that was not taken; the first few are logged, and who does not stop is shown out.
 func (p *peer) refuse(err error) {
 	if n := p.bad.Add(1); n <= 5 {
 		p.log.Warn("message from the viewer refused", "err", err)
+	}
+	if !p.refusals.Allow() {
+		p.end(byeMessage{T: "bye", Reason: errFlood.Error()})
 	}
 }
 

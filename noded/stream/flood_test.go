@@ -1,0 +1,93 @@
+package stream
+
+import (
+	"bytes"
+	"image"
+	"runtime"
+	"testing"
+	"time"
+
+	"easel/noded/stream/contract"
+
+	"github.com/pion/webrtc/v4"
+)
+
+// flood sends a message over and over, as fast as it gets through, until the channel ends.
+func flood(c *webrtc.DataChannel, b []byte, done <-chan struct{}) {
+	const most = 1 << 20 // that waits here
+	for {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		if c.BufferedAmount() > most {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		if c.Send(b) != nil {
+			return
+		}
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestFloodOnAnyChannelEndsItsViewerAlone: who floods a data channel with what makes no sense is told why and shown out; the session and its owner go on, and
+// the streamer keeps nothing of it.
+func TestFloodOnAnyChannelEndsItsViewerAlone(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	owner := connect(t, s)
+	pictured(t, s, owner)
+	before := heap()
+	for i, label := range []string{"input", "motion", "control", "tiles"} {
+		t.Run(label, func(t *testing.T) {
+			var tiles *webrtc.DataChannel
+			v := newViewer(t, func(pc *webrtc.PeerConnection) {
+				var err error
+				if tiles, err = pc.CreateDataChannel("tiles", nil); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if code, body := v.offer(t, s, "/whep", guest(i, contract.RoleTakePart)); code != 201 {
+				t.Fatalf("WHEP: %d %s", code, body)
+			}
+			c := map[string]*webrtc.DataChannel{"input": v.input, "motion": v.motion, "control": v.control, "tiles": tiles}[label]
+			s.await(t, "the channels", func() bool {
+				return c.ReadyState() == webrtc.DataChannelStateOpen && v.control.ReadyState() == webrtc.DataChannelStateOpen
+			})
+			done, ended := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(ended)
+				flood(c, bytes.Repeat([]byte{0xee}, 600), done)
+			}()
+			t.Cleanup(func() {
+				close(done)
+				<-ended
+			})
+			s.await(t, "the guest to be told why it ends", func() bool {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				for _, m := range v.told {
+					if m["t"] == "bye" && m["reason"] == errFlood.Error() {
+						return true
+					}
+				}
+				return false
+			})
+			s.await(t, "the owner to be alone", func() bool { return s.health(t, 0).Viewers == 1 })
+			frames, _ := owner.count()
+			a.fill(t, image.Rect(100, 100, 300, 300), uint32(0x204060+i*0x1111))
+			s.await(t, "the owner's picture to go on", func() bool { n, _ := owner.count(); return n > frames })
+		})
+	}
+	const most = 64 << 20
+	s.await(t, "what the floods brought to be gone", func() bool { return heap() < before+most })
+}
