@@ -112,3 +112,32 @@ export function place(v: DataView): { x: number; y: number; pressure: number } {
 		pressure: v.getUint16(at + 8, true) / 65535,
 	};
 }
+
+export type Point = { x: number; y: number };
+
+/**
+ * Fingers go down one after the other, move together and lift; `paths` has a finger's places each. All is sent at once and says when it
+ * was, because a busy machine would make a long press of what it waits for.
+ */
+export async function touch(page: Page, ...paths: Point[][]): Promise<void> {
+	const cdp = await context.newCDPSession(page);
+	const points = (n: number, step: number) => paths.slice(0, n).map((p, id) => ({ id, ...(p[step] as Point) }));
+	const began = Date.now() / 1000;
+	const sent: Promise<unknown>[] = [];
+	const send = (type: "touchStart" | "touchMove" | "touchEnd", touchPoints: ReturnType<typeof points>): void => {
+		const timestamp = began + sent.length * 0.01;
+		sent.push(cdp.send("Input.dispatchTouchEvent", { type, touchPoints, timestamp }));
+	};
+	for (let n = 1; n <= paths.length; n++) send("touchStart", points(n, 0));
+	for (let step = 1; step < (paths[0]?.length ?? 0); step++) send("touchMove", points(paths.length, step));
+	send("touchEnd", []);
+	await Promise.all(sent);
+	await cdp.detach();
+}
+export const line = (from: Point, to: Point, steps: number): Point[] =>
+	Array.from({ length: steps + 1 }, (_, i) => ({
+		x: from.x + ((to.x - from.x) * i) / steps,
+		y: from.y + ((to.y - from.y) * i) / steps,
+	}));
+export const keys = (all: Heard[]): string[] =>
+	input(4)(all).map((v) => `${v.getUint8(1) ? "+" : "-"}${v.getUint32(8, true).toString(16)}`);
