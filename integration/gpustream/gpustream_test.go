@@ -47,16 +47,6 @@ func start(t *testing.T, machine *nvmltest.Machine, library string) *devstack.St
 	}})
 }
 
-// card is the UUID of the node's card.
-func card(t *testing.T, stack *devstack.Stack) string {
-	t.Helper()
-	cards := gpunode.Status(t, stack).Inventory.Cards
-	if len(cards) != 1 {
-		t.Fatalf("%d cards", len(cards))
-	}
-	return cards[0].UUID
-}
-
 // until asks again and again, at most for half a minute.
 func until(t *testing.T, what string, is func() error) {
 	t.Helper()
@@ -72,8 +62,8 @@ func until(t *testing.T, what string, is func() error) {
 func TestSessionsPictureIsMadeByItsCard(t *testing.T) {
 	d, library := drivers(t)
 	machine := nvmltest.NewMachine(t, nvmltest.L40S())
+	d.OnlyCard(machine.Card(0).UUID(), cardName) // before the node proves its encoder
 	stack := start(t, machine, library)
-	d.OnlyCard(card(t, stack), cardName)
 	chrome, err := browser.StartChromium(t.Context(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +80,7 @@ func TestSessionsPictureIsMadeByItsCard(t *testing.T) {
 	if _, err := artist.Await(t.Context(), artist.Node(stack), made.ID, time.Minute, easelv1.State_STATE_READY); err != nil {
 		t.Fatal(err)
 	}
+	proofs := len(d.Frames()) // the session waited for them
 	p, err := a.View(made.ID, "scale=1&chrome=0&size=1280x720", browser.PageOptions{Width: 1280, Height: 720})
 	if err != nil {
 		t.Fatal(err)
@@ -108,8 +99,8 @@ func TestSessionsPictureIsMadeByItsCard(t *testing.T) {
 		}
 	}
 	until(t, "the card encodes", encoder("NVENC ("+cardName+")"))
-	if n := len(d.Frames()); n == 0 {
-		t.Error("the card made no frame")
+	if n := len(d.Frames()); proofs == 0 || n == proofs {
+		t.Errorf("the card made %d frames, of which %d prove it", n, proofs)
 	}
 
 	d.Fault("lost", 1)

@@ -131,6 +131,14 @@ func (d *Driver) OpenToAll() {
 	if err := errors.Join(os.Chmod(d.Libraries, 0o777), os.Chmod(filepath.Dir(d.Libraries), 0o755)); err != nil {
 		d.t.Fatal(err)
 	}
+	calls, err := os.OpenFile(filepath.Join(d.Libraries, "calls"), os.O_CREATE|os.O_WRONLY, 0o666)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	// Several users write to it: the node's proof, and sessions.
+	if err := errors.Join(calls.Chmod(0o666), calls.Close()); err != nil {
+		d.t.Fatal(err)
+	}
 }
 
 // Calls are what was called, as far as it counts.
