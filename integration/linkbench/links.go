@@ -46,7 +46,11 @@ func links(lasts time.Duration) []emulated {
 	}
 	return append(all,
 		emulated{"loss 5 %, 100 ms", []phase{{kbps: 20_000, trip: 100 * time.Millisecond, loss: 0.05, lasts: lasts}}},
-		emulated{"2 Mbit/s", []phase{{kbps: 2000, trip: 40 * time.Millisecond, lasts: lasts}}},
+		emulated{"resolution", []phase{
+			{name: "at 4", kbps: 4000, trip: 40 * time.Millisecond, lasts: lasts},
+			{name: "at 2", kbps: 2000, trip: 40 * time.Millisecond, lasts: lasts},
+			{name: "at 1", kbps: 1000, trip: 40 * time.Millisecond, lasts: lasts},
+		}},
 		emulated{"50, 2, 50 Mbit/s", []phase{
 			{name: "at 50", kbps: 50_000, trip: 40 * time.Millisecond, lasts: lasts},
 			{name: "at 2", kbps: 2000, trip: 40 * time.Millisecond, lasts: lasts},

@@ -30,6 +30,7 @@ type seen struct {
 	p50, p95     time.Duration // age: from drawn to shown
 	used, most   float64       // kbit/s that came through, and that would have; 0: not bounded
 	rtt          float64
+	scale        float64 // of the video at the end
 }
 
 // measureAll measures one link after the other, each in a session of its own, and prints a row as soon as it is known.
@@ -211,6 +212,7 @@ func (w *watcher) phase(p phase) (shown []browser.Shown, from time.Time, s seen,
 	stats, err := artist.Stats(w.page)
 	if err == nil {
 		s.rtt, _ = stats["rtt"].(float64)
+		s.scale, _ = stats["scale"].(float64)
 	}
 	return shown, from, s, err
 }

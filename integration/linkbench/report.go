@@ -8,12 +8,12 @@ import (
 	"easel/integration/xclient"
 )
 
-const layout = "| %-18s | %-12s | %12s | %9s | %16s | %18s | %10s | %11s |\n"
+const layout = "| %-18s | %-12s | %12s | %9s | %16s | %18s | %5s | %10s | %11s |\n"
 
 func header(out io.Writer, kind xclient.Kind) {
 	fmt.Fprintf(out, "%s of %dx%d, drawn %d times a second\n\n", kind, screenWidth, screenHeight, kind.Rate())
-	fmt.Fprintf(out, layout, "link", "phase", "shown/drawn", "freeze ms", "age p50/p95 ms", "used of Mbit/s", "exact ms", "connections")
-	fmt.Fprintf(out, layout, "---", "---", "---", "---", "---", "---", "---", "---")
+	fmt.Fprintf(out, layout, "link", "phase", "shown/drawn", "freeze ms", "age p50/p95 ms", "used of Mbit/s", "scale", "exact ms", "connections")
+	fmt.Fprintf(out, layout, "---", "---", "---", "---", "---", "---", "---", "---", "---")
 }
 
 // rows prints a link's phases. When the picture was exact and how many connections it took belong to the last one.
@@ -27,6 +27,6 @@ func rows(out io.Writer, l emulated, phases []seen, exact time.Duration, offers 
 			}
 		}
 		fmt.Fprintf(out, layout, l.name, p.name, fmt.Sprintf("%d/%d", s.shown, s.drawn), fmt.Sprint(s.freeze.Milliseconds()),
-			fmt.Sprintf("%d/%d", s.p50.Milliseconds(), s.p95.Milliseconds()), fmt.Sprintf("%.1f of %.0f", s.used/1000, s.most/1000), e, n)
+			fmt.Sprintf("%d/%d", s.p50.Milliseconds(), s.p95.Milliseconds()), fmt.Sprintf("%.1f of %.0f", s.used/1000, s.most/1000), fmt.Sprint(s.scale), e, n)
 	}
 }
