@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,11 +37,12 @@ type soundViewer struct {
 	pcm     []int16 // of the last two seconds
 	packets int
 	stream  string
+	loud    chan time.Time // when a packet was heard that is no silence; what nobody takes is left out
 }
 
 func connectSound(t testing.TB, s *session) *soundViewer {
 	t.Helper()
-	v := &soundViewer{}
+	v := &soundViewer{loud: make(chan time.Time, 1)}
 	v.viewer = connectWith(t, s, func(pc *webrtc.PeerConnection) {
 		if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeAudio, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
 			t.Fatal(err)
@@ -79,6 +81,12 @@ func (v *soundViewer) hear(t testing.TB, track *webrtc.TrackRemote) {
 		if err := d.Decode(p.Payload, pcm, false); err != nil {
 			t.Errorf("a packet of sound: %v", err)
 			return
+		}
+		if slices.Max(pcm) > 3000 {
+			select {
+			case v.loud <- time.Now():
+			default:
+			}
 		}
 		v.mu.Lock()
 		v.packets++
@@ -122,7 +130,7 @@ func toneBytes(hz float64, seconds int) []byte {
 }
 
 // soundServer runs PulseAudio as the session image has it, but for where its files lie, and returns its address.
-func soundServer(t *testing.T, edge string) string {
+func soundServer(t testing.TB, edge string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "..", "images", "gimp", "rootfs", "etc", "easel", "pulse.pa"))
 	if err != nil {
@@ -270,4 +278,72 @@ func TestSoundIsOffByPolicyAndForWhoDoesNotListen(t *testing.T) {
 	// Who comes then is offered none.
 	next := connectSound(t, s)
 	s.await(t, "word that there is no sound", func() bool { m := next.heard("audio"); return m != nil && m["on"] == false })
+}
+
+// How long a beep takes from the program that plays it, by PulseAudio, the streamer and loopback, to a viewer that has decoded it. What a browser keeps
+// against jitter, and its sound card, come on top.
+func BenchmarkSoundLatency(b *testing.B) {
+	s := startSession(b)
+	server := soundServer(b, s.cfg.EdgeDir)
+	s.ready(b)
+	v := connectSound(b, s)
+	s.await(b, "word that there is sound", func() bool { m := v.heard("audio"); return m != nil && m["on"] == true })
+	v.say(b, `{"t":"audio","on":true}`)
+	play := exec.CommandContext(b.Context(), "pacat", "--playback", "--raw", "--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=20")
+	play.Env = append(os.Environ(), "PULSE_SERVER="+server)
+	out, in, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer in.Close()
+	play.Stdin = out
+	// What waits in the pipe is no latency of ours: it holds a frame.
+	_, err = unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, 4096)
+	if err == nil {
+		err = play.Start()
+	}
+	_ = out.Close()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = play.Process.Kill()
+		_ = play.Wait()
+	}()
+	const between = 20 // frames of silence, which nothing is sent of at their end
+	silence, beep := make([]byte, opus.Frame*opus.Channels*2), toneBytes(1000, 1)[:opus.Frame*opus.Channels*2]
+	frames := time.NewTicker(20 * time.Millisecond)
+	defer frames.Stop()
+	write := func(frame []byte) time.Time {
+		<-frames.C
+		if _, err := in.Write(frame); err != nil {
+			b.Fatal(err)
+		}
+		return time.Now()
+	}
+	var took []time.Duration
+	for b.Loop() {
+		for range between {
+			write(silence)
+		}
+		for len(v.loud) > 0 {
+			<-v.loud
+		}
+		at := write(beep)
+		for heard := false; !heard; {
+			select {
+			case when := <-v.loud:
+				took, heard = append(took, when.Sub(at)), true
+			default:
+				write(silence)
+			}
+			if time.Since(at) > 30*time.Second {
+				b.Fatal("a beep was not heard")
+			}
+		}
+	}
+	slices.Sort(took)
+	ms := func(part int) float64 { return float64(took[len(took)*part/100].Microseconds()) / 1000 }
+	b.ReportMetric(ms(50), "p50-ms")
+	b.ReportMetric(ms(95), "p95-ms")
 }
