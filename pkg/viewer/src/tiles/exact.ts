@@ -2,6 +2,7 @@
 // from the frame that it names, and the last bits of a frame's timestamp say how many changes of the canvas came before it.
 // So the canvas is on show only while nothing on it is older than the video below.
 
+import { OffBeat } from "./off-beat";
 import { stamp } from "./reader";
 import { Rhythm } from "./rhythm";
 import { ENTRY, Field, Ring, Word } from "./ring";
@@ -14,6 +15,8 @@ const GEN_MASK = (1 << GEN_BITS) - 1;
 const LINGER = 100;
 /** After this long (ms) without word of the frame that something waits for, the video is asked what it shows. */
 const OVERDUE = 300;
+/** So long (ms) after the last of them, a hand or the video makes no frames. */
+const QUIET = 120;
 /** The canvas's class. */
 const LAYER = "exact";
 /** How much of a new measurement is believed. */
@@ -60,6 +63,9 @@ export class ExactLayer {
 	private moved = Number.NEGATIVE_INFINITY;
 	private frame: number | null = null;
 	private readonly rhythm = new Rhythm();
+	private readonly offBeat = new OffBeat(() => this.drain());
+	/** When a video frame was last shown. */
+	private moving = Number.NEGATIVE_INFINITY;
 	private late: ReturnType<typeof setTimeout> | null = null;
 	/** The oldest entry waited for its frame: how long is not the page's doing. */
 	private waited = false;
@@ -88,7 +94,14 @@ export class ExactLayer {
 	/** The worker has put something into the ring. */
 	wake(): void {
 		Atomics.store(this.ring.control, Word.woken, 0);
-		this.drain();
+		if (this.quiet() && this.offBeat.keeps()) this.waited = true;
+		else this.drain();
+	}
+
+	/** Nothing but tiles has the browser make frames. */
+	private quiet(): boolean {
+		const since = performance.now() - QUIET;
+		return !this.rhythm.steady && this.moved < since && this.moving < since;
 	}
 
 	/** Takes away what other links lay above the video. */
@@ -99,6 +112,7 @@ export class ExactLayer {
 
 	/** The browser shows a video frame, which came `took` ms ago. */
 	video(rtp: number, took: number | undefined): void {
+		this.moving = performance.now();
 		this.frameShown(rtp);
 		if (took !== undefined && took >= 0) this.videoMs += (took - this.videoMs) * NEWS;
 		this.drain();
@@ -108,6 +122,7 @@ export class ExactLayer {
 		if (this.over) return;
 		this.over = true;
 		this.rhythm.close();
+		this.offBeat.let();
 		if (this.frame !== null) cancelAnimationFrame(this.frame);
 		if (this.late !== null) clearTimeout(this.late);
 		this.canvas.remove();
@@ -123,6 +138,8 @@ export class ExactLayer {
 		const { ring } = this;
 		let at = ring.peek();
 		const before = this.n;
+		const { gen } = this;
+		this.offBeat.let();
 		for (; at >= 0 && this.due(at); at = ring.peek()) {
 			this.apply(at);
 			ring.release(at);
@@ -132,6 +149,7 @@ export class ExactLayer {
 		this.show();
 		this.tell();
 		if (this.n !== before) this.report();
+		if (this.gen !== gen && this.quiet()) this.offBeat.drawn();
 		if (at >= 0) this.late ??= setTimeout(this.overdue, OVERDUE);
 		const now = performance.now();
 		if (this.n !== before) this.last = now;
