@@ -82,19 +82,28 @@
     return sum === ((c ^ (c >> 4) ^ (c >> 8) ^ (c >> 12) ^ 9) & 15) ? c : -1;
   }
 
-  function shown(at) {
-    for (const w of [...watchers]) w(at);
+  function shown(at, frame) {
+    for (const w of [...watchers]) w(at, frame);
   }
 
-  // Video: the browser tells of each frame it presents.
+  // Which frame a picture of the video is, by its RTP timestamp; undefined where the browser does not tell.
+  function pictured(video) {
+    if (!window.VideoFrame || video.readyState < 2) return undefined;
+    const f = new VideoFrame(video);
+    const rtp = f.metadata?.().rtpTimestamp;
+    f.close();
+    return rtp;
+  }
+
+  // Video: the browser tells of each frame it presents. A picture taken then may be the next frame's already, which it presents later.
   const bound = new WeakSet();
   function follow(video) {
     if (bound.has(video)) return;
     bound.add(video);
-    const each = () => {
+    const each = (_now, { rtpTimestamp: told }) => {
       const at = performance.now();
       video.requestVideoFrameCallback(each);
-      if (watchers.size && video.closest('#screen')) shown(at);
+      if (watchers.size && video.closest('#screen')) shown(at, { told, taken: pictured(video) });
     };
     video.requestVideoFrameCallback(each);
   }
@@ -226,11 +235,17 @@
       adopt();
       return new Promise((resolve) => {
         const seen = [];
-        const look = (at) => seen.push(marker(), performance.timeOrigin + at);
+        const counters = new Map(); // of frames whose picture was taken
+        const look = (at, frame) => {
+          const counter = marker();
+          const other = frame && frame.taken !== undefined && frame.taken !== frame.told;
+          if (frame) counters.set(frame.taken, counter);
+          seen.push([other ? () => counters.get(frame.told) ?? counter : () => counter, performance.timeOrigin + at]);
+        };
         watchers.add(look);
         setTimeout(() => {
           watchers.delete(look);
-          resolve(seen);
+          resolve(seen.flatMap(([counter, at]) => [counter(), at]));
         }, ms);
       });
     },

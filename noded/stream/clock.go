@@ -18,12 +18,17 @@ const ntpEpoch = 2_208_988_800
 
 // absCapture writes a frame's capture time, which its RTP timestamp has to a millisecond, as the extension wants it (UQ32.32 of NTP's time).
 func (c clock) absCapture(stamp uint32, now time.Time) (b [8]byte) {
-	ticks := int64(now.Sub(c.epoch) * 90 / time.Millisecond)
-	ticks -= int64(int32(uint32(ticks) - stamp)) // it is within half a day of now
-	at := c.epoch.UnixMicro() + ticks*1000/90
+	at := c.captured(stamp, now).UnixMicro()
 	seconds, rest := at/1_000_000, at%1_000_000
 	binary.BigEndian.PutUint64(b[:], uint64(seconds+ntpEpoch)<<32|uint64(rest)<<32/1_000_000)
 	return b
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// captured is when the frame of an RTP timestamp was, which is within half a day of now.
+func (c clock) captured(stamp uint32, now time.Time) time.Time {
+	ticks := int64(now.Sub(c.epoch) * 90 / time.Millisecond)
+	ticks -= int64(int32(uint32(ticks) - stamp))
+	return c.epoch.Add(time.Duration(ticks*1000/90) * time.Microsecond)
+}

@@ -27,6 +27,7 @@ const (
 	controlResize  = "resize"
 	controlQuality = "quality"
 	controlPing    = "ping"
+	controlBeat    = "beat"
 	controlClient  = "client"
 	controlWatch   = "watch"
 	controlAudio   = "audio"
@@ -49,6 +50,7 @@ type controlMessage struct {
 	On    bool            `json:"on"`
 	To    string          `json:"to"`
 	Stats json.RawMessage `json:"stats"`
+	beatTold
 	// Stages is what the viewer has measured since it last told.
 	Stages map[string]contract.Histogram `json:"stages"`
 }
@@ -75,6 +77,10 @@ func parseControl(b []byte) (controlMessage, error) {
 	case controlPing:
 		if len(m.ID) > 64 {
 			return controlMessage{}, errors.New("read a control message: the ping's id is longer than 64 bytes")
+		}
+	case controlBeat:
+		if err := m.check(); err != nil {
+			return controlMessage{}, fmt.Errorf("read a control message: %w", err)
 		}
 	case controlHand:
 		if m.To == "" || len(m.To) > contract.MaxViewer {

@@ -22,6 +22,7 @@ const (
 	// coalesceTiles does for what tiles can bring: should it be torn, the rest follows within the same refresh of the viewer's screen.
 	coalesceTiles = 300 * time.Microsecond
 	pace          = 12 * time.Millisecond
+	napped        = 2 * time.Millisecond  // of a wait before a frame: its end is slept to the point
 	burst         = 60 * time.Millisecond // of the rate, that may go out at once
 	keyLimit      = rtpsend.LeastKeyRest
 	keyRepeat     = 200 * time.Millisecond // until the viewer confirms a picture; doubles up to keyRepeatMax
@@ -60,6 +61,7 @@ type painter struct {
 
 	peer     *peer // that has the picture so far
 	next     time.Time
+	moving   moving
 	debt     time.Time // until when the rate is used up
 	lastKey  time.Time
 	lastSent time.Time
@@ -199,25 +201,35 @@ func (p *painter) wait(ctx context.Context) bool {
 		return false
 	}
 	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.Backlog()-burst))
+	small := p.tiles != nil && p.d.Damage.Area() <= tile.MaxCells*tile.CellWidth*tile.CellHeight
 	if !until.After(now) {
-		if p.tiles != nil && p.d.Damage.Area() <= tile.MaxCells*tile.CellWidth*tile.CellHeight {
+		if small {
 			nap(coalesceTiles)
 			return true
 		}
 		until = now.Add(coalesce)
 	}
-	p.pause.Reset(time.Until(until))
-	defer p.pause.Stop()
-	select {
-	case <-p.pause.C:
-		return true
-	case <-ctx.Done():
-		return false
+	if !small {
+		until = p.moving.inStep(p.peer.beat.Load(), until)
 	}
+	if rest := time.Until(until) - napped; rest > 0 {
+		p.pause.Reset(rest)
+		defer p.pause.Stop()
+		select {
+		case <-p.pause.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	nap(time.Until(until))
+	return true
 }
 
-// nap sleeps for less than a millisecond, for which Go's timers are too coarse in a process that waits for sockets.
+// nap sleeps for a moment, for which Go's timers are too coarse in a process that waits for sockets: they may be a millisecond late.
 func nap(d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	ts := unix.NsecToTimespec(d.Nanoseconds())
 	_ = unix.Nanosleep(&ts, nil)
 }
@@ -343,6 +355,7 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	}
 	switch {
 	case changed > 0:
+		p.moving.frame(start)
 		peer.rate.Moves()
 		p.blur(done)
 	case qp > 0 && !p.refineAt.IsZero():

@@ -87,6 +87,7 @@ type peer struct {
 	keyWanted atomic.Bool
 	chosen    atomic.Pointer[string]
 	client    atomic.Pointer[json.RawMessage]
+	beat      atomic.Pointer[beat] // of its display
 	bad       atomic.Uint64
 	refusals  *rate.Limiter
 	control   atomic.Pointer[webrtc.DataChannel]
@@ -362,6 +363,9 @@ func (p *peer) obey(b []byte) {
 		}
 	case controlPing:
 		p.sendControl(pongMessage{"pong", m.ID, p.worker.clock.ms(time.Now())})
+	case controlBeat:
+		now := time.Now()
+		p.beat.Store(newBeat(m.beatTold, p.worker.clock.captured(m.RTP-m.RTP%tile.StampStep, now), now))
 	case controlLatency:
 		p.worker.latency.add(m.Stages)
 	case controlClient:

@@ -96,6 +96,9 @@ func (p *peer) fill(s *Stats, now time.Time) {
 	s.Loss, s.Queue = round(way.Loss*100, 10), round(millis(way.Queue), 10)
 	s.Acked = round(way.Acked, 1)
 	s.Resent, s.Repairs = p.pacer.Sent()
+	if b := p.beat.Load(); b != nil {
+		s.Beat, s.InStep = round(millis(b.period), 100), b.steady
+	}
 }
 
 // link is how the way to the viewer is whom the first screen's picture is made for.

@@ -23,6 +23,8 @@ const (
 	// genBits is how much of the generation a video frame's timestamp carries.
 	genBits = 6
 	genMask = 1<<genBits - 1
+	// StampStep is what a frame's time is rounded down to in its timestamp, in ticks of RTP.
+	StampStep = 1 << genBits
 )
 
 // A cell is the least piece of a picture whose change is counted, in pixels.

@@ -4,6 +4,7 @@
 import { type Notice, parseNotice } from "../notice";
 import { MAX_SIDE, type Size } from "../options";
 import { type Company, parseCompany } from "../share/company";
+import type { Beat } from "./beats";
 
 export type Quality = "auto" | "sharp" | "fast";
 
@@ -12,6 +13,7 @@ export type ToNode =
 	| { t: "resize"; w: number; h: number; scale: number }
 	| { t: "quality"; value: Quality }
 	| { t: "ping"; id: number }
+	| ({ t: "beat" } & Beat)
 	| { t: "watch"; on: boolean }
 	| { t: "hand"; to: string }
 	| { t: "audio"; on: boolean }

@@ -12,6 +12,7 @@ import { Latency } from "../stats/latency";
 import { readReport } from "../stats/report";
 import type { Stage } from "../stats/stats";
 import { type ExactLayer, offerTiles } from "../tiles/exact";
+import { Beats } from "./beats";
 import { NodeClock } from "./clock";
 import { type Codec, codecOf, decodable, offersCodec, only, tellRange } from "./codec";
 import { Continuity } from "./continuity";
@@ -43,6 +44,7 @@ export class Peer implements Link {
 	private over = false;
 	private attached = false;
 	private readonly continuity: Continuity;
+	private readonly beats = new Beats();
 	private confirming: ReturnType<typeof setInterval> | null = null;
 	private confirmed = 0;
 	private located: string | null = null;
@@ -331,9 +333,17 @@ export class Peer implements Link {
 			const took = frame.receiveTime === undefined ? undefined : now - frame.receiveTime;
 			if (frame.rtpTimestamp === undefined) return;
 			this.exact?.video(frame.rtpTimestamp, took);
+			this.tellBeat(now, frame, frame.rtpTimestamp);
 			this.latency.frame(frame, capturedAt(this.receiver, frame.rtpTimestamp));
 		};
 		this.video.requestVideoFrameCallback(each);
+	}
+
+	private tellBeat(now: number, frame: VideoFrameCallbackMetadata, rtp: number): void {
+		if (frame.receiveTime === undefined) return;
+		const ready = frame.receiveTime + (frame.processingDuration ?? 0) * 1000;
+		const beat = this.beats.shown({ beat: now, ready, rtp });
+		if (beat !== null) this.say({ t: "beat", ...beat });
 	}
 
 	private newest(): number {
