@@ -17,6 +17,8 @@ const LINGER = 100;
 const OVERDUE = 300;
 /** So long (ms) after the last of them, a hand or the video makes no frames. */
 const QUIET = 120;
+/** The page's attribute while nothing else is to make frames. */
+const STILL = "data-still";
 /** The canvas's class. */
 const LAYER = "exact";
 /** How much of a new measurement is believed. */
@@ -63,7 +65,10 @@ export class ExactLayer {
 	private moved = Number.NEGATIVE_INFINITY;
 	private frame: number | null = null;
 	private readonly rhythm = new Rhythm();
-	private readonly offBeat = new OffBeat(() => this.drain());
+	private readonly offBeat = new OffBeat(
+		() => this.drain(),
+		(on) => document.documentElement.toggleAttribute(STILL, on),
+	);
 	/** When a video frame was last shown. */
 	private moving = Number.NEGATIVE_INFINITY;
 	private late: ReturnType<typeof setTimeout> | null = null;
@@ -122,7 +127,7 @@ export class ExactLayer {
 		if (this.over) return;
 		this.over = true;
 		this.rhythm.close();
-		this.offBeat.let();
+		this.offBeat.close();
 		if (this.frame !== null) cancelAnimationFrame(this.frame);
 		if (this.late !== null) clearTimeout(this.late);
 		this.canvas.remove();

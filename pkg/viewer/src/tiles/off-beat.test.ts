@@ -35,6 +35,8 @@ class Browser {
 
 let browser: Browser;
 let released: number;
+/** Whether what else makes frames was asked to stop, each time. */
+let still: boolean[];
 let offBeat: OffBeat;
 /** How long each change waited for its frame; -1 for one that was kept. */
 let waits: number[];
@@ -45,13 +47,18 @@ beforeEach(() => {
 	vi.stubGlobal("requestAnimationFrame", (f: FrameRequestCallback) => browser.ask(f));
 	released = 0;
 	waits = [];
-	offBeat = new OffBeat(() => {
-		released++;
-		offBeat.let();
-	});
+	still = [];
+	offBeat = new OffBeat(
+		() => {
+			released++;
+			offBeat.let();
+		},
+		(on) => still.push(on),
+	);
 });
 afterEach(() => {
-	offBeat.let();
+	offBeat.close();
+	expect(still.at(-1) ?? false).toBe(false);
 	expect(vi.getTimerCount()).toBe(0);
 	vi.useRealTimers();
 	vi.unstubAllGlobals();
@@ -86,6 +93,9 @@ it("has changes that waited for their beats shown at once, for one that is kept"
 	changes(300, BEAT, (i) => i === 0 && browser.disturb());
 	expect(waits.filter((w) => w === -1)).toHaveLength(1);
 	expect(shownAtOnce(waits)).toBeGreaterThan(285);
+	expect(still).toEqual([true]);
+	vi.advanceTimersByTime(1000);
+	expect(still).toEqual([true, false]);
 });
 
 it("tries ever more rarely where that does not last", () => {
