@@ -43,12 +43,15 @@ export class FakePeer {
 		await this.page.evaluate(() => (window as unknown as { box: Box }).box.heard.splice(0));
 	}
 
+	/** Says something on the control channel, once it is open: the page may show a picture before that. */
 	async say(m: unknown): Promise<void> {
+		await this.opens("control");
 		await this.page.evaluate((text) => (window as unknown as { box: Box }).box.control?.send(text), JSON.stringify(m));
 	}
 
 	/** Sends bytes on one of the page's channels. */
 	async send(channel: string, hex: string): Promise<void> {
+		await this.opens(channel);
 		await this.page.evaluate(
 			([name, h]) => {
 				const bytes = Uint8Array.from((h as string).match(/../g) ?? [], (v) => Number.parseInt(v, 16));
@@ -56,6 +59,12 @@ export class FakePeer {
 			},
 			[channel, hex],
 		);
+	}
+
+	private async opens(channel: string): Promise<void> {
+		const open = (name: string): boolean =>
+			(window as unknown as { box: Box }).box.channels[name]?.readyState === "open";
+		await this.page.waitForFunction(open, channel, { timeout: 30_000, polling: 50 });
 	}
 
 	async paint(color: string): Promise<void> {
