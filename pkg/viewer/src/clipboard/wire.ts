@@ -1,4 +1,4 @@
-// The clipboard channel's messages (ARCHITECTURE.md, "Clipboard"); the node has the same in noded/stream/clipwire.go.
+// The clipboard channel's messages (ARCHITECTURE.md, "Clipboard"); the node has the same in noded/stream/clipboard/wire.go.
 
 /** Kinds of content that cross. */
 export const FORMATS = ["text", "html", "png"] as const;
