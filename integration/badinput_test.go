@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"easel/integration/artist"
 	"easel/integration/browser"
 )
 
@@ -163,11 +162,7 @@ func TestMalformedSDPAndDataChannelMessages(t *testing.T) {
 	if after.GetPids().GetStreamer() != before.GetPids().GetStreamer() {
 		t.Errorf("the streamer did not survive the messages: %d restarts", after.GetStreamerRestarts())
 	}
-	x, err := artist.X(t.Context(), after)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	eventually(t, 30*time.Second, "no key is down", func() error {
 		held, err := x.HeldKeys()
 		if err == nil && len(held) > 0 {

@@ -32,11 +32,7 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.linked(t, s.ID, link, 1600, 900)
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
+	x := w.x(t, s.ID)
 	canvas, err := artist.NewImage(p, x)
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/xclient"
 	easelv1 "easel/pkg/api/easel/v1"
@@ -115,11 +114,7 @@ func TestDropOpensAndExportIsOffered(t *testing.T) {
 	s := w.session(t)
 	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1280, Height: 800})
 	in := w.inspect(t, s.ID)
-	x, err := artist.X(t.Context(), in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 
 	dropped, name := picture(t, 320, 200), "猫 #1 100% "+tag()+".png"
 	if err := p.Drop(600, 400, onDisk(t, name, dropped)); err != nil {
@@ -200,11 +195,7 @@ func TestFirefoxSendsAndIsOfferedFiles(t *testing.T) {
 	s := w.session(t)
 	f := w.firefox(t, s.ID, "window.easel?.state === 'connected' && !document.querySelector('#files-upload').hidden")
 	in := w.inspect(t, s.ID)
-	x, err := artist.X(t.Context(), in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	name := "лиса " + tag()
 	if err := f.Choose(t.Context(), "#files-chooser", onDisk(t, name+".png", picture(t, 200, 100))); err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/pkg/display/xorgtest"
 )
@@ -25,11 +24,7 @@ func TestFirefoxDropsAndPastesIntoGIMP(t *testing.T) {
 	if err := f.Until(t.Context(), 30*time.Second, "document.hasFocus()"); err != nil {
 		t.Fatal(err)
 	}
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 
 	name := "überall " + tag()
 	var at struct{ X, Y float64 }

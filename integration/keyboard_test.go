@@ -81,11 +81,7 @@ func TestKeysOfManyLayoutsArrive(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.view(t, s.ID, "chrome=0", browser.PageOptions{Width: 1000, Height: 700})
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	heard := listen(t, x)
 	if err := p.Click(500, 300, browser.Left); err != nil {
 		t.Fatal(err)

@@ -73,11 +73,7 @@ func TestPictureStandsABadNetwork(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.linked(t, s.ID, first, 1280, 720)
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
+	x := w.x(t, s.ID)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {

@@ -77,11 +77,7 @@ func TestCutUDPLandsOnVNC(t *testing.T) {
 // has another size arrives elsewhere.
 func (w *world) pointerFollows(t *testing.T, p *browser.Page, id string) {
 	t.Helper()
-	x, err := artist.X(t.Context(), w.inspect(t, id))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, id)
 	offset := 1.0
 	eventually(t, 30*time.Second, "the pointer moves", func() error {
 		offset = -offset

@@ -80,11 +80,7 @@ func TestPolicyReachesRunningSessions(t *testing.T) {
 	s := w.session(t)
 	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1280, Height: 720})
 	d := deskOf(t, p)
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	path := w.stack.NodedConfigPath()
 	before, err := os.ReadFile(path)
 	if err != nil {

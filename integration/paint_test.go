@@ -27,13 +27,8 @@ func thickness(img *image.RGBA, x int) int {
 func (w *world) newImage(t *testing.T) (*browser.Page, *xclient.Screen, image.Rectangle) {
 	t.Helper()
 	s := w.session(t)
-	p := w.view(t, s.ID, "scale=1&chrome=0&size=1600x900", browser.PageOptions{Width: 1600, Height: 900})
-	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1600, 900) })
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
+	p := w.unscaled(t, s.ID, 1600, 900, "")
+	x := w.x(t, s.ID)
 	canvas, err := artist.NewImage(p, x)
 	if err != nil {
 		t.Fatal(err)

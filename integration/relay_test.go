@@ -63,14 +63,10 @@ const backWithin = 3 * time.Second
 func TestRelayedViewerIsBackAfterKillOfNoded(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	p := w.view(t, s.ID, "scale=1&chrome=0&size=1280x720&path=relay", browser.PageOptions{Width: 1280, Height: 720})
+	p := w.unscaled(t, s.ID, 1280, 720, "&path=relay")
 	w.comesThroughTheRelay(t, p, s.ID)
 	before := w.inspect(t, s.ID)
-	x, err := artist.X(t.Context(), before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	// The second time it is away for longer than the viewer takes to notice by itself.
 	for _, away := range []time.Duration{0, 6 * time.Second} {
 		gap, err := w.gapAfter(t, p, x, away+7*time.Second, func() (restarted time.Time, err error) {

@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
-	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/devstack"
 	"easel/integration/xclient"
@@ -22,7 +21,7 @@ import (
 func TestStreamRunsThroughRestarts(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	p := w.view(t, s.ID, "scale=1&chrome=0&size=1280x720", browser.PageOptions{Width: 1280, Height: 720})
+	p := w.unscaled(t, s.ID, 1280, 720, "")
 	before := w.inspect(t, s.ID)
 	for _, c := range []struct {
 		name   string
@@ -35,11 +34,7 @@ func TestStreamRunsThroughRestarts(t *testing.T) {
 		{"kill -9 coordinator", w.stack.Coordinator, func(context.Context) error { return w.stack.Coordinator.Kill() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x, err := artist.X(t.Context(), before)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer x.Close()
+			x := w.x(t, s.ID)
 			frames := w.framesWhileAway(t, p, x, c.daemon, c.end)
 			if rate := float64(frames) / away.Seconds(); rate < 8 {
 				t.Errorf("%d frames in %v without the daemon: the stream froze", frames, away)

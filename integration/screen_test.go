@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/xclient"
 )
@@ -18,11 +17,7 @@ func TestScreenFollowsWindowAndClicksLand(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.view(t, s.ID, "chrome=0", browser.PageOptions{Width: 1200, Height: 700})
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	for _, c := range []struct {
 		width, height int
 		dpr           float64
@@ -90,8 +85,7 @@ func clicksLand(t *testing.T, p *browser.Page, x *xclient.Screen, width, height 
 func TestFixedSizeShowsPixelForPixel(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	p := w.view(t, s.ID, "scale=1&chrome=0&size=1920x1080", browser.PageOptions{Width: 1920, Height: 1080})
-	eventually(t, 30*time.Second, "the page shows 1920×1080", func() error { return hasSize(p, 1920, 1080) })
+	p := w.unscaled(t, s.ID, 1920, 1080, "")
 	box, err := browser.Eval[[4]float64](p, 5*time.Second,
 		"(() => { const r = document.querySelector('#screen video, #screen canvas').getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })()")
 	if err != nil || box != [4]float64{0, 0, 1920, 1080} {
@@ -104,13 +98,8 @@ func TestFixedSizeShowsPixelForPixel(t *testing.T) {
 func TestColoursArriveAsDrawn(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	p := w.view(t, s.ID, "scale=1&chrome=0&size=1280x720", browser.PageOptions{Width: 1280, Height: 720})
-	eventually(t, 30*time.Second, "the page shows 1280×720", func() error { return hasSize(p, 1280, 720) })
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	p := w.unscaled(t, s.ID, 1280, 720, "")
+	x := w.x(t, s.ID)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready := make(chan struct{})
 	changed := make(chan int, 16)

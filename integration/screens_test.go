@@ -60,11 +60,7 @@ func TestSecondWindowIsASecondMonitor(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	one := w.view(t, s.ID, "scale=1&chrome=0&size=1000x700", browser.PageOptions{Width: 1000, Height: 700})
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	if _, err := artist.NewImage(one, x); err != nil {
 		t.Fatal(err)
 	}
@@ -202,11 +198,7 @@ func TestInterfaceScalesWithTheDisplay(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	p := w.view(t, s.ID, "chrome=0", browser.PageOptions{Width: 1600, Height: 1000})
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
+	x := w.x(t, s.ID)
 	if err := artist.Settled(x, nil, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -245,9 +237,7 @@ func TestStreamerDiesUnderTwoWindows(t *testing.T) {
 	s := w.session(t)
 	one := w.view(t, s.ID, "scale=1&chrome=0&size=1000x700", browser.PageOptions{Width: 1000, Height: 700, Window: true})
 	two := w.view(t, s.ID, "scale=1&chrome=0&size=800x600&screen=2", browser.PageOptions{Width: 800, Height: 600, Window: true})
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	must(t, err)
-	defer x.Close()
+	x := w.x(t, s.ID)
 	both := func() {
 		t.Helper()
 		eventually(t, 60*time.Second, "two screens side by side", func() error {

@@ -66,9 +66,7 @@ func TestSessionIsShared(t *testing.T) {
 	s := w.session(t)
 	owner := w.view(t, s.ID, "scale=1&size=1280x720", browser.PageOptions{Width: 1280, Height: 720, Window: true, Script: bare})
 	eventually(t, 30*time.Second, "the page shows 1280×720", func() error { return hasSize(owner, 1280, 720) })
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	must(t, err)
-	defer x.Close()
+	x := w.x(t, s.ID)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, presses, ended := make(chan struct{}), make(chan xclient.Press, 16), make(chan error, 1)
 	target := xclient.Target{Area: image.Rect(200, 200, 1000, 600)}

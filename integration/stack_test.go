@@ -22,6 +22,7 @@ import (
 	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/devstack"
+	"easel/integration/xclient"
 	easelv1 "easel/pkg/api/easel/v1"
 	"easel/pkg/api/easel/v1/easelv1connect"
 	"easel/pkg/identity"
@@ -200,6 +201,26 @@ func (w *world) view(t *testing.T, id, query string, o browser.PageOptions) *bro
 	if err := artist.AwaitPicture(p, 60*time.Second); err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// x is a client of a session's X server.
+func (w *world) x(t *testing.T, id string) *xclient.Screen {
+	t.Helper()
+	x, err := artist.X(t.Context(), w.inspect(t, id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	return x
+}
+
+// unscaled opens a session's viewer with nothing but the picture, in a screen of this size, and waits until it has that. options are more of the
+// viewer's, such as "&screen=2".
+func (w *world) unscaled(t *testing.T, id string, width, height int, options string) *browser.Page {
+	t.Helper()
+	p := w.view(t, id, fmt.Sprintf("scale=1&chrome=0&size=%dx%d%s", width, height, options), browser.PageOptions{Width: width, Height: height})
+	eventually(t, 30*time.Second, fmt.Sprintf("the page shows %d×%d", width, height), func() error { return hasSize(p, width, height) })
 	return p
 }
 
