@@ -5,14 +5,12 @@ import { Sound } from "./audio";
 import { Clipboard } from "./clipboard/clipboard";
 import { byId } from "./elements";
 import { Files } from "./files/files";
-import { Ink } from "./input/ink";
-import { Keyboard, platformOf } from "./input/keyboard";
-import { Pointer } from "./input/pointer";
+import { GimpNews } from "./gimp";
+import { Controls } from "./input/controls";
 import type { Hand } from "./input/sender";
-import { Backoff, sleep } from "./link/backoff";
+import { Backoff, Nap, sleep } from "./link/backoff";
 import { type Codec, decodable, whyNot } from "./link/codec";
 import { Contact } from "./link/contact";
-import type { Gimp } from "./link/control";
 import { Dialer, type DialerHost } from "./link/dialer";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link/link";
 import { type Node, NodeError } from "./link/node";
@@ -21,6 +19,7 @@ import { Vnc } from "./link/vnc";
 import { NoticeBar } from "./notice";
 import type { Options, Size } from "./options";
 import { Panel } from "./panel";
+import { Portal } from "./portal";
 import { Cursor } from "./screen/cursor";
 import { density, type Point } from "./screen/geometry";
 import { InterfaceSize } from "./screen/interface-size";
@@ -30,8 +29,6 @@ import { Sharing } from "./share/sharing";
 import { type Event, initial, isOver, type State, step } from "./state";
 import { type Snapshot, Stats } from "./stats/stats";
 import { Strip } from "./strip";
-import { gimpScroll } from "./touch/gesture";
-import { TouchTools } from "./touch/tools";
 
 /** A link that lived this long (ms) was a good one. */
 const STABLE = 10_000;
@@ -41,14 +38,10 @@ const ASK_GIMP = 5000;
 const POLL_AGAIN = 1000;
 /** A node that does not answer is asked again this soon (ms): one that was restarted should not wait for its viewers. */
 const ASK_AGAIN = 1000;
-/** The portal answers within this time (ms), or the artist's own network is what is gone. */
-const PORTAL_WITHIN = 3000;
 
 export class Viewer {
 	private state: State = initial;
 	private link: Link | null = null;
-	private portal: string | null = null;
-	private gimp: Gimp | null = null;
 	private links = 0;
 	private pictured = false;
 	/** When the link came up. */
@@ -56,10 +49,12 @@ export class Viewer {
 	/** Since when the whole picture has been exact. */
 	exactSince: number | null = null;
 	/** Wakes whoever waits before another try. */
-	private nap = new AbortController();
+	private readonly nap = new Nap();
 	private readonly stop = new AbortController();
 	private readonly backoff = new Backoff();
 	private readonly contact = new Contact(() => void this.nodeLost());
+	private readonly portal: Portal;
+	private readonly gimp = new GimpNews((text) => this.panel.say(text));
 
 	private readonly root = byId("screen", HTMLDivElement);
 	private readonly video = byId("video", HTMLVideoElement);
@@ -71,11 +66,8 @@ export class Viewer {
 	private readonly notice: NoticeBar;
 	private readonly strip: Strip;
 	private readonly files: Files;
-	private readonly keyboard: Keyboard;
-	private readonly pointer: Pointer;
-	private readonly ink: Ink;
+	private readonly controls: Controls;
 	readonly screen: Screen;
-	private readonly touch: TouchTools;
 	private readonly clipboard: Clipboard;
 	private readonly sound = new Sound((available, on) => this.strip.sounds(available, on));
 	private readonly dialer: Dialer;
@@ -86,19 +78,21 @@ export class Viewer {
 	constructor(
 		private readonly node: Node,
 		private readonly options: Options,
-		private readonly id: string,
+		id: string,
 	) {
+		this.portal = new Portal(id, this.stop.signal);
 		this.stats = new Stats(
 			() => this.now(),
 			() => this.strip.draw(this.stats.snapshot(false)),
 		);
-		this.panel = new Panel(options.chrome, this.wake, this.wake);
+		const wake = (): void => this.nap.wake();
+		this.panel = new Panel(options.chrome, wake, wake);
 		this.notice = new NoticeBar(options.chrome);
 		node.answered = () => this.contact.heard();
 		this.strip = new Strip(options.chrome, {
 			quality: (value) => this.link?.quality(value),
 			capture: (on) => {
-				this.keyboard.capture = on;
+				this.controls.keyboard.capture = on;
 			},
 			sound: () => this.sound.toggle(),
 			clipboard: () => void this.clipboard.exchange(),
@@ -115,10 +109,16 @@ export class Viewer {
 				leave: () => this.focus(),
 			},
 		);
-		this.keyboard = this.makeKeyboard();
-		this.pointer = this.makePointer();
-		this.ink = new Ink(this.root, byId("ink", HTMLButtonElement), options.ink);
 		const { signal } = this.stop;
+		const hands = {
+			hand: this.hand,
+			screen: () => this.screen,
+			draw: (at: Point | null) => this.cursor.draw(at),
+			escape: () => this.strip.show(true),
+			letGo: this.letGo,
+			pastes: (shift: boolean) => this.clipboard.pastes(shift),
+		};
+		this.controls = new Controls(this.root, this.field, options, hands, signal);
 		this.interface = new InterfaceSize(options.screen === 1, () => this.screen.again(), signal);
 		this.second = new SecondScreen(id, options.screen, { say: (text) => this.panel.say(text) }, signal);
 		this.sharing = this.makeSharing();
@@ -130,9 +130,6 @@ export class Viewer {
 			(layout) => this.cursor.scale(density(layout)),
 			() => this.interface.chosen,
 		);
-		const keys = this.keyboard;
-		const touchHost = { keys, screen: () => this.screen, draw: (at: Point | null) => this.cursor.draw(at) };
-		this.touch = new TouchTools(options.chrome, touchHost, signal);
 		if (options.unscaled && options.size) document.documentElement.dataset.scrolls = "";
 		this.watchPage();
 		const impossible = whyNot(options.codec, decodable());
@@ -210,7 +207,7 @@ export class Viewer {
 		while (!this.over()) {
 			const asked = performance.now();
 			const status = await this.node.status(this.stop.signal, known);
-			this.portal = status.portal ?? this.portal;
+			this.portal.address = status.portal ?? this.portal.address;
 			this.notice.show(status.notice);
 			this.sharing.visit(status.visitor);
 			this.panel.guest = this.sharing.guest;
@@ -282,10 +279,7 @@ export class Viewer {
 
 	// Until the artist asks: windows that took turns by themselves would be worse.
 	private async takenBack(): Promise<void> {
-		await new Promise<void>((resolve) => {
-			this.nap.signal.addEventListener("abort", () => resolve(), { once: true });
-			this.stop.signal.addEventListener("abort", () => resolve(), { once: true });
-		});
+		await this.nap.woken(this.stop.signal);
 		this.happen({ type: "take-back" });
 	}
 
@@ -295,7 +289,7 @@ export class Viewer {
 			const status = await this.node.status(this.stop.signal).catch(() => null);
 			if (status === null || this.link !== link) continue;
 			this.notice.show(status.notice);
-			if (status.gimp) this.heardGimp(status.gimp);
+			if (status.gimp) this.gimp.heard(status.gimp);
 			this.files.allow(status.files);
 		}
 	}
@@ -303,17 +297,6 @@ export class Viewer {
 	private async askForFiles(): Promise<void> {
 		const status = await this.node.status(this.stop.signal).catch(() => null);
 		if (status !== null) this.files.allow(status.files);
-	}
-
-	private heardGimp(gimp: Gimp): void {
-		const before = this.gimp;
-		this.gimp = gimp;
-		if (gimp.state === "failed" && before?.state !== "failed")
-			this.panel.say("GIMP does not start any more. End this session and open a new one; your files are kept.");
-		else if (gimp.state === "restarting" && before?.state !== "restarting")
-			this.panel.say("GIMP closed. It is starting again…");
-		else if (before && gimp.restarts > before.restarts)
-			this.panel.say("GIMP was restarted. What was not saved may be recoverable from its backups.");
 	}
 
 	private async endSession(): Promise<void> {
@@ -326,20 +309,14 @@ export class Viewer {
 		}
 	}
 
-	// The portal knows whether the session lives, and leads to it or to a new one elsewhere. It is asked first: where it
-	// does not answer either, the artist's own network is gone, and this page still knows the way back.
-	private async nodeLost(): Promise<void> {
-		if (this.state.phase !== "reconnecting" || this.portal === null || !navigator.onLine) return;
-		const signal = AbortSignal.any([this.stop.signal, AbortSignal.timeout(PORTAL_WITHIN)]);
-		const ping = new URL("/ping", this.portal);
-		const there = await fetch(ping, { credentials: "omit", cache: "no-store", signal }).catch(() => null);
-		if (there?.ok !== true || this.state.phase !== "reconnecting" || this.stop.signal.aborted) return;
-		this.happen({ type: "lost", why: "This session's machine does not answer. The portal knows what became of it…" });
-		window.location.assign(new URL(`/sessions/${this.id}/open`, this.portal));
+	private nodeLost(): Promise<void> {
+		const why = "This session's machine does not answer. The portal knows what became of it…";
+		const lost = (): boolean => this.state.phase === "reconnecting";
+		return this.portal.find(lost, () => this.happen({ type: "lost", why }));
 	}
 
 	private refused(e: NodeError): void {
-		this.portal = e.portal ?? this.portal;
+		this.portal.address = e.portal ?? this.portal.address;
 		if (e.refusal === "unreachable") this.contact.silent();
 		if (e.refusal === "denied") this.happen({ type: "denied", why: e.message });
 		else if (e.refusal === "gone") this.happen({ type: "over", why: e.message });
@@ -353,13 +330,7 @@ export class Viewer {
 
 	private become(state: State): void {
 		this.state = state;
-		this.panel.show(state, this.pictured, this.portalLink());
-	}
-
-	// Who must sign in wants back into this very session.
-	private portalLink(): string | null {
-		if (this.portal === null || this.state.phase !== "signed-out") return this.portal;
-		return new URL(`sessions/${this.id}/open`, this.portal.endsWith("/") ? this.portal : `${this.portal}/`).href;
+		this.panel.show(state, this.pictured, this.portal.link(state.phase === "signed-out"));
 	}
 
 	private over(): boolean {
@@ -367,37 +338,30 @@ export class Viewer {
 	}
 
 	private pause(ms: number): Promise<void> {
-		return sleep(ms, AbortSignal.any([this.stop.signal, this.nap.signal]));
+		return this.nap.sleep(ms, this.stop.signal);
 	}
-
-	/** Ends every wait: the artist, or the network, says that now is a good time. */
-	private readonly wake = (): void => {
-		this.nap.abort();
-		this.nap = new AbortController();
-	};
 
 	private readonly hand = (): Hand | null =>
 		this.state.phase === "connected" && this.sharing.mine ? (this.link?.hand ?? null) : null;
 
 	private readonly letGo = (): void => {
-		this.pointer.reset();
-		this.keyboard.reset();
+		this.controls.reset();
 		this.link?.hand?.release();
 	};
 
 	private focus(): void {
 		if (this.state.phase !== "connected") return;
 		if (this.link instanceof Vnc) this.link.focus();
-		else this.keyboard.focus();
+		else this.controls.keyboard.focus();
 	}
 
 	private readonly host: LinkHost = {
 		screen: (size, video) => this.screen.setRemote(size, video),
 		cursor: (id, shape) => this.cursor.show(id, shape),
-		gimp: (gimp) => this.heardGimp(gimp),
+		gimp: (gimp) => this.gimp.heard(gimp),
 		notice: (notice) => this.notice.show(notice),
 		files: () => void this.askForFiles(),
-		pictured: (time) => this.ink.pictured(time),
+		pictured: (time) => this.controls.pictured(time),
 		sound: () => this.sound.update(),
 		exact: (on) => {
 			this.exactSince = on ? performance.now() : null;
@@ -434,20 +398,6 @@ export class Viewer {
 		});
 	}
 
-	private makeKeyboard(): Keyboard {
-		const host = {
-			hand: this.hand,
-			escape: () => this.strip.show(true),
-			letGo: this.letGo,
-			pastes: (shift: boolean) => this.clipboard.pastes(shift),
-			composing: () => this.pointer.follow(this.field),
-		};
-		// A touch screen's keyboard would cover the picture at every tap.
-		if (window.matchMedia("(pointer: coarse)").matches) this.field.inputMode = "none";
-		const { userAgentData } = navigator as Navigator & { userAgentData?: { platform?: string } };
-		return new Keyboard(this.field, host, platformOf(userAgentData?.platform || navigator.platform));
-	}
-
 	private makeSharing(): Sharing {
 		const host = {
 			say: (text: string) => this.panel.say(text),
@@ -456,21 +406,6 @@ export class Viewer {
 			letGo: this.letGo,
 		};
 		return new Sharing(this.node, this.options.chrome, host, this.stop.signal);
-	}
-
-	private makePointer(): Pointer {
-		const { keyboard } = this;
-		return new Pointer(this.root, {
-			hand: this.hand,
-			toRemote: (x, y) => this.screen.toRemote(x, y),
-			pressed: () => keyboard.focus(),
-			modifiers: (e) => keyboard.modifiers(e),
-			holdsControl: () => keyboard.holdsControl(),
-			withControl: (act) => keyboard.withControl(act),
-			scroll: () => gimpScroll(this.screen.size, this.screen.ask().scale, this.screen.density),
-			trackpad: () => this.touch.trackpad,
-			done: () => keyboard.unstick(),
-		});
 	}
 
 	private watchPage(): void {
@@ -488,22 +423,15 @@ export class Viewer {
 	}
 
 	private retry(): void {
-		if (this.state.phase === "reconnecting") this.wake();
+		if (this.state.phase === "reconnecting") this.nap.wake();
 	}
 
 	private now(): ReturnType<ConstructorParameters<typeof Stats>[0]> {
+		const { link } = this;
 		const { w: width, h: height } = this.screen.size;
-		const frames = this.link?.path === "vnc" ? 0 : this.video.getVideoPlaybackQuality().totalVideoFrames;
+		const frames = link?.path === "vnc" ? 0 : this.video.getVideoPlaybackQuality().totalVideoFrames;
 		const reconnects = Math.max(0, this.links - 1);
-		return {
-			state: this.state.phase,
-			link: this.link,
-			fallback: this.dialer.fallback,
-			width,
-			height,
-			frames,
-			reconnects,
-		};
+		return { state: this.state.phase, link, fallback: this.dialer.fallback, width, height, frames, reconnects };
 	}
 
 	private close(): void {
@@ -511,11 +439,9 @@ export class Viewer {
 		this.link?.close();
 		this.link = null;
 		this.stats.attach(null);
-		this.pointer.close();
-		this.keyboard.close();
+		this.controls.close();
 		this.screen.close();
 		this.strip.close();
-		this.ink.close();
 		this.clipboard.close();
 		this.sound.close();
 		this.files.close();

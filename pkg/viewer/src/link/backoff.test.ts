@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Backoff, sleep } from "./backoff";
+import { Backoff, Nap, sleep } from "./backoff";
 
 describe("Backoff", () => {
 	it("tries at once, then ever later, to five seconds", () => {
@@ -41,5 +41,36 @@ describe("sleep", () => {
 		await slept;
 		expect(vi.getTimerCount()).toBe(0);
 		await sleep(60_000, stop.signal);
+	});
+});
+
+describe("Nap", () => {
+	it("ends every wait when woken, and those that come later are waits again", async () => {
+		vi.useFakeTimers();
+		const { signal } = new AbortController();
+		const nap = new Nap();
+		const ended: string[] = [];
+		void nap.sleep(60_000, signal).then(() => ended.push("sleep"));
+		void nap.woken(signal).then(() => ended.push("woken"));
+		await vi.advanceTimersByTimeAsync(1000);
+		expect(ended).toEqual([]);
+		nap.wake();
+		await vi.advanceTimersByTimeAsync(0);
+		expect(ended.sort()).toEqual(["sleep", "woken"]);
+		void nap.sleep(60_000, signal).then(() => ended.push("another"));
+		await vi.advanceTimersByTimeAsync(59_000);
+		expect(ended).toHaveLength(2);
+		await vi.advanceTimersByTimeAsync(1000);
+		expect(ended).toHaveLength(3);
+		vi.useRealTimers();
+	});
+
+	it("ends when the page does", async () => {
+		const stop = new AbortController();
+		const nap = new Nap();
+		const waits = [nap.sleep(60_000, stop.signal), nap.woken(stop.signal)];
+		stop.abort();
+		await Promise.all(waits);
+		await nap.woken(stop.signal);
 	});
 });

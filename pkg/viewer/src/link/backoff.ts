@@ -36,3 +36,28 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
 		signal.addEventListener("abort", done);
 	});
 }
+
+/** Waits that all end at once when somebody says that now is a good time. */
+export class Nap {
+	private early = new AbortController();
+
+	/** Ends every wait. */
+	wake(): void {
+		this.early.abort();
+		this.early = new AbortController();
+	}
+
+	/** Waits `ms`, or until woken; ends early, without error, when `stop` aborts. */
+	sleep(ms: number, stop: AbortSignal): Promise<void> {
+		return sleep(ms, AbortSignal.any([stop, this.early.signal]));
+	}
+
+	/** Waits until woken. */
+	woken(stop: AbortSignal): Promise<void> {
+		const { signal } = this.early;
+		return new Promise((resolve) => {
+			if (stop.aborted) return resolve();
+			for (const s of [signal, stop]) s.addEventListener("abort", () => resolve(), { once: true });
+		});
+	}
+}
