@@ -110,15 +110,6 @@ export class Viewer {
 			},
 		);
 		const { signal } = this.stop;
-		const hands = {
-			hand: this.hand,
-			screen: () => this.screen,
-			draw: (at: Point | null) => this.cursor.draw(at),
-			escape: () => this.strip.show(true),
-			letGo: this.letGo,
-			pastes: (shift: boolean) => this.clipboard.pastes(shift),
-		};
-		this.controls = new Controls(this.root, this.field, options, hands, signal);
 		this.interface = new InterfaceSize(options.screen === 1, () => this.screen.again(), signal);
 		this.second = new SecondScreen(id, options.screen, { say: (text) => this.panel.say(text) }, signal);
 		this.sharing = this.makeSharing();
@@ -130,6 +121,15 @@ export class Viewer {
 			(layout) => this.cursor.scale(density(layout)),
 			() => this.interface.chosen,
 		);
+		const hands = {
+			hand: this.hand,
+			screen: () => this.screen,
+			draw: (at: Point | null) => this.cursor.draw(at),
+			escape: () => this.strip.show(true),
+			letGo: this.letGo,
+			pastes: (shift: boolean) => this.clipboard.pastes(shift),
+		};
+		this.controls = new Controls(this.root, this.field, options, hands, signal);
 		if (options.unscaled && options.size) document.documentElement.dataset.scrolls = "";
 		this.watchPage();
 		const impossible = whyNot(options.codec, decodable());
