@@ -106,11 +106,7 @@ func TestStreamerDiesAndComesBack(t *testing.T) {
 	s := w.session(t)
 	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
 	before := w.inspect(t, s.ID)
-	x, err := artist.X(t.Context(), before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
+	x := w.x(t, s.ID)
 	holds(t, p, x)
 	if err := killPID(before.GetPids().GetStreamer()); err != nil {
 		t.Fatal(err)
