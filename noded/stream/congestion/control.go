@@ -48,7 +48,8 @@ const (
 	lossLimit   = 0.10
 	lossPackets = 30 // from so many on a share means something
 	lossWindow  = 1500 * time.Millisecond
-	lossHelped  = 0.6 // of the loss before a cut: more than that is left, and it did not help
+	ownMost     = 0.25 // a way that loses more carries no picture at any rate: what is lost is our own doing
+	lossHelped  = 0.6  // of the loss before a cut: more than that is left, and it did not help
 )
 
 // Plan is what a viewer's way allows.
@@ -257,7 +258,7 @@ func (r *Control) cut(to float64, why string, now time.Time) bool {
 // lossy cuts for loss that is of our own making, to less than arrived: what is lost then is lost by the way at any rate, and such a cut is taken back.
 // Loss where little is sent is the way's too.
 func (r *Control) lossy(now time.Time) bool {
-	if before, after, ok := r.loss.settled(r.gone.Kbps(now), now); ok && after > before*lossHelped {
+	if before, after, ok := r.loss.settled(r.gone.Kbps(now), now); ok && after > before*lossHelped && after <= ownMost {
 		r.log.Debug("rate restored", "from", int(r.kbps), "to", int(r.loss.from), "why", "loss is the way's own", "loss", after)
 		r.loss.own = after
 		r.kbps = max(r.kbps, r.loss.from)
@@ -268,7 +269,7 @@ func (r *Control) lossy(now time.Time) bool {
 	}
 	used, from := r.acked.Kbps(now), r.kbps
 	if r.gone.Kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
-		r.loss.own = share
+		r.loss.own = min(share, ownMost)
 		return false
 	}
 	if r.cut(min(used*cutTo, r.kbps*(1-share/2)), "loss", now) {
