@@ -11,7 +11,6 @@ import (
 
 	"easel/integration/artist"
 	"easel/integration/browser"
-	"easel/integration/lossylink"
 	"easel/integration/xclient"
 )
 
@@ -24,11 +23,7 @@ func slope(x, width float64) float64 { return 90 * 3 * math.Pi / width * math.Co
 // TestGIMPDrawsTheCurveThatWasDrawn draws a wave with the pen over a link of 100 ms there and back that loses a twentieth each way, and
 // compares what GIMP painted with it.
 func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
-	link, err := lossylink.Open(50*time.Millisecond, 11)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(link.Close)
+	link := openLink(t, 50*time.Millisecond, 11)
 	w := get(t)
 	s := w.session(t)
 	p := w.linked(t, s.ID, link, 1600, 900)

@@ -13,7 +13,6 @@ import (
 
 	"easel/integration/artist"
 	"easel/integration/browser"
-	"easel/integration/lossylink"
 	"easel/integration/xclient"
 )
 
@@ -177,19 +176,11 @@ func held(x *xclient.Screen) (keys []int, button bool, err error) {
 // Whatever takes the keyboard from the page while keys and a button are down, none of them stays down in the session. (The streamer's own death is
 // TestStreamerDiesAndComesBack's.)
 func TestNothingStaysDown(t *testing.T) {
-	link, err := lossylink.Open(10*time.Millisecond, 5)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(link.Close)
+	link := openLink(t, 10*time.Millisecond, 5)
 	w := get(t)
 	s := w.session(t)
 	p := w.linked(t, s.ID, link, 800, 600)
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
+	x := w.x(t, s.ID)
 	up := func() {
 		t.Helper()
 		for _, k := range []browser.Key{{Key: "Alt", Code: "AltLeft", Windows: 18, Modifiers: browser.Ctrl}, {Key: "Control", Code: "ControlLeft", Windows: 17}} {
@@ -290,19 +281,11 @@ func textIs(t *testing.T, p *browser.Page, x *xclient.Screen, want string) {
 // Words of Japanese, Chinese and Korean are composed as input methods do it, and GIMP has them once: also what was taken back, and what was committed
 // while the link was dark.
 func TestCompositionInGIMP(t *testing.T) {
-	link, err := lossylink.Open(10*time.Millisecond, 6)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(link.Close)
+	link := openLink(t, 10*time.Millisecond, 6)
 	w := get(t)
 	s := w.session(t)
 	p := w.linked(t, s.ID, link, 1600, 900)
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
+	x := w.x(t, s.ID)
 	canvas, err := artist.NewImage(p, x)
 	if err != nil {
 		t.Fatal(err)

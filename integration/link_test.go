@@ -13,6 +13,17 @@ import (
 	easelv1 "easel/pkg/api/easel/v1"
 )
 
+// openLink opens a link on which a packet takes so long one way; its dice are seeded.
+func openLink(t *testing.T, oneWay time.Duration, seed uint64) *lossylink.Link {
+	t.Helper()
+	link, err := lossylink.Open(oneWay, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	return link
+}
+
 // linked opens a session's viewer, of a size, over a link.
 func (w *world) linked(t *testing.T, id string, link *lossylink.Link, width, height int) *browser.Page {
 	t.Helper()
@@ -60,16 +71,8 @@ func moves(t *testing.T, p *browser.Page, what string, pictures int) {
 // The picture comes over a link of 100 ms that loses a twentieth each way, is back after three seconds of darkness, and goes on from another network: all
 // on one connection. At the end it is exact.
 func TestPictureStandsABadNetwork(t *testing.T) {
-	first, err := lossylink.Open(50*time.Millisecond, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(first.Close)
-	second, err := lossylink.Open(10*time.Millisecond, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(second.Close)
+	first := openLink(t, 50*time.Millisecond, 3)
+	second := openLink(t, 10*time.Millisecond, 4)
 	w := get(t)
 	s := w.session(t)
 	p := w.linked(t, s.ID, first, 1280, 720)

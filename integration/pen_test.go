@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/xclient"
 )
@@ -63,13 +62,8 @@ func heardInputs(t *testing.T, x *xclient.Screen) func() []xclient.Input {
 func TestPenReachesXWhole(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	p := w.view(t, s.ID, "scale=1&chrome=0&size=1000x700", browser.PageOptions{Width: 1000, Height: 700})
-	eventually(t, 30*time.Second, "the remote screen has the size asked for", func() error { return hasSize(p, 1000, 700) })
-	x, err := artist.X(t.Context(), w.inspect(t, s.ID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
+	p := w.unscaled(t, s.ID, 1000, 700, "")
+	x := w.x(t, s.ID)
 	heard := heardInputs(t, x)
 
 	const n = 1200
