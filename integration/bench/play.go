@@ -19,7 +19,7 @@ type Motion struct {
 
 // beats is how many parts a moving picture is measured in. What is drawn and the browser's frames keep the same time, so that how long a picture
 // waits for its frame is the luck of when the two began, for all of a part: each part begins at another time of the beat.
-const beats = 4
+const beats = 8
 
 // viewing gathers what was seen of a moving picture.
 type viewing struct {

@@ -25,8 +25,8 @@
     return told ? { width: told.w, height: told.h } : { width: width(s[0]), height: height(s[0]) };
   }
 
-  // Draws the rectangle x, y, w, h of the remote screen into the scratch canvas at ow by oh, nearest pixel.
-  function compose(x, y, w, h, ow, oh) {
+  // Draws the rectangle x, y, w, h of the remote screen into the scratch canvas at ow by oh, nearest pixel, of all surfaces or of those.
+  function compose(x, y, w, h, ow, oh, of = surfaces()) {
     if (scratch.width !== ow || scratch.height !== oh) {
       scratch.width = ow;
       scratch.height = oh;
@@ -34,7 +34,7 @@
     ctx.imageSmoothingEnabled = false;
     ctx.clearRect(0, 0, ow, oh);
     const screen = size();
-    for (const e of surfaces()) {
+    for (const e of of) {
       const across = width(e) / screen.width, down = height(e) / screen.height;
       ctx.drawImage(e, x * across, y * down, w * across, h * down, 0, 0, ow, oh);
     }
@@ -69,11 +69,9 @@
     });
   }
 
-  // The counter in the corner marker, or -1. The layout is xclient's.
-  function marker() {
-    compose(0, 0, CELL * CELLS, CELL, CELLS, 1);
-    const d = ctx.getImageData(0, 0, CELLS, 1).data;
-    const bit = (i) => (d[i * 4] + d[i * 4 + 1] + d[i * 4 + 2] > 382 ? 1 : 0);
+  // The counter in the corner marker, or -1, by whether each of its cells is light. The layout is xclient's.
+  function counter(light) {
+    const bit = (i) => (light[i] ? 1 : 0);
     if (!bit(0) || bit(1)) return -1;
     let c = 0;
     for (let i = 0; i < 16; i++) c = (c << 1) | bit(2 + i);
@@ -82,18 +80,40 @@
     return sum === ((c ^ (c >> 4) ^ (c >> 8) ^ (c >> 12) ^ 9) & 15) ? c : -1;
   }
 
+  // The marker's cells in some surfaces: light, dark, or undefined where nothing covers them.
+  function cells(of) {
+    compose(0, 0, CELL * CELLS, CELL, CELLS, 1, of);
+    const d = ctx.getImageData(0, 0, CELLS, 1).data;
+    return Array.from({ length: CELLS }, (_, i) => (d[i * 4 + 3] === 0 ? undefined : d[i * 4] + d[i * 4 + 1] + d[i * 4 + 2] > 382));
+  }
+
+  const marker = () => counter(cells());
+
+  // The marker in a picture that was taken of the video, which the page's canvases lie above. Only its own luma is read: a whole frame made
+  // RGB costs the page several milliseconds, which a picture that is a canvas already does not.
+  async function markerIn(picture) {
+    try {
+      const over = cells(surfaces().filter((e) => e.videoWidth === undefined));
+      const screen = size();
+      const across = picture.visibleRect.width / screen.width, down = picture.visibleRect.height / screen.height;
+      const rect = { x: 0, y: 0, width: Math.floor(across * CELL * CELLS) & ~1, height: Math.max(Math.floor(down * CELL) & ~1, 2) };
+      const luma = new Uint8Array(picture.allocationSize({ rect }));
+      const [{ offset, stride }] = await picture.copyTo(luma, { rect });
+      const at = (i) => luma[offset + stride * (rect.height >> 1) + Math.floor((i + 0.5) * CELL * across)] > 125;
+      return counter(over.map((light, i) => light ?? at(i)));
+    } catch {
+      return -1; // the screen has become another: the picture counts as unread
+    } finally {
+      picture.close();
+    }
+  }
+
   function shown(at, frame) {
     for (const w of [...watchers]) w(at, frame);
   }
 
-  // Which frame a picture of the video is, by its RTP timestamp; undefined where the browser does not tell.
-  function pictured(video) {
-    if (!window.VideoFrame || video.readyState < 2) return undefined;
-    const f = new VideoFrame(video);
-    const rtp = f.metadata?.().rtpTimestamp;
-    f.close();
-    return rtp;
-  }
+  // A picture of the video, which the browser may replace at any moment; undefined where it gives none.
+  const take = (video) => (window.VideoFrame && video.readyState >= 2 ? new VideoFrame(video) : undefined);
 
   // Video: the browser tells of each frame it presents. A picture taken then may be the next frame's already, which it presents later.
   const bound = new WeakSet();
@@ -103,9 +123,28 @@
     const each = (_now, { rtpTimestamp: told }) => {
       const at = performance.now();
       video.requestVideoFrameCallback(each);
-      if (watchers.size && video.closest('#screen')) shown(at, { told, taken: pictured(video) });
+      if (!watchers.size || !video.closest('#screen')) return;
+      const picture = take(video);
+      const taken = picture?.metadata?.().rtpTimestamp;
+      shown(at, { told, taken, picture: taken === undefined ? undefined : picture });
+      picture?.close();
     };
     video.requestVideoFrameCallback(each);
+  }
+
+  // The counters of the pictures that the browser told of, with the times when it did. That of a frame is known where a picture of it was
+  // taken, or else by those of the frames before and after it.
+  function displayed(looks) {
+    const counters = new Map();
+    for (const { frame, counter } of looks) if (frame) counters.set(frame.taken, counter);
+    const known = [...counters].sort(([a], [b]) => (a - b) | 0);
+    const counterOf = (told) => {
+      const after = known.findIndex(([rtp]) => ((rtp - told) | 0) >= 0);
+      if (known[after]?.[0] === told) return known[after][1];
+      const before = known[after - 1]?.[1];
+      return before >= 0 && known[after]?.[1] === before + 2 ? before + 1 : -1;
+    };
+    return looks.map(({ at, frame, counter }) => [frame?.told === undefined ? counter : counterOf(frame.told), at]);
   }
   function adopt() {
     for (const v of document.querySelectorAll('#screen video')) follow(v);
@@ -234,18 +273,13 @@
     watch(ms) {
       adopt();
       return new Promise((resolve) => {
-        const seen = [];
-        const counters = new Map(); // of frames whose picture was taken
-        const look = (at, frame) => {
-          const counter = marker();
-          const other = frame && frame.taken !== undefined && frame.taken !== frame.told;
-          if (frame) counters.set(frame.taken, counter);
-          seen.push([other ? () => counters.get(frame.told) ?? counter : () => counter, performance.timeOrigin + at]);
-        };
+        const looks = [];
+        const look = (at, frame) => looks.push({ at, frame, read: frame?.picture ? markerIn(frame.picture.clone()) : marker() });
         watchers.add(look);
-        setTimeout(() => {
+        setTimeout(async () => {
           watchers.delete(look);
-          resolve(seen.flatMap(([counter, at]) => [counter(), at]));
+          for (const l of looks) l.counter = await l.read;
+          resolve(displayed(looks).flatMap(([counter, at]) => [counter, performance.timeOrigin + at]));
         }, ms);
       });
     },

@@ -62,7 +62,8 @@ type painter struct {
 	peer     *peer // that has the picture so far
 	next     time.Time
 	moving   moving
-	debt     time.Time // until when the rate is used up
+	held     time.Duration // that the frame in hand waited for the viewer's display: the next one's pace does not count it
+	debt     time.Time     // until when the rate is used up
 	lastKey  time.Time
 	lastSent time.Time
 	repeat   time.Duration
@@ -209,8 +210,10 @@ func (p *painter) wait(ctx context.Context) bool {
 		}
 		until = now.Add(coalesce)
 	}
+	p.held = 0
 	if !small {
-		until = p.moving.inStep(p.peer.beat.Load(), until)
+		free := p.moving.inStep(p.peer.beat.Load(), until)
+		p.held, until = free.Sub(until), free
 	}
 	if rest := time.Until(until) - napped; rest > 0 {
 		p.pause.Reset(rest)
@@ -342,7 +345,7 @@ func (p *painter) finest(peer *peer) int {
 func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
 	p.lastSent = done
 	if changed > 0 {
-		p.next = start.Add(peer.rate.Plan().Pace(pace))
+		p.next = start.Add(peer.rate.Plan().Pace(pace) - p.held)
 	}
 	p.owe(pkt.Bytes, p.quality.Kbps, start)
 	if pkt.Key {

@@ -1,5 +1,5 @@
-// When the display's beats come, seen from the node: it tells the node which frames would be ready right at one, so that no two fall between
-// the same two, of which the first is never seen.
+// When the display's beats come, seen from the node: it tells the node which frames would be ready right at one, and how many fell between the
+// same two as the next and were never seen, so that none do.
 
 /** Of so many frames, one message is made: two a second at most. */
 const FRAMES = 32;
@@ -21,13 +21,19 @@ export interface Beat {
 	period: number;
 	/** By how much (ms, standard deviation) frames come sooner or later than that. */
 	spread: number;
+	/** How many frames shared a beat with the next, and were never seen. */
+	missed: number;
 }
 
 interface Seen {
 	beat: number;
 	ready: number;
 	rtp: number;
+	/** How many frames the browser has presented so far. */
+	count: number;
 }
+
+const MOST_MISSED = 255;
 
 export class Beats {
 	private readonly frames: Seen[] = [];
@@ -56,7 +62,14 @@ function judge(frames: readonly Seen[]): Beat | null {
 	const at = mean(those);
 	const spread = Math.sqrt(those.reduce((sum, x) => sum + (x - at - Math.round(x - at)) ** 2, 0) / those.length);
 	const wait = at - ((last.rtp - first.rtp) | 0) / TICKS / period;
-	return { rtp: last.rtp, wait: (wait - Math.floor(wait)) * period, period, spread: spread * period };
+	const missed = last.count - first.count - (frames.length - 1);
+	return {
+		rtp: last.rtp,
+		wait: (wait - Math.floor(wait)) * period,
+		period,
+		spread: spread * period,
+		missed: Math.min(Math.max(missed, 0), MOST_MISSED),
+	};
 }
 
 /** The mean of directions, in turns. */

@@ -333,17 +333,16 @@ export class Peer implements Link {
 			const took = frame.receiveTime === undefined ? undefined : now - frame.receiveTime;
 			if (frame.rtpTimestamp === undefined) return;
 			this.exact?.video(frame.rtpTimestamp, took);
-			this.tellBeat(now, frame, frame.rtpTimestamp);
+			const beat = this.beats.shown({
+				beat: now,
+				ready: frame.presentationTime,
+				rtp: frame.rtpTimestamp,
+				count: frame.presentedFrames,
+			});
+			if (beat !== null) this.say({ t: "beat", ...beat });
 			this.latency.frame(frame, capturedAt(this.receiver, frame.rtpTimestamp));
 		};
 		this.video.requestVideoFrameCallback(each);
-	}
-
-	private tellBeat(now: number, frame: VideoFrameCallbackMetadata, rtp: number): void {
-		if (frame.receiveTime === undefined) return;
-		const ready = frame.receiveTime + (frame.processingDuration ?? 0) * 1000;
-		const beat = this.beats.shown({ beat: now, ready, rtp });
-		if (beat !== null) this.say({ t: "beat", ...beat });
 	}
 
 	private newest(): number {

@@ -17,6 +17,8 @@ const LINGER = 100;
 const OVERDUE = 300;
 /** So long (ms) after the last of them, a hand or the video makes no frames. */
 const QUIET = 120;
+/** For so long (ms) after the hand has moved, the page's rhythm is what it was found to be then. */
+const KNOWN = 1000;
 /** The page's attribute while nothing else is to make frames. */
 const STILL = "data-still";
 /** The canvas's class. */
@@ -105,8 +107,9 @@ export class ExactLayer {
 
 	/** Nothing but tiles has the browser make frames. */
 	private quiet(): boolean {
-		const since = performance.now() - QUIET;
-		return !this.rhythm.steady && this.moved < since && this.moving < since;
+		const now = performance.now();
+		const steady = this.rhythm.steady && this.moved > now - KNOWN;
+		return !steady && this.moved < now - QUIET && this.moving < now - QUIET;
 	}
 
 	/** Takes away what other links lay above the video. */
