@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 )
@@ -101,6 +102,20 @@ func TestProbeTimesAChangeInCanvasAndVideo(t *testing.T) {
 			}
 			if n, err := Eval[int](p, time.Second, "__probe.marker()"); err != nil || n != 0x1234 {
 				t.Errorf("marker reads %#x, %v", n, err)
+			}
+			if err := p.Animate(false); err != nil {
+				t.Fatal(err)
+			}
+			watched := false
+			for until := time.Now().Add(30 * time.Second); !watched && time.Now().Before(until); {
+				seen, err := p.WatchWhile(300*time.Millisecond, func() error { return p.Do("draw()") })
+				if err != nil {
+					t.Fatal(err)
+				}
+				watched = slices.ContainsFunc(seen, func(s Shown) bool { return s.Counter == 0x1234 })
+			}
+			if !watched {
+				t.Error("the probe sees a picture drawn, and never its marker")
 			}
 			img, err := p.Pixels(image.Rect(50, 50, 60, 60))
 			if err != nil {

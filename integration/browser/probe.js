@@ -89,20 +89,22 @@
 
   const marker = () => counter(cells());
 
-  // The marker in a picture that was taken of the video, which the page's canvases lie above. Only its own luma is read: a whole frame made
-  // RGB costs the page several milliseconds, which a picture that is a canvas already does not.
+  // The marker in a picture that was taken of the video, which the page's canvases lie above. Only its own pixels are read, of YUV the luma: a
+  // whole frame made RGB costs the page several milliseconds, which a picture that is a canvas already does not.
   async function markerIn(picture) {
     try {
       const over = cells(surfaces().filter((e) => e.videoWidth === undefined));
       const screen = size();
       const across = picture.visibleRect.width / screen.width, down = picture.visibleRect.height / screen.height;
       const rect = { x: 0, y: 0, width: Math.floor(across * CELL * CELLS) & ~1, height: Math.max(Math.floor(down * CELL) & ~1, 2) };
-      const luma = new Uint8Array(picture.allocationSize({ rect }));
-      const [{ offset, stride }] = await picture.copyTo(luma, { rect });
-      const at = (i) => luma[offset + stride * (rect.height >> 1) + Math.floor((i + 0.5) * CELL * across)] > 125;
+      const bytes = new Uint8Array(picture.allocationSize({ rect }));
+      const [{ offset, stride }] = await picture.copyTo(bytes, { rect });
+      const rgb = /^(RGB|BGR)/.test(picture.format);
+      const x = (i) => Math.floor((i + 0.5) * CELL * across);
+      const at = (i) => bytes[offset + stride * (rect.height >> 1) + (rgb ? 4 * x(i) + 1 : x(i))] > 125;
       return counter(over.map((light, i) => light ?? at(i)));
     } catch {
-      return -1; // the screen has become another: the picture counts as unread
+      return -1; // the screen has become another, or the browser does not show its pictures: it counts as unread
     } finally {
       picture.close();
     }
@@ -126,7 +128,7 @@
       if (!watchers.size || !video.closest('#screen')) return;
       const picture = take(video);
       const taken = picture?.metadata?.().rtpTimestamp;
-      shown(at, { told, taken, picture: taken === undefined ? undefined : picture });
+      shown(at, { told, taken, picture });
       picture?.close();
     };
     video.requestVideoFrameCallback(each);
