@@ -214,6 +214,7 @@ func (p *painter) wait(ctx context.Context) bool {
 	if !small {
 		free := p.moving.inStep(p.peer.beat.Load(), until)
 		p.held, until = free.Sub(until), free
+		p.peer.inStep.Store(p.moving.steps > 0)
 	}
 	if rest := time.Until(until) - napped; rest > 0 {
 		p.pause.Reset(rest)

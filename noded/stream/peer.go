@@ -88,6 +88,7 @@ type peer struct {
 	chosen    atomic.Pointer[string]
 	client    atomic.Pointer[json.RawMessage]
 	beat      atomic.Pointer[beat] // of its display
+	inStep    atomic.Bool          // what moves is captured in step with it
 	bad       atomic.Uint64
 	refusals  *rate.Limiter
 	control   atomic.Pointer[webrtc.DataChannel]

@@ -97,7 +97,7 @@ func (p *peer) fill(s *Stats, now time.Time) {
 	s.Acked = round(way.Acked, 1)
 	s.Resent, s.Repairs = p.pacer.Sent()
 	if b := p.beat.Load(); b != nil {
-		s.Beat, s.InStep = round(millis(b.period), 100), b.steady
+		s.Beat, s.InStep = round(millis(b.period), 100), p.inStep.Load()
 	}
 }
 

@@ -53,7 +53,7 @@ type Stats struct {
 	Loss    float64                `json:"loss"`    // of the packets, in per cent
 	Queue   float64                `json:"queue"`   // ms that packets wait on their way
 	Beat    float64                `json:"beat"`    // ms from one of the viewer's display's beats to the next, 0 where it has not told
-	InStep  bool                   `json:"inStep"`  // and frames come evenly enough to be sent in step with them
+	InStep  bool                   `json:"inStep"`  // and frames are captured in step with them
 	Resent  uint64                 `json:"resent"`  // packets that the viewer asked for again
 	Repairs uint64                 `json:"repairs"` // packets sent against loss
 	Stages  map[string]Percentiles `json:"stages"`
