@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"easel/noded/stream/congestion"
-	"easel/noded/stream/rtpsend"
 	"easel/noded/stream/tile"
 	"easel/pkg/display"
 
@@ -24,9 +23,6 @@ const (
 	pace          = 12 * time.Millisecond
 	napped        = 2 * time.Millisecond  // of a wait before a frame: its end is slept to the point
 	burst         = 60 * time.Millisecond // of the rate, that may go out at once
-	keyLimit      = rtpsend.LeastKeyRest
-	keyRepeat     = 200 * time.Millisecond // until the viewer confirms a picture; doubles up to keyRepeatMax
-	keyRepMax     = 2 * time.Second
 	refineFrom    = 90 * time.Millisecond // of quiet
 	refineStep    = 33 * time.Millisecond
 	refineTime    = 20 * time.Second // a link too slow for more is left alone then
@@ -64,9 +60,8 @@ type painter struct {
 	moving   moving
 	held     time.Duration // that the frame in hand waited for the viewer's display: the next one's pace does not count it
 	debt     time.Time     // until when the rate is used up
-	lastKey  time.Time
 	lastSent time.Time
-	repeat   time.Duration
+	keys     keys
 	refineAt time.Time // zero: settled
 	step     int       // of refineQPs
 	small    bool      // the last refinement had little left to do
@@ -81,7 +76,6 @@ type painter struct {
 	scaler   congestion.Scaler
 	givenUp  string    // why 4:4:4 was, as the health tells it
 	guestAt  time.Time // when guests must be sent what the lead has by tiles: zero for never
-	guestKey time.Time // from when on a keyframe may go out for guests' sake
 	turns    int       // that guests had to be sent still tiles
 	// lastTiles is when a change went by tiles.
 	lastTiles time.Time
@@ -142,22 +136,28 @@ func sooner(a, b time.Time) time.Time {
 
 // keyAt says when the next keyframe is due: zero if none is.
 func (p *painter) keyAt() time.Time {
-	switch {
-	case p.peer == nil || p.lastKey.IsZero():
+	if p.peer == nil {
 		return time.Time{}
+	}
+	return p.keys.at(p.leadNeeds(), p.peer.pacer.KeyRest(), p.guestKeyAt())
+}
+
+// leadNeeds is why the lead needs a keyframe.
+func (p *painter) leadNeeds() keyNeed {
+	switch {
 	case p.peer.who.Guest(): // one that leads is a guest like the others
 	case !p.peer.confirmed.Load():
-		return sooner(p.lastKey.Add(p.repeat), p.guestKeyAt())
-	case p.peer.keyWanted.Load():
-		return sooner(p.lastKey.Add(p.peer.pacer.KeyRest()), p.guestKeyAt())
+		return keyUnconfirmed
+	case p.peer.asksForKey(p.lastSent, time.Now()):
+		return keyWanted
 	}
-	return p.guestKeyAt()
+	return keyNone
 }
 
 // keyDue tells whether a keyframe must go out.
 func (p *painter) keyDue(now time.Time) bool {
 	at := p.keyAt()
-	return p.lastKey.IsZero() || (!at.IsZero() && !now.Before(at))
+	return p.keys.owed() || (!at.IsZero() && !now.Before(at))
 }
 
 // look sends a frame if there is a reason to.
@@ -179,10 +179,6 @@ func (p *painter) look(ctx context.Context) error {
 	}
 	if err := p.fit(); err != nil {
 		return err
-	}
-	// A viewer that has every packet and asks for a keyframe only because nothing moves gets none.
-	if peer.keyWanted.Load() && peer.confirmed.Load() && time.Since(p.lastSent) > keyLimit && peer.pacer.HasAll() {
-		peer.keyWanted.Store(false)
 	}
 	p.offerTiles(peer)
 	if p.still(peer) || p.stillForGuests() {
@@ -264,7 +260,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 			return err
 		}
 	}
-	key = key || p.lastKey.IsZero() || p.another(changed, since)
+	key = key || p.keys.owed() || p.another(changed, since)
 	qp := p.quantiser(peer, changed, start)
 	if guests && !key {
 		qp = 0
@@ -350,11 +346,7 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	}
 	p.owe(pkt.Bytes, p.quality.Kbps, start)
 	if pkt.Key {
-		if !p.lastKey.IsZero() {
-			p.repeat = min(p.repeat*2, keyRepMax)
-		}
-		p.lastKey = done
-		p.hadKey(pkt.Bytes, done)
+		p.keys.sent(pkt.Bytes, p.quality.Kbps, done)
 		peer.keyWanted.Store(false)
 	}
 	switch {
@@ -408,7 +400,8 @@ func (p *painter) adopt(peer *peer) {
 	p.chooser.again()
 	p.scaler.Again()
 	p.viewers.board.degrade(noTiles, false)
-	p.lastKey, p.repeat, p.debt, p.guestAt = time.Time{}, keyRepeat, time.Time{}, time.Time{}
+	p.keys.anew()
+	p.debt, p.guestAt = time.Time{}, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }
 
@@ -429,7 +422,8 @@ func (p *painter) fit() error {
 		frame.Close()
 		return err
 	}
-	p.frame, p.enc, p.coding, p.lastKey, p.sheet, p.tiles, p.shown = frame, enc, coding, time.Time{}, nil, nil, false
+	p.frame, p.enc, p.coding, p.sheet, p.tiles, p.shown = frame, enc, coding, nil, nil, false
+	p.keys.must()
 	p.viewers.setInfo(enc.Info(), size, coding.Scale)
 	p.d.Damage.Add(image.Rectangle{Max: size})
 	return nil
@@ -445,7 +439,8 @@ func (p *painter) turn(to Coding) error {
 	if err != nil {
 		return err
 	}
-	p.enc, p.coding, p.lastKey = enc, to, time.Time{}
+	p.enc, p.coding = enc, to
+	p.keys.must()
 	p.viewers.setInfo(enc.Info(), size, to.Scale)
 	return nil
 }

@@ -3,20 +3,15 @@ package stream
 import (
 	"slices"
 	"time"
-
-	"easel/noded/stream/congestion"
 )
 
 // What the lead's picture may be burdened with for the guests' sake.
 const (
 	// guestPace is how often what went to the lead as tiles goes to guests as video.
 	guestPace = 40 * time.Millisecond
-	// guestKeys is the shortest time between a keyframe and the next for guests, and guestShare the part of the rate that such may take.
-	guestKeys  = 500 * time.Millisecond
-	guestShare = 0.1
 )
 
-// guestKeyAt is when the next keyframe for guests is due: zero if none is.
+// guestKeyAt is when a guest may first have the keyframe that it needs: zero if none does.
 func (p *painter) guestKeyAt() time.Time {
 	now, due := time.Now(), time.Time{}
 	rests := p.frame != nil && !p.d.Damage.Pending() && now.Sub(p.stillSince()) > stillness
@@ -25,15 +20,7 @@ func (p *painter) guestKeyAt() time.Time {
 			due = sooner(due, f.keyAt(now, rests))
 		}
 	}
-	if due.IsZero() {
-		return due
-	}
-	return latest(due, p.guestKey)
-}
-
-// hadKey notes a keyframe of so many bytes: the next for guests' sake waits until they take no more than their share.
-func (p *painter) hadKey(bytes int, now time.Time) {
-	p.guestKey = now.Add(max(guestKeys, seconds(congestion.OnWay(float64(bytes), p.quality.Kbps).Seconds()/guestShare)))
+	return due
 }
 
 // guestsAt is when something is due for guests: zero for never.

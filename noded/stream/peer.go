@@ -328,6 +328,14 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 	}
 }
 
+// asksForKey tells whether the viewer asks for a keyframe. One that shows a picture and has every packet asks only because nothing moves: it gets none.
+func (p *peer) asksForKey(lastSent, now time.Time) bool {
+	if p.keyWanted.Load() && p.confirmed.Load() && now.Sub(lastSent) > keyLimit && p.pacer.HasAll() {
+		p.keyWanted.Store(false)
+	}
+	return p.keyWanted.Load()
+}
+
 // refuse counts a message that was not taken; the first few are logged, and who does not stop is shown out.
 func (p *peer) refuse(err error) {
 	if n := p.bad.Add(1); n <= 5 {
