@@ -59,12 +59,12 @@ var (
 func TestSecondWindowIsASecondMonitor(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	one := w.view(t, s.ID, "scale=1&chrome=0&size=1000x700", browser.PageOptions{Width: 1000, Height: 700})
+	one := w.unscaled(t, s.ID, 1000, 700, "")
 	x := w.x(t, s.ID)
 	if _, err := artist.NewImage(one, x); err != nil {
 		t.Fatal(err)
 	}
-	two := w.view(t, s.ID, "scale=1&chrome=0&size=800x600&screen=2", browser.PageOptions{Width: 800, Height: 600, Window: true})
+	two := w.unscaledIn(t, s.ID, browser.PageOptions{Width: 800, Height: 600, Window: true}, "&screen=2")
 	eventually(t, 30*time.Second, "two screens side by side", func() error {
 		if size, err := x.Size(); err != nil || size != image.Pt(1800, 700) {
 			return fmt.Errorf("the X screen is %v (%v)", size, err)
@@ -235,8 +235,8 @@ func TestInterfaceScalesWithTheDisplay(t *testing.T) {
 func TestStreamerDiesUnderTwoWindows(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
-	one := w.view(t, s.ID, "scale=1&chrome=0&size=1000x700", browser.PageOptions{Width: 1000, Height: 700, Window: true})
-	two := w.view(t, s.ID, "scale=1&chrome=0&size=800x600&screen=2", browser.PageOptions{Width: 800, Height: 600, Window: true})
+	one := w.unscaledIn(t, s.ID, browser.PageOptions{Width: 1000, Height: 700, Window: true}, "")
+	two := w.unscaledIn(t, s.ID, browser.PageOptions{Width: 800, Height: 600, Window: true}, "&screen=2")
 	x := w.x(t, s.ID)
 	both := func() {
 		t.Helper()

@@ -219,7 +219,14 @@ func (w *world) x(t *testing.T, id string) *xclient.Screen {
 // viewer's, such as "&screen=2".
 func (w *world) unscaled(t *testing.T, id string, width, height int, options string) *browser.Page {
 	t.Helper()
-	p := w.view(t, id, fmt.Sprintf("scale=1&chrome=0&size=%dx%d%s", width, height, options), browser.PageOptions{Width: width, Height: height})
+	return w.unscaledIn(t, id, browser.PageOptions{Width: width, Height: height}, options)
+}
+
+// unscaledIn opens it in a page of one's own choice.
+func (w *world) unscaledIn(t *testing.T, id string, o browser.PageOptions, options string) *browser.Page {
+	t.Helper()
+	width, height := o.Width, o.Height
+	p := w.view(t, id, fmt.Sprintf("scale=1&chrome=0&size=%dx%d%s", width, height, options), o)
 	eventually(t, 30*time.Second, fmt.Sprintf("the page shows %d×%d", width, height), func() error { return hasSize(p, width, height) })
 	return p
 }
