@@ -2,7 +2,9 @@ package session
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -97,6 +99,40 @@ func TestPolicyReachesSessionsThatThereAre(t *testing.T) {
 	told(contract.ClipboardIn)
 }
 
+// TestStreamerThatRefusesThePolicyIsTold: one of another version. It hears notices all the same, is not asked again for ever, and another streamer takes it.
+func TestStreamerThatRefusesThePolicyIsTold(t *testing.T) {
+	h := newHost(t)
+	n := start(t, h, "", nil)
+	s, _ := n.reserve("ann", "k")
+	n.untilState(s.ID, Ready)
+	refuse := func(err error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.failing["policy"] = err
+	}
+	degraded := func(s Session) bool { return slices.Contains(s.Health.Degraded, policyRefused) }
+	refuse(fmt.Errorf("tell the streamer: %w: 400 Bad Request", ErrRefused))
+	next := n.settings().Settings
+	next.Policy.Clipboard = contract.ClipboardOff
+	n.Configure(next)
+	n.until(s.ID, "the refusal to be told", degraded)
+	asked := h.times("policy")
+	n.orderTo(Order{Duty: Draining, Deadline: time.Now().Add(time.Hour), Reason: "a new kernel"}, false)
+	untilTold(t, h, s.ID, func(n contract.Notice) bool { return strings.Contains(n.Text, "a new kernel") })
+	if again := h.times("policy"); again != asked {
+		t.Errorf("a policy that was refused was told %d times more", again-asked)
+	}
+	refuse(nil)
+	before, _ := n.Get(s.ID)
+	if err := h.KillWorker(t.Context(), before.Paths.Cgroup+"/streamer", before.Worker); err != nil {
+		t.Fatal(err)
+	}
+	n.until(s.ID, "with a streamer that takes it", func(s Session) bool { return s.Worker != before.Worker && !degraded(s) })
+	if told := h.policy(s.ID).Clipboard; told != contract.ClipboardOff {
+		t.Errorf("the new streamer was told %q", told)
+	}
+}
+
 // TestGuestsAreCountedAndKeepNoSession: who has the hand is written down, and a session whose owner is away ends though guests watch it.
 func TestGuestsAreCountedAndKeepNoSession(t *testing.T) {
 	h := newHost(t)
@@ -105,7 +141,7 @@ func TestGuestsAreCountedAndKeepNoSession(t *testing.T) {
 	s, _ := n.reserve("ann", "k")
 	n.untilState(s.ID, Ready)
 	h.say(s.ID, func(x *contract.Health) {
-		x.Viewers, x.Guests, x.Path = 3, contract.Guests{TakePart: 1, View: 1}, contract.PathDirect
+		x.Viewers, x.Guests, x.Path, x.TilesLost = 3, contract.Guests{TakePart: 1, View: 1}, contract.PathDirect, 1
 	})
 	n.untilState(s.ID, Connected)
 	h.say(s.ID, func(x *contract.Health) { x.Hand = "link.guest" })
@@ -116,6 +152,10 @@ func TestGuestsAreCountedAndKeepNoSession(t *testing.T) {
 		if err := n.metrics.viewers.WithLabelValues(role).Write(&m); err != nil || m.GetGauge().GetValue() != want {
 			t.Errorf("%v viewers with the role %s, want %v", m.GetGauge().GetValue(), role, want)
 		}
+	}
+	var lost dto.Metric
+	if err := n.metrics.tilesLost.Write(&lost); err != nil || lost.GetGauge().GetValue() != 1 {
+		t.Errorf("%v viewers have lost their tiles, want 1", lost.GetGauge().GetValue())
 	}
 	h.say(s.ID, func(x *contract.Health) { x.Viewers, x.Hand = 2, "" })
 	n.untilState(s.ID, Detached)

@@ -45,6 +45,8 @@ func checkHealth(h contract.Health) (contract.Health, error) {
 		return bad("its number of viewers")
 	case h.Guests.TakePart < 0 || h.Guests.View < 0 || h.Guests.TakePart > maxCount || h.Guests.View > maxCount || h.Guests.Count() > h.Viewers:
 		return bad("its number of guests")
+	case h.TilesLost < 0 || h.TilesLost > h.Viewers:
+		return bad("its number of viewers without tiles")
 	case h.Hand != "" && (contract.Viewer{ID: h.Hand, Role: contract.RoleTakePart}).Validate() != nil:
 		return bad("who has the hand")
 	case !slices.Contains(healthPaths, h.Path):
@@ -146,6 +148,9 @@ func (StreamerClient) Watch(ctx context.Context, dir string, after uint64) (cont
 	return checkHealth(h)
 }
 
+// ErrRefused means that a streamer has heard what it was told, and does not take it.
+var ErrRefused = errors.New("it refuses that")
+
 // Notify implements Streamers. A streamer of before an upgrade, which knows no notices, is not asked again: its
 // viewers find the notice in the session's status.
 func (StreamerClient) Notify(ctx context.Context, dir string, n contract.Notice) error {
@@ -168,10 +173,13 @@ func tellStreamer(ctx context.Context, dir, path string, document any) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 && resp.StatusCode != http.StatusNotFound {
-		return fmt.Errorf("tell the streamer: it answers %s", words(resp.Status, 64))
+	switch {
+	case resp.StatusCode/100 == 2, resp.StatusCode == http.StatusNotFound:
+		return nil
+	case resp.StatusCode/100 == 4:
+		return fmt.Errorf("tell the streamer: %w: %s", ErrRefused, words(resp.Status, 64))
 	}
-	return nil
+	return fmt.Errorf("tell the streamer: it answers %s", words(resp.Status, 64))
 }
 
 // askStreamer asks for what lies on the streamer's socket in dir. The caller closes the answer's body.

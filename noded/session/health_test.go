@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -179,4 +180,24 @@ func FuzzWords(f *testing.F) {
 			t.Fatalf("words(%q, %d) = %q", s, limit, got)
 		}
 	})
+}
+
+func TestStreamersRefusalIsToldFromItsSilence(t *testing.T) {
+	for code, want := range map[int]struct{ refused, failed bool }{204: {}, 404: {}, 400: {true, true}, 413: {true, true}, 500: {false, true}} {
+		dir := serveStreamer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(code) }))
+		err := StreamerClient{}.SetPolicy(t.Context(), dir, contract.Policy{})
+		if errors.Is(err, ErrRefused) != want.refused || (err != nil) != want.failed {
+			t.Errorf("an answer of %d is %v", code, err)
+		}
+	}
+}
+
+// TestHealthOfANewerStreamerIsRead: a node that goes back to an older version keeps the sessions that a newer one began.
+func TestHealthOfANewerStreamerIsRead(t *testing.T) {
+	dir := serveStreamer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"seq":42,"ready":true,"viewers":1,"path":"direct","gimp":{"state":"running","pid":9,"restarts":0,"window_ms":1500,"brush":"soft"},"x_pid":4,"services":{},"degraded":[],"error":"","mood":{"is":"good"}}`)
+	}))
+	if h, err := (StreamerClient{}).Watch(t.Context(), dir, 0); err != nil || h.Seq != 42 || h.GIMP.PID != 9 {
+		t.Fatalf("%+v, %v", h, err)
+	}
 }

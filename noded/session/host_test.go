@@ -480,6 +480,9 @@ func (h *host) Notify(_ context.Context, dir string, n contract.Notice) error {
 func (h *host) SetPolicy(_ context.Context, dir string, p contract.Policy) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err := h.doing("policy"); err != nil {
+		return err
+	}
 	h.policies[dir] = p
 	return nil
 }

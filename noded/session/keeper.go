@@ -29,6 +29,7 @@ type keeper struct {
 	crashes []time.Time                     // ends of streamers of late
 
 	heldBack atomic.Pointer[string] // why its slice is not free although it has ended
+	refuses  atomic.Pointer[string] // what its streamer refuses to be told
 }
 
 // parts is what every keeper works with.

@@ -183,6 +183,9 @@ func (m *Manager) session(r Record) Session {
 		if why := k.heldBack.Load(); why != nil {
 			s.Health.Degraded = append(s.Health.Degraded, *why)
 		}
+		if what := k.refuses.Load(); what != nil {
+			s.Health.Degraded = append(s.Health.Degraded, *what)
+		}
 	}
 	s.Health.Degraded = append(s.Health.Degraded, m.sliceTroubles(r)...)
 	return s

@@ -17,6 +17,7 @@ type Metrics struct {
 	fallbacks        prometheus.Counter
 	handsGiven       prometheus.Counter
 	viewers          *prometheus.GaugeVec
+	tilesLost        prometheus.Gauge
 	clipboard        *prometheus.CounterVec
 	clipboardBytes   *prometheus.CounterVec
 	refused          *prometheus.CounterVec
@@ -64,7 +65,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	m.handsGiven = counter("easel_hands_given_total", "Times that a session's owner gave a guest the hand.")
 	m.viewers = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "easel_viewers", Help: "Who watches sessions now, by role: owner, take-part or view."}, []string{"role"})
-	r.MustRegister(m.handsGiven, m.viewers)
+	m.tilesLost = gauge("easel_viewers_tiles_lost", "Viewers that are shown the video alone, because exact tiles did not get to them.")
+	r.MustRegister(m.handsGiven, m.viewers, m.tilesLost)
 	r.MustRegister(m.states, m.ready, m.starts, m.opencl, m.failed, m.streamerRestarts, m.gimpRestarts, m.fallbacks, m.refused, m.memory, m.cpu, m.leaks, m.duty, m.isolated)
 	r.MustRegister(m.latency, m.slices, m.sliceMemory, m.sliceBusy, m.clipboard, m.clipboardBytes)
 	return m

@@ -238,6 +238,7 @@ func (m *Manager) measure() {
 	}
 	count, opencl, viewers := map[State]int{}, map[string]int{}, map[string]int{}
 	var total Usage
+	tilesLost := 0
 	for _, r := range holding(all) {
 		if !r.pooled() {
 			count[r.State]++
@@ -252,6 +253,7 @@ func (m *Manager) measure() {
 			viewers[contract.RoleTakePart] += h.Guests.TakePart
 			viewers[contract.RoleView] += h.Guests.View
 			viewers[contract.RoleOwner] += h.Viewers - h.Guests.Count()
+			tilesLost += h.TilesLost
 		}
 	}
 	for _, s := range states {
@@ -265,6 +267,7 @@ func (m *Manager) measure() {
 	for _, role := range []string{contract.RoleOwner, contract.RoleTakePart, contract.RoleView} {
 		m.metrics.viewers.WithLabelValues(role).Set(float64(viewers[role]))
 	}
+	m.metrics.tilesLost.Set(float64(tilesLost))
 	m.measureDuty()
 	m.measureSlices(holding(all))
 	m.metrics.memory.Set(float64(total.Memory))

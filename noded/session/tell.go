@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -56,16 +57,7 @@ func (m *Manager) tell(ctx context.Context, sessions []untold, heard crier) bool
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, tellPatience)
-			defer cancel()
-			dir := m.places.of(s.record.ID).Worker
-			var err error
-			if s.sayPolicy {
-				err = m.streamers.SetPolicy(ctx, dir, s.policy)
-			}
-			if err == nil && s.sayNotice {
-				err = m.streamers.Notify(ctx, dir, s.notice)
-			}
+			err := m.say(ctx, s)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -78,4 +70,44 @@ func (m *Manager) tell(ctx context.Context, sessions []untold, heard crier) bool
 	}
 	group.Wait()
 	return all
+}
+
+// say tells one streamer what is new to it. What it refuses it is not told again: it is of another version, and keeps to what it was told before.
+func (m *Manager) say(ctx context.Context, s untold) error {
+	ctx, cancel := context.WithTimeout(ctx, tellPatience)
+	defer cancel()
+	dir := m.places.of(s.record.ID).Worker
+	var policy, notice error
+	if s.sayPolicy {
+		policy = m.streamers.SetPolicy(ctx, dir, s.policy)
+		m.noteRefusal(s.record.ID, policy)
+	}
+	if s.sayNotice {
+		if notice = m.streamers.Notify(ctx, dir, s.notice); errors.Is(notice, ErrRefused) {
+			m.log.Warn("a streamer refuses the node's notice: viewers find it in the session's status alone", "session", s.record.ID, "error", notice)
+			notice = nil
+		}
+	}
+	if errors.Is(policy, ErrRefused) {
+		policy = nil
+	}
+	return errors.Join(policy, notice)
+}
+
+// policyRefused is what a session's status says while its streamer refuses the policy.
+const policyRefused = "policy: this session's streamer is of another version and refuses the node's: it keeps to the one before until it is started anew"
+
+// noteRefusal has a session's status say whether its streamer refuses the policy.
+func (m *Manager) noteRefusal(id string, err error) {
+	k := m.keeperOf(id)
+	if k == nil {
+		return
+	}
+	if !errors.Is(err, ErrRefused) {
+		k.refuses.Store(nil)
+		return
+	}
+	text := policyRefused
+	k.refuses.Store(&text)
+	m.log.Warn("a streamer refuses the node's policy, and keeps to the one before", "session", id, "error", err)
 }

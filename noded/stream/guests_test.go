@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -321,4 +322,41 @@ func TestTenGuestsLeavingAtOnceLeaveNothing(t *testing.T) {
 	before, _ := owner.count()
 	a.fill(t, image.Rect(100, 100, 300, 300), 0xff8800)
 	s.await(t, "the owner's picture to go on", func() bool { n, _ := owner.count(); return n > before })
+}
+
+// takesOnly has a viewer take one kind of video.
+func takesOnly(t *testing.T, mime string) func(*webrtc.PeerConnection) {
+	return func(pc *webrtc.PeerConnection) {
+		t.Helper()
+		video := pc.GetTransceivers()[0]
+		only := slices.DeleteFunc(video.Receiver().GetParameters().Codecs, func(c webrtc.RTPCodecParameters) bool { return c.MimeType != mime })
+		if err := video.SetCodecPreferences(only); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestGuestWithWhomNoFormatIsLeftIsTold: one picture is encoded for all, so who takes none of what all take would look at nothing.
+func TestGuestWithWhomNoFormatIsLeftIsTold(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	offers := func(who contract.Viewer, mime string, want int) *viewer {
+		t.Helper()
+		v := newViewer(t, takesOnly(t, mime))
+		if code, body := v.offer(t, s, "/whep", who); code != want {
+			t.Fatalf("%s, who takes %s: %d %s, want %d", who.ID, mime, code, body, want)
+		}
+		return v
+	}
+	one := offers(guest(1, contract.RoleView), webrtc.MimeTypeVP9, http.StatusCreated)
+	s.await(t, "the guest's picture", func() bool { n, _ := one.count(); return n > 0 })
+	offers(guest(2, contract.RoleView), webrtc.MimeTypeH264, http.StatusNotAcceptable)
+	owner := offers(contract.Owner, webrtc.MimeTypeH264, http.StatusCreated)
+	pictured(t, s, owner)
+	s.await(t, "the guest to be told", func() bool {
+		m := one.heard("bye")
+		return m != nil && strings.Contains(fmt.Sprint(m["reason"]), "format")
+	})
+	two := offers(guest(2, contract.RoleView), webrtc.MimeTypeH264, http.StatusCreated)
+	pictured(t, s, two)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -178,9 +179,18 @@ func TestGuestThatMisreadsEndlesslyIsShownTheVideo(t *testing.T) {
 		_ = v.channel.Send(v.report()) // it may close meanwhile
 		return false
 	})
+	s.await(t, "the node to be told", func() bool {
+		h := s.health(t, 0)
+		return h.TilesLost == 1 && slices.Contains(h.Degraded, noGuestTiles) && !slices.Contains(h.Degraded, noTiles)
+	})
 	settle(t, v.viewer)
 	frames, _ := v.count()
 	a.fill(t, image.Rect(100, 100, 130, 130), 0xff8800)
 	s.await(t, "the guest's picture by video", func() bool { n, _ := v.count(); return n > frames })
 	owner.awaitPicture(t, a, "the owner's exact picture")
+	_ = v.pc.Close()
+	s.await(t, "the guest to be gone", func() bool {
+		h := s.health(t, 0)
+		return h.TilesLost == 0 && !slices.Contains(h.Degraded, noGuestTiles)
+	})
 }

@@ -399,7 +399,6 @@ func (p *painter) adopt(peer *peer) {
 	}
 	p.chooser.again()
 	p.scaler.Again()
-	p.viewers.board.degrade(noTiles, false)
 	p.keys.anew()
 	p.debt, p.guestAt = time.Time{}, time.Time{}
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})

@@ -7,9 +7,6 @@ import (
 	"easel/noded/stream/tile"
 )
 
-// noTiles says in the session's status that its viewer's picture does not become exact, though its browser could show that.
-const noTiles = "picture: the viewer lost the channel for exact tiles"
-
 // offerTiles begins with tiles once the peer takes them and has a frame to lay them over.
 func (p *painter) offerTiles(peer *peer) {
 	if p.tiles != nil || !p.shown || !peer.tiles.Open() {
@@ -38,9 +35,10 @@ func (p *painter) dropTiles(peer *peer, err error) {
 	peer.log.Warn("no exact tiles for this viewer", "err", err)
 	peer.layer = nil
 	peer.tiles.Stop()
+	peer.tilesLost.Store(true)
+	p.viewers.tell()
 	if peer == p.peer {
 		p.tiles = nil
-		p.viewers.board.degrade(noTiles, true)
 	}
 	p.blur(time.Now())
 }

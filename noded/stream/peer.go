@@ -19,7 +19,6 @@ import (
 	"easel/noded/stream/rtpsend"
 	"easel/noded/stream/sound"
 	"easel/noded/stream/tile"
-	"easel/pkg/display"
 
 	"github.com/pion/webrtc/v4"
 	"golang.org/x/time/rate"
@@ -31,26 +30,7 @@ const (
 	// farewellTime is how long a last message may take to go out, handTime how long input may take to be let go.
 	farewellTime = time.Second
 	handTime     = 2 * time.Second
-	// maxBuffered is how much may wait on the control channel before a viewer that reads nothing is told no more.
-	maxBuffered = 1 << 20
-	// maxMotion is how much may wait on the motion channel: what is said there is soon said anew.
-	maxMotion  = 16 << 10
-	maxCursors = 256
 )
-
-// Control messages that a viewer may send a second, and at once.
-const (
-	controlRate  = 100
-	controlBurst = 200
-)
-
-// Messages a second, and at once, that are refused before their viewer is ended: no page sends so many by mistake.
-const (
-	refusalRate  = 100
-	refusalBurst = 2000
-)
-
-var errFlood = errors.New("the page sends too much that makes no sense: load it anew")
 
 // errNoFormat means that the browser offered no video that this node makes.
 var errNoFormat = errors.New("the browser offers no video that this node makes: H.264, VP9 or AV1")
@@ -94,12 +74,14 @@ type peer struct {
 	control   atomic.Pointer[webrtc.DataChannel]
 	motion    atomic.Pointer[webrtc.DataChannel]
 	tiles     *tile.Flow
+	tilesLost atomic.Bool // and it is shown the video alone
 	layer     *tile.Layer // the painter's; nil while the peer has no tiles
 	follower  *follower   // a guest's
 	clip      *clipboard.Flow
 	sound     *sound.Out // nil: the viewer hears nothing
 
 	mu      sync.Mutex
+	labels  []string // of the channels that the viewer has opened
 	cursors map[uint32]bool
 	company peopleMessage // that it was told last
 }
@@ -277,57 +259,6 @@ func (p *peer) rtt() time.Duration {
 	return time.Duration(s.CurrentRoundTripTime * float64(time.Second))
 }
 
-// channel takes up one of the viewer's data channels.
-func (p *peer) channel(d *webrtc.DataChannel) {
-	switch d.Label() {
-	case "input", "motion":
-		reliable := d.Label() == "input"
-		if !reliable {
-			p.motion.Store(d)
-		}
-		d.OnMessage(func(m webrtc.DataChannelMessage) {
-			in, err := input.Parse(m.Data, reliable)
-			if err != nil || m.IsString {
-				p.refuse(err)
-				return
-			}
-			p.hand.Push(p.ctx, in)
-		})
-	case "control":
-		limit := rate.NewLimiter(controlRate, controlBurst)
-		p.control.Store(d) // before it opens: its first message may come before OnOpen does
-		d.OnOpen(func() {
-			p.screen.viewers.greet(p)
-			p.worker.company.greet(p)
-		})
-		d.OnMessage(func(m webrtc.DataChannelMessage) {
-			if !limit.Allow() {
-				p.refuse(errors.New("too many control messages"))
-				return
-			}
-			p.obey(m.Data)
-		})
-	case "tiles":
-		d.OnOpen(p.screen.viewers.poke)
-		d.OnMessage(func(m webrtc.DataChannelMessage) {
-			r, err := tile.ParseReport(m.Data)
-			if err == nil {
-				err = p.tiles.Take(r, time.Now())
-			}
-			if err != nil || m.IsString {
-				p.refuse(err)
-				return
-			}
-			p.screen.viewers.poke()
-		})
-		p.tiles.Use(d)
-	case "clipboard":
-		p.clip.Open(d)
-	default:
-		_ = d.Close()
-	}
-}
-
 // asksForKey tells whether the viewer asks for a keyframe. One that shows a picture and has every packet asks only because nothing moves: it gets none.
 func (p *peer) asksForKey(lastSent, now time.Time) bool {
 	if p.keyWanted.Load() && p.confirmed.Load() && now.Sub(lastSent) > keyLimit && p.pacer.HasAll() {
@@ -336,114 +267,14 @@ func (p *peer) asksForKey(lastSent, now time.Time) bool {
 	return p.keyWanted.Load()
 }
 
-// refuse counts a message that was not taken; the first few are logged, and who does not stop is shown out.
-func (p *peer) refuse(err error) {
-	if n := p.bad.Add(1); n <= 5 {
-		p.log.Warn("message from the viewer refused", "err", err)
-	}
-	if !p.refusals.Allow() {
-		p.end(byeMessage{T: "bye", Reason: errFlood.Error()})
-	}
-}
-
 // hasHand tells whether what the viewer does with pointer, keys and clipboard counts.
 func (p *peer) hasHand() bool { return p.worker.company.has(p.who) }
-
-// obey does what a control message asks.
-func (p *peer) obey(b []byte) {
-	m, err := parseControl(b)
-	if err != nil {
-		p.refuse(err)
-		return
-	}
-	switch m.T {
-	case controlSeen:
-		p.confirmed.Store(true)
-	case controlResize:
-		if !p.who.Guest() {
-			p.worker.resize(p.screen, screenSize(m.W, m.H), m.Scale)
-		}
-	case controlQuality:
-		p.chosen.Store(&m.Value)
-		p.screen.viewers.poke()
-	case controlHand:
-		if err := p.worker.company.ask(p.who, m.To); err != nil {
-			p.refuse(err)
-		}
-	case controlPing:
-		p.sendControl(pongMessage{"pong", m.ID, p.worker.clock.ms(time.Now())})
-	case controlBeat:
-		now := time.Now()
-		p.beat.Store(newBeat(m.beatTold, p.worker.clock.captured(m.RTP-m.RTP%tile.StampStep, now), now))
-	case controlLatency:
-		p.worker.latency.add(m.Stages)
-	case controlClient:
-		p.client.Store(&m.Stats)
-	case controlAudio:
-		if p.sound != nil {
-			p.worker.sound.Listen(p.sound, m.On && p.ctx.Err() == nil)
-		}
-	case controlWatch:
-		select {
-		case <-p.watching:
-		default:
-		}
-		p.watching <- m.On
-	}
-}
 
 func (p *peer) quality() string {
 	if q := p.chosen.Load(); q != nil {
 		return *q
 	}
 	return defaultQuality
-}
-
-// openControl is the control channel, nil until it is open.
-func (p *peer) openControl() *webrtc.DataChannel {
-	if c := p.control.Load(); c != nil && c.ReadyState() == webrtc.DataChannelStateOpen {
-		return c
-	}
-	return nil
-}
-
-// sendControl sends a message, unless the channel is not open or the viewer does not read.
-func (p *peer) sendControl(m any) {
-	c := p.openControl()
-	if c == nil || c.BufferedAmount() > maxBuffered {
-		return
-	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		p.log.Warn("control message not sent", "err", err)
-		return
-	}
-	_ = c.SendText(string(b))
-}
-
-// sendMotion sends a message on the motion channel, which may lose it, unless too much waits there already.
-func (p *peer) sendMotion(b []byte) {
-	if c := p.motion.Load(); c != nil && c.ReadyState() == webrtc.DataChannelStateOpen && c.BufferedAmount() <= maxMotion {
-		_ = c.Send(b)
-	}
-}
-
-// sendCursor sends a cursor's picture the first time and its number later.
-func (p *peer) sendCursor(c display.Cursor) {
-	if p.openControl() == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cursors[c.ID] {
-		p.sendControl(knownCursor{"cursor", c.ID})
-		return
-	}
-	if len(p.cursors) >= maxCursors {
-		clear(p.cursors)
-	}
-	p.cursors[c.ID] = true
-	p.sendControl(cursorFull(c))
 }
 
 // sendFrame hands one encoded frame to the pacer. A packet that can't be sent is for the viewer to ask for again; where more waits than the viewer can
@@ -459,25 +290,5 @@ func (p *peer) sendFrame(f Format, pkt Packet, timestamp uint32) {
 	})
 	if errors.Is(err, rtpsend.ErrQueueFull) {
 		p.keyWanted.Store(true)
-	}
-}
-
-// report sends the viewer stats each second while it asks for them.
-func (p *peer) report() {
-	ticker := time.NewTicker(time.Hour)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-p.ctx.Done():
-			return
-		case on := <-p.watching:
-			if on {
-				ticker.Reset(time.Second)
-			} else {
-				ticker.Reset(time.Hour)
-			}
-		case <-ticker.C:
-			p.sendControl(statsMessage{"stats", p.worker.stats(p.screen)})
-		}
 	}
 }

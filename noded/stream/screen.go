@@ -177,11 +177,35 @@ type audience struct {
 	left  [maxScreens]time.Time // when the last one went
 }
 
-// heads are those who watch a screen: all, the guests among them, and which way the picture goes to the one whom it is made for.
+// Whose picture does not become exact, though their browsers could show that.
+const (
+	noTiles      = "picture: the viewer lost the channel for exact tiles"
+	noGuestTiles = "picture: a guest lost the channel for exact tiles"
+)
+
+// heads are those who watch a screen: all, the guests among them, who has lost exact tiles, and which way the picture goes to the one whom it is made for.
 type heads struct {
-	all    int
-	guests contract.Guests
-	path   string
+	all                   int
+	guests                contract.Guests
+	noTiles, noGuestTiles int
+	path                  string
+}
+
+// count adds one by WebRTC.
+func (h *heads) count(role string, tilesLost bool) {
+	h.all++
+	lost := &h.noGuestTiles
+	switch role {
+	case contract.RoleTakePart:
+		h.guests.TakePart++
+	case contract.RoleView:
+		h.guests.View++
+	default:
+		lost = &h.noTiles
+	}
+	if tilesLost {
+		*lost++
+	}
 }
 
 func newAudience(b *board, changed func()) *audience {
@@ -212,11 +236,17 @@ func (a *audience) set(number int, h heads) {
 		sum.all += h.all
 		sum.guests.TakePart += h.guests.TakePart
 		sum.guests.View += h.guests.View
+		sum.noTiles += h.noTiles
+		sum.noGuestTiles += h.noGuestTiles
 		if sum.path == contract.PathNone {
 			sum.path = h.path
 		}
 	}
-	a.board.update(func(h *contract.Health) { h.Viewers, h.Guests, h.Path = sum.all, sum.guests, sum.path })
+	a.board.update(func(h *contract.Health) {
+		h.Viewers, h.Guests, h.Path, h.TilesLost = sum.all, sum.guests, sum.path, sum.noTiles+sum.noGuestTiles
+	})
+	a.board.degrade(noTiles, sum.noTiles > 0)
+	a.board.degrade(noGuestTiles, sum.noGuestTiles > 0)
 	a.board.degrade("VNC fallback in use", sum.path == contract.PathVNC)
 	a.changed()
 }

@@ -130,7 +130,7 @@ func (w *Worker) postWHEP(life context.Context, rw http.ResponseWriter, r *http.
 	switch {
 	case errors.Is(err, errNoFormat):
 		p.abandon()
-		problem.Write(rw, http.StatusNotAcceptable, "No common video format", "this browser takes none of the formats that the owner's takes: try another browser")
+		problem.Write(rw, http.StatusNotAcceptable, "No common video format", "this browser takes no format that all who watch take: try another browser")
 		return
 	case err != nil:
 		p.abandon()
@@ -194,13 +194,17 @@ func (w *Worker) postNotice(rw http.ResponseWriter, r *http.Request) {
 	rw.WriteHeader(http.StatusNoContent)
 }
 
+// halfPolicy is what the session's status says while the node's policy has more to it than this streamer knows.
+const halfPolicy = "policy: this session's streamer is older than the node and keeps to what it knows of its policy, until it is started anew"
+
 // postPolicy takes what the operator lets cross from now on.
 func (w *Worker) postPolicy(rw http.ResponseWriter, r *http.Request) {
-	p, err := contract.ReadPolicy(r.Body)
+	p, whole, err := contract.ReadPolicy(r.Body)
 	if err != nil {
 		problem.Write(rw, http.StatusBadRequest, "", err.Error())
 		return
 	}
+	w.board.degrade(halfPolicy, !whole)
 	w.clipboard.SetPolicy(r.Context(), p)
 	w.setSound(p)
 	w.toldFiles(p)

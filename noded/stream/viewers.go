@@ -103,11 +103,12 @@ func (v *viewers) join(p *peer) (*peer, error) {
 			guests++
 		}
 	}
-	switch lead := v.lead(); {
-	case p.who.Guest() && guests >= v.most:
+	if p.who.Guest() && guests >= v.most {
 		v.mu.Unlock()
 		return nil, errFull
-	case p.who.Guest() && lead != nil && len(lead.takes.and(p.takes)) == 0:
+	}
+	over := v.disagree(p)
+	if p.who.Guest() && len(over) > 0 {
 		v.mu.Unlock()
 		return nil, errNoFormat
 	}
@@ -121,8 +122,27 @@ func (v *viewers) join(p *peer) (*peer, error) {
 	if old != nil {
 		old.end(byeMessage{T: "replaced"})
 	}
+	for _, q := range over {
+		q.end(byeMessage{T: "bye", Reason: "the owner's browser takes no video format that this one takes: try another browser"})
+	}
 	v.tell()
 	return old, nil
+}
+
+// disagree is who of the others would be shown nothing beside p, because no format is left that all take. It needs mu.
+func (v *viewers) disagree(p *peer) (over []*peer) {
+	all := p.takes
+	for _, q := range v.peers {
+		if q.who.ID == p.who.ID || q.ctx.Err() != nil {
+			continue
+		}
+		if both := all.and(q.takes); len(both) > 0 {
+			all = both
+		} else {
+			over = append(over, q)
+		}
+	}
+	return over
 }
 
 // setMost changes how many guests may watch. Those who came last leave if there are more.
@@ -173,35 +193,27 @@ func (v *viewers) tell() {
 	v.telling.Lock()
 	defer v.telling.Unlock()
 	v.mu.Lock()
-	lead, n, path := v.lead(), v.vnc, contract.PathNone
+	lead, h := v.lead(), heads{all: v.vnc, path: contract.PathNone}
 	var followers []*follower
-	var guests contract.Guests
 	for _, p := range v.peers {
-		if !p.connected.Load() {
-			continue
-		}
-		n++
-		switch p.who.Role {
-		case contract.RoleTakePart:
-			guests.TakePart++
-		case contract.RoleView:
-			guests.View++
-		}
-		if p.who.Guest() {
-			followers = append(followers, p.follower)
+		if p.connected.Load() {
+			h.count(p.who.Role, p.tilesLost.Load())
+			if p.who.Guest() {
+				followers = append(followers, p.follower)
+			}
 		}
 	}
 	if v.vnc > 0 {
-		path = contract.PathVNC
+		h.path = contract.PathVNC
 	}
 	v.mu.Unlock()
 	v.followers.Store(&followers)
 	if lead != nil {
-		if p := lead.path(); p != contract.PathNone && (path == contract.PathNone || !lead.who.Guest()) {
-			path = p
+		if p := lead.path(); p != contract.PathNone && (h.path == contract.PathNone || !lead.who.Guest()) {
+			h.path = p
 		}
 	}
-	v.shown.set(v.number, heads{n, guests, path})
+	v.shown.set(v.number, h)
 	v.poke()
 }
 

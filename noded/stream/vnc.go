@@ -27,10 +27,10 @@ const (
 
 // getVNC carries bytes between a WebSocket and the session's VNC server; neither side's are looked at.
 func (w *Worker) getVNC(rw http.ResponseWriter, r *http.Request) {
-	w.screens[0].viewers.mu.Lock()
-	full := w.screens[0].viewers.vnc >= maxVNC
-	w.screens[0].viewers.mu.Unlock()
-	if full {
+	select {
+	case w.vnc <- struct{}{}:
+		defer func() { <-w.vnc }()
+	default:
 		problem.Write(rw, http.StatusServiceUnavailable, "", "too many VNC viewers; close another window of this session")
 		return
 	}

@@ -51,6 +51,7 @@ type Worker struct {
 	files     atomic.Pointer[string] // which way they may cross, as far as the pages were told
 	company   *company
 	room      Room
+	vnc       chan struct{} // places of who watches by VNC
 	clock     clock
 	latency   *latency
 	peers     sync.WaitGroup
@@ -70,7 +71,7 @@ func Run(ctx context.Context, cfg contract.Config, e Encoding, opus sound.Codec,
 	defer t.close()
 	log.Info("listening for media", "addresses", cfg.UDPAddrs, "port", t.port())
 	b := newBoard()
-	w := &Worker{cfg: cfg, log: log, transport: t, board: b, room: e.Room, clock: clock{time.Now()}, latency: newLatency(), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
+	w := &Worker{cfg: cfg, log: log, transport: t, board: b, room: e.Room, clock: clock{time.Now()}, latency: newLatency(), vnc: make(chan struct{}, maxVNC), xWake: make(chan struct{}, 1), arranging: make(chan struct{}, 1)}
 	w.files.Store(&cfg.Policy.Files)
 	w.clipboard = clipboard.New(cfg.Policy, w.crossed, log)
 	w.sound = sound.New(opus, cfg.Policy, func() (io.ReadCloser, error) { return sound.OpenPipe(cfg.EdgeDir, "audio.pipe", cfg.EdgeUID) }, func(is bool) { b.degrade(noSound, is) }, log)

@@ -1,9 +1,6 @@
 package contract
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -51,18 +48,20 @@ func (g Guests) Count() int { return g.TakePart + g.View }
 
 // Health is what the streamer knows of its session. Seq grows with every change.
 type Health struct {
-	Seq      uint64             `json:"seq"`
-	Ready    bool               `json:"ready"`
-	Viewers  int                `json:"viewers"`
-	Guests   Guests             `json:"guests"`         // among the viewers
-	Hand     string             `json:"hand,omitempty"` // the id of the guest who has it; "" for the owner
-	Path     string             `json:"path"`
-	GIMP     GIMP               `json:"gimp"`
-	XPID     int                `json:"x_pid"`
-	Services map[string]Service `json:"services"`
-	OpenCL   OpenCL             `json:"opencl"`
-	Degraded []string           `json:"degraded"`
-	Error    string             `json:"error"`
+	Seq     uint64 `json:"seq"`
+	Ready   bool   `json:"ready"`
+	Viewers int    `json:"viewers"`
+	Guests  Guests `json:"guests"`         // among the viewers
+	Hand    string `json:"hand,omitempty"` // the id of the guest who has it; "" for the owner
+	Path    string `json:"path"`
+	// TilesLost are those of the viewers who are shown the video alone, because exact tiles did not get to them.
+	TilesLost int                `json:"tiles_lost,omitempty"`
+	GIMP      GIMP               `json:"gimp"`
+	XPID      int                `json:"x_pid"`
+	Services  map[string]Service `json:"services"`
+	OpenCL    OpenCL             `json:"opencl"`
+	Degraded  []string           `json:"degraded"`
+	Error     string             `json:"error"`
 	// Latency is of the moment: a change of it makes no new health.
 	Latency Latency `json:"latency,omitempty"`
 	Link    Link    `json:"link,omitzero"` // of the moment too
@@ -112,23 +111,11 @@ type Count struct {
 	Bytes int64 `json:"bytes"`
 }
 
-// ReadHealth reads one Health strictly and within MaxHealth bytes.
+// ReadHealth reads one Health within MaxHealth bytes.
 func ReadHealth(r io.Reader) (Health, error) {
 	var h Health
-	b, err := io.ReadAll(io.LimitReader(r, MaxHealth+1))
-	if err != nil {
-		return h, fmt.Errorf("read the streamer's health: %w", err)
-	}
-	if len(b) > MaxHealth {
-		return h, fmt.Errorf("read the streamer's health: longer than %d bytes", MaxHealth)
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&h); err != nil {
-		return h, fmt.Errorf("read the streamer's health: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return h, errors.New("read the streamer's health: something follows the JSON document")
+	if _, err := read(r, MaxHealth, &h); err != nil {
+		return Health{}, fmt.Errorf("read the streamer's health: %w", err)
 	}
 	return h, nil
 }

@@ -61,6 +61,14 @@ func (h *Histogram) Observe(ms float64) {
 	h.MS += ms
 }
 
+// Count is how many durations it has counted.
+func (h *Histogram) Count() (all uint64) {
+	for _, n := range h.N {
+		all += n
+	}
+	return all
+}
+
 // Add counts what another one has counted. Both must be valid.
 func (h *Histogram) Add(o Histogram) {
 	for i, n := range o.N {

@@ -1,8 +1,6 @@
 package contract
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -33,16 +31,11 @@ func (n Notice) Left(now time.Time) time.Duration {
 	return max(0, n.Until.Sub(now))
 }
 
-// ReadNotice reads one Notice strictly.
+// ReadNotice reads one Notice and checks it.
 func ReadNotice(r io.Reader) (Notice, error) {
 	var n Notice
-	d := json.NewDecoder(io.LimitReader(r, MaxNotice))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&n); err != nil {
+	if _, err := read(r, MaxNotice, &n); err != nil {
 		return Notice{}, fmt.Errorf("read a notice: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Notice{}, errors.New("read a notice: something follows the JSON document")
 	}
 	unprintable := func(c rune) bool { return !unicode.IsPrint(c) }
 	if len(n.Text) > maxNoticeText || !utf8.ValidString(n.Text) || strings.ContainsFunc(n.Text, unprintable) {

@@ -1,8 +1,8 @@
 package contract
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -64,19 +64,16 @@ func (p Policy) Validate() error {
 	return fmt.Errorf("audio: %.20q: want on or off", p.Audio)
 }
 
-// ReadPolicy reads one Policy strictly.
-func ReadPolicy(r io.Reader) (Policy, error) {
-	var p Policy
-	d := json.NewDecoder(io.LimitReader(r, MaxPolicy))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return Policy{}, fmt.Errorf("read a policy: %w", err)
+// ReadPolicy reads one Policy and checks it. whole tells whether that was all of it: a newer noded may know more.
+func ReadPolicy(r io.Reader) (p Policy, whole bool, err error) {
+	b, err := read(r, MaxPolicy, &p)
+	if err == nil {
+		err = p.Validate()
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Policy{}, errors.New("read a policy: something follows the JSON document")
+	if err != nil {
+		return Policy{}, false, fmt.Errorf("read a policy: %w", err)
 	}
-	if err := p.Validate(); err != nil {
-		return Policy{}, fmt.Errorf("read a policy: %w", err)
-	}
-	return p, nil
+	strict := json.NewDecoder(bytes.NewReader(b))
+	strict.DisallowUnknownFields()
+	return p, strict.Decode(&Policy{}) == nil, nil
 }

@@ -11,13 +11,13 @@ func TestPolicyOpensTheWaysThatItNames(t *testing.T) {
 		`{}`: {true, true}, `{"clipboard":"both"}`: {true, true}, `{"clipboard":"in"}`: {true, false},
 		`{"clipboard":"out"}`: {false, true}, `{"clipboard":"off"}`: {false, false},
 	} {
-		p, err := ReadPolicy(strings.NewReader(text))
-		if err != nil || p.TakesIn() != want.in || p.LetsOut() != want.out {
+		p, whole, err := ReadPolicy(strings.NewReader(text))
+		if err != nil || !whole || p.TakesIn() != want.in || p.LetsOut() != want.out {
 			t.Errorf("%s: in %t, out %t, %v", text, p.TakesIn(), p.LetsOut(), err)
 		}
 	}
-	for _, text := range []string{``, `{"clipboard":"open"}`, `{"files":"some"}`, `{"clipbord":"off"}`, `{} {}`, `{"clipboard":"` + strings.Repeat("x", MaxPolicy) + `"}`} {
-		if p, err := ReadPolicy(strings.NewReader(text)); err == nil || p != (Policy{}) {
+	for _, text := range []string{``, `{"clipboard":"open"}`, `{"files":"some"}`, `{} {}`, `{"clipboard":"` + strings.Repeat("x", MaxPolicy) + `"}`} {
+		if p, _, err := ReadPolicy(strings.NewReader(text)); err == nil || p != (Policy{}) {
 			t.Errorf("%.40s: read as %+v", text, p)
 		}
 	}
@@ -26,7 +26,7 @@ func TestPolicyOpensTheWaysThatItNames(t *testing.T) {
 func FuzzReadPolicy(f *testing.F) {
 	f.Add(`{"clipboard":"off"}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		p, err := ReadPolicy(strings.NewReader(s))
+		p, _, err := ReadPolicy(strings.NewReader(s))
 		if err != nil {
 			return
 		}
@@ -34,7 +34,7 @@ func FuzzReadPolicy(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := ReadPolicy(strings.NewReader(string(b))); err != nil || again != p {
+		if again, whole, err := ReadPolicy(strings.NewReader(string(b))); err != nil || !whole || again != p {
 			t.Fatalf("%+v became %+v, %v", p, again, err)
 		}
 	})

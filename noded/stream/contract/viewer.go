@@ -2,7 +2,6 @@ package contract
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -63,18 +62,13 @@ type Revoked struct {
 	Shares []string `json:"shares"`
 }
 
-// ReadRevoked reads one Revoked strictly.
+// ReadRevoked reads one Revoked and checks it.
 func ReadRevoked(r io.Reader) (Revoked, error) {
 	var gone Revoked
-	d := json.NewDecoder(io.LimitReader(r, MaxRevoked))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&gone); err != nil {
+	if _, err := read(r, MaxRevoked, &gone); err != nil {
 		return Revoked{}, fmt.Errorf("read which links are gone: %w", err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Revoked{}, errors.New("read which links are gone: something follows the JSON document")
-	}
-	if len(gone.Shares) > maxShares {
+	if len(gone.Shares) == 0 || len(gone.Shares) > maxShares {
 		return Revoked{}, fmt.Errorf("read which links are gone: %d of them", len(gone.Shares))
 	}
 	for _, s := range gone.Shares {
@@ -137,22 +131,14 @@ func (v Viewer) Header() (string, error) {
 	return ascii.String(), nil
 }
 
-// ReadViewer reads the header's value strictly; an empty one is the owner.
+// ReadViewer reads the header's value and checks it; an empty one is the owner.
 func ReadViewer(value string) (Viewer, error) {
 	if value == "" {
 		return Owner, nil
 	}
-	if len(value) > MaxViewer {
-		return Viewer{}, fmt.Errorf("read who watches: %d bytes, at most %d are taken", len(value), MaxViewer)
-	}
 	var v Viewer
-	d := json.NewDecoder(strings.NewReader(value))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
+	if _, err := read(strings.NewReader(value), MaxViewer, &v); err != nil {
 		return Viewer{}, fmt.Errorf("read who watches: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Viewer{}, errors.New("read who watches: something follows the JSON document")
 	}
 	if err := v.Validate(); err != nil {
 		return Viewer{}, fmt.Errorf("read who watches: %w", err)

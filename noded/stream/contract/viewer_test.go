@@ -40,7 +40,6 @@ func TestViewersThatAreRefused(t *testing.T) {
 		"a name that rings a bell":     `{"id":"a.b","role":"view","name":"\u0007"}`,
 		"a name that turns the text":   `{"id":"a.b","role":"view","name":"\u202eevil"}`,
 		"a long name":                  `{"id":"a.b","role":"view","name":"` + strings.Repeat("n", MaxName+1) + `"}`,
-		"an unknown field":             `{"id":"a.b","role":"view","name":"","x":1}`,
 		"two documents":                `{"id":"a.b","role":"view","name":""}{}`,
 		"something that is no JSON":    `owner`,
 		"something that never ends":    strings.Repeat(" ", MaxViewer+1),
