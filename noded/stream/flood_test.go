@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"runtime"
 	"slices"
@@ -32,7 +33,8 @@ func flood(c *webrtc.DataChannel, b []byte, done <-chan struct{}) {
 	}
 }
 
-func heap() uint64 {
+// living is how many bytes the objects take that are in use.
+func living() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
@@ -79,7 +81,7 @@ func TestFloodOnAnyChannelEndsItsViewerAlone(t *testing.T) {
 	s.ready(t)
 	owner := connect(t, s)
 	pictured(t, s, owner)
-	before := heap()
+	before := living()
 	for i, label := range []string{"input", "motion", "control", "tiles"} {
 		t.Run(label, func(t *testing.T) {
 			for try := 1; !flooded(t, s, label, i); try++ {
@@ -93,5 +95,46 @@ func TestFloodOnAnyChannelEndsItsViewerAlone(t *testing.T) {
 		})
 	}
 	const most = 64 << 20
-	s.await(t, "what the floods brought to be gone", func() bool { return heap() < before+most })
+	s.await(t, "what the floods brought to be gone", func() bool { return living() < before+most })
+}
+
+// TestViewerThatOpensChannelsWithoutEndIsEnded: each takes memory here, and would be another way around the limits of the first.
+func TestViewerThatOpensChannelsWithoutEndIsEnded(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	owner := connect(t, s)
+	pictured(t, s, owner)
+	v := newViewer(t, func(pc *webrtc.PeerConnection) {
+		for i := range 4 * maxChannels {
+			if _, err := pc.CreateDataChannel(fmt.Sprint("more", i), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if code, body := v.offer(t, s, "/whep", guest(1, contract.RoleView)); code != 201 {
+		t.Fatalf("WHEP: %d %s", code, body)
+	}
+	s.await(t, "the viewer to be shown out", func() bool {
+		return v.pc.ConnectionState() > webrtc.PeerConnectionStateConnecting && running("stream.(*peer).live") == 1
+	})
+	owner.say(t, `{"t":"ping","id":7}`)
+	s.await(t, "the owner's answer", func() bool { return owner.heard("pong") != nil })
+}
+
+func TestSecondChannelOfAKindIsClosed(t *testing.T) {
+	s := startSession(t)
+	s.ready(t)
+	var second *webrtc.DataChannel
+	v := connectWith(t, s, func(pc *webrtc.PeerConnection) {
+		var err error
+		if second, err = pc.CreateDataChannel("control", nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.await(t, "the second channel to be closed", func() bool { return second.ReadyState() == webrtc.DataChannelStateClosed })
+	v.say(t, `{"t":"ping","id":7}`)
+	s.await(t, "an answer on the first", func() bool { return v.heard("pong") != nil })
+	if st := numbersOf(t, s); st.Bad == 0 {
+		t.Error("the channel was not counted as refused")
+	}
 }

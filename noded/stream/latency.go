@@ -28,7 +28,8 @@ func (l *latency) observe(first int, took ...time.Duration) {
 	}
 }
 
-// add counts what a viewer has measured. It must have been checked.
+// add counts what a viewer has measured. It must have been checked. Where that is more than can be told, as only a viewer that makes it up comes to, all is counted
+// anew.
 func (l *latency) add(stages map[string]contract.Histogram) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -36,6 +37,9 @@ func (l *latency) add(stages map[string]contract.Histogram) {
 		if h, ok := stages[name]; ok {
 			l.all[i].Add(h)
 		}
+	}
+	if l.all.Check() != nil {
+		l.all = contract.NewLatency()
 	}
 }
 
@@ -50,8 +54,11 @@ func (l *latency) told() contract.Latency {
 	return c
 }
 
-// maxStageCount is how many durations of a stage a viewer may tell at once: some seconds of the quickest hand.
-const maxStageCount = 20_000
+// maxStageCount is how many durations of a stage a viewer may tell at once: some seconds of the quickest hand. maxStageMS is the longest that one can be.
+const (
+	maxStageCount = 20_000
+	maxStageMS    = 60_000
+)
 
 // checkStages refuses what a viewer cannot have measured.
 func checkStages(stages map[string]contract.Histogram) error {
@@ -68,6 +75,9 @@ func checkStages(stages map[string]contract.Histogram) error {
 		}
 		if err := h.Check(maxStageCount); err != nil {
 			return fmt.Errorf("stage %s: %w", name, err)
+		}
+		if n := h.Count(); h.MS > float64(n)*maxStageMS {
+			return fmt.Errorf("stage %s: %d durations of %v ms together", name, n, h.MS)
 		}
 	}
 	if left > 0 {

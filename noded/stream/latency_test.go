@@ -85,11 +85,29 @@ func TestViewerMayTellOfItsOwnStagesOnly(t *testing.T) {
 		"the node's stage": strings.Replace(good, `"hand"`, `"encode"`, 1), "no stage": strings.Replace(good, `"hand"`, `"heart"`, 1),
 		"too few counts": strings.Replace(good, "[0,1,", "[", 1), "a flood": strings.Replace(good, "[0,1,", "[0,1000000,", 1),
 		"less than nothing": strings.Replace(good, "[0,1,", "[0,-1,", 1), "a negative sum": strings.Replace(good, "4000.5", "-4000.5", 1),
+		"more than can be": strings.Replace(good, "4000.5", "1125899906842624", 1), "a sum of nothing": strings.Replace(good, `"ms":0`, `"ms":5`, 1),
 		"no histogram": strings.Replace(good, `{"n":[0,1`, `{"m":[0,1`, 1),
 	} {
 		if m, err := parseControl([]byte(bad)); err == nil {
 			t.Errorf("%s is read as %+v", name, m)
 		}
+	}
+}
+
+// TestViewerThatMakesUpLatenciesSpoilsNoHealth: noded takes no health with counts that nobody can have measured, and ends the streamer that tells of them.
+func TestViewerThatMakesUpLatenciesSpoilsNoHealth(t *testing.T) {
+	l := newLatency()
+	l.all[contract.StageInput].N[0], l.all[contract.StageHand].MS = 1<<50, 1<<50
+	most := contract.NewHistogram()
+	most.N[0], most.MS = 1, 1
+	for range 3 {
+		l.add(map[string]contract.Histogram{"hand": most, "input": most})
+		if err := l.told().Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := l.told()[contract.StageHand].Count(); n != 2 {
+		t.Errorf("%d durations are counted after it began anew with two", n)
 	}
 }
 

@@ -77,7 +77,7 @@ func (f *Flow) Open(d *webrtc.DataChannel) {
 		default:
 		}
 	})
-	d.OnOpen(func() { f.clipboard.join(f) })
+	d.OnOpen(f.join)
 	d.OnMessage(func(m webrtc.DataChannelMessage) {
 		in, err := Parse(m.Data)
 		if err == nil && m.IsString {
@@ -90,6 +90,15 @@ func (f *Flow) Open(d *webrtc.DataChannel) {
 			f.viewer.Refuse(err)
 		}
 	})
+}
+
+// join has the viewer be told of the clipboard from now on, unless its life is over already.
+func (f *Flow) join() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.clipboard.join(f)
+	}
 }
 
 // Close ends what is under way once the viewer's life is over, and gives up what it had on the session's clipboard.
