@@ -280,6 +280,8 @@ export function lines(s: Snapshot): [name: string, value: string][] {
 		["lost packets", String(s.packetsLost)],
 		["exact tiles", s.tiles === 0 ? "none" : s.exact ? `all ${s.tiles}` : `${s.exactTiles} of ${s.tiles}`],
 	];
+	const { atOnce, late } = s.offBeat;
+	if (atOnce + late > 0) rows.push(["changes by tiles", `${atOnce} shown at once, ${late} with the next beat`]);
 	for (const [name, { p50, p99 }] of Object.entries(s.stages)) rows.push([name, `${ms(p50)} / ${ms(p99)}`]);
 	if (s.fallback !== "") rows.push(["fallback", s.fallback]);
 	return rows;

@@ -8,6 +8,7 @@ import type { Size } from "../options";
 import type { Company } from "../share/company";
 import type { Path } from "../state";
 import type { Stage } from "../stats/stats";
+import type { OffBeatCounts } from "../tiles/off-beat";
 import type { CursorShape, Gimp, Quality } from "./control";
 
 /** Why a link ended. */
@@ -24,6 +25,8 @@ export type Ending =
 export interface Tiles {
 	all: number;
 	exact: number;
+	/** How soon changes by tiles were shown. */
+	offBeat: OffBeatCounts;
 }
 
 export interface Link {

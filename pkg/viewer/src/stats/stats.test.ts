@@ -1,10 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Figures, Link } from "../link/link";
+import type { Figures, Link, Tiles } from "../link/link";
 import { type Now, Stats } from "./stats";
+
+const none = { atOnce: 0, late: 0, kept: 0, worth: 0 };
 
 class FakeLink {
 	watched: boolean[] = [];
-	tiles: { all: number; exact: number } | null = { all: 8, exact: 3 };
+	tiles: Tiles | null = { all: 8, exact: 3, offBeat: none };
 	own: Partial<Figures> = { codec: "H264", profile: "Baseline", chroma: "4:2:0", path: "direct", bytes: 0, decode: 3 };
 	constructor(readonly path: "direct" | "vnc") {}
 	watch(on: boolean): void {
@@ -49,11 +51,11 @@ describe("Stats", () => {
 	it("says whether the picture is exact by what the viewer itself shows", () => {
 		stats.attach(link as unknown as Link);
 		expect(stats.snapshot()).toMatchObject({ tiles: 8, exactTiles: 3, exact: false });
-		link.tiles = { all: 8, exact: 8 };
-		expect(stats.snapshot()).toMatchObject({ tiles: 8, exactTiles: 8, exact: true });
-		for (const none of [null, { all: 0, exact: 0 }]) {
-			link.tiles = none;
-			expect(stats.snapshot()).toMatchObject({ tiles: 0, exactTiles: 0, exact: false });
+		link.tiles = { all: 8, exact: 8, offBeat: { ...none, atOnce: 5 } };
+		expect(stats.snapshot()).toMatchObject({ tiles: 8, exactTiles: 8, exact: true, offBeat: { ...none, atOnce: 5 } });
+		for (const nothing of [null, { all: 0, exact: 0, offBeat: none }]) {
+			link.tiles = nothing;
+			expect(stats.snapshot()).toMatchObject({ tiles: 0, exactTiles: 0, exact: false, offBeat: none });
 		}
 	});
 

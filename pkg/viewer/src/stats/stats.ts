@@ -2,6 +2,7 @@
 
 import type { Figures, Link, Tiles } from "../link/link";
 import type { Path, Phase } from "../state";
+import type { OffBeatCounts } from "../tiles/off-beat";
 import { STAGES } from "./latency";
 
 /** Latency of one stage in milliseconds. */
@@ -41,6 +42,8 @@ export interface Snapshot {
 	tiles: number;
 	/** The whole picture is. */
 	exact: boolean;
+	/** How soon changes by tiles were shown, while neither hand nor video had the browser make frames. */
+	offBeat: OffBeatCounts;
 	packetsLost: number;
 	keyFrames: number;
 	reconnects: number;
@@ -189,9 +192,11 @@ function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>,
 	};
 }
 
-function exactness(tiles: Tiles | null): Pick<Snapshot, "exactTiles" | "tiles" | "exact"> {
-	if (tiles === null) return { exactTiles: 0, tiles: 0, exact: false };
-	return { exactTiles: tiles.exact, tiles: tiles.all, exact: tiles.all > 0 && tiles.exact === tiles.all };
+function exactness(tiles: Tiles | null): Pick<Snapshot, "exactTiles" | "tiles" | "exact" | "offBeat"> {
+	if (tiles === null)
+		return { exactTiles: 0, tiles: 0, exact: false, offBeat: { atOnce: 0, late: 0, kept: 0, worth: 0 } };
+	const exact = tiles.all > 0 && tiles.exact === tiles.all;
+	return { exactTiles: tiles.exact, tiles: tiles.all, exact, offBeat: { ...tiles.offBeat } };
 }
 
 function ownStages(own: Partial<Figures>): Record<string, Stage> {

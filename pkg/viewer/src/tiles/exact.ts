@@ -2,7 +2,7 @@
 // from the frame that it names, and the last bits of a frame's timestamp say how many changes of the canvas came before it.
 // So the canvas is on show only while nothing on it is older than the video below.
 
-import { OffBeat } from "./off-beat";
+import { OffBeat, type OffBeatCounts } from "./off-beat";
 import { stamp } from "./reader";
 import { Rhythm } from "./rhythm";
 import { ENTRY, Field, Ring, Word } from "./ring";
@@ -93,9 +93,9 @@ export class ExactLayer {
 	}
 
 	/** Tiles of the screen, and how many of them are shown exactly. */
-	get tiles(): { all: number; exact: number } {
+	get tiles(): { all: number; exact: number; offBeat: OffBeatCounts } {
 		const sure = this.on && this.ring.peek() < 0;
-		return { all: this.filled.length, exact: sure ? this.count : 0 };
+		return { all: this.filled.length, exact: sure ? this.count : 0, offBeat: this.offBeat.counts };
 	}
 
 	/** The worker has put something into the ring. */

@@ -87,12 +87,15 @@ it("leaves changes alone that are shown at once", () => {
 	changes(300);
 	expect(waits).not.toContain(-1);
 	expect(shownAtOnce(waits)).toBe(300);
+	expect(offBeat.counts).toEqual({ atOnce: 299, late: 0, kept: 0, worth: 0 });
 });
 
 it("has changes that waited for their beats shown at once, for one that is kept", () => {
 	changes(300, BEAT, (i) => i === 0 && browser.disturb());
 	expect(waits.filter((w) => w === -1)).toHaveLength(1);
 	expect(shownAtOnce(waits)).toBeGreaterThan(285);
+	expect(offBeat.counts).toMatchObject({ kept: 1, worth: 1 });
+	expect(offBeat.counts.atOnce).toBeGreaterThan(285);
 	expect(still).toEqual([true]);
 	vi.advanceTimersByTime(1000);
 	expect(still).toEqual([true, false]);
@@ -103,6 +106,7 @@ it("tries ever more rarely where that does not last", () => {
 	const kept = waits.filter((w) => w === -1).length;
 	expect(kept).toBeGreaterThan(3);
 	expect(kept).toBeLessThan(8);
+	expect(offBeat.counts.kept).toBe(kept);
 });
 
 it("tries again each time where it does", () => {

@@ -21,7 +21,18 @@ const REST = 1000;
 const MAX_REST = 32_000;
 const WORTH = 20;
 
+/** What came of it, of the changes that were drawn while nothing else had the browser make frames. */
+export interface OffBeatCounts {
+	/** Shown at once, and only after a long wait for a beat. */
+	atOnce: number;
+	late: number;
+	/** Kept until the next came, and how often so many that followed were shown at once that it was worth it. */
+	kept: number;
+	worth: number;
+}
+
 export class OffBeat {
+	readonly counts: OffBeatCounts = { atOnce: 0, late: 0, kept: 0, worth: 0 };
 	private last = Number.NEGATIVE_INFINITY;
 	/** Long waits in a row, and short ones since the last try. */
 	private waits = 0;
@@ -53,6 +64,7 @@ export class OffBeat {
 		this.waits = 0;
 		this.tried = now;
 		this.since = now;
+		this.counts.kept++;
 		this.late = setTimeout(this.release, PATIENCE);
 		return true;
 	}
@@ -75,11 +87,13 @@ export class OffBeat {
 		requestAnimationFrame(() => {
 			this.asked = false;
 			if (performance.now() - now >= LONG) {
+				this.counts.late++;
 				if (++this.waits === SOON) this.hush();
 				return;
 			}
 			this.waits = 0;
-			this.short++;
+			this.counts.atOnce++;
+			if (++this.short === WORTH) this.counts.worth++;
 		});
 	}
 
