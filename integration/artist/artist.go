@@ -133,6 +133,11 @@ func jsBody(s string) string {
 // View opens a session's viewer in a new tab of the artist's browser. query holds the viewer's options, such as
 // "scale=1&chrome=0".
 func (a *Artist) View(id, query string, o browser.PageOptions) (*browser.Page, error) {
+	return a.ViewIn(a.chrome, id, query, o)
+}
+
+// ViewIn opens it in a new tab of another browser, that nobody is signed in with.
+func (a *Artist) ViewIn(c *browser.Chromium, id, query string, o browser.PageOptions) (*browser.Page, error) {
 	s, err := a.Get(id)
 	if err != nil {
 		return nil, err
@@ -142,7 +147,7 @@ func (a *Artist) View(id, query string, o browser.PageOptions) (*browser.Page, e
 		return nil, fmt.Errorf("session %s: its URL: %w", id, err)
 	}
 	u.RawQuery = query
-	p, err := a.chrome.Open(o)
+	p, err := c.Open(o)
 	if err != nil {
 		return nil, err
 	}

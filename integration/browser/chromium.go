@@ -35,13 +35,21 @@ type Chromium struct {
 
 // StartChromium starts headless Chromium with an empty profile. It lives until Close or the end of ctx.
 func StartChromium(ctx context.Context, log *slog.Logger) (*Chromium, error) {
+	return startChromium(ctx, log, chromedp.Flag("headless", "new"))
+}
+
+// StartChromiumOn starts it with a window on an X server, given by the environment of its clients: what it takes from there is what an artist's has.
+func StartChromiumOn(ctx context.Context, log *slog.Logger, env []string) (*Chromium, error) {
+	return startChromium(ctx, log, chromedp.Flag("ozone-platform", "x11"), chromedp.Flag("window-position", "0,0"), chromedp.Env(env...))
+}
+
+func startChromium(ctx context.Context, log *slog.Logger, where ...chromedp.ExecAllocatorOption) (*Chromium, error) {
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		return nil, fmt.Errorf("find Chromium: %w; install the package chromium", err)
 	}
-	alloc, stop := chromedp.NewExecAllocator(ctx,
+	alloc, stop := chromedp.NewExecAllocator(ctx, append(where,
 		chromedp.ExecPath(path),
-		chromedp.Flag("headless", "new"),
 		chromedp.Flag("no-sandbox", true),
 		chromedp.Flag("disable-gpu", true),
 		chromedp.Flag("disable-quic", true),
@@ -58,7 +66,7 @@ func StartChromium(ctx context.Context, log *slog.Logger) (*Chromium, error) {
 		chromedp.Flag("allow-loopback-in-peer-connection", true),
 		chromedp.Flag("disable-features", "WebRtcHideLocalIpsWithMdns"),
 		chromedp.WindowSize(1920, 1080),
-	)
+	)...)
 	bctx, cancel := chromedp.NewContext(alloc)
 	c := &Chromium{ctx: bctx, cancel: func() { cancel(); stop() }, log: log}
 	if err := chromedp.Do(bctx); err != nil {

@@ -20,6 +20,7 @@ const (
 	xiQueryDevice  = 48
 
 	allMasterDevices = 1
+	buttonClass      = 1
 	valuatorClass    = 2
 	genericEvent     = 35
 )
@@ -38,6 +39,7 @@ type Axis struct{ Low, High, Value float64 }
 type Device struct {
 	Name string
 	Axes []Axis
+	Held []int // buttons that are down
 }
 
 // Input is what the X server tells an application of a pointing device, by XInput 2.
@@ -84,8 +86,15 @@ func (s *Screen) Devices() (map[int]Device, error) {
 		at += (nameLength + 3) &^ 3
 		for range classes {
 			class := reply[at:]
-			if le.Uint16(class) == valuatorClass {
+			switch le.Uint16(class) {
+			case valuatorClass:
 				d.Axes = append(d.Axes, Axis{fp3232(class[12:]), fp3232(class[20:]), fp3232(class[28:])})
+			case buttonClass:
+				for b := range int(le.Uint16(class[6:])) {
+					if class[8+b/8]>>(b%8)&1 == 1 {
+						d.Held = append(d.Held, b)
+					}
+				}
 			}
 			at += 4 * int(le.Uint16(class[2:]))
 		}

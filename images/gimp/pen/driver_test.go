@@ -1,17 +1,11 @@
-package pen
+package pen_test
 
 import (
-	"bufio"
 	"encoding/binary"
 	"maps"
 	"math/rand"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,144 +15,31 @@ import (
 	"github.com/jezek/xgb/xtest"
 	"golang.org/x/sys/unix"
 
+	"easel/images/gimp/pen/pentest"
 	"easel/integration/xclient"
 )
 
 const patience = 20 * time.Second
 
-// What a record is about (ARCHITECTURE.md).
-const (
-	motion, press, release, near, away, scroll, sync = 0, 1, 2, 3, 4, 5, 6
-	pointer, stylus, eraser                          = 0, 1, 2
-)
-
-type record struct {
-	kind, device, button byte
-	x, y                 float64 // pixels, or notches when scrolling
-	pressure             uint16
-	tiltX, tiltY         int16
-	twist                uint16
-	time                 uint32
-}
-
-func (r record) bytes() []byte {
-	scale := 256.0
-	if r.kind == scroll {
-		scale = 120 * 256
-	}
-	b := []byte{r.kind, r.device, r.button, 0}
-	b = binary.LittleEndian.AppendUint32(b, uint32(int32(r.x*scale)))
-	b = binary.LittleEndian.AppendUint32(b, uint32(int32(r.y*scale)))
-	b = binary.LittleEndian.AppendUint16(b, r.pressure)
-	b = binary.LittleEndian.AppendUint16(b, uint16(r.tiltX))
-	b = binary.LittleEndian.AppendUint16(b, uint16(r.tiltY))
-	b = binary.LittleEndian.AppendUint16(b, r.twist)
-	return binary.LittleEndian.AppendUint32(b, r.time)
-}
-
-// server is an X server with the image's own configuration and the driver, compiled here.
+// server is an X server with the driver, and a client of it.
 type server struct {
+	*pentest.Server
 	t      *testing.T
 	screen *xclient.Screen
 	conn   *xgb.Conn
 	root   xproto.Window
-	socket string
 }
 
 func start(t *testing.T) *server {
 	t.Helper()
-	dir := t.TempDir()
-	modules := filepath.Join(dir, "input")
-	if err := os.Mkdir(modules, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	compile(t, "gcc", filepath.Join(modules, "easelpen_drv.so"), "-fPIC", "-shared", "-fvisibility=hidden", "-isystem", "/usr/include/xorg",
-		"-isystem", "/usr/include/pixman-1", "src/easelpen.c", "src/pen_socket.c", "src/pen_wire.c")
-	template, err := os.ReadFile("../rootfs/etc/easel/xorg.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{t: t, socket: filepath.Join(dir, "pen.sock")}
-	config := strings.NewReplacer("/usr/lib/easel/xorg", dir, "/run/easel/edge/pen.sock", s.socket, "@MODE@", `"1024x768"`,
-		"@MODELINE@", `"1024x768" 65 1024 1048 1184 1344 768 771 777 806`).Replace(string(template))
-	if err := os.WriteFile(filepath.Join(dir, "xorg.conf"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	display := s.run(dir)
-	if s.screen, err = xclient.Open(t.Context(), "/tmp/.X11-unix/X"+display, ""); err != nil {
+	s := &server{Server: pentest.Start(t), t: t}
+	var err error
+	if s.screen, err = xclient.Open(t.Context(), s.Socket, s.XAuthority); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.screen.Close)
 	s.conn, s.root = s.screen.Conn(), s.screen.Root()
 	return s
-}
-
-// run starts the server and returns its display's number.
-func (s *server) run(dir string) string {
-	s.t.Helper()
-	read, write, err := os.Pipe()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer read.Close()
-	log := filepath.Join(dir, "log")
-	cmd := exec.Command("/usr/lib/xorg/Xorg", "-displayfd", "3", "-config", filepath.Join(dir, "xorg.conf"), "-logfile", log, "-noreset",
-		"-nolisten", "tcp", "-novtswitch", "-ac")
-	cmd.ExtraFiles = []*os.File{write}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err = cmd.Start()
-	write.Close()
-	if err != nil {
-		s.t.Fatalf("start Xorg: %v", err)
-	}
-	s.t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
-		defer timer.Stop()
-		if err := cmd.Wait(); err != nil {
-			text, _ := os.ReadFile(log)
-			s.t.Errorf("Xorg did not end well: %v\n%s", err, text)
-		}
-	})
-	if err := read.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		s.t.Fatal(err)
-	}
-	line, err := bufio.NewReader(read).ReadString('\n')
-	if err != nil {
-		text, _ := os.ReadFile(log)
-		s.t.Fatalf("Xorg did not start: %v\n%s", err, text)
-	}
-	return strings.TrimSpace(line)
-}
-
-// hand is a connection to the driver, as the streamer's.
-type hand struct {
-	t  *testing.T
-	fd int
-}
-
-func (s *server) hand() hand {
-	s.t.Helper()
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = unix.Close(fd) })
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: s.socket}); err != nil {
-		s.t.Fatal(err)
-	}
-	return hand{s.t, fd}
-}
-
-func (h hand) send(records ...record) {
-	h.t.Helper()
-	var packet []byte
-	for _, r := range records {
-		packet = append(packet, r.bytes()...)
-	}
-	if err := unix.Send(h.fd, packet, unix.MSG_NOSIGNAL); err != nil {
-		h.t.Fatalf("send: %v", err)
-	}
 }
 
 // at waits until the pointer is at x, y with the buttons of mask down.
@@ -223,35 +104,35 @@ func TestDriver(t *testing.T) {
 		"nonsense is dropped and the server goes on":  nonsenseIsDroppedAndTheServerGoesOn,
 	} {
 		t.Run(name, func(t *testing.T) {
-			part(t, &server{t: t, screen: s.screen, conn: s.conn, root: s.root, socket: s.socket})
+			part(t, &server{Server: s.Server, t: t, screen: s.screen, conn: s.conn, root: s.root})
 		})
 	}
 }
 
 func pointerLandsWhereTheRecordSays(t *testing.T, s *server) {
-	h := s.hand()
-	h.send(record{kind: motion, device: pointer, x: 300, y: 200})
+	h := s.Hand(t)
+	h.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Pointer, X: 300, Y: 200})
 	s.at(300, 200, 0)
-	h.send(record{kind: motion, device: stylus, x: 17.5, y: 700})
+	h.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Stylus, X: 17.5, Y: 700})
 	s.at(17, 700, 0)
 	s.resize(640, 480)
-	defer s.resize(1024, 768)
-	h.send(record{kind: motion, device: pointer, x: 600, y: 400})
+	defer s.resize(pentest.Width, pentest.Height)
+	h.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Pointer, X: 600, Y: 400})
 	s.at(600, 400, 0)
-	h.send(record{kind: motion, device: stylus, x: 333, y: 111})
+	h.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Stylus, X: 333, Y: 111})
 	s.at(333, 111, 0)
-	h.send(record{kind: motion, device: pointer, x: 5000, y: -3})
+	h.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Pointer, X: 5000, Y: -3})
 	s.at(639, 0, 0)
 }
 
 func stylusTellsPressureTiltAndTwist(t *testing.T, s *server) {
-	h := s.hand()
+	h := s.Hand(t)
 	for _, c := range []struct {
 		device byte
 		name   string
 		x      float64
-	}{{stylus, "Easel pen", 100.25}, {eraser, "Easel eraser", 120.5}} {
-		h.send(record{kind: motion, device: c.device, x: c.x, y: 50, pressure: 33000, tiltX: -3000, tiltY: 1500, twist: 9000})
+	}{{pentest.Stylus, "Easel pen", 100.25}, {pentest.Eraser, "Easel eraser", 120.5}} {
+		h.Do(pentest.Record{Kind: pentest.Motion, Device: c.device, X: c.x, Y: 50, Pressure: 33000, TiltX: -3000, TiltY: 1500, Twist: 9000})
 		s.at(int(c.x), 50, 0)
 		devices, err := s.screen.Devices()
 		if err != nil {
@@ -263,16 +144,16 @@ func stylusTellsPressureTiltAndTwist(t *testing.T, s *server) {
 		if !slices.ContainsFunc(slices.Collect(maps.Values(devices)), func(d xclient.Device) bool { return reflect.DeepEqual(d, want) }) {
 			t.Errorf("the devices are %v, want %v among them", devices, want)
 		}
-		h.send(record{kind: away, device: c.device, x: c.x, y: 50})
+		h.Do(pentest.Record{Kind: pentest.Away, Device: c.device, X: c.x, Y: 50})
 	}
 }
 
 func handThatGoesLetsGoOfItsButtons(t *testing.T, s *server) {
-	for _, device := range []byte{pointer, stylus} {
-		h := s.hand()
-		h.send(record{kind: press, device: device, button: 1, x: 40, y: 30, pressure: 500}, record{kind: press, device: device, button: 3, x: 40, y: 30})
+	for _, device := range []byte{pentest.Pointer, pentest.Stylus} {
+		h := s.Hand(t)
+		h.Do(pentest.Record{Kind: pentest.Press, Device: device, Button: 1, X: 40, Y: 30, Pressure: 500}, pentest.Record{Kind: pentest.Press, Device: device, Button: 3, X: 40, Y: 30})
 		s.at(40, 30, xproto.ButtonMask1|xproto.ButtonMask3)
-		if err := unix.Shutdown(h.fd, unix.SHUT_RDWR); err != nil {
+		if err := unix.Shutdown(h.FD, unix.SHUT_RDWR); err != nil {
 			t.Fatal(err)
 		}
 		s.at(40, 30, 0)
@@ -280,13 +161,13 @@ func handThatGoesLetsGoOfItsButtons(t *testing.T, s *server) {
 }
 
 func newHandTakesThePlaceOfTheOld(t *testing.T, s *server) {
-	old := s.hand()
-	old.send(record{kind: press, device: pointer, button: 1, x: 10, y: 10})
+	old := s.Hand(t)
+	old.Do(pentest.Record{Kind: pentest.Press, Device: pentest.Pointer, Button: 1, X: 10, Y: 10})
 	s.at(10, 10, xproto.ButtonMask1)
-	young := s.hand()
-	young.send(record{kind: motion, device: pointer, x: 20, y: 20})
+	young := s.Hand(t)
+	young.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Pointer, X: 20, Y: 20})
 	s.at(20, 20, 0)
-	if n, err := unix.Read(old.fd, make([]byte, 1)); n != 0 || err != nil {
+	if n, err := unix.Read(old.FD, make([]byte, 1)); n != 0 || err != nil {
 		t.Errorf("the old connection still stands: %d, %v", n, err)
 	}
 }
@@ -315,15 +196,15 @@ func (s *server) event() xgb.Event {
 func everyButtonAndTheWheelArrive(t *testing.T, s *server) {
 	s.listenFor(xproto.EventMaskButtonPress)
 	defer s.listenFor(0)
-	h := s.hand()
+	h := s.Hand(t)
 	want := []xproto.Button{}
 	for _, button := range []byte{1, 2, 3, 8, 9} {
-		h.send(record{kind: press, device: pointer, button: button, x: 5, y: 5}, record{kind: release, device: pointer, button: button, x: 5, y: 5})
+		h.Do(pentest.Record{Kind: pentest.Press, Device: pentest.Pointer, Button: button, X: 5, Y: 5}, pentest.Record{Kind: pentest.Release, Device: pentest.Pointer, Button: button, X: 5, Y: 5})
 		want = append(want, xproto.Button(button))
 	}
 	// Half a notch is kept until there is a whole one; X makes the old wheel buttons of it.
-	h.send(record{kind: scroll, device: pointer, y: 0.5}, record{kind: scroll, device: pointer, y: 0.5}, record{kind: scroll, device: pointer, y: -1},
-		record{kind: scroll, device: pointer, x: 1}, record{kind: scroll, device: pointer, x: -1})
+	h.Do(pentest.Record{Kind: pentest.Scroll, Device: pentest.Pointer, Y: 0.5}, pentest.Record{Kind: pentest.Scroll, Device: pentest.Pointer, Y: 0.5}, pentest.Record{Kind: pentest.Scroll, Device: pentest.Pointer, Y: -1},
+		pentest.Record{Kind: pentest.Scroll, Device: pentest.Pointer, X: 1}, pentest.Record{Kind: pentest.Scroll, Device: pentest.Pointer, X: -1})
 	want = append(want, 5, 4, 7, 6)
 	for i, button := range want {
 		event := s.event()
@@ -340,11 +221,11 @@ func keysComeAfterWhatWasSyncedBeforeThem(t *testing.T, s *server) {
 	}
 	s.listenFor(xproto.EventMaskButtonPress | xproto.EventMaskKeyPress)
 	defer s.listenFor(0)
-	h := s.hand()
+	h := s.Hand(t)
 	const key, rounds = 38, 500
 	for i := range uint32(rounds) {
-		h.send(record{kind: motion, device: pointer, x: float64(i), y: 3}, record{kind: scroll, device: pointer, y: 1}, record{kind: sync, time: i})
-		h.answered(i)
+		h.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Pointer, X: float64(i), Y: 3}, pentest.Record{Kind: pentest.Scroll, Device: pentest.Pointer, Y: 1}, pentest.Record{Kind: pentest.Sync, Time: i})
+		answered(t, h, i)
 		for _, kind := range []byte{xproto.KeyPress, xproto.KeyRelease} {
 			xtest.FakeInput(s.conn, kind, key, xproto.TimeCurrentTime, 0, 0, 0, 0)
 		}
@@ -361,20 +242,20 @@ func keysComeAfterWhatWasSyncedBeforeThem(t *testing.T, s *server) {
 }
 
 // answered waits for the answer to a sync.
-func (h hand) answered(want uint32) {
-	h.t.Helper()
-	if err := unix.SetsockoptTimeval(h.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience.Seconds())}); err != nil {
-		h.t.Fatal(err)
+func answered(t *testing.T, h pentest.Hand, want uint32) {
+	t.Helper()
+	if err := unix.SetsockoptTimeval(h.FD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience.Seconds())}); err != nil {
+		t.Fatal(err)
 	}
 	b := make([]byte, 16)
-	n, err := unix.Read(h.fd, b)
+	n, err := unix.Read(h.FD, b)
 	if err != nil || n != 4 || binary.LittleEndian.Uint32(b) != want {
-		h.t.Fatalf("the answer to sync %d is %x (%v)", want, b[:max(n, 0)], err)
+		t.Fatalf("the answer to sync %d is %x (%v)", want, b[:max(n, 0)], err)
 	}
 }
 
 func nonsenseIsDroppedAndTheServerGoesOn(t *testing.T, s *server) {
-	h := s.hand()
+	h := s.Hand(t)
 	random := rand.New(rand.NewSource(1))
 	for range 3000 {
 		packet := make([]byte, 1+random.Intn(2000))
@@ -388,14 +269,14 @@ func nonsenseIsDroppedAndTheServerGoesOn(t *testing.T, s *server) {
 				packet[i+1] %= 4
 			}
 		}
-		if err := unix.Send(h.fd, packet, unix.MSG_NOSIGNAL); err != nil {
+		if err := unix.Send(h.FD, packet, unix.MSG_NOSIGNAL); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := unix.Shutdown(h.fd, unix.SHUT_RDWR); err != nil {
+	if err := unix.Shutdown(h.FD, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
-	again := s.hand()
-	again.send(record{kind: motion, device: pointer, x: 77, y: 66})
+	again := s.Hand(t)
+	again.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Pointer, X: 77, Y: 66})
 	s.at(77, 66, 0)
 }

@@ -91,13 +91,9 @@ func (h *Hand) Run(ctx context.Context, drop <-chan struct{}) {
 			return
 		case m := <-h.queue:
 			h.seq.take(m, time.Now(), h.apply)
-			for range len(h.queue) { // what came together goes out together
-				m = <-h.queue
-				h.seq.take(m, time.Now(), h.apply)
-			}
-			h.pen.flush()
-			h.mark(m.came)
+			h.takeQueued(m.came) // what came together goes out together
 		case <-drop:
+			h.takeQueued(time.Now()) // or what the viewer pressed before stays down after
 			h.letGo()
 		case done := <-h.settling:
 			h.look()
@@ -109,6 +105,17 @@ func (h *Hand) Run(ctx context.Context, drop <-chan struct{}) {
 		h.acks.tell(&h.seq, time.Now())
 		h.skipped.Store(h.seq.skipped)
 	}
+}
+
+// takeQueued takes what waits in the queue, after something that came at that time.
+func (h *Hand) takeQueued(came time.Time) {
+	for range len(h.queue) {
+		m := <-h.queue
+		h.seq.take(m, time.Now(), h.apply)
+		came = m.came
+	}
+	h.pen.flush()
+	h.mark(came)
 }
 
 // due is when there is something to do although nothing comes: zero for never.
@@ -173,7 +180,9 @@ func (h *Hand) apply(m Message) {
 		h.button(m)
 	case kindWheel:
 		h.put(record{Kind: recordMotion, Device: toPointer, X: m.X, Y: m.Y})
-		h.put(record{Kind: recordScroll, Device: toPointer, X: m.DX, Y: m.DY})
+		for range int(m.Again) + 1 {
+			h.put(record{Kind: recordScroll, Device: toPointer, X: m.DX, Y: m.DY})
+		}
 	case kindProximity:
 		if d := deviceOf(m.Device); d != toPointer && h.near[d] != m.Down {
 			h.proximity(d, m.Down)

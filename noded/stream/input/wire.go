@@ -36,6 +36,7 @@ const (
 	sampleBytes = 22
 	maxSamples  = 512
 	maxText     = 4096
+	maxTurns    = 64
 	// MaxMessage is the longest message that any kind may be, in bytes.
 	MaxMessage = 14 + maxSamples*sampleBytes
 )
@@ -62,6 +63,7 @@ type Message struct {
 	Samples []Sample
 	X, Y    int32
 	DX, DY  int32
+	Again   uint8 // WHEEL: turns after the first one
 	Sym     uint32
 	Code    uint16
 	Text    string
@@ -116,6 +118,9 @@ var parsers = map[uint8]parser{
 	kindWheel: {24, func(m *Message, b []byte) error {
 		m.RSeq = le32(b, 4)
 		m.X, m.Y, m.DX, m.DY = int32(le32(b, 8)), int32(le32(b, 12)), int32(le32(b, 16)), int32(le32(b, 20))
+		if m.Again = b[1]; m.Again >= maxTurns {
+			return fmt.Errorf("%d turns, want at most %d", int(m.Again)+1, maxTurns)
+		}
 		return exactly(b, 24)
 	}},
 	kindKey: {14, func(m *Message, b []byte) error {

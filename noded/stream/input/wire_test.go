@@ -37,6 +37,7 @@ type goldenFields struct {
 	Code                   uint16
 	Text                   string
 	X, Y, DX, DY           float64
+	Times                  uint8
 	Samples                []goldenSample
 }
 
@@ -94,6 +95,9 @@ func compareGolden(t *testing.T, m Message, kind uint8, f goldenFields) {
 	if fixed := func(v float64) int32 { return int32(math.Round(v * 256)) }; m.X != fixed(f.X) || m.Y != fixed(f.Y) || m.DX != fixed(f.DX) || m.DY != fixed(f.DY) {
 		t.Errorf("read %+v, want %+v", m, f)
 	}
+	if kind == kindWheel && int(m.Again)+1 != int(max(f.Times, 1)) {
+		t.Errorf("read %d turns, want %d", int(m.Again)+1, f.Times)
+	}
 	for i, s := range m.Samples {
 		w := f.Samples[i]
 		want := Sample{
@@ -125,6 +129,7 @@ func TestMessagesThatAreOutOfShapeAreRefused(t *testing.T) {
 		"a count beyond the message":     {[]byte{kindPointer, 0, 0xff, 0xff, 0, 0, 0, 0, 1, 0, 0, 0}, false},
 		"text that is no UTF-8":          {append([]byte{kindText, 0, 0, 0, 1, 0, 0, 0}, 0xff, 0xfe), true},
 		"text that is too long":          {append([]byte{kindText, 0, 0, 0, 1, 0, 0, 0}, bytes.Repeat([]byte("a"), maxText+1)...), true},
+		"more turns than there are":      {append([]byte{kindWheel, maxTurns, 0, 0}, make([]byte, 20)...), true},
 		"a proximity without its number": {[]byte{kindProximity, 1, 1, 0}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

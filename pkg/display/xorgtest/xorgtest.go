@@ -26,8 +26,9 @@ type Server struct {
 	XAuthority string
 	PID        int
 
-	dir string
-	cmd *exec.Cmd
+	dir   string
+	cmd   *exec.Cmd
+	ended error
 }
 
 const conf = `Section "ServerFlags"
@@ -66,6 +67,12 @@ EndSection
 
 // Start runs an X server of 1920x1080 until the test ends. It needs Debian's xserver-xorg-core and xserver-xorg-video-dummy.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	return StartWith(t, conf)
+}
+
+// StartWith runs one with another configuration (xorg.conf).
+func StartWith(t testing.TB, conf string) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	s := &Server{Cookie: make([]byte, 16), XAuthority: filepath.Join(dir, "xauthority")}
@@ -129,7 +136,16 @@ func (s *Server) Stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	timer := time.AfterFunc(5*time.Second, func() { _ = s.cmd.Process.Kill() })
 	defer timer.Stop()
-	_ = s.cmd.Wait()
+	s.ended = s.cmd.Wait()
+}
+
+// Ended says how the server ended when it was stopped, with its log if not well.
+func (s *Server) Ended() error {
+	if s.ended == nil {
+		return nil
+	}
+	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return fmt.Errorf("Xorg ended with %w\n%s", s.ended, text)
 }
 
 // Dial connects to the server's socket.

@@ -276,7 +276,8 @@ describe("the clipboard", () => {
 });
 
 describe("fingers", () => {
-	const turned = (all: Heard[]): number => input(3)(all).reduce((sum, v) => sum + v.getInt32(20, true) / 256, 0);
+	const turned = (all: Heard[]): number =>
+		input(3)(all).reduce((sum, v) => sum + (v.getInt32(20, true) / 256) * (v.getUint8(1) + 1), 0);
 
 	it("paint where they are; two pan and zoom, and undo by a tap", async () => {
 		const page = await connected("?scale=1&chrome=0", { hasTouch: true });

@@ -189,6 +189,52 @@ describe("a phone", () => {
 		expect(await bar.isVisible()).toBe(false);
 	});
 
+	it("has them in sight also where its keyboard covers the page, as Safari's does", async () => {
+		const page = await connected("", phone);
+		await page.locator("#handle").tap();
+		await page.locator("#onscreen").tap();
+		const seen = () =>
+			page.evaluate(() => {
+				const bar = document.querySelector("#keybar")?.getBoundingClientRect();
+				const v = window.visualViewport;
+				return bar && v ? v.offsetTop + v.height - bar.bottom : Number.NaN;
+			});
+		await expect.poll(seen).toBe(8);
+		// The part of the page that is in sight becomes smaller, and the page does not.
+		const cdp = await context.newCDPSession(page);
+		await cdp.send("Emulation.setPageScaleFactor", { pageScaleFactor: 1.6 });
+		await expect.poll(() => page.evaluate(() => (window.visualViewport?.height ?? 0) < innerHeight - 100)).toBe(true);
+		await expect.poll(seen).toBe(8);
+	});
+
+	it("may be turned while a finger paints, and touched by another one: what the first pressed is lifted where it lifts", async () => {
+		const page = await connected("", phone);
+		await peer.say({ t: "screen", w: 1030, h: 2100 });
+		await peer.forget();
+		const cdp = await context.newCDPSession(page);
+		const fingers = (type: "touchStart" | "touchMove" | "touchEnd", ...at: [x: number, y: number][]) =>
+			cdp.send("Input.dispatchTouchEvent", { type, touchPoints: at.map(([x, y], id) => ({ x, y, id })) });
+		await fingers("touchStart", [100, 300]);
+		await fingers("touchMove", [120, 300]);
+		await fingers("touchMove", [140, 300]);
+		await hears(atLeast(1, input(2)));
+		await page.setViewportSize({ width: phone.viewport.height, height: phone.viewport.width });
+		expect(await hears(control("resize"))).toMatchObject({ w: 2100, h: 1030 });
+		await peer.say({ t: "screen", w: 2100, h: 1030 });
+		await fingers("touchStart", [140, 300], [400, 300]);
+		await fingers("touchMove", [160, 300], [300, 300]);
+		await fingers("touchEnd");
+		const [press, lift] = await hears(atLeast(2, input(2)));
+		expect([press, lift].map((v) => [v?.getUint8(2), v?.getUint8(3)])).toEqual([
+			[1, 1],
+			[1, 0],
+		]);
+		const all = await peer.heard();
+		expect(input(2)(all).length).toBe(2);
+		expect(input(3)(all)).toEqual([]);
+		expect(keys(all)).toEqual([]);
+	});
+
 	it("moves a pointer by a finger anywhere in trackpad mode: taps click, two fingers' tap is the right button", async () => {
 		const page = await connected("", phone);
 		await peer.say({ t: "screen", w: 1030, h: 2100 });

@@ -33,8 +33,8 @@ export class Gate implements Hand {
 		this.pass(() => this.hand.button(device, button, down, kept));
 	}
 
-	wheel(x: number, y: number, dx: number, dy: number): void {
-		this.pass(() => this.hand.wheel(x, y, dx, dy));
+	wheel(x: number, y: number, dx: number, dy: number, times?: number): void {
+		this.pass(() => this.hand.wheel(x, y, dx, dy, times));
 	}
 
 	key(down: boolean, locks: number, keysym: number, code: number): void {

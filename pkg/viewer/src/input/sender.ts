@@ -13,6 +13,7 @@ import {
 	encodeStroke,
 	encodeText,
 	encodeWheel,
+	MOST_TURNS,
 	type Sample,
 	splitText,
 } from "./wire";
@@ -23,7 +24,8 @@ export interface Hand {
 	move(device: Device, samples: readonly Sample[]): void;
 	/** A button changed at the last of these samples (at least one). `button` is X's number. */
 	button(device: Device, button: number, down: boolean, samples: readonly Sample[]): void;
-	wheel(x: number, y: number, dx: number, dy: number): void;
+	/** Turns the wheel by so many 1/120 notches, and again until it has `times` times (once if nothing is said). */
+	wheel(x: number, y: number, dx: number, dy: number, times?: number): void;
 	key(down: boolean, locks: number, keysym: number, code: number): void;
 	text(text: string): void;
 	/** Every key and button goes up. */
@@ -105,8 +107,10 @@ export class Sender implements Hand {
 		return this.journal.lost;
 	}
 
-	wheel(x: number, y: number, dx: number, dy: number): void {
-		this.reliable((rseq) => encodeWheel(rseq, x, y, dx, dy));
+	wheel(x: number, y: number, dx: number, dy: number, times = 1): void {
+		for (let left = times; left > 0; left -= MOST_TURNS) {
+			this.reliable((rseq) => encodeWheel(rseq, x, y, dx, dy, Math.min(left, MOST_TURNS)));
+		}
 	}
 
 	key(down: boolean, locks: number, keysym: number, code: number): void {

@@ -16,6 +16,7 @@ interface Fields {
 	y: number;
 	dx: number;
 	dy: number;
+	times?: number;
 	locks: number;
 	keysym: number;
 	code: number;
@@ -35,7 +36,7 @@ function encode(m: Vector): ArrayBuffer {
 		case "BUTTON":
 			return wire.encodeButton(f.device, f.button, f.down, f.rseq, f.first, f.samples);
 		case "WHEEL":
-			return wire.encodeWheel(f.rseq, f.x, f.y, f.dx, f.dy);
+			return wire.encodeWheel(f.rseq, f.x, f.y, f.dx, f.dy, f.times);
 		case "KEY":
 			return wire.encodeKey(f.down, f.locks, f.rseq, f.keysym, f.code);
 		case "TEXT":

@@ -109,9 +109,13 @@ export function encodeButton(
 	return v.buffer;
 }
 
-/** WHEEL at a remote place, in 1/120 notch (sent to 1/256 of that), down and right positive. */
-export function encodeWheel(rseq: number, x: number, y: number, dx: number, dy: number): ArrayBuffer {
+/** The most turns that one WHEEL tells of. */
+export const MOST_TURNS = 64;
+
+/** WHEEL at a remote place, in 1/120 notch (sent to 1/256 of that), down and right positive; `times` turns, one after the other. */
+export function encodeWheel(rseq: number, x: number, y: number, dx: number, dy: number, times = 1): ArrayBuffer {
 	const v = message(24, Kind.wheel);
+	v.setUint8(1, times - 1);
 	v.setUint32(4, rseq, true);
 	v.setInt32(8, int32(x * 256), true);
 	v.setInt32(12, int32(y * 256), true);

@@ -1,6 +1,6 @@
 // Two fingers on the picture → how far they pan and zoom. Pure arithmetic.
 
-import { NOTCH, type Notches, zoomTurn } from "../input/wheel";
+import { NOTCH, zoomTurn } from "../input/wheel";
 import type { Size } from "../options";
 import type { Point } from "../screen/geometry";
 
@@ -8,14 +8,14 @@ import type { Point } from "../screen/geometry";
 export const PAN_FROM = 6;
 /** Their distance changes by this much (its logarithm) before it zooms: a pan must not. */
 const ZOOM_FROM = 0.1;
-/** GIMP scrolls whole pixels at a time, and by this many the fingers' move is told. */
-const STEP = 2;
-/** No more turns than these for one move of the fingers. */
-const TURNS = 12;
+/** GIMP cuts off what is no whole pixel of a turn. So one of nearly two pixels moves its picture by one, and one of a bit more than half of that too. */
+const NEARLY_TWO = 1.98;
+/** No move of the fingers is further than this, in GIMP's pixels. */
+const FURTHEST = 4096;
 
 /** How GIMP scrolls by a turn of the wheel. */
 export interface Scroll {
-	/** GIMP's pixels that its picture moves in a notch, across and down. */
+	/** GIMP's pixels that its picture moves in a notch, across and down, at most. */
 	readonly notch: Point;
 	/** CSS pixels in one of GIMP's. */
 	readonly pixel: number;
@@ -23,23 +23,33 @@ export interface Scroll {
 
 /** Of GIMP's window at its first layout: what lies beside the picture, above and below it. */
 const BESIDE = { x: 469, y: 129 };
+/** A picture may have this much more room than at GIMP's first layout, where the screen has it. */
+const ROOM = 2.7;
 
 /**
  * How GIMP scrolls on a screen of this size with its interface at so many per cent, `density` pixels of it being one of the page's. A notch is
- * the side that shows the picture to the power of 2/3 (gimp_scroll_adjustment_values), half of it at most.
+ * the side that shows the picture to the power of 2/3 (gimp_scroll_adjustment_values): the whole screen's, because nobody tells how much of it
+ * the docks take, and what they may take does not matter (NEARLY_TWO).
  */
 export function gimpScroll(screen: Size, percent: number, density: number): Scroll {
 	const factor = Math.max(1, Math.floor((percent + 25) / 100)); // GTK's pixel is as many of the screen's
 	const notch = (side: number, beside: number): number => {
-		const page = Math.max(side / factor - beside, side / factor / 4);
-		return Math.min(page / 2, page ** (2 / 3));
+		const all = side / factor;
+		return Math.min(all, ROOM * Math.max(all - beside, all / 4)) ** (2 / 3);
 	};
 	return { notch: { x: notch(screen.w, BESIDE.x), y: notch(screen.h, BESIDE.y) }, pixel: factor / density };
 }
 
-/** What a move of the fingers means, in 1/120 notches of the wheel: as turned, one after the other, and as turned with Ctrl. */
+/** So many turns of the wheel, one after the other, each by so many 1/120 notches. */
+export interface Turns {
+	dx: number;
+	dy: number;
+	times: number;
+}
+
+/** What a move of the fingers means: turns of the wheel, and 1/120 notches with Ctrl. */
 export interface Turned {
-	pan: Notches[];
+	pan: Turns[];
 	zoom: number;
 }
 
@@ -89,25 +99,19 @@ export class Gesture {
 		return { pan: this.panning ? this.pan(x, y) : [], zoom: this.zooming ? zoomTurn(factor) : 0 };
 	}
 
-	// GIMP cuts off what is no whole pixel of each turn. So each is told half a pixel too large, in steps so small that it stays a whole number of
-	// pixels where the notch is not quite the one that was reckoned with.
-	private pan(x: number, y: number): Notches[] {
+	// A turn for each pixel: the picture follows the fingers, so the wheel turns the other way.
+	private pan(x: number, y: number): Turns[] {
 		const { notch, pixel } = this.scroll;
 		const move = { x: this.take("x", x / pixel), y: this.take("y", y / pixel) };
-		const turns = Math.min(TURNS, Math.ceil(Math.max(Math.abs(move.x), Math.abs(move.y)) / STEP));
-		const part = (all: number, i: number): number =>
-			Math.round((all * (i + 1)) / turns) - Math.round((all * i) / turns);
-		// The picture follows the fingers, so the wheel turns the other way.
-		const turn = (pixels: number, a: number): number =>
-			pixels === 0 ? 0 : (-(pixels + Math.sign(pixels) / 2) / a) * NOTCH;
-		return Array.from({ length: turns }, (_, i) => ({
-			dx: turn(part(move.x, i), notch.x),
-			dy: turn(part(move.y, i), notch.y),
-		}));
+		const turn = (pixels: number, a: number): number => ((-Math.sign(pixels) * NEARLY_TWO) / a) * NOTCH;
+		return [
+			{ dx: turn(move.x, notch.x), dy: 0, times: Math.abs(move.x) },
+			{ dx: 0, dy: turn(move.y, notch.y), times: Math.abs(move.y) },
+		].filter((t) => t.times > 0);
 	}
 
 	private take(axis: "x" | "y", add: number): number {
-		const all = this.rest[axis] + add;
+		const all = Math.max(-FURTHEST, Math.min(this.rest[axis] + add, FURTHEST));
 		// Forgives what floating point lost.
 		const whole = Math.trunc(all + Math.sign(all) * 1e-6);
 		this.rest[axis] = all - whole;

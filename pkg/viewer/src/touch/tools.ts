@@ -49,6 +49,7 @@ export class TouchTools {
 		this.keyboard.addEventListener("click", () => this.toggleKeyboard(), { signal });
 		this.pad.addEventListener("click", () => this.setTrackpad(!pressed(this.pad)), { signal });
 		signal.addEventListener("abort", () => this.close(), { once: true });
+		for (const type of ["resize", "scroll"]) window.visualViewport?.addEventListener(type, this.uncover, { signal });
 		for (const [name, keysym] of Object.entries(modifiers)) this.addModifier(name, keysym);
 		for (const [name, keysym, label] of keys) this.button(name, label).onclick = () => host.keys.tap(keysym);
 		if (stored()) this.setTrackpad(true);
@@ -85,7 +86,15 @@ export class TouchTools {
 		this.keyboard.setAttribute("aria-pressed", String(on));
 		this.bar.hidden = !on;
 		this.host.keys.onScreen = on;
+		this.uncover();
 	}
+
+	// Where the keyboard covers the page's lower end, and does not make the page smaller as asked (Safari), the bar lies above it.
+	private readonly uncover = (): void => {
+		const seen = window.visualViewport;
+		const covered = seen ? document.documentElement.clientHeight - seen.offsetTop - seen.height : 0;
+		this.bar.style.setProperty("--covered", `${Math.max(0, Math.round(covered))}px`);
+	};
 
 	private setTrackpad(on: boolean): void {
 		this.pad.setAttribute("aria-pressed", String(on));

@@ -20,7 +20,7 @@ beforeEach(() => {
 	const hand: Hand = {
 		move: (_device, s) => void said.push(["move", at(s), s.at(-1)?.buttons ?? -1]),
 		button: (_device, button, down, s) => void said.push([down ? "press" : "lift", button, at(s)]),
-		wheel: (x, y, dx, dy) => void said.push(["wheel", x, y, dx, dy]),
+		wheel: (x, y, dx, dy, times = 1) => void said.push(["wheel", x, y, dx, dy, times]),
 		key: (down, _locks, keysym) => void said.push([down ? "down" : "up", String.fromCharCode(keysym)]),
 		text: () => {},
 		release: () => {},
@@ -132,7 +132,9 @@ describe("two fingers", () => {
 		move(2, 200, 400);
 		up(2, 200, 400);
 		// GIMP scrolls whole pixels, of which a notch has 100 here.
-		const scrolled = said.filter((s) => s[0] === "wheel").map((s) => Math.trunc((Number(s[4]) * 100) / 120));
+		const scrolled = said
+			.filter((s) => s[0] === "wheel")
+			.map((s) => Number(s[5]) * Math.trunc((Number(s[4]) * 100) / 120));
 		expect(scrolled.reduce((sum, v) => sum + v, 0)).toBe(-50);
 		expect(said.every((s) => s[0] === "wheel" || s[0] === "done")).toBe(true);
 	});

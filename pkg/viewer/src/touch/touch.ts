@@ -229,7 +229,7 @@ export class Touch {
 		const { pan, zoom } = this.gesture.move(a, b);
 		const { x, y } = this.host.trackpad()?.at ?? this.host.toRemote(this.gesture.middle.x, this.gesture.middle.y);
 		const hand = this.host.hand();
-		for (const { dx, dy } of pan) hand?.wheel(x, y, dx, dy);
+		for (const { dx, dy, times } of pan) hand?.wheel(x, y, dx, dy, times);
 		if (zoom !== 0) this.host.withControl(() => hand?.wheel(x, y, 0, zoom));
 	}
 
