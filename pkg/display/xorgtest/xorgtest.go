@@ -145,7 +145,7 @@ func (s *Server) Ended() error {
 		return nil
 	}
 	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-	return fmt.Errorf("Xorg ended with %w\n%s", s.ended, text)
+	return fmt.Errorf("the X server did not end well: %w\n%s", s.ended, text)
 }
 
 // Dial connects to the server's socket.
