@@ -53,9 +53,15 @@ func inside(t *testing.T, s *easelv1.Session, args ...string) (string, error) {
 func export(t *testing.T, s *easelv1.Session, path string) {
 	t.Helper()
 	script := fmt.Sprintf(`(let* ((i (car (gimp-image-new 64 48 RGB))) (l (car (gimp-layer-new i "a" 64 48 RGB-IMAGE 100 LAYER-MODE-NORMAL)))) (gimp-image-insert-layer i l 0 0) (gimp-file-save RUN-NONINTERACTIVE i "%s" -1) (gimp-image-delete i))`, path)
+	runScript(t, s, script)
+}
+
+// runScript has the session's GIMP run a script in Scheme.
+func runScript(t *testing.T, s *easelv1.Session, script string) {
+	t.Helper()
 	out, err := inside(t, s, "dbus-send", "--session", "--print-reply", "--dest=org.gimp.GIMP.UI", "/org/gimp/GIMP/UI", "org.gimp.GIMP.UI.BatchRun", "string:plug-in-script-fu-eval", "string:"+script)
 	if err != nil {
-		t.Fatalf("ask GIMP to export: %v\n%s", err, out)
+		t.Fatalf("ask GIMP to run %s: %v\n%s", script, err, out)
 	}
 }
 

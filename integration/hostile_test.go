@@ -164,7 +164,7 @@ func checkFilled(t *testing.T, s *easelv1.Session) {
 
 // checkLyingFiles asks a file server that lies as a viewer does: no answer passes for one that is true, and none is kept in the node's memory.
 func (w *world) checkLyingFiles(t *testing.T, s *easelv1.Session) {
-	p, err := w.openAs(t, s.GetId())
+	p, err := w.openAs(t, s.GetId(), "", browser.PageOptions{Width: 800, Height: 600})
 	if err != nil {
 		t.Fatal(err)
 	}

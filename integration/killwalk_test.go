@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"easel/integration/artist"
+	"easel/integration/browser"
 	easelv1 "easel/pkg/api/easel/v1"
 )
 
@@ -149,7 +150,7 @@ func (w *world) complete(t *testing.T, id string) error {
 
 // visit connects a viewer to a session and leaves again. It gives up as soon as noded is killed.
 func (w *world) visit(t *testing.T, id string) error {
-	p, err := w.openAs(t, id)
+	p, err := w.openAs(t, id, "", browser.PageOptions{Width: 800, Height: 600})
 	if err != nil {
 		return err
 	}

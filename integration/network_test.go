@@ -160,7 +160,7 @@ func (w *world) showsIn(t *testing.T, id string, f *browser.Firefox, err error, 
 			t.Error(err)
 		}
 	})
-	w.await(t, id, 60*time.Second, easelv1.State_STATE_READY)
+	w.await(t, id, 60*time.Second, easelv1.State_STATE_READY, easelv1.State_STATE_CONNECTED, easelv1.State_STATE_DETACHED)
 	fresh, err := w.artist.Get(id)
 	if err != nil {
 		t.Fatal(err)

@@ -232,7 +232,7 @@ func (w *world) unscaledIn(t *testing.T, id string, o browser.PageOptions, optio
 }
 
 // openAs opens a session's viewer for a user that has no account: with a token that the coordinator's own key signs.
-func (w *world) openAs(t *testing.T, id string) (*browser.Page, error) {
+func (w *world) openAs(t *testing.T, id, query string, o browser.PageOptions) (*browser.Page, error) {
 	t.Helper()
 	key, err := identity.LoadOrCreateKey(filepath.Join(w.dir, "coordinator", "signing.key"))
 	if err != nil {
@@ -249,11 +249,11 @@ func (w *world) openAs(t *testing.T, id string) (*browser.Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := w.chrome.Open(browser.PageOptions{Width: 800, Height: 600})
+	p, err := w.chrome.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Go(w.stack.NodeURL() + "/s/" + id + "#token=" + token); err != nil {
+	if err := p.Go(w.stack.NodeURL() + "/s/" + id + "?" + query + "#token=" + token); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func TestReadySessionIsClaimed(t *testing.T) {
 	if s.GetGimpRestarts() != 0 {
 		t.Errorf("GIMP was started again %d times", s.GetGimpRestarts())
 	}
-	p, err := w.openAs(t, s.GetId())
+	p, err := w.openAs(t, s.GetId(), "", browser.PageOptions{Width: 800, Height: 600})
 	if err != nil {
 		t.Fatal(err)
 	}
