@@ -79,4 +79,16 @@ func (p *Page) WatchWhile(d time.Duration, do func() error) ([]Shown, error) {
 	return out, nil
 }
 
+// First is each picture once, when it was first shown; what shows an older picture than the one before it, or none that can be read, is left out.
+func First(shown []Shown) []Shown {
+	var first []Shown
+	newest := -1
+	for _, s := range shown {
+		if s.Counter > newest {
+			first, newest = append(first, s), s.Counter
+		}
+	}
+	return first
+}
+
 func millis(f float64) time.Duration { return time.Duration(f * float64(time.Millisecond)) }

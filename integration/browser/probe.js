@@ -271,6 +271,13 @@
         for (const s of (await link.getStats()).values()) if (s.type === 'transport') sum += s.bytesReceived;
       return sum;
     },
+    // Packets of sound that have come so far.
+    async sounds() {
+      let sum = 0;
+      for (const link of links)
+        for (const s of (await link.getStats()).values()) if (s.type === 'inbound-rtp' && s.kind === 'audio') sum += s.packetsReceived;
+      return sum;
+    },
     // Every picture shown for some milliseconds: counter and wall clock in ms.
     watch(ms) {
       adopt();

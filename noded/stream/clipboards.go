@@ -3,11 +3,15 @@ package stream
 import (
 	"context"
 	"errors"
+	"time"
 
 	"easel/noded/stream/clipboard"
 	"easel/noded/stream/contract"
 	"easel/pkg/display"
 )
+
+// leastLead is how much of what the line carries a content may have on its way, beside half of a round trip's.
+const leastLead = 10 * time.Millisecond
 
 // clipLost is what the session's status says of a clipboard that is gone.
 const clipLost = "the clipboard does not work"
@@ -57,6 +61,6 @@ func (w *Worker) crossed(in bool, format display.Format, n int) {
 func (p *peer) newClipFlow() *clipboard.Flow {
 	return p.worker.clipboard.NewFlow(p.ctx, clipboard.Viewer{
 		Refuse: p.refuse, May: p.hasHand,
-		Window: func() int { return int(float64(p.rate.Kbps()) * 125 * p.rtt().Seconds() / 2) }, // half of what the line carries in a round trip
+		Window: func() int { return int(float64(p.rate.Kbps()) * 125 * max(p.rtt()/2, leastLead).Seconds()) },
 	}, p.log)
 }

@@ -60,7 +60,7 @@ func curve(n int) inputtest.Record {
 }
 
 // linked has the viewers of s come through a link of 50 ms each way.
-func linked(t *testing.T, s *session, seed uint64) *lossylink.Link {
+func linked(t testing.TB, s *session, seed uint64) *lossylink.Link {
 	t.Helper()
 	link, err := lossylink.Open(50*time.Millisecond, seed)
 	if err != nil {

@@ -101,7 +101,7 @@ func watchAs(t *testing.T, s *session, who contract.Viewer, query string) contex
 }
 
 // node plays the node's gateway, for a browser of somebody's.
-func node(t *testing.T, s *session, assets fs.FS, who contract.Viewer) http.Handler {
+func node(t testing.TB, s *session, assets fs.FS, who contract.Viewer) http.Handler {
 	t.Helper()
 	const base = "/s/s0123456789abcdef"
 	said, err := who.Header()

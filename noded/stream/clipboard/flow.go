@@ -20,8 +20,8 @@ const (
 	// offersRate and offersBurst bound how often a viewer may offer, or fetch, in a second and at once.
 	offersRate  = 4
 	offersBurst = 16
-	// minWindow and maxWindow bound how many bytes are on their way to a viewer: what it types and sees goes the same way.
-	minWindow = 32 << 10
+	// minWindow and maxWindow bound how many bytes are on their way to a viewer: what it sees goes the same way.
+	minWindow = 8 << 10
 	maxWindow = 512 << 10
 	// maxUnread is how much may wait for a viewer that reads nothing before it is told no more.
 	maxUnread = 1<<20 + maxWindow
@@ -223,6 +223,9 @@ func (f *Flow) forget(format display.Format, a *arrival) {
 
 // arrive takes a part of a content, or its end. What nobody waits for is left: it may have been on its way when it was stopped.
 func (f *Flow) arrive(m Message) error {
+	if m.Kind == Data {
+		f.say(Message{Kind: Got, What: m.What, Serial: m.Serial})
+	}
 	f.mu.Lock()
 	a := f.arrivals[m.Format()]
 	if f.serial != m.Serial {
@@ -298,7 +301,7 @@ func (f *Flow) deliver(ctx context.Context, m Message) error {
 	buf := make([]byte, 0, MaxMessage)
 	for at := 0; at < all.size; {
 		b := all.from(at)
-		part := Message{Kind: Data, What: m.What, Serial: m.Serial, Data: b[:min(len(b), MaxMessage-HeaderBytes)]}
+		part := Message{Kind: Data, What: m.What, Serial: m.Serial, Data: b[:min(len(b), f.window()/2, MaxMessage-HeaderBytes)]}
 		at += len(part.Data)
 		if err := f.send(ctx, part.Append(buf[:0])); err != nil {
 			return err
@@ -317,13 +320,16 @@ func (f *Flow) stop(why error) {
 	}
 }
 
+// window is how many bytes may be on their way to the viewer.
+func (f *Flow) window() int { return min(max(f.viewer.Window(), minWindow), maxWindow) }
+
 // send sends a part of a content when there is room for it.
 func (f *Flow) send(ctx context.Context, b []byte) error {
 	c := f.channel.Load()
 	timer := time.NewTimer(readingTime)
 	defer timer.Stop()
 	for last := c.BufferedAmount(); ; {
-		window := min(max(f.viewer.Window(), minWindow), maxWindow)
+		window := f.window()
 		c.SetBufferedAmountLowThreshold(uint64(window / 2))
 		now := c.BufferedAmount()
 		if int(now) <= window {

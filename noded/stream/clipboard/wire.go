@@ -17,6 +17,7 @@ const (
 	End   = 5 // its end
 	Stop  = 6 // it is not wanted any more
 	Ways  = 7 // to the viewer: which ways are open
+	Got   = 8 // to the viewer: a DATA message of its has come
 
 	HeaderBytes = 8
 	// MaxMessage bounds a message: a large one would hold up what other channels have to say.
@@ -36,10 +37,11 @@ const (
 const (
 	InOpen, OutOpen = 1, 2 // ways of a policy
 	Dear            = 1    // of an offer: its picture will take long to make
+	Answers         = 1    // of a policy: each DATA message is answered by GOT
 )
 
 // Message is one message. What holds the formats of OFFER and TAKEN, the ways of POLICY, and else the format; How the outcome of END
-// and the flags of OFFER.
+// and the flags of OFFER and POLICY.
 type Message struct {
 	Kind, What, How uint8
 	Serial          uint32 // of the offer

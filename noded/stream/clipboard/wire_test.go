@@ -27,6 +27,7 @@ func TestEveryGoldenClipboardMessageIsAsTheViewerHasIt(t *testing.T) {
 		"offer of nothing": {Kind: Offer, Serial: 2}, "taken text": {Kind: Taken, What: 1 << text, Serial: 3}, "fetch html": {Kind: Fetch, What: html, Serial: 4},
 		"data of a picture": {Kind: Data, What: img, Serial: 5, Data: []byte{137, 80}}, "end, late": {Kind: End, What: text, How: Late, Serial: 6},
 		"stop a picture": {Kind: Stop, What: img, Serial: 7}, "policy in": {Kind: Ways, What: InOpen},
+		"policy out, with answers": {Kind: Ways, What: OutOpen, How: Answers}, "got a part of a picture": {Kind: Got, What: img, Serial: 8},
 	}
 	if len(golden) != len(all) {
 		t.Errorf("%d golden messages, want %d", len(golden), len(all))

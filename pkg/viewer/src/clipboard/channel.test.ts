@@ -80,6 +80,23 @@ describe("what is copied here", () => {
 		expect(pipe.sent.at(-1)?.kind).toBe("end");
 	});
 
+	it("waits for a node that answers, and not for one that does not", async () => {
+		const picture = new Uint8Array(PART * 10).map((_, i) => i >> 3);
+		const sent = () => pipe.sent.flatMap((m) => (m.kind === "data" ? [...m.data] : []));
+		pipe.hear({ kind: "policy", in: true, out: true, answers: true });
+		void channel.offer(content("png", picture));
+		pipe.hear({ kind: "fetch", format: "png", serial: 1 });
+		await settled();
+		expect(sent().length).toBeLessThan(picture.length / 2);
+		expect(pipe.sent.at(-1)?.kind).toBe("data");
+		for (let heard = 0; heard < pipe.sent.filter((m) => m.kind === "data").length; heard++) {
+			pipe.hear({ kind: "got", format: "png", serial: 1 });
+			await settled();
+		}
+		expect(sent()).toEqual([...picture]);
+		expect(pipe.sent.at(-1)).toEqual({ kind: "end", format: "png", serial: 1, outcome: "whole" });
+	});
+
 	it("is sent no further when it is not wanted any more, or something else was copied", async () => {
 		for (const [serial, end] of [
 			[1, () => pipe.hear({ kind: "stop", format: "png", serial: 1 })],

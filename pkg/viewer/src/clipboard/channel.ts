@@ -1,5 +1,6 @@
 // The clipboard channel of one link: what either side copied is offered to the other, and sent when it is wanted.
 
+import { SendWindow } from "./window";
 import { decodeClip, encodeClip, type Format, LIMITS, type Message, type Outcome, PART } from "./wire";
 
 /** What was copied on this side; each content is made when it is wanted. */
@@ -64,6 +65,8 @@ export class ClipboardChannel {
 	private readonly fetching = new Map<Format, Fetching>();
 	private readonly sending = new Map<Format, AbortController>();
 	private readonly waiting = new Set<() => void>();
+	/** What is on its way to a node that answers. */
+	private window: SendWindow | null = null;
 	private over = false;
 
 	constructor(private readonly pipe: Pipe) {
@@ -112,6 +115,7 @@ export class ClipboardChannel {
 		switch (m?.kind) {
 			case "policy":
 				this.ways = { in: m.in, out: m.out };
+				if (m.answers) this.window ??= new SendWindow();
 				return this.host?.policyChanged();
 			case "offer":
 				return this.host?.offered(m);
@@ -122,6 +126,9 @@ export class ClipboardChannel {
 				return;
 			case "fetch":
 				return void this.serve(m.format, m.serial);
+			case "got":
+				this.window?.came(performance.now());
+				return this.drained();
 			case "stop":
 				return this.sending.get(m.format)?.abort();
 			case "data":
@@ -176,12 +183,19 @@ export class ClipboardChannel {
 		if (!make) return "gone";
 		const content = await make();
 		if (content.length > LIMITS[format]) return "too large";
-		for (let at = 0; at < content.length; at += PART) {
-			while (this.pipe.bufferedAmount > WAITING && !signal.aborted) await this.room(signal);
+		for (let at = 0; at < content.length; ) {
+			while (!this.hasRoom() && !signal.aborted) await this.room(signal);
 			if (signal.aborted) return "gone";
-			this.say({ kind: "data", format, serial, data: content.slice(at, at + PART) });
+			const data = content.slice(at, at + (this.window?.part ?? PART));
+			this.window?.went(data.length, performance.now());
+			this.say({ kind: "data", format, serial, data });
+			at += data.length;
 		}
 		return "whole";
+	}
+
+	private hasRoom(): boolean {
+		return this.pipe.bufferedAmount <= WAITING && this.window?.full !== true;
 	}
 
 	private room(signal: AbortSignal): Promise<void> {

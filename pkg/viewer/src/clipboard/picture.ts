@@ -3,8 +3,7 @@
 /** Bytes of a picture as PNG. */
 export async function asPNG(picture: Blob): Promise<Uint8Array<ArrayBuffer>> {
 	if (picture.type === "image/png") return new Uint8Array(await picture.arrayBuffer());
-	const { canvas, bitmap } = await paint(picture);
-	bitmap.close();
+	const canvas = await paint(picture);
 	return new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
 }
 
@@ -14,31 +13,51 @@ export async function asPNG(picture: Blob): Promise<Uint8Array<ArrayBuffer>> {
  */
 export async function samePicture(a: Blob, b: Blob): Promise<boolean> {
 	if (a.size === 0 || b.size === 0) return a.size === b.size;
+	const bitmaps: ImageBitmap[] = [];
 	try {
-		const [x, y] = [await pixels(a), await pixels(b)];
+		for (const picture of [a, b]) bitmaps.push(await createImageBitmap(picture));
+		const [x, y] = bitmaps as [ImageBitmap, ImageBitmap];
 		if (x.width !== y.width || x.height !== y.height) return false;
-		const [p, q] = [new Uint32Array(x.data.buffer), new Uint32Array(y.data.buffer)];
-		return p.every((v, i) => v === q[i]);
+		const rows = Math.ceil(STRIP / x.width);
+		const [left, right] = [stripOf(x, rows), stripOf(y, rows)];
+		for (let top = 0; top < x.height; top += rows) {
+			const [p, q] = [left(top), right(top)];
+			if (!p.every((v, i) => v === q[i])) return false;
+			// The hand goes by this page as well.
+			await new Promise((resolve) => setTimeout(resolve));
+		}
+		return true;
 	} catch {
 		return false; // one of them is none
+	} finally {
+		for (const bitmap of bitmaps) bitmap.close();
 	}
 }
 
-async function pixels(picture: Blob): Promise<ImageData> {
-	const { canvas, context, bitmap } = await paint(picture);
-	bitmap.close();
-	return context.getImageData(0, 0, canvas.width, canvas.height);
+/** Pixels that are compared at once: some milliseconds' work. */
+const STRIP = 1 << 18;
+
+/** Reads rows of a bitmap from a place on, as many each time. */
+function stripOf(bitmap: ImageBitmap, rows: number): (top: number) => Uint32Array {
+	const canvas = new OffscreenCanvas(bitmap.width, rows);
+	const context = contextOf(canvas);
+	return (top) => {
+		context.clearRect(0, 0, canvas.width, rows);
+		context.drawImage(bitmap, 0, -top);
+		return new Uint32Array(context.getImageData(0, 0, canvas.width, rows).data.buffer);
+	};
 }
 
-async function paint(picture: Blob): Promise<{
-	canvas: OffscreenCanvas;
-	context: OffscreenCanvasRenderingContext2D;
-	bitmap: ImageBitmap;
-}> {
-	const bitmap = await createImageBitmap(picture);
-	const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+function contextOf(canvas: OffscreenCanvas): OffscreenCanvasRenderingContext2D {
 	const context = canvas.getContext("2d", { willReadFrequently: true });
 	if (!context) throw new Error("this browser has no canvas to read a picture with");
-	context.drawImage(bitmap, 0, 0);
-	return { canvas, context, bitmap };
+	return context;
+}
+
+async function paint(picture: Blob): Promise<OffscreenCanvas> {
+	const bitmap = await createImageBitmap(picture);
+	const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+	contextOf(canvas).drawImage(bitmap, 0, 0);
+	bitmap.close();
+	return canvas;
 }

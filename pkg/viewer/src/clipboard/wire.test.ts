@@ -14,7 +14,9 @@ const messages: Record<string, Message> = {
 	"data of a picture": { kind: "data", format: "png", serial: 5, data: new Uint8Array([137, 80]) },
 	"end, late": { kind: "end", format: "text", serial: 6, outcome: "late" },
 	"stop a picture": { kind: "stop", format: "png", serial: 7 },
-	"policy in": { kind: "policy", in: true, out: false },
+	"policy in": { kind: "policy", in: true, out: false, answers: false },
+	"policy out, with answers": { kind: "policy", in: false, out: true, answers: true },
+	"got a part of a picture": { kind: "got", format: "png", serial: 8 },
 };
 
 describe("the clipboard's messages", () => {

@@ -13,7 +13,7 @@ export const TYPES: Readonly<Record<Format, string>> = { text: "text/plain", htm
 export type Outcome = "whole" | "gone" | "too large" | "refused" | "late" | "broken";
 const OUTCOMES: readonly Outcome[] = ["whole", "gone", "too large", "refused", "late", "broken"];
 
-const KINDS = ["offer", "taken", "fetch", "data", "end", "stop", "policy"] as const;
+const KINDS = ["offer", "taken", "fetch", "data", "end", "stop", "policy", "got"] as const;
 const HEADER = 8;
 const MAX_MESSAGE = 16 << 10;
 /** Bytes of content in one message. */
@@ -21,11 +21,12 @@ export const PART = MAX_MESSAGE - HEADER;
 
 export type Message =
 	| { kind: "offer" | "taken"; formats: ReadonlySet<Format>; dear: boolean; serial: number }
-	| { kind: "fetch" | "stop"; format: Format; serial: number }
+	/** `got`: a part that was sent has come. */
+	| { kind: "fetch" | "stop" | "got"; format: Format; serial: number }
 	| { kind: "data"; format: Format; serial: number; data: Uint8Array<ArrayBuffer> }
 	| { kind: "end"; format: Format; serial: number; outcome: Outcome }
-	/** Which ways are open: `in` is to the session. */
-	| { kind: "policy"; in: boolean; out: boolean };
+	/** Which ways are open: `in` is to the session. The node answers each part that it is sent, or it does not. */
+	| { kind: "policy"; in: boolean; out: boolean; answers: boolean };
 
 export function encodeClip(m: Message): ArrayBuffer {
 	const data = m.kind === "data" ? m.data : new Uint8Array(0);
@@ -33,6 +34,7 @@ export function encodeClip(m: Message): ArrayBuffer {
 	b[0] = KINDS.indexOf(m.kind) + 1;
 	if (m.kind === "policy") {
 		b[1] = (m.in ? 1 : 0) | (m.out ? 2 : 0);
+		b[2] = m.answers ? 1 : 0;
 		return b.buffer;
 	}
 	if ("formats" in m) {
@@ -60,9 +62,10 @@ export function decodeClip(raw: unknown): Message | null {
 		case "taken":
 			return { kind, formats: new Set(FORMATS.filter((_, i) => what & (1 << i))), dear: (how & 1) !== 0, serial };
 		case "policy":
-			return { kind, in: (what & 1) !== 0, out: (what & 2) !== 0 };
+			return { kind, in: (what & 1) !== 0, out: (what & 2) !== 0, answers: (how & 1) !== 0 };
 		case "fetch":
 		case "stop":
+		case "got":
 			return format ? { kind, format, serial } : null;
 		case "data":
 			return format && b.length > HEADER ? { kind, format, serial, data: b.slice(HEADER) } : null;
