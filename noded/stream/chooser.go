@@ -23,8 +23,9 @@ const (
 	fullLoss = 0.001
 	// chooseRest is how long a format that proved too dear is left alone; doubles up to chooseRestMax.
 	chooseRest, chooseRestMax = time.Minute, 16 * time.Minute
-	// enoughFrames is how many large frames tell what they cost, fewFrames how many decoded ones do.
-	enoughFrames, fewFrames = 3, 20
+	// enoughFrames is how many large frames tell what they cost, fewFrames how many decoded ones do, and manyFrames how many large ones tell that a codec spares
+	// nothing: its first ones make up for a coarse keyframe.
+	enoughFrames, fewFrames, manyFrames = 3, 20, 30
 	// news is how much of a new measurement is believed.
 	news = 0.2
 )
@@ -283,7 +284,7 @@ func (c *chooser) sparesNothing(base Format, kbps int) string {
 	if why := c.tooSlow("codec: "+string(f), c.room.Spare); why != "" {
 		return why
 	}
-	if now, before := c.fps(f, kbps), c.fps(base, kbps); now <= before && of(c.bits, f).n >= enoughFrames {
+	if now, before := c.fps(f, kbps), c.fps(base, kbps); now <= before && of(c.bits, f).n >= manyFrames {
 		return fmt.Sprintf("codec: %s shows no more than %s over this link: %.0f frames a second, not %.0f", f, base, now, before)
 	}
 	return ""
