@@ -250,7 +250,7 @@ func TestPenOfADeskInFirefox(t *testing.T) {
 	}
 	desk := pentest.Start(t)
 	f, err := browser.StartFirefoxOn(t.Context(), append(desk.Env(), "MOZ_USE_XINPUT2=1")) // without which it takes a pen for a mouse
-	w.showsIn(t, s.ID, f, err, "window.easel?.state === 'connected' && __probe.size().width > 0")
+	w.showsIn(t, s.ID, f, err, "", "window.easel?.state === 'connected' && __probe.size().width > 0")
 	pen := holdPen(t, desk, func(js string, into any) error { return f.Eval(t.Context(), js, into) })
 	middle := canvas.Min.Add(canvas.Max).Div(2)
 	left, right := middle.Sub(image.Pt(140, 0)), middle.Add(image.Pt(140, 0))

@@ -2,11 +2,14 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"image"
 	"image/png"
 	"testing"
 	"time"
 
+	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/pkg/display/xorgtest"
 )
@@ -18,7 +21,7 @@ func TestFirefoxDropsAndPastesIntoGIMP(t *testing.T) {
 	s := w.session(t)
 	desk := xorgtest.Start(t)
 	f, err := browser.StartFirefoxOn(t.Context(), desk.Env())
-	w.showsIn(t, s.ID, f, err, "window.easel?.state === 'connected' && !document.querySelector('#files-upload').hidden && !document.querySelector('#clipboard').hidden")
+	w.showsIn(t, s.ID, f, err, "", "window.easel?.state === 'connected' && !document.querySelector('#files-upload').hidden && !document.querySelector('#clipboard').hidden")
 	program := desk.Application(t)
 	window := program.Enter(t, "firefox")
 	if err := f.Until(t.Context(), 30*time.Second, "document.hasFocus()"); err != nil {
@@ -90,5 +93,34 @@ func TestFirefoxDropsAndPastesIntoGIMP(t *testing.T) {
 			return fmt.Errorf("the desk has a picture of %s", got)
 		}
 		return nil
+	})
+}
+
+// An artist types letters of any script into GIMP's text tool in Debian's Firefox.
+func TestFirefoxTypesIntoGIMPsTextTool(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	desk := xorgtest.Start(t)
+	f, err := browser.StartFirefoxOn(t.Context(), desk.Env())
+	w.showsIn(t, s.ID, f, err, "&scale=1&chrome=0", "window.easel?.state === 'connected' && window.easel.stats().width === Math.floor(innerWidth / 2) * 2")
+	program := desk.Application(t)
+	program.Enter(t, "firefox")
+	must(t, f.Until(t.Context(), 30*time.Second, "document.hasFocus()"))
+	x := w.x(t, s.ID)
+	must(t, artist.Settled(x, nil, 60*time.Second))
+	press := func(keys ...string) error { return f.Chord(t.Context(), keys...) }
+	draws(t, x, "the dialog of a new image", func() error { return press(browser.ControlKey, "n") })
+	must(t, press(browser.EnterKey))
+	canvas, err := artist.Canvas(x, func(r image.Rectangle) bool { return r.Dx() >= 300 && r.Dy() >= 200 })
+	must(t, err)
+	draws(t, x, "the text tool", func() error { return press("t") })
+	draws(t, x, "its editor", func() error {
+		return f.Click(t.Context(), canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
+	})
+	for _, letter := range "Hé ж日本" {
+		must(t, press(string(letter)))
+	}
+	copies(t, x, "Hé ж日本", func() error {
+		return errors.Join(press(browser.ControlKey, "a"), press(browser.ControlKey, "c"))
 	})
 }

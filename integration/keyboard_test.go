@@ -260,12 +260,23 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 // textIs waits until GIMP's text tool has exactly that text.
 func textIs(t *testing.T, p *browser.Page, x *xclient.Screen, want string) {
 	t.Helper()
-	eventually(t, 30*time.Second, "GIMP's text is "+want, func() error {
+	copies(t, x, want, func() error {
 		for _, c := range []string{"a", "c"} {
 			k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0])}
 			if err := artist.Control(p, k); err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+}
+
+// copies has the artist copy all of the text in GIMP's text tool until it is that text.
+func copies(t *testing.T, x *xclient.Screen, want string, press func() error) {
+	t.Helper()
+	eventually(t, 30*time.Second, "GIMP's text is "+want, func() error {
+		if err := press(); err != nil {
+			return err
 		}
 		text, err := x.Clipboard(t.Context())
 		if err != nil {

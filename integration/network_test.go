@@ -145,12 +145,12 @@ func pathOf(p *browser.Page) (string, error) {
 func (w *world) firefox(t *testing.T, id, until string) *browser.Firefox {
 	t.Helper()
 	f, err := browser.StartFirefox(t.Context())
-	w.showsIn(t, id, f, err, until)
+	w.showsIn(t, id, f, err, "", until)
 	return f
 }
 
-// showsIn opens a session's viewer in a Firefox that was started just now.
-func (w *world) showsIn(t *testing.T, id string, f *browser.Firefox, err error, until string) {
+// showsIn opens a session's viewer in a Firefox that was started just now. options are the viewer's, such as "&chrome=0".
+func (w *world) showsIn(t *testing.T, id string, f *browser.Firefox, err error, options, until string) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func (w *world) showsIn(t *testing.T, id string, f *browser.Firefox, err error, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Go(t.Context(), fresh.URL); err != nil {
+	if err := f.Go(t.Context(), fresh.URL+options); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Until(t.Context(), 60*time.Second, until); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -68,7 +70,7 @@ func playTone(t *testing.T, pid int, hz float64) (end func()) {
 		second.Write([]byte{byte(v), byte(v >> 8), byte(v), byte(v >> 8)})
 	}
 	play := exec.Command("pacat", "--playback", "--raw", "--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=40")
-	play.Env = append(os.Environ(), fmt.Sprintf("PULSE_SERVER=unix:/proc/%d/root/tmp/runtime/pulse.sock", pid), "HOME="+t.TempDir())
+	play.Env = append(os.Environ(), "PULSE_SERVER="+pulseOf(pid), "HOME="+t.TempDir())
 	play.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var said bytes.Buffer
 	play.Stderr = &said
@@ -100,6 +102,9 @@ func playTone(t *testing.T, pid int, hz float64) (end func()) {
 	}
 }
 
+// pulseOf is how programs of this machine find the sound server of the session that a process lives in.
+func pulseOf(pid int) string { return fmt.Sprintf("unix:/proc/%d/root/tmp/runtime/pulse.sock", pid) }
+
 // soundServer waits for a session's sound server, and returns a process that lives beside it.
 func (w *world) soundServer(t *testing.T, id string) (pid int) {
 	t.Helper()
@@ -117,9 +122,7 @@ func TestSoundOfASessionIsHeard(t *testing.T) {
 	now, pid := heardIn(p), w.soundServer(t, s.ID)
 	end := playTone(t, pid, 440)
 	hearsTone(t, now, 440)
-	if err := p.Do(`document.getElementById("hear").click()`); err != nil {
-		t.Fatal(err)
-	}
+	hearButton(t, p)
 	eventually(t, 15*time.Second, "it is off", func() error {
 		off, err := browser.Eval[bool](p, 15*time.Second, `document.getElementById("sound").srcObject === null && document.getElementById("hear").getAttribute("aria-pressed") === "false"`)
 		if err == nil && !off {
@@ -127,15 +130,105 @@ func TestSoundOfASessionIsHeard(t *testing.T) {
 		}
 		return err
 	})
-	if err := p.Do(`document.getElementById("hear").click()`); err != nil {
-		t.Fatal(err)
-	}
+	hearButton(t, p)
 	hearsTone(t, now, 440)
 	end()
 	hearsTone(t, now, 0)
 	end = playTone(t, pid, 1000)
 	hearsTone(t, now, 1000)
 	end()
+}
+
+// hearButton presses the strip's button for the sound.
+func hearButton(t *testing.T, p *browser.Page) {
+	t.Helper()
+	must(t, p.Do(`document.getElementById("hear").click()`))
+}
+
+// A guest hears the session as the owner does, and turns it off for itself alone.
+func TestGuestHearsTheSession(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	owner := w.view(t, s.ID, "scale=1&size=1280x720", browser.PageOptions{Width: 1280, Height: 720, Window: true, Script: bare})
+	t.Cleanup(func() { must(t, owner.Do("localStorage.removeItem('easel.sound')")) }) // the other tests' pages share it
+	guest := w.comeIn(t, makeLink(t, owner, "view", "for Vi"), "Vi")
+	must(t, guest.Until(30*time.Second, `!document.getElementById("hear").hidden`))
+	defer playTone(t, w.soundServer(t, s.ID), 440)()
+	hearsTone(t, heardIn(owner), 440)
+	hearsTone(t, heardIn(guest), 440)
+	hearButton(t, guest)
+	hearsTone(t, heardIn(guest), 0)
+	hearsTone(t, heardIn(owner), 440)
+	hearButton(t, owner)
+	hearsTone(t, heardIn(owner), 0)
+	hearButton(t, guest)
+	hearsTone(t, heardIn(guest), 440)
+	hearsTone(t, heardIn(owner), 0)
+}
+
+// children are the processes of a name that a process has started, by their ids on this machine.
+func children(pid int, name string) (found []int32, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // each thread has its own
+	if err != nil {
+		return nil, err
+	}
+	for _, thread := range threads {
+		b, err := os.ReadFile(thread)
+		if err != nil {
+			return nil, err
+		}
+		for _, word := range strings.Fields(string(b)) {
+			id, err := strconv.Atoi(word)
+			if err != nil {
+				return nil, err
+			}
+			if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", id)); err == nil && strings.TrimSpace(string(comm)) == name {
+				found = append(found, int32(id))
+			}
+		}
+	}
+	return found, nil
+}
+
+// A sound server that is killed is started again, and what plays then is heard in the page that was there before.
+func TestSoundComesBackAfterItsServerIsKilled(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1000, Height: 700})
+	now, init := heardIn(p), w.soundServer(t, s.ID)
+	end := playTone(t, init, 440)
+	hearsTone(t, now, 440)
+	before, err := children(init, "pulseaudio")
+	if err != nil || len(before) != 1 {
+		t.Fatalf("the session's sound servers are %v, %v", before, err)
+	}
+	must(t, killPID(before[0]))
+	end()
+	hearsTone(t, now, 0)
+	eventually(t, 60*time.Second, "another sound server", func() error {
+		after, err := children(init, "pulseaudio")
+		if err == nil && (len(after) != 1 || after[0] == before[0]) {
+			err = fmt.Errorf("there are %v", after)
+		}
+		if err != nil {
+			return err
+		}
+		ask := exec.CommandContext(t.Context(), "pactl", "--server="+pulseOf(init), "info")
+		ask.Env = append(os.Environ(), "HOME="+t.TempDir())
+		if out, err := ask.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	end = playTone(t, init, 1000)
+	hearsTone(t, now, 1000)
+	end()
+	eventually(t, 30*time.Second, "a session that lacks nothing of its sound", func() error {
+		if d := strings.Join(w.inspect(t, s.ID).GetDegraded(), "; "); strings.Contains(d, "sound") {
+			return errors.New(d)
+		}
+		return nil
+	})
 }
 
 // deskSound runs a sound server for the artist's computer, without a card, and returns what programs find it by.
@@ -163,7 +256,7 @@ func TestSoundOfASessionIsHeardInFirefox(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	f, err := browser.StartFirefox(t.Context(), deskSound(t)...)
-	w.showsIn(t, s.ID, f, err, "window.easel?.state === 'connected' && !document.querySelector('#hear').hidden")
+	w.showsIn(t, s.ID, f, err, "", "window.easel?.state === 'connected' && !document.querySelector('#hear').hidden")
 	now := func() (v []float64, err error) { return v, f.Eval(t.Context(), earJS, &v) }
 	defer playTone(t, w.soundServer(t, s.ID), 440)()
 	hearsTone(t, now, 440)

@@ -227,6 +227,7 @@ func (f *Firefox) Front(ctx context.Context) error {
 const (
 	ControlKey = "\ue009"
 	ShiftKey   = "\ue008"
+	EnterKey   = "\ue007"
 )
 
 // Chord presses keys one after the other, and lets them go in the opposite order.
