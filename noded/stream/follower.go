@@ -31,7 +31,7 @@ func (f *follower) takes(pkt Packet, now time.Time) bool {
 	if f.lost && !pkt.Key {
 		return false
 	}
-	if f.peer.pacer.Backlog() > followDebt {
+	if f.peer.pacer.Backlog() > followDebt || !pkt.Key && !f.peer.pacer.Takes(pkt.Bytes) { // half of a frame is of no use, and its bytes would keep tiles waiting
 		f.lost = true
 		return false
 	}

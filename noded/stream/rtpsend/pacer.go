@@ -234,6 +234,16 @@ func (p *Pacer) Backlog() time.Duration {
 	return congestion.OnWay(float64(p.video.bytes()), p.rate.PaceKbps())
 }
 
+// Takes tells whether a frame of so many bytes that is no keyframe would go out whole behind what waits, and not be left out as too late.
+func (p *Pacer) Takes(bytes int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.video != nil {
+		bytes += p.video.bytes()
+	}
+	return congestion.OnWay(float64(bytes), p.rate.Plan().Kbps) <= maxLate
+}
+
 // late tells whether so much waits, because the rate has fallen meanwhile, that a keyframe is sooner there.
 func (p *Pacer) late() bool {
 	if p.keyed && (p.keyOpen || p.video != nil && int16(p.video.next-p.keyEnd) <= 0) {
