@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +70,39 @@ func moves(t *testing.T, p *browser.Page, what string, pictures int) {
 	t.Logf("%s: %d pictures in %v", what, len(seen), time.Since(began).Round(100*time.Millisecond))
 }
 
+// counted is a number of the node's metrics.
+func counted(t *testing.T, metrics, name string) float64 {
+	t.Helper()
+	_, rest, ok := strings.Cut(metrics, "\n"+name+" ")
+	text, _, _ := strings.Cut(rest, "\n")
+	v, err := strconv.ParseFloat(text, 64)
+	if !ok || err != nil {
+		t.Fatalf("the node's metrics have no %s: %v", name, err)
+	}
+	return v
+}
+
+// linkMeasured waits until the node has counted a link of 100 ms that loses packets, while the picture moves, and what goes over it.
+func (w *world) linkMeasured(t *testing.T, before string) {
+	t.Helper()
+	more := func(now, histogram, above string) float64 {
+		all := counted(t, now, histogram+"_count") - counted(t, before, histogram+"_count")
+		return all - counted(t, now, histogram+`_bucket{le="`+above+`"}`) + counted(t, before, histogram+`_bucket{le="`+above+`"}`)
+	}
+	eventually(t, 60*time.Second, "the node's metrics tell of the link", func() error {
+		now := w.metrics(t)
+		for histogram, above := range map[string]string{
+			"easel_link_rtt_seconds": "0.05", "easel_link_loss_ratio": "0.005", "easel_link_target_bits_per_second": "500000",
+			"easel_link_acknowledged_bits_per_second": "500000", "easel_link_video_scale_ratio": "0.34",
+		} {
+			if more(now, histogram, above) < 1 {
+				return fmt.Errorf("%s has nothing new above %s", histogram, above)
+			}
+		}
+		return nil
+	})
+}
+
 // The picture comes over a link of 100 ms that loses a twentieth each way, is back after three seconds of darkness, and goes on from another network: all
 // on one connection. At the end it is exact.
 func TestPictureStandsABadNetwork(t *testing.T) {
@@ -89,8 +124,10 @@ func TestPictureStandsABadNetwork(t *testing.T) {
 	if path, err := pathOf(p); err != nil || path != "direct" {
 		t.Fatalf("the picture's path is %q, %v; the page says:\n%s", path, err, p.Console())
 	}
+	before := w.metrics(t)
 	first.Lose(0.05)
 	moves(t, p, "with loss", 20)
+	w.linkMeasured(t, before)
 	first.Dark(true)
 	time.Sleep(3 * time.Second) // the darkness itself
 	first.Dark(false)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,7 +31,9 @@ type seen struct {
 	p50, p95     time.Duration // age: from drawn to shown
 	used, most   float64       // kbit/s that came through, and that would have; 0: not bounded
 	rtt          float64
-	scale        float64 // of the video at the end
+	scale        float64       // of the video at the end
+	first        time.Duration // until the first picture, from when the page was there; where the viewer comes while the screen moves
+	file         float64       // kbit/s of a file that crossed
 }
 
 // measureAll measures one link after the other, each in a session of its own, and prints a row as soon as it is known.
@@ -83,16 +86,27 @@ func measureOne(ctx context.Context, log *slog.Logger, stack *devstack.Stack, n 
 	if err != nil {
 		return err
 	}
-	w := &watcher{port: int(s.GetUdpPort()), seed: seed, kind: kind}
+	if l.play != "" {
+		kind = l.play
+	}
+	w := &watcher{port: int(s.GetUdpPort()), seed: seed, kind: kind, artist: a, id: created.ID}
 	defer w.close()
 	if err := w.open(l.phases[0]); err != nil {
 		return err
 	}
-	query := fmt.Sprintf("scale=1&chrome=0&size=%dx%d", screenWidth, screenHeight)
-	if w.page, err = a.View(created.ID, query, browser.PageOptions{Width: screenWidth, Height: screenHeight, Script: w.link.Script()}); err != nil {
+	if slices.ContainsFunc(l.phases, func(p phase) bool { return p.file != "" }) {
+		if w.courier, err = newCourier(ctx, a, created.ID, w.link); err != nil {
+			return err
+		}
+	}
+	script := w.link.Script()
+	if l.joins {
+		script = "" // the first viewer only makes the screen as large as the next one wants it
+	}
+	if err := w.look(script); err != nil {
 		return err
 	}
-	defer w.page.Close()
+	defer func() { w.page.Close() }()
 	if err := artist.AwaitPicture(w.page, time.Minute); err != nil {
 		return err
 	}
@@ -117,13 +131,16 @@ func measureOne(ctx context.Context, log *slog.Logger, stack *devstack.Stack, n 
 
 // watcher looks at one session over its links.
 type watcher struct {
-	port  int
-	seed  uint64
-	kind  xclient.Kind
-	page  *browser.Page
-	x     *xclient.Screen
-	link  *lossylink.Link
-	links []*lossylink.Link
+	port    int
+	seed    uint64
+	kind    xclient.Kind
+	page    *browser.Page
+	artist  *artist.Artist
+	id      string // of the session
+	courier *courier
+	x       *xclient.Screen
+	link    *lossylink.Link
+	links   []*lossylink.Link
 }
 
 func (w *watcher) open(p phase) error {
@@ -141,6 +158,13 @@ func (w *watcher) close() {
 	for _, l := range w.links {
 		l.Close()
 	}
+}
+
+// look opens the viewer.
+func (w *watcher) look(script string) (err error) {
+	query := fmt.Sprintf("scale=1&chrome=0&size=%dx%d", screenWidth, screenHeight)
+	w.page, err = w.artist.View(w.id, query, browser.PageOptions{Width: screenWidth, Height: screenHeight, Script: script})
+	return err
 }
 
 // play has the screen move through a link's phases, and says how long the picture took to become exact when it stood still again; negative for never.
@@ -161,10 +185,16 @@ func (w *watcher) play(ctx context.Context, l emulated) (phases []seen, exact ti
 	case p := <-ended:
 		return nil, 0, p.err
 	}
+	if l.joins {
+		w.page.Close()
+		if err := w.look(w.link.Script()); err != nil {
+			return nil, 0, err
+		}
+	}
 	var shown [][]browser.Shown
 	var from []time.Time
 	for _, p := range l.phases {
-		s, at, result, err := w.phase(p)
+		s, at, result, err := w.phase(ctx, p)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -177,7 +207,7 @@ func (w *watcher) play(ctx context.Context, l emulated) (phases []seen, exact ti
 		return nil, 0, p.err
 	}
 	for i := range phases {
-		phases[i].look(p.frames, shown[i], from[i], l.phases[i].lasts)
+		phases[i].look(p.frames, shown[i], from[i], l.phases[i].lasts, l.joins)
 	}
 	exact = -1
 	if w.page.Until(exactWithin, fmt.Sprintf("window.easel.stats().exact && performance.timeOrigin + window.easel.exactSince > %d", still.UnixMilli())) == nil {
@@ -191,7 +221,7 @@ func (w *watcher) play(ctx context.Context, l emulated) (phases []seen, exact ti
 }
 
 // phase sets the link and watches for as long as the phase lasts.
-func (w *watcher) phase(p phase) (shown []browser.Shown, from time.Time, s seen, err error) {
+func (w *watcher) phase(ctx context.Context, p phase) (shown []browser.Shown, from time.Time, s seen, err error) {
 	if p.other {
 		w.link.Dark(true)
 		if err := w.open(p); err != nil {
@@ -204,9 +234,16 @@ func (w *watcher) phase(p phase) (shown []browser.Shown, from time.Time, s seen,
 	p.set(w.link)
 	before := w.link.Bytes()
 	from = time.Now()
-	if shown, err = w.page.Watch(p.lasts); err != nil {
+	stop := func() (float64, error) { return 0, nil }
+	if p.file != "" {
+		stop = w.courier.carry(ctx, p.file)
+	}
+	shown, err = w.page.Watch(p.lasts)
+	kbps, failed := stop()
+	if err := errors.Join(err, failed); err != nil {
 		return nil, from, s, err
 	}
+	s.file = kbps
 	s.used = float64(w.link.Bytes()-before) * 8 / 1000 / time.Since(from).Seconds()
 	s.most = float64(p.kbps)
 	stats, err := artist.Stats(w.page)
@@ -217,8 +254,8 @@ func (w *watcher) phase(p phase) (shown []browser.Shown, from time.Time, s seen,
 	return shown, from, s, err
 }
 
-// look counts each picture once, when it was first shown.
-func (s *seen) look(drawn []xclient.Frame, shown []browser.Shown, from time.Time, lasts time.Duration) {
+// look counts each picture once, when it was first shown. Of a viewer that joins, freezes are those after its first picture.
+func (s *seen) look(drawn []xclient.Frame, shown []browser.Shown, from time.Time, lasts time.Duration, joins bool) {
 	at := map[int]time.Time{}
 	to := from.Add(lasts)
 	for _, f := range drawn {
@@ -235,6 +272,9 @@ func (s *seen) look(drawn []xclient.Frame, shown []browser.Shown, from time.Time
 			continue
 		}
 		newest = v.Counter
+		if joins && len(ages) == 0 {
+			s.first, last = v.At.Sub(from), v.At
+		}
 		ages = append(ages, v.At.Sub(begun))
 		s.freeze = max(s.freeze, v.At.Sub(last))
 		last = v.At

@@ -8,7 +8,7 @@ import (
 	"easel/integration/xclient"
 )
 
-const layout = "| %-18s | %-12s | %12s | %9s | %16s | %18s | %5s | %10s | %11s |\n"
+const layout = "| %-18s | %-20s | %12s | %9s | %16s | %18s | %5s | %10s | %11s |\n"
 
 func header(out io.Writer, kind xclient.Kind) {
 	fmt.Fprintf(out, "%s of %dx%d, drawn %d times a second\n\n", kind, screenWidth, screenHeight, kind.Rate())
@@ -20,6 +20,12 @@ func header(out io.Writer, kind xclient.Kind) {
 func rows(out io.Writer, l emulated, phases []seen, exact time.Duration, offers int) {
 	for i, s := range phases {
 		p, e, n := l.phases[i], "", ""
+		switch {
+		case l.joins:
+			p.name = fmt.Sprintf("first %d ms", s.first.Milliseconds())
+		case p.file != "":
+			p.name += fmt.Sprintf(", %.1f Mbit/s", s.file/1000)
+		}
 		if i == len(phases)-1 {
 			e, n = "never", fmt.Sprint(offers)
 			if exact >= 0 {

@@ -1,5 +1,5 @@
-// Package lossylink is a UDP link that is slow, delays and loses packets, drawn from a seed, and may go dark: for tests of what must hold on a bad
-// network, and for measurements.
+// Package lossylink is a link that is slow, delays and loses packets, drawn from a seed, and may go dark: for tests of what must hold on a bad
+// network, and for measurements. UDP goes through it as it comes, HTTP by a stream of its own.
 package lossylink
 
 import (
@@ -37,10 +37,19 @@ type Link struct {
 	bytes   atomic.Uint64
 	running sync.WaitGroup
 	seed    uint64
+	there   lane // to the far end
+	back    lane
 
 	mu      sync.Mutex
 	closed  bool
 	clients map[string]*net.UDPConn
+	streams []*Stream
+}
+
+// lane is one direction of the link: what goes through it waits in one queue, whoever sends it.
+type lane struct {
+	mu   sync.Mutex
+	free time.Time // when the last packet has had its turn
 }
 
 // Open makes a link on loopback, on which each packet takes delay one way. It leads nowhere until it is aimed, and loses nothing yet.
@@ -91,6 +100,9 @@ func (l *Link) Close() {
 	for _, c := range l.clients {
 		_ = c.Close()
 	}
+	for _, s := range l.streams {
+		s.close()
+	}
 	l.mu.Unlock()
 	l.running.Wait()
 }
@@ -137,8 +149,8 @@ func (l *Link) client(from *net.UDPAddr, n uint64) *way {
 	}
 	_ = conn.SetReadBuffer(bufferBytes)
 	l.clients[from.String()] = conn
-	there := l.way(2*n, func(b []byte) { _, _ = conn.Write(b) })
-	back := l.way(2*n+1, func(b []byte) { _, _ = l.near.WriteToUDP(b, from) })
+	there := l.way(&l.there, 2*n, func(b []byte) { _, _ = conn.Write(b) })
+	back := l.way(&l.back, 2*n+1, func(b []byte) { _, _ = l.near.WriteToUDP(b, from) })
 	l.running.Go(func() {
 		defer close(back.queue)
 		buf := make([]byte, maxPacket)
@@ -158,9 +170,9 @@ func (l *Link) client(from *net.UDPAddr, n uint64) *way {
 // way is one direction of one client.
 type way struct {
 	link  *Link
+	lane  *lane
 	draw  *rand.Rand
 	queue chan packet
-	free  time.Time // when the last packet has had its turn
 }
 
 type packet struct {
@@ -168,8 +180,8 @@ type packet struct {
 	b   []byte
 }
 
-func (l *Link) way(stream uint64, send func([]byte)) *way {
-	w := &way{link: l, draw: rand.New(rand.NewPCG(l.seed, stream)), queue: make(chan packet, maxOnWay)}
+func (l *Link) way(of *lane, stream uint64, send func([]byte)) *way {
+	w := &way{link: l, lane: of, draw: rand.New(rand.NewPCG(l.seed, stream)), queue: make(chan packet, maxOnWay)}
 	l.running.Go(func() {
 		for p := range w.queue {
 			time.Sleep(time.Until(p.due))
@@ -199,16 +211,18 @@ func (w *way) turn(size int, now time.Time) (due time.Time, ok bool) {
 	if l.dark.Load() || uint64(w.draw.Uint32()) < l.loss.Load() {
 		return due, false
 	}
-	if w.free.Before(now) {
-		w.free = now
+	w.lane.mu.Lock()
+	defer w.lane.mu.Unlock()
+	if w.lane.free.Before(now) {
+		w.lane.free = now
 	}
 	if kbps := l.kbps.Load(); kbps > 0 {
-		if w.free.Sub(now) > time.Duration(l.queue.Load()) {
+		if w.lane.free.Sub(now) > time.Duration(l.queue.Load()) {
 			return due, false
 		}
-		w.free = w.free.Add(time.Duration(size) * 8 * time.Millisecond / time.Duration(kbps))
+		w.lane.free = w.lane.free.Add(time.Duration(size) * 8 * time.Millisecond / time.Duration(kbps))
 	}
-	return w.free.Add(time.Duration(l.delay.Load())), true
+	return w.lane.free.Add(time.Duration(l.delay.Load())), true
 }
 
 // Script has the streams of a page come through a link: it runs in the page before the page's own scripts. The link's port can be changed by

@@ -1,9 +1,13 @@
 package lossylink
 
 import (
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -75,7 +79,7 @@ func TestNarrowLinkGivesTurnsAndDropsWhatWouldWaitTooLong(t *testing.T) {
 	}
 	defer l.Close()
 	l.Narrow(1000, 100*time.Millisecond) // 1250 bytes take 10 ms
-	w, now := &way{link: l, draw: rand.New(rand.NewPCG(1, 1))}, time.Now()
+	w, now := &way{link: l, lane: &l.there, draw: rand.New(rand.NewPCG(1, 1))}, time.Now()
 	passed := 0
 	for i := range 20 {
 		due, ok := w.turn(1250, now)
@@ -98,5 +102,95 @@ func TestNarrowLinkGivesTurnsAndDropsWhatWouldWaitTooLong(t *testing.T) {
 	l.Narrow(0, 0)
 	if due, ok := w.turn(1250, now.Add(time.Second)); !ok || due.Sub(now) != time.Second+30*time.Millisecond {
 		t.Errorf("on a wide link again a packet arrives after %v", due.Sub(now))
+	}
+}
+
+// A stream carries every byte both ways, no faster than the link does, and shares it with packets.
+func TestStreamGoesThroughTheLink(t *testing.T) {
+	far, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	go func() { // an echo
+		for {
+			c, err := far.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	l, err := Open(5*time.Millisecond, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const kbps, bytes = 8000, 300_000
+	l.Narrow(kbps, 50*time.Millisecond)
+	s, err := l.Stream(far.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp4", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	sent := make([]byte, bytes)
+	for i := range sent {
+		sent[i] = byte(i * i >> 3)
+	}
+	began, wrote := time.Now(), make(chan error, 1)
+	go func() {
+		_, err := c.Write(sent)
+		wrote <- errors.Join(err, c.(*net.TCPConn).CloseWrite())
+	}()
+	got, err := io.ReadAll(c)
+	if err := errors.Join(err, <-wrote); err != nil || !slices.Equal(got, sent) {
+		t.Fatalf("%d bytes of %d came back, %v", len(got), bytes, err)
+	}
+	if took, least := time.Since(began), time.Duration(bytes)*8*time.Millisecond/kbps; took < least {
+		t.Errorf("%d bytes took %v, want %v at least", bytes, took, least)
+	}
+	if s.Bytes() != 2*bytes {
+		t.Errorf("%d bytes came through, want %d", s.Bytes(), 2*bytes)
+	}
+}
+
+// A stream's window doubles in a round trip until something is lost, and grows by one segment in a round trip from then on.
+func TestStreamsWindowFollowsLoss(t *testing.T) {
+	f := &flight{window: firstWindow}
+	f.room = sync.NewCond(&f.mu)
+	trip := func() {
+		for range int(f.window) {
+			f.take()
+		}
+		for f.out > 0 {
+			f.acked()
+		}
+	}
+	trip()
+	trip()
+	if f.window != 4*firstWindow {
+		t.Errorf("after two round trips the window is %.0f segments, want %d", f.window, 4*firstWindow)
+	}
+	f.cut()
+	before := f.window
+	if before != 4*firstWindow*cutWindow {
+		t.Errorf("after a loss it is %.1f", before)
+	}
+	if trip(); f.window < before+0.9 || f.window > before+1 {
+		t.Errorf("a round trip later it is %.2f, want one more than %.2f", f.window, before)
+	}
+	for range 100 {
+		f.cut()
+	}
+	if f.window != leastWindow {
+		t.Errorf("after much loss it is %.2f", f.window)
 	}
 }

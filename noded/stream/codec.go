@@ -2,6 +2,7 @@ package stream
 
 import (
 	"image"
+	"time"
 
 	"easel/noded/stream/tile"
 )
@@ -61,8 +62,8 @@ type CodecInfo struct {
 	Hardware                        bool
 }
 
-// frameBufferMS is how much of the rate one frame may take.
-const frameBufferMS = 50
+// frameBuffer is how much of the rate one frame may take.
+const frameBuffer = 50 * time.Millisecond
 
 // qualities are what the viewer may choose. Finest is the quantiser at which a still picture is left alone.
 var qualities = map[string]struct {

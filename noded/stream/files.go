@@ -35,6 +35,7 @@ type fileRelay struct {
 func (w *Worker) newFileRelay() *fileRelay {
 	f := &fileRelay{room: make(chan struct{}, maxFileRequests)}
 	f.relay = homefiles.Relay{
+		Out: &filePace{peers: w.everybody}, In: &filePace{peers: w.everybody, in: true},
 		Dial: func(ctx context.Context) (net.Conn, error) { return w.dialEdge("files.sock", byteStream)(ctx) },
 		Unreachable: func(rw http.ResponseWriter, err error) {
 			if !errors.Is(err, context.Canceled) {

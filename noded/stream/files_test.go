@@ -26,6 +26,9 @@ func filesEdge(t *testing.T) (edge string, ask func(method, path, body string, h
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(edge) })
 	w := &Worker{cfg: contract.Config{EdgeDir: edge}, log: slog.New(slog.DiscardHandler)}
+	for i := range w.screens {
+		w.screens[i] = newScreen(i+1, nil, newAudience(newBoard(), func() {}), 0, w.log)
+	}
 	mux := http.NewServeMux()
 	w.newFileRelay().routes(mux)
 	l, err := net.Listen("unix", filepath.Join(edge, "streamer.sock"))

@@ -41,7 +41,7 @@ const (
 )
 
 // anew has a lead begin that has nothing yet.
-func (k *keys) anew() { *k = keys{repeat: keyRepeat} }
+func (k *keys) anew(trip time.Duration) { *k = keys{repeat: keyRepeat + 2*trip} }
 
 // must has the next frame be a keyframe, whoever needs one: it is another encoder's.
 func (k *keys) must() { k.last = time.Time{} }

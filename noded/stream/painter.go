@@ -67,6 +67,7 @@ type painter struct {
 	small    bool      // the last refinement had little left to do
 	blurred  time.Time // when the picture last changed
 	shown    bool      // the peer was sent a frame of this size
+	found    bool      // the peer's way is measured
 	stamp    uint32    // of the last frame
 	echoed   []byte
 	sheet    *tile.Sheet // nil while nobody takes tiles
@@ -174,7 +175,14 @@ func (p *painter) look(ctx context.Context) error {
 		p.close()
 		return nil
 	}
-	if peer.rate.Plan().Hold { // it is out of touch: what changes meanwhile is one frame when it is back
+	plan := peer.rate.Plan()
+	if plan.Found && !p.found {
+		p.found = true
+		if now := time.Now(); p.debt.After(now) { // what is owed was counted by a guess
+			p.debt = now.Add(p.debt.Sub(now) * congestion.StartKbps / time.Duration(plan.Kbps))
+		}
+	}
+	if plan.Hold { // it is out of touch: what changes meanwhile is one frame when it is back
 		return nil
 	}
 	if err := p.fit(); err != nil {
@@ -399,8 +407,8 @@ func (p *painter) adopt(peer *peer) {
 	}
 	p.chooser.again()
 	p.scaler.Again()
-	p.keys.anew()
-	p.debt, p.guestAt = time.Time{}, time.Time{}
+	p.keys.anew(peer.rtt())
+	p.debt, p.guestAt, p.found = time.Time{}, time.Time{}, false
 	p.d.Damage.Add(image.Rectangle{Max: p.d.Size()})
 }
 
@@ -449,15 +457,18 @@ func even(size image.Point) image.Point { return image.Pt(size.X&^1, size.Y&^1) 
 
 func (p *painter) wanted(peer *peer) Quality {
 	q := qualities[peer.quality()]
-	most := int(congestion.MaxKbps * q.share)
-	return Quality{Factor: q.factor, Kbps: max(min(peer.rate.Plan().Kbps, most), congestion.MinKbps), BufferMS: frameBufferMS}
+	plan, most, buffer := peer.rate.Plan(), int(congestion.MaxKbps*q.share), frameBuffer
+	if !plan.Found {
+		buffer = congestion.StartFrame
+	}
+	return Quality{Factor: q.factor, Kbps: max(min(plan.Kbps, most), congestion.MinKbps), BufferMS: int(buffer.Milliseconds())}
 }
 
 // tune brings the encoder to the rate and quality of the moment; small changes are not worth it.
 func (p *painter) tune(peer *peer) {
 	want := p.wanted(peer)
 	near := want.Kbps*20 > p.quality.Kbps*19 && want.Kbps*20 < p.quality.Kbps*21
-	if want.Factor == p.quality.Factor && near {
+	if want.Factor == p.quality.Factor && want.BufferMS == p.quality.BufferMS && near {
 		return
 	}
 	if err := p.enc.SetQuality(want); err != nil {

@@ -11,7 +11,7 @@ import (
 // wish is what the viewers are to get from now on.
 func (p *painter) wish(now time.Time) Coding {
 	p.chooser.figures(p.peer.client.Load())
-	s := scene{still: p.stillSince(), kbps: p.peer.rate.Kbps(), loss: func() float64 { return p.enc.ColourLoss() }}
+	s := scene{still: p.stillSince(), kbps: p.carries(), loss: func() float64 { return p.enc.ColourLoss() }}
 	c := Coding{Format: p.chooser.choose(p.takes().made(p.encoders), s, now), Short: p.short(), Scale: p.scaler.Look(p.sight(p.stillSince(), 0), now)}
 	if why := p.chooser.why; why != p.givenUp {
 		p.viewers.board.degrade(p.givenUp, false)
@@ -40,9 +40,18 @@ func (p *painter) noteEncode(changed int, pkt Packet, took time.Duration) {
 // share is how much of the screen so many cells are.
 func (p *painter) share(cells int) float64 { return float64(cells) / float64(tile.Cells(p.frame.Size)) }
 
+// carries is what the way is taken to carry of video: all of it while that is not known, for one connection's first moments are no reason to make the
+// picture another.
+func (p *painter) carries() int {
+	if !p.found {
+		return congestion.MaxKbps
+	}
+	return p.wanted(p.peer).Kbps
+}
+
 // sight is what the video's scale goes by.
 func (p *painter) sight(still time.Time, share float64) congestion.Sight {
-	return congestion.Sight{Kbps: p.wanted(p.peer).Kbps, Still: still, Share: share, Sharpens: p.sharpens()}
+	return congestion.Sight{Kbps: p.carries(), Still: still, Share: share, Sharpens: p.sharpens()}
 }
 
 // sharpens tells whether all who watch see a still picture exact by tiles.

@@ -55,9 +55,12 @@ func (p *peer) hear(b []byte, now time.Time) error {
 		return fmt.Errorf("read a report: %w", err)
 	}
 	if h.Type == rtcp.TypeTransportSpecificFeedback && h.Count == rtcp.FormatTCC {
+		known := p.rate.Found()
 		woke, err := p.pacer.Heed(b, now)
 		if woke {
 			p.keyWanted.Store(true)
+		}
+		if woke || !known && p.rate.Found() {
 			p.screen.viewers.poke()
 		}
 		return err

@@ -33,6 +33,16 @@ type Relay struct {
 	Dial func(context.Context) (net.Conn, error)
 	// Unreachable answers when that server does not, or not as it should.
 	Unreachable func(w http.ResponseWriter, err error)
+	// Out and In bound how fast files go out and come in; nil is no bound.
+	Out, In Pace
+}
+
+// Pace bounds how fast the bytes of files cross.
+type Pace interface {
+	// Piece waits until more may cross, and says how many bytes.
+	Piece(ctx context.Context) (int, error)
+	// Crossed is told how many have.
+	Crossed(bytes int)
 }
 
 // Question is a request whose answer is a document.
@@ -142,7 +152,7 @@ func (l Relay) Content(w http.ResponseWriter, r *http.Request, file Path, about 
 		return 0, true
 	}
 	control := http.NewResponseController(w)
-	out := &outgoing{to: w, p: newPatience(control.SetWriteDeadline, cancel)}
+	out := &outgoing{ctx: ctx, to: w, pace: l.Out, p: newPatience(control.SetWriteDeadline, cancel)}
 	defer out.p.end()
 	if err := control.Flush(); err != nil { // however slowly the file comes, its length is known
 		return 0, false
@@ -216,7 +226,7 @@ func (l Relay) Append(w http.ResponseWriter, r *http.Request, upload string, off
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	control := http.NewResponseController(w)
-	body := &incoming{from: io.LimitReader(r.Body, length), p: newPatience(control.SetReadDeadline, cancel)}
+	body := &incoming{ctx: ctx, pace: l.In, from: io.LimitReader(r.Body, length), p: newPatience(control.SetReadDeadline, cancel)}
 	defer body.p.end()
 	req, err := l.request(ctx, http.MethodPatch, "/uploads/"+upload, nil, io.NopCloser(body))
 	if err != nil {
@@ -319,29 +329,65 @@ func (p *patience) end() {
 
 // outgoing is the answer of a download, in pieces.
 type outgoing struct {
-	to io.Writer
-	p  *patience
+	ctx  context.Context // of the transfer
+	to   io.Writer
+	pace Pace
+	p    *patience
 }
 
-func (o *outgoing) Write(b []byte) (int, error) {
-	if err := o.p.renew(); err != nil {
-		return 0, err
+func (o *outgoing) Write(b []byte) (sent int, err error) {
+	for len(b) > 0 {
+		piece, err := pieceOf(o.ctx, o.pace, b)
+		if err != nil {
+			return sent, err
+		}
+		if err := o.p.renew(); err != nil {
+			return sent, err
+		}
+		n, err := o.to.Write(piece)
+		sent, b = sent+n, b[n:]
+		crossed(o.pace, n)
+		if err != nil {
+			return sent, err
+		}
 	}
-	return o.to.Write(b)
+	return sent, nil
+}
+
+// pieceOf waits until some of b may cross, and is that.
+func pieceOf(ctx context.Context, by Pace, b []byte) ([]byte, error) {
+	if by == nil {
+		return b, nil
+	}
+	n, err := by.Piece(ctx)
+	return b[:min(max(n, 1), len(b))], err
+}
+
+func crossed(by Pace, n int) {
+	if by != nil {
+		by.Crossed(n)
+	}
 }
 
 // incoming is the body of an upload, in pieces.
 type incoming struct {
+	ctx   context.Context // of the transfer
 	from  io.Reader
+	pace  Pace
 	p     *patience
 	taken atomic.Int64
 }
 
 func (i *incoming) Read(b []byte) (int, error) {
+	piece, err := pieceOf(i.ctx, i.pace, b)
+	if err != nil {
+		return 0, err
+	}
 	if err := i.p.renew(); err != nil {
 		return 0, err
 	}
-	n, err := i.from.Read(b)
+	n, err := i.from.Read(piece)
 	i.taken.Add(int64(n))
+	crossed(i.pace, n)
 	return n, err
 }

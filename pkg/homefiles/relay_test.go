@@ -3,6 +3,7 @@ package homefiles
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -409,4 +410,101 @@ func BenchmarkRelay(b *testing.B) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	b.ReportMetric(float64(m.HeapSys-m.HeapReleased)/(1<<20), "MiB-heap")
+}
+
+// steady lets so many bytes cross at a time, and fails after a number of them.
+type steady struct {
+	piece, fails int
+	most, all    atomic.Int64
+}
+
+var errPaced = errors.New("no more")
+
+func (s *steady) Piece(context.Context) (int, error) {
+	if s.fails > 0 && int(s.all.Load()) >= s.fails {
+		return 0, errPaced
+	}
+	return s.piece, nil
+}
+
+func (s *steady) Crossed(n int) {
+	s.all.Add(int64(n))
+	s.most.Store(max(s.most.Load(), int64(n)))
+}
+
+// Files cross in pieces as large as the pace says, whole; where it lets nothing cross any more they end, and no part is taken for the whole.
+func TestFilesCrossAtThePaceGiven(t *testing.T) {
+	const size, piece = 100_000, 3000
+	taken := make(chan int64, 1)
+	next := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch {
+			n, _ := io.Copy(io.Discard, r.Body)
+			taken <- n
+			_, _ = w.Write([]byte("{}"))
+			return
+		}
+		content(make([]byte, size))(w, r)
+	}))
+	defer next.Close()
+	relayed := func(out, in Pace) *httptest.Server {
+		relay := Relay{
+			Dial: func(ctx context.Context) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "tcp", next.Listener.Addr().String())
+			},
+			Unreachable: func(w http.ResponseWriter, err error) { http.Error(w, err.Error(), http.StatusBadGateway) },
+			Out:         out, In: in,
+		}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPatch {
+				relay.Append(w, r, testUpload, 0, r.ContentLength, Whole)
+				return
+			}
+			relay.Content(w, r, "a", func(http.Header) {})
+		}))
+		t.Cleanup(server.Close)
+		return server
+	}
+	patch := func(server *httptest.Server) (int, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, server.URL, bytes.NewReader(make([]byte, size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		resp.Body.Close()
+		return resp.StatusCode, nil
+	}
+
+	out, in := &steady{piece: piece}, &steady{piece: piece}
+	server := relayed(out, in)
+	resp, err := get(t, server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || len(got) != size || out.all.Load() != size || out.most.Load() != piece {
+		t.Errorf("%d bytes went out, %v; the pace was told of %d, of %d at most at a time", len(got), err, out.all.Load(), out.most.Load())
+	}
+	if status, err := patch(server); err != nil || status != http.StatusOK || <-taken != size || in.all.Load() != size || in.most.Load() > piece {
+		t.Errorf("an upload: %d, %v; the pace was told of %d bytes, of %d at most at a time", status, err, in.all.Load(), in.most.Load())
+	}
+
+	server = relayed(&steady{piece: piece, fails: size / 2}, &steady{piece: piece, fails: size / 2})
+	if resp, err = get(t, server.URL); err != nil {
+		t.Fatal(err)
+	}
+	got, err = io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err == nil || len(got) >= size {
+		t.Errorf("%d bytes went out of one that was to end, and it counts as whole", len(got))
+	}
+	if status, err := patch(server); err == nil && status == http.StatusOK {
+		t.Error("an upload that was to end is said to be taken")
+	}
+	if n := <-taken; n >= size {
+		t.Errorf("%d bytes came in", n)
+	}
 }

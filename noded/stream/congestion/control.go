@@ -9,8 +9,7 @@ import (
 
 // Bounds of the rate, in kilobits a second.
 const (
-	MinKbps   = 200
-	StartKbps = 20000
+	MinKbps = 200
 	// MaxWayKbps is the most that a way is taken to carry: nobody needs to know more.
 	MaxWayKbps = 120_000
 	// MaxKbps is the most that video of the usual quality takes, wantedKbps what the search for more goes up to.
@@ -57,6 +56,8 @@ type Plan struct {
 	Kbps int  // video and tiles together, with what is sent again or against loss
 	FPS  int  // most frames a second
 	Hold bool // the viewer is silent: nothing more until it is heard
+	// Found tells that the way has been measured: until then the rate is a modest guess, of which a frame may take StartFrame at once.
+	Found bool
 }
 
 // Pace is the least time between two frames, where best is that of a way with room for all of them.
@@ -80,7 +81,10 @@ type Control struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
-	deaf     bool // the viewer tells of no arrivals
+	deaf     bool      // the viewer tells of no arrivals
+	found    bool      // the way is measured
+	heardAt  time.Time // first
+	blank    bool      // what was sent so far did not tell
 	kbps     float64
 	trend    trendline
 	train    train
@@ -93,6 +97,7 @@ type Control struct {
 	leastAt  time.Time
 	queue    time.Duration
 	queued   int
+	back     lag // of the viewer's reports
 	rtt      time.Duration
 	cutAt    time.Time
 	cutFrom  float64
@@ -104,7 +109,7 @@ type Control struct {
 	feedback uint64
 }
 
-// New begins with what most ways carry.
+// New begins with what the narrowest ways carry, until the first packets have told what this one does.
 func New(log *slog.Logger) *Control {
 	return &Control{log: log, kbps: StartKbps}
 }
@@ -113,7 +118,9 @@ func New(log *slog.Logger) *Control {
 func (r *Control) Hears(does bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.deaf = !does
+	if r.deaf = !does; r.deaf { // it will not be found out: as most ways are
+		r.found, r.kbps = true, MaxKbps
+	}
 }
 
 // Kbps is the rate for video of the usual quality.
@@ -124,13 +131,16 @@ func (r *Control) Plan() Plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kbps := int(max(r.kbps-r.extra.Kbps(time.Now()), r.kbps*leastMedia))
-	return Plan{Kbps: kbps, FPS: min(max(kbps/50, MinFPS), MaxFPS), Hold: r.silent}
+	return Plan{Kbps: kbps, FPS: min(max(kbps/50, MinFPS), MaxFPS), Hold: r.silent, Found: r.found}
 }
 
 // PaceKbps is how fast packets may follow each other.
 func (r *Control) PaceKbps() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.found {
+		return startPaceKbps
+	}
 	return int(min(max(r.kbps*PaceFactor, minPaceKbps), maxPaceKbps))
 }
 
@@ -161,17 +171,21 @@ func (r *Control) Took(arrived []Arrival, lost int, rtt time.Duration, idle bool
 	r.told += uint64(lost + len(arrived))
 	if rtt > 0 {
 		r.rtt = rtt
+		if n := len(arrived) - 1; n >= 0 {
+			r.back.add(rtt-(arrived[n].At-arrived[n].Sent), now)
+		}
 	}
 	r.loss.add(len(arrived), lost, now)
 	for _, a := range arrived {
 		r.trend.packet(a.Sent, a.At)
-		if p, ok := r.train.packet(a.Sent, a.At, a.Size); ok {
+		if p, ok := r.train.packet(a.Sent, a.At, a.Size, r.short()); ok {
 			r.passed(p, now)
 		}
 		r.acked.Add(a.Size, now)
 	}
+	r.begin(idle, now)
 	if idle {
-		if p, ok := r.train.end(); ok {
+		if p, ok := r.train.end(r.short()); ok {
 			r.passed(p, now)
 		}
 		r.train = train{}
@@ -206,12 +220,16 @@ func (r *Control) Restart() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trend.reset()
-	r.train, r.stretch, r.leastAt, r.queued = train{}, stretch{}, time.Time{}, 0
+	r.train, r.stretch, r.leastAt, r.queued, r.back = train{}, stretch{}, time.Time{}, 0, lag{}
 }
 
 // passed takes in what a train found.
 func (r *Control) passed(p pass, now time.Time) {
 	found := min(p.kbps*trainTrust, MaxWayKbps)
+	if !r.found {
+		r.find(found, p.limited, now)
+		return
+	}
 	if found <= r.kbps || now.Sub(r.cutAt) < calmAfterCut || r.trend.state == usageOver {
 		return
 	}
@@ -248,7 +266,7 @@ func (r *Control) cut(to float64, why string, now time.Time) bool {
 	}
 	to = max(to, min(r.kbps, r.gone.Kbps(now))*cutMost)
 	r.log.Debug("rate cut", "from", int(r.kbps), "to", int(to), "why", why)
-	r.cutFrom, r.kbps = r.kbps, max(to, MinKbps)
+	r.cutFrom, r.kbps, r.found = r.kbps, max(to, MinKbps), true
 	r.cutAt, r.grownAt, r.queued = now, now, 0
 	r.stretch = stretch{}
 	r.probes.cut(now)
@@ -283,7 +301,7 @@ func (r *Control) grow(now time.Time) {
 	since := min(now.Sub(r.grownAt), time.Second)
 	r.grownAt = now
 	used := r.acked.Kbps(now)
-	if now.Sub(r.cutAt) < calmAfterCut || since <= 0 || used < r.kbps*busyShare {
+	if !r.found || now.Sub(r.cutAt) < calmAfterCut || since <= 0 || used < r.kbps*busyShare {
 		return
 	}
 	by := growthASecond
@@ -312,7 +330,7 @@ func (r *Control) Wakes(now time.Time) bool {
 	}
 	r.silent = false
 	r.trend.reset()
-	r.train, r.stretch, r.leastAt, r.queued = train{}, stretch{}, time.Time{}, 0
+	r.train, r.stretch, r.leastAt, r.queued, r.back = train{}, stretch{}, time.Time{}, 0, lag{}
 	r.kbps = max(r.kbps/2, MinKbps)
 	r.grownAt = now
 	r.probes = probes{}
@@ -343,7 +361,7 @@ func (r *Control) Report(fraction float64, now time.Time) {
 	}
 	r.loss.add(int(100*(1-fraction)), int(100*fraction), now)
 	if !r.lossy(now) && fraction < lossLimit/5 && now.Sub(r.cutAt) > calmAfterCut {
-		r.kbps = min(r.kbps*nearGrowth, StartKbps)
+		r.kbps = min(r.kbps*nearGrowth, MaxKbps)
 	}
 }
 

@@ -57,6 +57,9 @@ func (r *Control) ProbeAt(now time.Time) time.Time {
 	if r.deaf || r.silent || r.kbps >= wantedKbps || r.probes.runs >= probeTries {
 		return time.Time{}
 	}
+	if !r.found && !r.blank { // the first frame may tell
+		return time.Time{}
+	}
 	if calm := r.cutAt.Add(calmAfterCut); calm.After(r.probes.next) {
 		return calm
 	}
@@ -73,6 +76,9 @@ func (r *Control) Probe(now time.Time) (Probe, bool) {
 	defer r.mu.Unlock()
 	kbps := min(max(r.kbps*probeFactor, minPaceKbps), wantedKbps*1.2)
 	bytes := min(max(kbps*1000/8*probeTime.Seconds(), leastProbe), maxProbeBytes)
+	if !r.found {
+		kbps, bytes = startPaceKbps, startProbe
+	}
 	r.probes.begun(now)
 	return Probe{Kbps: int(kbps), Bytes: int(bytes)}, true
 }

@@ -26,23 +26,23 @@ type pass struct {
 	limited bool
 }
 
-// packet takes in a packet that arrived, in the order in which they left; ok tells that a train before it is complete and says something.
-func (t *train) packet(sent, arrived time.Duration, size int) (p pass, ok bool) {
+// packet takes in a packet that arrived, in the order in which they left; ok tells that a train before it is complete and, having taken as long as short to leave, says something.
+func (t *train) packet(sent, arrived time.Duration, size int, short time.Duration) (p pass, ok bool) {
 	if t.packets > 0 && sent-t.gone <= trainGap && sent >= t.gone && sent-t.sent <= trainLong {
 		t.packets++
 		t.bytes += size
 		t.gone, t.lastly = sent, max(t.lastly, arrived)
 		return pass{}, false
 	}
-	p, ok = t.end()
+	p, ok = t.end(short)
 	*t = train{packets: 1, sent: sent, gone: sent, came: arrived, lastly: arrived}
 	return p, ok
 }
 
-// end says what the present train told. The bytes of its first packet do not count: the times begin with it.
-func (t *train) end() (pass, bool) {
+// end says what the present train told, if it took as long as short to leave. The bytes of its first packet do not count: the times begin with it.
+func (t *train) end(short time.Duration) (pass, bool) {
 	left, came := t.gone-t.sent, t.lastly-t.came
-	if t.packets < leastTrain || (left < trainShort && t.packets < trainPackets) || left <= 0 {
+	if t.packets < leastTrain || (left < short && t.packets < trainPackets) || left <= 0 {
 		return pass{}, false
 	}
 	speed := func(d time.Duration) float64 { return float64(t.bytes) * 8 / millis(max(d, feedbackTick)) }

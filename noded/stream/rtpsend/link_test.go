@@ -375,22 +375,25 @@ func (l *link) set(change func()) {
 	change()
 }
 
-// play sends frames for a while, each of a share of what the plan allows, as the painter would: none while the pacer lags behind.
+// play sends frames for a while, each of a share of what the plan allows, as the painter would: none while the pacer lags behind or the rate is used up.
 func (l *link) play(lasts time.Duration, share float64) {
-	end, debt := time.Now().Add(lasts), time.Now()
+	end, debt, found := time.Now().Add(lasts), time.Now(), l.rate.Found()
 	for time.Now().Before(end) {
 		p := l.rate.Plan()
+		if p.Found && !found {
+			found, debt = true, time.Now().Add(max(time.Until(debt), 0)*congestion.StartKbps/time.Duration(p.Kbps))
+		}
 		time.Sleep(time.Second / time.Duration(p.FPS))
 		if p.Hold || time.Until(debt) > painterBurst {
 			continue
 		}
 		kbps := min(float64(p.Kbps), congestion.MaxKbps)
-		l.frame(int(share * kbps * 1000 / 8 / float64(p.FPS)))
+		sent := l.frame(int(share * kbps * 1000 / 8 / float64(p.FPS)))
 		l.rate.Moves() // as the painter says
 		if now := time.Now(); debt.Before(now) {
 			debt = now
 		}
-		debt = debt.Add(congestion.OnWay(share*kbps*1000/8/float64(p.FPS), int(kbps)))
+		debt = debt.Add(congestion.OnWay(float64(sent), int(kbps)))
 	}
 }
 

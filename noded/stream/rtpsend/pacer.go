@@ -76,6 +76,8 @@ type Pacer struct {
 	unacked  unacked
 	heardOf  uint16    // the newest packet that arrived
 	heard    bool      // any
+	wrote    time.Time // anything
+	asked    time.Time // until when reports are wanted though nothing moves
 	quiet    time.Time // since when the viewer has said nothing of a packet; zero: it has told of all
 	calledAt time.Time
 	feedback congestion.Feedback
@@ -317,7 +319,7 @@ func (p *Pacer) send(now time.Time) time.Duration {
 		case p.sendRepair(now):
 		case p.video != nil && p.video.waiting() > 0:
 			p.first(p.video, now)
-		case p.sendProbe(now):
+		case p.sendProbe(now), p.sendCall(now):
 		default:
 			return p.idle(now)
 		}
@@ -328,7 +330,11 @@ func (p *Pacer) send(now time.Time) time.Duration {
 // refill gives the credit that the time since the last turn was worth.
 func (p *Pacer) refill(now time.Time) {
 	bytes := func(d time.Duration) float64 { return float64(p.paceKbps()) * 1000 / 8 * d.Seconds() }
-	most := max(bytes(paceBurst), 2*maxPacket)
+	burst := paceBurst
+	if !p.rate.Found() {
+		burst = congestion.StartBurst
+	}
+	most := max(bytes(burst), 2*maxPacket)
 	p.credit = min(p.credit+bytes(min(now.Sub(p.filled), time.Second)), most)
 	p.filled = now
 }
@@ -388,6 +394,7 @@ func (p *Pacer) write(l *lane, h *rtp.Header, payload []byte, d departure, now t
 	}
 	p.credit -= float64(size + wireOverhead)
 	p.burst++
+	p.wrote = now
 	p.rate.Left(size+wireOverhead, d.more, now)
 	if p.quiet.IsZero() {
 		p.quiet = now
@@ -404,6 +411,9 @@ func (p *Pacer) idle(now time.Time) time.Duration {
 	}
 	if !p.quiet.IsZero() {
 		wait = min(wait, callEvery)
+	}
+	if now.Before(p.asked) {
+		wait = min(wait, askEvery)
 	}
 	return wait
 }

@@ -18,6 +18,9 @@ const (
 	resendTime = 500 * time.Millisecond
 	// callEvery is how often a viewer that has fallen silent is sent something that it can answer.
 	callEvery = 100 * time.Millisecond
+	// askEvery is how often a viewer that is asked for reports gets something to report on. It is out of step with Chromium's reports, so that now and
+	// then one comes soon after.
+	askEvery = 70 * time.Millisecond
 	// callFrom is how long after a packet, beside the round trip, feedback must have come: Chromium sends it every 50 to 250 ms.
 	callFrom = 300 * time.Millisecond
 	// wireOverhead is what SRTP, UDP and IP add to a packet, maxPacket the most that one takes.
@@ -127,8 +130,10 @@ func (p *Pacer) redundant() *keptPacket {
 		p.probing.back++
 		k := p.video.at(p.video.next - p.probing.back%keptPackets)
 		if !k.filled || k.seq != p.video.next-p.probing.back {
-			p.probing.back = 0
-			break
+			if p.probing.back = 0; best != nil {
+				break
+			}
+			continue // there are few: begin with the newest again
 		}
 		if best == nil || len(k.payload) > len(best.payload) {
 			best = k
@@ -164,6 +169,29 @@ func (p *Pacer) silence(now time.Time) bool {
 	if p.audio != nil {
 		p.audio.next = p.audio.end
 	}
+	return true
+}
+
+// Ask has the viewer report on its way for a while, though nothing moves.
+func (p *Pacer) Ask(until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked.Before(time.Now()) {
+		p.poke()
+	}
+	p.asked = until
+}
+
+// sendCall sends a packet that the viewer has, where it is asked for reports and nothing else went out.
+func (p *Pacer) sendCall(now time.Time) bool {
+	if !now.Before(p.asked) || now.Sub(p.wrote) < askEvery || p.video == nil || p.dropped {
+		return false
+	}
+	k := p.video.at(p.video.last)
+	if !k.filled || k.seq != p.video.last {
+		return false
+	}
+	p.repeat(k, now)
 	return true
 }
 
