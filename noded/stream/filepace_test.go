@@ -76,7 +76,7 @@ func TestFilesYieldToTheirOwnersPicture(t *testing.T) {
 		<-ended
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		f.Crossed(1 << 20) // it would have to wait for long
+		f.Crossed(1 << 20) // it would have to wait
 		if _, err := f.Piece(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("a transfer that has ended waits on: %v", err)
 		}

@@ -459,7 +459,7 @@ func (p *painter) wanted(peer *peer) Quality {
 	q := qualities[peer.quality()]
 	plan, most, buffer := peer.rate.Plan(), int(congestion.MaxKbps*q.share), frameBuffer
 	if !plan.Found {
-		buffer = congestion.StartFrame
+		buffer = plan.Frame
 	}
 	return Quality{Factor: q.factor, Kbps: max(min(plan.Kbps, most), congestion.MinKbps), BufferMS: int(buffer.Milliseconds())}
 }

@@ -217,6 +217,7 @@ func (p *peer) state(s webrtc.PeerConnectionState) {
 	p.log.Debug("connection", "state", s)
 	switch s {
 	case webrtc.PeerConnectionStateConnected:
+		p.rate.Begins(p.rtt())
 		p.connected.Store(true)
 		p.log.Info("viewer connected", "path", p.path())
 		p.screen.viewers.tell()

@@ -24,6 +24,8 @@ const (
 	pieceTime             = 10 * time.Millisecond
 	leastPiece, mostPiece = 4 << 10, 64 << 10
 	pieceLag              = 20 * time.Millisecond
+	// mostWait is the longest wait for the next piece, whatever crossed while nothing bounded it.
+	mostWait = time.Second
 	// lagReports are the reports whose least counts as the queue on the way back: each waits a while in the viewer.
 	lagReports = 8
 )
@@ -133,12 +135,18 @@ func (b *Beside) Piece() int {
 func (b *Beside) Crossed(bytes int, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.used.Add(bytes, now)
+	b.crossed = now
+	if !b.begun {
+		return // nothing bounds it yet
+	}
 	if late := now.Add(-pieceLag); b.free.Before(late) {
 		b.free = late
 	}
-	b.used.Add(bytes, now)
-	b.crossed = now
 	b.free = b.free.Add(OnWay(float64(bytes), int(b.kbps)))
+	if most := now.Add(mostWait); b.free.After(most) {
+		b.free = most
+	}
 }
 
 // Kbps is the rate now.

@@ -56,8 +56,9 @@ type Plan struct {
 	Kbps int  // video and tiles together, with what is sent again or against loss
 	FPS  int  // most frames a second
 	Hold bool // the viewer is silent: nothing more until it is heard
-	// Found tells that the way has been measured: until then the rate is a modest guess, of which a frame may take StartFrame at once.
+	// Found tells that the way has been measured: until then the rate is a modest guess, of which a frame may take Frame at once.
 	Found bool
+	Frame time.Duration
 }
 
 // Pace is the least time between two frames, where best is that of a way with room for all of them.
@@ -81,10 +82,12 @@ type Control struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
-	deaf     bool      // the viewer tells of no arrivals
-	found    bool      // the way is measured
-	heardAt  time.Time // first
-	blank    bool      // what was sent so far did not tell
+	deaf     bool          // the viewer tells of no arrivals
+	found    bool          // the way is measured
+	frame    time.Duration // until then: how much of the rate a frame may take
+	early    int           // bytes that left until then
+	heardAt  time.Time     // first
+	blank    bool          // what was sent so far did not tell
 	kbps     float64
 	trend    trendline
 	train    train
@@ -111,7 +114,7 @@ type Control struct {
 
 // New begins with what the narrowest ways carry, until the first packets have told what this one does.
 func New(log *slog.Logger) *Control {
-	return &Control{log: log, kbps: StartKbps}
+	return &Control{log: log, kbps: StartKbps, frame: startFrame}
 }
 
 // Hears tells whether the viewer gives feedback on arrivals.
@@ -131,7 +134,7 @@ func (r *Control) Plan() Plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kbps := int(max(r.kbps-r.extra.Kbps(time.Now()), r.kbps*leastMedia))
-	return Plan{Kbps: kbps, FPS: min(max(kbps/50, MinFPS), MaxFPS), Hold: r.silent, Found: r.found}
+	return Plan{Kbps: kbps, FPS: min(max(kbps/50, MinFPS), MaxFPS), Hold: r.silent, Found: r.found, Frame: r.frame}
 }
 
 // PaceKbps is how fast packets may follow each other.
@@ -139,7 +142,7 @@ func (r *Control) PaceKbps() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.found {
-		return startPaceKbps
+		return r.startPace()
 	}
 	return int(min(max(r.kbps*PaceFactor, minPaceKbps), maxPaceKbps))
 }
@@ -156,6 +159,9 @@ func (r *Control) Left(bytes int, more bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.gone.Add(bytes, now)
+	if !r.found {
+		r.early += bytes
+	}
 	if more {
 		r.extra.Add(bytes, now)
 	}

@@ -40,8 +40,9 @@ const (
 	trustQP    = 18.0
 	// Below leastFPS the video gets smaller, down to where usefulFPS can be had; up to where goodFPS could be had it grows again.
 	leastFPS, usefulFPS, goodFPS = 12, 15, 20
-	// scaleFrames is how many frames tell what they cost, scaleNews how much each is believed, leastShare how much of the screen must have changed in one.
+	// scaleFrames is how many frames tell what they cost, one does where there would be less than poorFPS of them, scaleNews how much each is believed, leastShare how much of the screen must have changed in one.
 	scaleFrames = 3
+	poorFPS     = leastFPS / 3
 	scaleNews   = 0.3
 	leastShare  = 1.0 / 16
 	// roomTime is how long there must be room before the video grows, scaleRest the least time since the last step, which doubles where growing was wrong.
@@ -120,7 +121,7 @@ func (s *Scaler) Look(at Sight, now time.Time) Scale {
 }
 
 func (s *Scaler) shrink(kbps int, now time.Time) {
-	if s.n < scaleFrames || s.moving == scales-1 || s.fps(s.moving, kbps) >= leastFPS {
+	if s.n == 0 || s.n < scaleFrames && s.fps(s.moving, kbps) >= poorFPS || s.moving == scales-1 || s.fps(s.moving, kbps) >= leastFPS {
 		return
 	}
 	if s.rest = max(s.rest, scaleRest); !s.grown.IsZero() && now.Sub(s.grown) < scaleTrust {

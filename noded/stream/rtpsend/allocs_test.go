@@ -33,6 +33,7 @@ func (s *sentPackets) out(t testing.TB) *Video {
 		s.bytes += len(payload)
 		return len(payload), nil
 	}))}
+	v.pacer.rate.Hears(false) // the rate is known from the start
 	return v
 }
 

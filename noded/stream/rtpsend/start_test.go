@@ -9,7 +9,7 @@ import (
 )
 
 // firstKey is what the first keyframe takes, as the encoder keeps to it.
-const firstKey = congestion.StartKbps * int(congestion.StartFrame/time.Millisecond) / 8
+const firstKey = 15_000
 
 // A viewer comes by a way of which nothing is known while the picture moves: the first picture is soon there, none freezes for long after it, and what
 // the way carries is found out, be it narrow or wide.
@@ -31,6 +31,40 @@ func TestTheFirstFrameFindsTheRate(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A first frame that no quantiser made small is longer on its way, but fills no queue that would lose it; on a wide way the rest follows as soon as that is found.
+func TestALargeFirstFrameComesOver(t *testing.T) {
+	for _, kbps := range []float64{1000, 2000, 100_000} {
+		for _, trip := range []time.Duration{20, 300} {
+			trip *= time.Millisecond
+			t.Run(fmt.Sprintf("%.0f kbps, %v", kbps, trip), func(t *testing.T) {
+				bubble(t, kbps, trip, func(l *link) {
+					l.keyBytes, l.queue = 60_000, 200*time.Millisecond
+					began := time.Now()
+					l.play(3*time.Second, 1)
+					l.first(t, began, trip/2+min(congestion.OnWay(64_000, 0.85*congestion.StartKbps), trip+250*time.Millisecond+congestion.OnWay(60_000, int(kbps)))+100*time.Millisecond, 500*time.Millisecond+trip)
+				})
+			})
+		}
+	}
+}
+
+// A near way is taken to be wide: a first frame that may be larger leaves all at once.
+func TestTheFirstFrameOfANearWay(t *testing.T) {
+	bubble(t, 100_000, 2*time.Millisecond, func(l *link) {
+		l.rate.Begins(2 * time.Millisecond)
+		if got := l.rate.Plan().Frame; congestion.OnWay(50_000, congestion.StartKbps) > got {
+			t.Errorf("a frame may take %v of the rate", got)
+		}
+		l.keyBytes = 50_000
+		began := time.Now()
+		l.play(time.Second, 1)
+		l.first(t, began, 100*time.Millisecond, 150*time.Millisecond)
+		if got := l.rate.Plan().Kbps; got < congestion.MaxKbps {
+			t.Errorf("after a second the rate is %d kbps", got)
+		}
+	})
 }
 
 // first checks when the first picture came, and how long none did after it.
