@@ -8,7 +8,7 @@ import (
 // newKeys are those of a lead that was just sent a keyframe.
 func newKeys(at time.Time) *keys {
 	k := &keys{}
-	k.anew()
+	k.anew(0)
 	k.sent(10_000, 10_000, at)
 	return k
 }
@@ -27,7 +27,7 @@ func TestKeyframesAreRepeatedEverMoreRarelyUntilOneIsConfirmed(t *testing.T) {
 	if at := k.at(keyNone, 0, time.Time{}); !at.IsZero() {
 		t.Errorf("nobody needs one, and it is due at %v", at)
 	}
-	k.anew()
+	k.anew(0)
 	k.sent(10_000, 10_000, now)
 	if at := k.at(keyUnconfirmed, 0, time.Time{}); at.Sub(now) != keyRepeat {
 		t.Errorf("another lead waits %v, want %v", at.Sub(now), keyRepeat)
