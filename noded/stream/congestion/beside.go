@@ -50,16 +50,14 @@ func (r *Control) Queues() Queues {
 
 // lag is by how much longer than at best something is on its way.
 type lag struct {
-	least   time.Duration
-	leastAt time.Time
-	recent  [lagReports]time.Duration
-	n       int
+	least  least
+	at     time.Duration // the least
+	recent [lagReports]time.Duration
+	n      int
 }
 
 func (l *lag) add(took time.Duration, now time.Time) {
-	if l.leastAt.IsZero() || took <= l.least || now.Sub(l.leastAt) > baselineSpan {
-		l.least, l.leastAt = took, now
-	}
+	l.at = l.least.of(took, now)
 	l.recent[l.n%lagReports] = took
 	l.n++
 }
@@ -73,7 +71,7 @@ func (l *lag) queue() time.Duration {
 	for _, took := range l.recent {
 		least = min(least, took)
 	}
-	return max(least-l.least, 0)
+	return max(least-l.at, 0)
 }
 
 // Beside is how fast all that yields may cross in one direction. The zero value is ready. It is safe for several goroutines.

@@ -140,3 +140,26 @@ func TestTheQueueOnTheWayBackShowsInReports(t *testing.T) {
 		t.Errorf("with 200 ms on the way back: %+v", q)
 	}
 }
+
+// A queue that stands when the least time is taken anew is a queue still; and a way that has become longer for good is forgiven.
+func TestTheLeastTimeOutlivesAQueue(t *testing.T) {
+	var l least
+	now := time.Unix(1000, 0)
+	queue := func(took time.Duration) time.Duration { return took - l.of(took, now) }
+	for range 99 {
+		now = now.Add(100 * time.Millisecond)
+		queue(20 * time.Millisecond)
+	}
+	for i := range 99 {
+		now = now.Add(100 * time.Millisecond)
+		if q := queue(220 * time.Millisecond); q != 200*time.Millisecond {
+			t.Fatalf("%d reports after it grew the queue is %v", i+1, q)
+		}
+	}
+	now = now.Add(3 * baselineSpan)
+	queue(220 * time.Millisecond)
+	now = now.Add(2 * baselineSpan)
+	if q := queue(220 * time.Millisecond); q != 0 {
+		t.Errorf("long after it grew the queue is %v", q)
+	}
+}

@@ -96,8 +96,7 @@ type Control struct {
 	gone     Meter // what was sent
 	extra    Meter // of it, again or against loss
 	loss     lossMeter
-	least    time.Duration // one-way, on clocks that do not agree
-	leastAt  time.Time
+	least    least // one-way, on clocks that do not agree
 	queue    time.Duration
 	queued   int
 	back     lag // of the viewer's reports
@@ -206,14 +205,11 @@ func (r *Control) waits(arrived []Arrival, now time.Time) {
 	if len(arrived) == 0 {
 		return
 	}
-	least := arrived[0].At - arrived[0].Sent
+	took := arrived[0].At - arrived[0].Sent
 	for _, a := range arrived {
-		least = min(least, a.At-a.Sent)
+		took = min(took, a.At-a.Sent)
 	}
-	if r.leastAt.IsZero() || least <= r.least || now.Sub(r.leastAt) > baselineSpan {
-		r.least, r.leastAt = least, now
-	}
-	r.queue = least - r.least
+	r.queue = took - r.least.of(took, now)
 	if r.queue <= queueLimit {
 		r.queued = 0
 	} else {
@@ -226,7 +222,7 @@ func (r *Control) Restart() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trend.reset()
-	r.train, r.stretch, r.leastAt, r.queued, r.back = train{}, stretch{}, time.Time{}, 0, lag{}
+	r.train, r.stretch, r.least, r.queued, r.back = train{}, stretch{}, least{}, 0, lag{}
 }
 
 // passed takes in what a train found.
@@ -336,7 +332,7 @@ func (r *Control) Wakes(now time.Time) bool {
 	}
 	r.silent = false
 	r.trend.reset()
-	r.train, r.stretch, r.leastAt, r.queued, r.back = train{}, stretch{}, time.Time{}, 0, lag{}
+	r.train, r.stretch, r.least, r.queued, r.back = train{}, stretch{}, least{}, 0, lag{}
 	r.kbps = max(r.kbps/2, MinKbps)
 	r.grownAt = now
 	r.probes = probes{}

@@ -18,6 +18,8 @@ const (
 	startShort = 2500 * time.Microsecond
 	// startProbe is what is sent, in bytes, where the first frame was too small to tell.
 	startProbe = 22_000
+	// startBlank is how long after the first report a probe goes out although more is on its way.
+	startBlank = 200 * time.Millisecond
 	// startTime is how long after the first report the guess becomes the rate, where nothing told.
 	startTime = 1500 * time.Millisecond
 	// startCalm is how long after a way was found to be limited it is probed for more, and longer where a probe would be a queue of startQueue.
@@ -60,7 +62,7 @@ func (r *Control) begin(idle bool, now time.Time) {
 	if p, ok := r.train.end(r.short()); ok {
 		r.passed(p, now)
 		r.train = train{}
-	} else if r.blank = r.blank || idle; now.Sub(r.heardAt) > startTime {
+	} else if r.blank = r.blank || idle || now.Sub(r.heardAt) > startBlank; now.Sub(r.heardAt) > startTime {
 		r.find(r.kbps, false, now)
 	}
 }

@@ -67,7 +67,9 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 		p.rate.Restart()
 	}
 	p.rate.Took(came, max(lost, 0), trip, p.heardOf == p.sentLog.next-1, now)
-	p.poke() // for a probe that may be due
+	if !p.rate.Found() {
+		p.poke() // a probe may be due
+	}
 	if unsent > 0 {
 		p.odd++
 		return woke, errUnsent

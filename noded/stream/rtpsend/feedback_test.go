@@ -148,3 +148,38 @@ func TestStreamsThatThereAreNotEndTheViewer(t *testing.T) {
 		t.Fatalf("the viewer was ended %d times", ended)
 	}
 }
+
+// A viewer for whom packets were left out has not all, though it has all that was sent: it needs a keyframe.
+func TestWhatWasLeftOutIsMissing(t *testing.T) {
+	p, send := lone(t)
+	now := time.Now()
+	has := func(what string, want bool) {
+		t.Helper()
+		if got := p.HasAll(); got != want {
+			t.Errorf("%s: has all is %v", what, got)
+		}
+	}
+	goes := func() {
+		t.Helper()
+		if err := send(100); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Millisecond)
+		p.send(now)
+		if _, err := p.Heed(report16(p.sentLog.next-1, 1, uint32(now.Sub(p.epoch)/epochTick)), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	goes()
+	has("after a packet that arrived", true)
+	if err := send(100); err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	p.drop()
+	p.mu.Unlock()
+	has("one was left out", false)
+	p.begins(p.video.next)
+	goes()
+	has("after a keyframe", true)
+}

@@ -251,6 +251,9 @@ func (p *Pacer) late() bool {
 	if p.keyed && (p.keyOpen || p.video != nil && int16(p.video.next-p.keyEnd) <= 0) {
 		return false // the keyframe itself is under way
 	}
+	if !p.rate.Found() {
+		return false // of a guessed rate nothing follows
+	}
 	return p.video != nil && p.video.waiting() > 0 && congestion.OnWay(float64(p.video.bytes()), p.rate.Plan().Kbps) > maxLate
 }
 
@@ -418,8 +421,13 @@ func (p *Pacer) idle(now time.Time) time.Duration {
 	return wait
 }
 
-// HasAll tells whether the viewer has every packet.
-func (p *Pacer) HasAll() bool { return p.unacked.none() }
+// HasAll tells whether the viewer has every packet, and none was left out since the last keyframe.
+func (p *Pacer) HasAll() bool {
+	p.mu.Lock()
+	dropped := p.dropped
+	p.mu.Unlock()
+	return !dropped && p.unacked.none()
+}
 
 // Sent is how many packets were sent again, and how many against loss.
 func (p *Pacer) Sent() (again, repairs uint64) {
