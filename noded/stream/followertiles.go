@@ -11,7 +11,7 @@ import (
 func (f *follower) show(p *painter, pkt Packet, now time.Time) {
 	first := f.frame != p.frame
 	f.frame, f.lastSent = p.frame, now
-	f.owe(pkt.Bytes, now)
+	f.owe(pkt.Bytes, f.kbps(), now)
 	if f.peer == p.peer { // whose tiles are the painter's own
 		f.stamp = p.stamp
 	} else {
@@ -33,7 +33,7 @@ func (f *follower) uncover(p *painter, now time.Time) bool {
 	switch {
 	case f.peer.layer.Of(p.sheet):
 		bytes, err := f.peer.layer.Video(stamp, now)
-		return f.sent(p, bytes, err, now)
+		return f.sent(p, bytes, f.kbps(), err, now)
 	case flow.Open():
 		flow.Next()
 		return p.beginTiles(f.peer, stamp()) != nil
@@ -48,7 +48,7 @@ func (f *follower) change(p *painter, now time.Time) bool {
 		return false
 	}
 	bytes, err := f.peer.layer.Change(tile.MaxMessage, &f.stamp, now)
-	return f.sent(p, bytes, err, now)
+	return f.sent(p, bytes, f.kbps(), err, now)
 }
 
 // still sends the guest one message of cells that have been still, if its line has room.
@@ -71,7 +71,7 @@ func (f *follower) still(p *painter, now time.Time) bool {
 		after = &f.cover
 	}
 	bytes, err := f.peer.layer.Still(after, now)
-	return f.sent(p, bytes, err, now)
+	return f.sent(p, bytes, f.stillKbps(), err, now)
 }
 
 // stillAt is when the guest's still cells are due: zero for never.
@@ -97,19 +97,29 @@ func (f *follower) ends(p *painter) bool {
 	return f.lost && f.hasTiles(p) && (f.peer.tiles.Shows(f.cover) || !f.peer.keyWanted.Load())
 }
 
-// sent accounts for a message of tiles, and tells whether one went out.
-func (f *follower) sent(p *painter, bytes int, err error, now time.Time) bool {
+// sent accounts for a message of tiles at a rate, and tells whether one went out.
+func (f *follower) sent(p *painter, bytes, kbps int, err error, now time.Time) bool {
 	if err != nil {
 		p.dropTiles(f.peer, err)
 		return false
 	}
-	f.owe(bytes, now)
+	f.owe(bytes, kbps, now)
 	return bytes > 0
 }
 
-// owe counts bytes that went out against the guest's own rate.
-func (f *follower) owe(bytes int, now time.Time) {
-	f.debt = latest(f.debt, now).Add(congestion.OnWay(float64(bytes), f.kbps()))
+// owe counts bytes that went out against a rate.
+func (f *follower) owe(bytes, kbps int, now time.Time) {
+	f.debt = latest(f.debt, now).Add(congestion.OnWay(float64(bytes), kbps))
 }
 
+// kbps is the guest's own rate.
 func (f *follower) kbps() int { return max(f.peer.rate.Plan().Kbps, congestion.MinKbps) }
+
+// stillKbps is that of tiles that have the line to themselves. The rate follows what video tells of the line, and stays where that left it, often far too low, while
+// nothing moves; the tiles' own window knows better then.
+func (f *follower) stillKbps() int {
+	if f.peer.pacer.Backlog() > 0 {
+		return f.kbps()
+	}
+	return max(f.kbps(), min(f.peer.tiles.Kbps(), congestion.StartKbps))
+}

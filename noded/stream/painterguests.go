@@ -101,7 +101,7 @@ func (p *painter) stillForGuests() bool {
 // guestsSoon tells whether tiles will shortly have made the picture exact for every guest, so that the video need not sharpen for them.
 func (p *painter) guestsSoon() bool {
 	return !slices.ContainsFunc(p.viewers.watchedBy(), func(f *follower) bool {
-		return f.peer != p.peer && !(f.hasTiles(p) && f.peer.layer.Soon(f.kbps()))
+		return f.peer != p.peer && !(f.hasTiles(p) && f.peer.layer.Soon(f.stillKbps()))
 	})
 }
 
