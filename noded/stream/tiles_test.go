@@ -83,7 +83,7 @@ func (v *tileViewer) exact() ([]byte, image.Point, error) {
 
 func (v *tileViewer) awaitPicture(t *testing.T, a *artist, what string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		got, size, err := v.exact()
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func (v *tileViewer) awaitPicture(t *testing.T, a *artist, what string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited a minute for %s", what)
+			t.Fatalf("waited two minutes for %s", what)
 		}
 	}
 }
