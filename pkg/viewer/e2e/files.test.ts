@@ -3,6 +3,7 @@ import { type Browser, type BrowserContext, chromium, type Page } from "playwrig
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { FakeEntry } from "./fake-files";
 import { FakeNode } from "./fake-node";
+import { tools } from "./strip";
 
 let browser: Browser;
 let context: BrowserContext;
@@ -102,6 +103,7 @@ describe("the session's files", () => {
 		};
 		node.files.content.Y2F0 = Buffer.alloc(1700, 3);
 		const page = await connected();
+		await tools(page);
 		await page.locator("#files").click();
 		const names = () => page.locator("#files-list bdi").allTextContents();
 		await expect.poll(names).toEqual(["Folder", "猫.png"]);
@@ -125,6 +127,7 @@ describe("the session's files", () => {
 	it("that are gone are said to be, and the page stays", async () => {
 		node.files.folders = { "": [cat] };
 		const page = await connected();
+		await tools(page);
 		await page.locator("#files").click();
 		await page.getByRole("button", { name: "Download 猫.png" }).click();
 		await expect.poll(() => page.locator("#toast").textContent()).toBe("猫.png: The file is gone.");
@@ -158,6 +161,7 @@ describe("the session's files", () => {
 		node.files.allowed.out = false;
 		const page = await connected();
 		expect(await page.locator("#files").textContent()).toContain("Upload");
+		await tools(page);
 		const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.locator("#files").click()]);
 		await chooser.setFiles({ name: "chosen.png", mimeType: "image/png", buffer: Buffer.alloc(3, 7) });
 		await page.locator("#transfers").getByText("chosen.png").waitFor();

@@ -19,6 +19,7 @@ import {
 	touch,
 	view,
 } from "./setup";
+import { tools } from "./strip";
 
 describe("the hand", () => {
 	it("sends pen pressure, tilt and proximity", async () => {
@@ -362,6 +363,7 @@ describe("screens", () => {
 	it("are two browser windows, the second opened by the first", async () => {
 		const page = await connected("?path=direct");
 		const opened = page.waitForEvent("popup");
+		await tools(page);
 		await page.locator("#second").click();
 		const second = await opened;
 		await second.waitForFunction(() => window.easel?.state === "connected");
@@ -425,6 +427,7 @@ describe("screens", () => {
 		await page.setViewportSize({ width: 1000, height: 600 });
 		await hears((all) => (control("resize")(all)?.w === 1000 ? true : undefined));
 		await answer();
+		await tools(page);
 		await page.locator("#interface").selectOption("150");
 		await hears((all) => (control("resize")(all)?.scale === 150 ? true : undefined));
 		await page.reload();

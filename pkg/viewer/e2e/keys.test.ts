@@ -16,6 +16,7 @@ import {
 	reaches,
 	touch,
 } from "./setup";
+import { tools } from "./strip";
 
 const texts = (all: Heard[]): string[] =>
 	input(5)(all).map((v) => new TextDecoder().decode(new Uint8Array(v.buffer, 8)));
@@ -132,7 +133,7 @@ describe("keys that browsers keep", () => {
 		});
 		await reaches(page, "connected");
 		const did = () => page.evaluate(() => (window as unknown as { did: string[] }).did);
-		await page.locator("#handle").click();
+		await tools(page);
 		await page.locator("#capture").click();
 		expect(await did()).not.toContain("lock true all");
 		await page.locator("#fullscreen").click();

@@ -2,6 +2,7 @@ import type { Page } from "playwright-core";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { FakePeer } from "./fake-peer";
 import { anotherPeer, connected, control, hears, input, node, open, peer, reaches } from "./setup";
+import { tools } from "./strip";
 
 const people = {
 	owner: { id: "owner", name: "ada", role: "owner", path: "direct" },
@@ -25,7 +26,10 @@ const company = (you: string, hand: string, ...who: (keyof typeof people)[]) => 
 
 /** Makes a link by the dialog, which it leaves open, and returns its address. */
 async function makeLink(page: Page, wish: { role: string; name: string; expires?: string }): Promise<string> {
-	if (!(await page.locator("#share-dialog").isVisible())) await page.locator("#share").click();
+	if (!(await page.locator("#share-dialog").isVisible())) {
+		await tools(page);
+		await page.locator("#share").click();
+	}
 	await page.getByLabel("Who comes by the link may").selectOption(wish.role);
 	await page.getByLabel("It is for").fill(wish.name);
 	if (wish.expires) await page.getByLabel("It is good").selectOption(wish.expires);
@@ -67,6 +71,7 @@ describe("the owner's links", () => {
 		await link(page, "for Vi").getByText("to look on · as long as the session").waitFor();
 		await link(page, "for Bo").getByText("to take part · until").waitFor();
 		await page.locator("#share-close").click();
+		await tools(page);
 		await page.locator("#share").click();
 		expect(await page.locator("#share-url").inputValue()).toBe("");
 		expect(await page.locator("#share-made").isVisible()).toBe(false);
@@ -78,6 +83,7 @@ describe("the owner's links", () => {
 	it("are refused in the node's own words", async () => {
 		const page = await connected();
 		node.shares.refusal = { status: 409, detail: "a session has at most 16 links: revoke one first" };
+		await tools(page);
 		await page.locator("#share").click();
 		await page.getByRole("button", { name: "Make a link" }).click();
 		await page.locator("#share-said").getByText("a session has at most 16 links").waitFor();
@@ -100,6 +106,7 @@ describe("who is there", () => {
 		await peer.say(company("owner", "owner", "owner", "vi", "bo"));
 		await page.getByText("Vi joined. Bo joined.").waitFor();
 		await expect.poll(() => page.locator("#share-count").textContent()).toBe("3");
+		await tools(page);
 		await page.locator("#share").click();
 		const person = (name: string) => page.locator("#people li").filter({ hasText: name });
 		expect(await person("ada").textContent()).toContain("you · has the hand");
@@ -148,6 +155,7 @@ describe("a guest", () => {
 		for (const id of ["end", "files", "share-owner", "guest-back"])
 			expect(await page.locator(`#${id}`).isVisible(), id).toBe(false);
 		await page.mouse.click(300, 300);
+		await tools(page);
 		await page.locator("#share").click(); // a guest sees who is there, without links
 		await page.getByRole("heading", { name: "Who is here" }).waitFor();
 		expect(await page.locator("#people button").count()).toBe(0);

@@ -143,40 +143,39 @@ describe("the picture", () => {
 	});
 });
 
-describe("tools", () => {
-	it("are reached and left by keyboard, and end the session only when sure", async () => {
-		const page = await connected();
-		await page.keyboard.down("Control");
-		await page.keyboard.down("Alt");
-		await page.keyboard.down("Shift");
-		await page.keyboard.up("Shift");
-		await page.keyboard.up("Alt");
-		await page.keyboard.up("Control");
-		const focused = () => page.evaluate(() => document.activeElement?.id);
-		expect(await focused()).toBe("fullscreen");
-		await page.keyboard.press("Escape");
-		expect(await focused()).toBe("keys");
-		await page.locator("#handle").click();
-		await page.getByRole("button", { name: "Stats" }).click();
-		await expect.poll(() => page.locator("#overlay").textContent()).toContain("direct");
-		await page.locator("#quality").selectOption("sharp");
-		expect(await hears(control("quality"))).toMatchObject({ value: "sharp" });
-		await page.getByRole("button", { name: "End session" }).click();
-		await page.getByRole("button", { name: "Go on painting" }).click();
-		expect(node.requests).not.toContain(`DELETE /s/${SESSION}`);
-		await page.locator("#handle").click();
-		await page.getByRole("button", { name: "End session" }).click();
-		await page.getByRole("dialog").getByRole("button", { name: "End session" }).click();
-		await reaches(page, "ended");
-		expect(node.requests).toContain(`DELETE /s/${SESSION}`);
-	});
-});
+/** The colour that the artist sees at a place of the page. */
+async function shownAt(page: Page, x: number, y: number): Promise<number[]> {
+	const png = await page.screenshot({ clip: { x, y, width: 8, height: 8 } });
+	return page.evaluate(async (bytes) => {
+		const picture = await createImageBitmap(new Blob([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))]));
+		const context = new OffscreenCanvas(8, 8).getContext("2d") as OffscreenCanvasRenderingContext2D;
+		context.drawImage(picture, 0, 0);
+		return [...context.getImageData(4, 4, 1, 1).data.slice(0, 3)];
+	}, png.toString("base64"));
+}
 
 describe("what happens to a session", () => {
 	it("comes back by itself when the stream dies", async () => {
 		const page = await connected();
 		await peer.drop();
 		await page.waitForFunction(() => window.easel.stats().reconnects === 1 && window.easel.state === "connected");
+	});
+
+	it("keeps the last picture in sight until it comes back", async () => {
+		const page = await connected();
+		await page.waitForFunction(() => window.easel.stats().frames > 0);
+		const blue = async () => (await shownAt(page, 200, 200)).every((v, i) => Math.abs(v - (i === 2 ? 255 : 0)) < 40);
+		await expect.poll(blue).toBe(true);
+		const whep = node.whep;
+		node.whep = async () => ({ status: 503 });
+		await peer.drop();
+		await reaches(page, "reconnecting");
+		await page.waitForFunction(() => window.easel.stats().path === "");
+		expect(await blue()).toBe(true);
+		node.whep = whep;
+		await reaches(page, "connected");
+		expect(await page.locator("#screen > .still").count()).toBe(0);
+		await expect.poll(blue).toBe(true);
 	});
 
 	it("waits for a node that is away, and says so", async () => {

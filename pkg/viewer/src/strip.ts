@@ -23,6 +23,8 @@ export interface StripHost {
 const DWELL = 300;
 /** The strip goes this long (ms) after the pointer left it. */
 const LINGER = 1200;
+/** A finger cannot rest on the strip, to keep it: so long (ms) it stays after a tap on the handle. */
+const READ = 10_000;
 /** The strip shows itself for this long (ms) when the session first opens. */
 const GREETING = 5000;
 
@@ -63,7 +65,7 @@ export class Strip {
 		const signal = this.stop.signal;
 		this.quality.value = storedQuality();
 		this.quality.addEventListener("change", () => this.qualityChosen(), { signal });
-		this.handle.addEventListener("click", (e) => this.show(e.detail === 0), { signal });
+		this.handle.addEventListener("click", this.handled, { signal });
 		this.on(this.fullscreen, () => void this.toggleFullscreen());
 		this.on(this.capture, () => this.toggleCapture());
 		this.on(this.sound, () => this.host.sound());
@@ -76,7 +78,12 @@ export class Strip {
 		this.root.addEventListener("pointerenter", () => this.stay(), { signal });
 		this.root.addEventListener("focusout", () => this.hideSoon(LINGER), { signal });
 		document.addEventListener("fullscreenchange", () => this.fullscreenChanged(), { signal });
-		if (enabled) document.addEventListener("pointermove", this.edge, { signal, passive: true });
+		if (!enabled) return;
+		document.addEventListener("pointermove", this.edge, { signal, passive: true });
+		byId("screen", HTMLDivElement).addEventListener("pointerdown", () => this.root.hidden || this.hide(), {
+			signal,
+			passive: true,
+		});
 	}
 
 	/** The quality to ask the node for. */
@@ -95,9 +102,10 @@ export class Strip {
 		this.hideSoon(GREETING);
 	}
 
-	/** Whether every pixel on show is proven to be the remote screen's. */
+	/** Whether every pixel on show is proven to be the remote screen's. Once it was so, its place is kept. */
 	exact(on: boolean): void {
-		this.sure.hidden = !on;
+		if (on) this.sure.hidden = false;
+		this.sure.dataset.is = on ? "yes" : "no";
 	}
 
 	/** Whether there is sound, and whether it is on. */
@@ -113,7 +121,7 @@ export class Strip {
 
 	/** The picture's way is gone for now. */
 	offline(): void {
-		this.exact(false);
+		this.sure.hidden = true;
 		this.way.textContent = ways[""];
 		this.way.dataset.way = "";
 	}
@@ -233,6 +241,11 @@ export class Strip {
 		this.handle.setAttribute("aria-expanded", "false");
 	}
 
+	private readonly handled = (e: MouseEvent): void => {
+		this.show(e.detail === 0);
+		if ((e as PointerEvent).pointerType === "touch") this.hideSoon(READ);
+	};
+
 	private readonly key = (e: KeyboardEvent): void => {
 		if (e.key !== "Escape") return;
 		e.preventDefault();
@@ -282,6 +295,7 @@ export function lines(s: Snapshot): [name: string, value: string][] {
 	];
 	const { atOnce, late } = s.offBeat;
 	if (atOnce + late > 0) rows.push(["changes by tiles", `${atOnce} shown at once, ${late} with the next beat`]);
+	if (Object.keys(s.stages).length > 0) rows.push(["latency", "p50 / p99"]);
 	for (const [name, { p50, p99 }] of Object.entries(s.stages)) rows.push([name, `${ms(p50)} / ${ms(p99)}`]);
 	if (s.fallback !== "") rows.push(["fallback", s.fallback]);
 	return rows;

@@ -13,7 +13,7 @@ import { type Codec, decodable, whyNot } from "./link/codec";
 import { Contact } from "./link/contact";
 import { Dialer, type DialerHost } from "./link/dialer";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link/link";
-import { type Node, NodeError } from "./link/node";
+import { type Node, NodeError, sentence } from "./link/node";
 import { Peer } from "./link/peer";
 import { Vnc } from "./link/vnc";
 import { NoticeBar } from "./notice";
@@ -25,6 +25,7 @@ import { density, type Point } from "./screen/geometry";
 import { InterfaceSize } from "./screen/interface-size";
 import { Screen } from "./screen/screen";
 import { SecondScreen } from "./screen/second-screen";
+import { Still } from "./screen/still";
 import { Sharing } from "./share/sharing";
 import { type Event, initial, isOver, type State, step } from "./state";
 import { type Snapshot, Stats } from "./stats/stats";
@@ -61,6 +62,7 @@ export class Viewer {
 	private readonly vnc = byId("vnc", HTMLDivElement);
 	private readonly field = byId("keys", HTMLTextAreaElement);
 	private readonly cursor = new Cursor(this.root);
+	private readonly still = new Still(this.root, this.video);
 	private readonly stats: Stats;
 	private readonly panel: Panel;
 	private readonly notice: NoticeBar;
@@ -240,6 +242,7 @@ export class Viewer {
 		this.since = performance.now();
 		this.contact.heard();
 		before?.close();
+		this.still.release();
 		this.video.hidden = link.path === "vnc";
 		this.pictured = true;
 		document.documentElement.dataset.pictured = "";
@@ -270,7 +273,7 @@ export class Viewer {
 			await this.takenBack();
 		} else if (e.kind !== "closed") {
 			if (e.kind === "lost") this.contact.silent(e.quiet);
-			this.happen({ type: "lost", why: e.kind === "lost" ? e.why : e.reason });
+			this.happen({ type: "lost", why: e.kind === "lost" ? e.why : sentence(e.reason) });
 			// A link that always breaks at once must not be opened without pause.
 			if (performance.now() - this.since > STABLE) this.backoff.reset();
 			await this.pause(this.backoff.next());
@@ -363,6 +366,7 @@ export class Viewer {
 		files: () => void this.askForFiles(),
 		pictured: (time) => this.controls.pictured(time),
 		sound: () => this.sound.update(),
+		going: () => this.still.hold(),
 		exact: (on) => {
 			this.exactSince = on ? performance.now() : null;
 			this.strip.exact(on);

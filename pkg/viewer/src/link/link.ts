@@ -70,6 +70,8 @@ export interface LinkHost {
 	exact(on: boolean): void;
 	/** Nothing comes at the moment, and why; null when it does again. */
 	held(why: string | null): void;
+	/** The picture is about to go, though nobody wanted that. */
+	going(): void;
 	/** What the hand did until then (the page's time) is on show. */
 	pictured(time: number): void;
 	/** The picture takes another way now. */

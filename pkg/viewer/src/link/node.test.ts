@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { nothing } from "../files/api";
 import { alone } from "../share/api";
-import { link, Node, NodeError, parseIce, parseStatus } from "./node";
+import { link, Node, NodeError, parseIce, parseStatus, sentence } from "./node";
 
 const signal = new AbortController().signal;
 const node = new Node("/s/s1");
@@ -66,6 +66,17 @@ describe("Node", () => {
 	});
 });
 
+describe("sentence", () => {
+	it.each([
+		["the operator stopped it", "The operator stopped it."],
+		["Save your work!", "Save your work!"],
+		["éasel ends…", "Éasel ends…"],
+		[" ", ""],
+	])("makes one of %j", (said, read) => {
+		expect(sentence(said)).toBe(read);
+	});
+});
+
 describe("parseStatus", () => {
 	it("reads the contract's document", () => {
 		const doc = {
@@ -84,7 +95,7 @@ describe("parseStatus", () => {
 		expect(parseStatus(doc)).toEqual({
 			state: "failed",
 			relay: "one",
-			reason: "no room",
+			reason: "No room.",
 			gimp: { state: "running", restarts: 1 },
 			portal: "https://p/",
 			notice: { text: "Save", left: 5 },

@@ -191,7 +191,7 @@ async function refusal(doing: string, r: Response): Promise<NodeError> {
 	const problem: unknown = await r.json().catch(() => null);
 	const p = isObject(problem) ? problem : {};
 	const said = [p.detail, p.title].find((v): v is string => typeof v === "string" && v !== "");
-	const message = said?.slice(0, 500) ?? `Could not ${doing}: the node answered ${r.status}.`;
+	const message = sentence(said?.slice(0, 500) ?? "") || `Could not ${doing}: the node answered ${r.status}.`;
 	return new NodeError(kindOf(r.status), message, portalOf(r) ?? link(p.portal));
 }
 
@@ -209,6 +209,14 @@ function kindOf(status: number): Refusal {
 	return status >= 500 || status === 429 || status === 409 || status === 425 ? "unavailable" : "refused";
 }
 
+/** What the node says of itself as people read it: it begins small, and ends without a stop, as errors do. */
+export function sentence(said: string): string {
+	const text = said.trim();
+	if (text === "") return "";
+	const first = String.fromCodePoint(text.codePointAt(0) ?? 0);
+	return first.toLocaleUpperCase("en") + text.slice(first.length) + (/[.!?…]$/.test(text) ? "" : ".");
+}
+
 /** Reads a status document; what is missing or malformed is empty. */
 export function parseStatus(v: unknown): Status {
 	const o = isObject(v) ? v : {};
@@ -216,7 +224,7 @@ export function parseStatus(v: unknown): Status {
 	const g = isObject(o.gimp) ? o.gimp : null;
 	return {
 		state: text(o.state),
-		reason: text(o.reason),
+		reason: sentence(text(o.reason)),
 		gimp: g && { state: text(g.state), restarts: typeof g.restarts === "number" ? g.restarts : 0 },
 		portal: link(o.portal),
 		notice: parseNotice(o.notice),

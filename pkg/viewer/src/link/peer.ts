@@ -360,6 +360,7 @@ export class Peer implements Link {
 	private finish(e: Ending): void {
 		if (this.over) return;
 		this.over = true;
+		if (this.attached && (e.kind === "lost" || e.kind === "bye")) this.host.going();
 		this.stop.abort();
 		this.beat.stop();
 		this.sender.close();

@@ -93,7 +93,7 @@ export class TouchTools {
 	private readonly uncover = (): void => {
 		const seen = window.visualViewport;
 		const covered = seen ? document.documentElement.clientHeight - seen.offsetTop - seen.height : 0;
-		this.bar.style.setProperty("--covered", `${Math.max(0, Math.round(covered))}px`);
+		document.documentElement.style.setProperty("--covered", `${Math.max(0, Math.round(covered))}px`);
 	};
 
 	private setTrackpad(on: boolean): void {
