@@ -110,9 +110,9 @@ it("tries ever more rarely where that does not last", () => {
 });
 
 it("tries again each time where it does", () => {
-	changes(10 * 60, BEAT, (i) => i % 100 === 0 && browser.disturb());
+	changes(10 * 60, BEAT, (i) => i % 150 === 0 && browser.disturb());
 	const kept = waits.filter((w) => w === -1).length;
-	expect(kept).toBe(6);
+	expect(kept).toBe(4);
 	expect(shownAtOnce(waits)).toBeGreaterThan(480);
 });
 
