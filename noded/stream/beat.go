@@ -70,9 +70,9 @@ func (b *beat) free(t time.Time, kept bool) time.Time {
 		past += b.period
 	}
 	begun := t.Add(-past)
-	late, safe := seconds(b.period.Seconds()*lateFor), seconds(b.period.Seconds()*safeFrom)
+	late, safe := b.part(lateFor), b.part(safeFrom)
 	if kept {
-		late += seconds(b.period.Seconds() * stayFor)
+		late += b.part(stayFor)
 	}
 	switch {
 	case past < safe:
@@ -82,6 +82,8 @@ func (b *beat) free(t time.Time, kept bool) time.Time {
 	}
 	return t
 }
+
+func (b *beat) part(of float64) time.Duration { return time.Duration(of * float64(b.period)) }
 
 // moving is how long a picture has been moving by video, and whether it keeps step with the viewer's display. A step is kept only where frames are
 // missed without, since most that come close to a beat, but steadily, have it.
