@@ -32,9 +32,12 @@ export class Controls {
 	) {
 		// A touch screen's keyboard would cover the picture at every tap.
 		if (window.matchMedia("(pointer: coarse)").matches) field.inputMode = "none";
-		const { userAgentData } = navigator as Navigator & { userAgentData?: { platform?: string } };
+		const { userAgentData } = navigator as Navigator & { userAgentData?: { platform?: string; mobile: boolean } };
+		// Chromium's caret, seen or not, has the page make frames twice a second, which get in the way of the picture. Where something is selected
+		// it has none. A phone would show that as a selection.
+		const rest = userAgentData?.mobile === false ? " " : "";
 		const keys = { ...host, composing: () => this.pointer.follow(field) };
-		const keyboard = new Keyboard(field, keys, platformOf(userAgentData?.platform || navigator.platform));
+		const keyboard = new Keyboard(field, keys, platformOf(userAgentData?.platform || navigator.platform), rest);
 		this.keyboard = keyboard;
 		this.pointer = new Pointer(root, {
 			hand: host.hand,

@@ -10,7 +10,7 @@ let connected: boolean;
 let browserPastes: boolean;
 let clock: number;
 
-function start(platform: Platform): void {
+function start(platform: Platform, rest?: string): void {
 	keyboard?.close();
 	const hand = {
 		key: (down: boolean, locks: number, keysym: number, code: number) =>
@@ -31,7 +31,7 @@ function start(platform: Platform): void {
 			hand.release();
 		},
 	};
-	keyboard = new Keyboard(field, host, platform);
+	keyboard = new Keyboard(field, host, platform, rest);
 }
 
 beforeEach(() => {
@@ -117,6 +117,23 @@ describe("Keyboard", () => {
 		await Promise.resolve();
 		expect(said).toEqual(["text あ"]);
 		expect(field.value).toBe("");
+	});
+
+	it("keeps something selected while nothing is typed, where that is asked for: a caret has the page make frames", async () => {
+		keyboard.close();
+		start("other", " ");
+		const selected = (): string => field.value.slice(field.selectionStart, field.selectionEnd);
+		expect(selected()).toBe(" ");
+		field.value = "あ";
+		field.dispatchEvent(Object.assign(new Event("compositionend"), { data: "あ" }));
+		await Promise.resolve();
+		expect(selected()).toBe(" ");
+		field.value = "";
+		field.dispatchEvent(new InputEvent("input", { inputType: "deleteContentBackward" }));
+		expect(selected()).toBe(" ");
+		const copied = new Event("copy", { cancelable: true });
+		field.dispatchEvent(copied);
+		expect(copied.defaultPrevented).toBe(true);
 	});
 
 	it("sends text that no key told, and a virtual keyboard's deletions", () => {

@@ -49,16 +49,19 @@ export class Keyboard {
 		private readonly field: HTMLTextAreaElement,
 		private readonly host: KeyboardHost,
 		private readonly platform: Platform,
+		/** What the field holds, selected, while nothing is typed. */
+		private readonly rest = "",
 	) {
 		const signal = this.stop.signal;
+		this.empty();
 		field.addEventListener("keydown", this.down, { signal });
 		field.addEventListener("keyup", this.up, { signal });
 		field.addEventListener("compositionstart", () => this.host.composing(), { signal });
 		field.addEventListener("compositionupdate", this.composes, { signal });
 		field.addEventListener("compositionend", this.composed, { signal });
 		field.addEventListener("input", this.typed as EventListener, { signal });
-		field.addEventListener("paste", (e) => e.preventDefault(), { signal });
-		field.addEventListener("drop", (e) => e.preventDefault(), { signal });
+		for (const kind of ["copy", "cut", "paste", "drop"] as const)
+			field.addEventListener(kind, (e) => e.preventDefault(), { signal });
 		field.addEventListener("blur", () => this.quiet || this.host.letGo(), { signal });
 	}
 
@@ -311,7 +314,8 @@ export class Keyboard {
 	}
 
 	private empty(): void {
-		if (this.field.value !== "") this.field.value = "";
+		if (this.field.value !== this.rest) this.field.value = this.rest;
+		if (this.rest !== "") this.field.select();
 	}
 
 	private withoutAlt(hand: Hand, act: () => void): void {

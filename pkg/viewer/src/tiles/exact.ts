@@ -19,8 +19,6 @@ const OVERDUE = 300;
 const QUIET = 120;
 /** For so long (ms) after the hand has moved, the page's rhythm is what it was found to be then. */
 const KNOWN = 1000;
-/** The page's attribute while nothing else is to make frames. */
-const STILL = "data-still";
 /** The canvas's class. */
 const LAYER = "exact";
 /** How much of a new measurement is believed. */
@@ -67,10 +65,7 @@ export class ExactLayer {
 	private moved = Number.NEGATIVE_INFINITY;
 	private frame: number | null = null;
 	private readonly rhythm = new Rhythm();
-	private readonly offBeat = new OffBeat(
-		() => this.drain(),
-		(on) => document.documentElement.toggleAttribute(STILL, on),
-	);
+	private readonly offBeat = new OffBeat(() => this.drain());
 	/** When a video frame was last shown. */
 	private moving = Number.NEGATIVE_INFINITY;
 	private late: ReturnType<typeof setTimeout> | null = null;
@@ -130,7 +125,7 @@ export class ExactLayer {
 		if (this.over) return;
 		this.over = true;
 		this.rhythm.close();
-		this.offBeat.close();
+		this.offBeat.let();
 		if (this.frame !== null) cancelAnimationFrame(this.frame);
 		if (this.late !== null) clearTimeout(this.late);
 		this.canvas.remove();

@@ -10,9 +10,6 @@ const SELDOM = 30;
 const LONG = 4;
 /** So many long waits, one after the other, are no accident. */
 const SURE = 6;
-/** After so many of them, what else makes frames is asked to stop, and for so long (ms) after the last change. */
-const SOON = 3;
-const CALM = 1000;
 /** A change is kept for so long (ms), which is less than a beat and its wait, and for no longer than PATIENCE if no other comes. */
 const KEEP = 12;
 const PATIENCE = 25;
@@ -42,13 +39,9 @@ export class OffBeat {
 	private since: number | null = null;
 	private late: ReturnType<typeof setTimeout> | null = null;
 	private asked = false;
-	private calm: ReturnType<typeof setTimeout> | null = null;
 
-	/** `release` is called when what was kept must wait no longer; `still`, when what else makes frames is to stop, or may go on. */
-	constructor(
-		private readonly release: () => void,
-		private readonly still: (on: boolean) => void,
-	) {}
+	/** `release` is called when what was kept must wait no longer. */
+	constructor(private readonly release: () => void) {}
 
 	/** A change has come. Tells whether it is to be kept until this is asked again. */
 	keeps(): boolean {
@@ -88,31 +81,12 @@ export class OffBeat {
 			this.asked = false;
 			if (performance.now() - now >= LONG) {
 				this.counts.late++;
-				if (++this.waits === SOON) this.hush();
+				this.waits++;
 				return;
 			}
 			this.waits = 0;
 			this.counts.atOnce++;
 			if (++this.short === WORTH) this.counts.worth++;
 		});
-	}
-
-	close(): void {
-		this.let();
-		if (this.calm === null) return;
-		clearTimeout(this.calm);
-		this.calm = null;
-		this.still(false);
-	}
-
-	private hush(): void {
-		if (this.calm !== null) return;
-		this.still(true);
-		const look = (): void => {
-			const left = this.last + CALM - performance.now();
-			this.calm = left > 0 ? setTimeout(look, left) : null;
-			if (left <= 0) this.still(false);
-		};
-		this.calm = setTimeout(look, CALM);
 	}
 }

@@ -2,6 +2,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Rhythm } from "./rhythm";
 
 let waiting: ((d: IdleDeadline) => void)[];
+/** What is done once nothing else is to be done. */
+let background: (() => void)[];
 let rhythm: Rhythm;
 
 beforeEach(() => {
@@ -9,6 +11,8 @@ beforeEach(() => {
 	waiting = [];
 	vi.stubGlobal("requestIdleCallback", (f: (d: IdleDeadline) => void) => waiting.push(f));
 	vi.stubGlobal("cancelIdleCallback", (n: number) => waiting.splice(n - 1, 1));
+	background = [];
+	vi.stubGlobal("window", { scheduler: { postTask: async (f: () => void) => background.push(f) } });
 	rhythm = new Rhythm();
 });
 afterEach(() => {
@@ -36,6 +40,22 @@ describe("the page's rhythm", () => {
 		expect(rhythm.steady).toBe(true);
 		rests(26);
 		expect(rhythm.steady).toBe(false);
+	});
+
+	it("is that of a page at rest where the browser has no idle time and nothing else to do either", () => {
+		const none = { didTimeout: true, timeRemaining: () => 0 };
+		for (const free of [false, false, true, false]) {
+			rhythm.hand();
+			vi.advanceTimersByTime(120);
+			const done = background.pop();
+			if (free) done?.();
+			waiting.pop()?.(none);
+		}
+		expect(rhythm.steady).toBe(false);
+		rhythm.hand();
+		vi.advanceTimersByTime(120);
+		waiting.pop()?.(none);
+		expect(rhythm.steady).toBe(true);
 	});
 
 	it("is asked for once a hand has rested, whose own doing makes frames too", () => {
