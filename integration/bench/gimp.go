@@ -47,6 +47,9 @@ func paintInGIMP(ctx context.Context, t *Target, d time.Duration) (Motion, Liken
 		m.Shown = float64(len(seen)) / d.Seconds()
 		return err
 	})
+	if err == nil {
+		m.Stages, err = stages(t)
+	}
 	if err != nil {
 		return Motion{}, Likeness{}, err
 	}

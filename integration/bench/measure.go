@@ -38,7 +38,6 @@ type Result struct {
 	Animating Clicks // the page produces frames all the time, as under a moving hand
 	Play      map[xclient.Kind]Motion
 	GIMP      Motion                              // the pen in GIMP itself; Easel alone
-	Stages    map[xclient.Kind]map[string]float64 // median ms of a picture's way, by the viewer's own stats; Easel alone
 	IdleCores map[string]float64
 	IdleKBps  *float64           // kB/s that come to the idle page; nil when not measured
 	Daemons   map[string]float64 // cores of what serves all sessions, idle
@@ -65,7 +64,7 @@ type Quantiles struct {
 
 // measure runs the whole plan against a target.
 func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Result, error) {
-	r := &Result{Name: t.Name, Play: map[xclient.Kind]Motion{}, Stages: map[xclient.Kind]map[string]float64{}, Starts: t.Starts, Warmth: t.Warmth}
+	r := &Result{Name: t.Name, Play: map[xclient.Kind]Motion{}, Starts: t.Starts, Warmth: t.Warmth}
 	steps := []struct {
 		name string
 		do   func() error
@@ -113,10 +112,11 @@ func measure(ctx context.Context, log *slog.Logger, t *Target, plan Plan) (*Resu
 
 // play measures a moving picture and what the viewer says of it.
 func (r *Result) play(ctx context.Context, t *Target, kind xclient.Kind, d time.Duration) (err error) {
-	if r.Play[kind], err = play(ctx, t, kind, d); err != nil || !t.HasGIMP {
-		return err
+	m, err := play(ctx, t, kind, d)
+	if err == nil && t.HasGIMP {
+		m.Stages, err = stages(t)
 	}
-	r.Stages[kind], err = stages(t)
+	r.Play[kind] = m
 	return err
 }
 

@@ -15,6 +15,7 @@ type Motion struct {
 	AgeP50, AgeP95 time.Duration
 	Unread         int // pictures whose marker could not be read
 	Cores          map[string]float64
+	Stages         map[string]float64 // median ms of a picture's way, by the viewer's own stats; Easel alone
 }
 
 // beats is how many parts a moving picture is measured in. What is drawn and the browser's frames keep the same time, so that how long a picture

@@ -129,6 +129,12 @@ func reportRest(w io.Writer, results []*Result) error {
 		}
 		return fmt.Sprintf("%.1f", r.GIMP.Shown)
 	})
+	row("pen in GIMP: sample → shown, median ms", func(r *Result) string {
+		if hand, ok := r.GIMP.Stages["input"]; ok {
+			return fmt.Sprintf("%.1f", hand)
+		}
+		return nothing
+	})
 	row("pen in GIMP: cores, GIMP's own work among them", func(r *Result) string { return cores(r.GIMP.Cores) })
 	row("idle: server cores", func(r *Result) string { return cores(r.IdleCores) })
 	row("idle: received, kB/s", func(r *Result) string {
@@ -166,14 +172,18 @@ func reportParts(w io.Writer, results []*Result) {
 	for _, r := range results {
 		for _, k := range kinds() {
 			line(r, fmt.Sprintf("%s %d Hz, cores", k, k.Rate()), coreParts(r.Play[k].Cores))
-			line(r, fmt.Sprintf("%s %d Hz, stages, median ms", k, k.Rate()),
-				each(r.Stages[k], 0, func(v float64) string { return fmt.Sprintf("%.1f", v) }))
+			line(r, fmt.Sprintf("%s %d Hz, stages, median ms", k, k.Rate()), stageParts(r.Play[k].Stages))
 		}
 		line(r, "pen in GIMP, cores", coreParts(r.GIMP.Cores))
+		line(r, "pen in GIMP, stages, median ms", stageParts(r.GIMP.Stages))
 		line(r, "idle, cores", coreParts(r.IdleCores))
 		line(r, "memory, MB PSS", each(r.Memory, 1<<20, func(v int64) string { return fmt.Sprint(v >> 20) }))
 		line(r, "start, ms", starts(r.Starts))
 	}
+}
+
+func stageParts(stages map[string]float64) string {
+	return each(stages, 0, func(v float64) string { return fmt.Sprintf("%.1f", v) })
 }
 
 func (q Quantiles) String() string {

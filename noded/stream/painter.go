@@ -20,6 +20,8 @@ const (
 	coalesce = time.Millisecond
 	// coalesceTiles does for what tiles can bring: should it be torn, the rest follows within the same refresh of the viewer's screen.
 	coalesceTiles = 300 * time.Microsecond
+	// coalesceWhole does where the whole screen is damaged already: what lies upon it was asked for in the same breath.
+	coalesceWhole = 300 * time.Microsecond
 	pace          = 12 * time.Millisecond
 	napped        = 2 * time.Millisecond  // of a wait before a frame: its end is slept to the point
 	burst         = 60 * time.Millisecond // of the rate, that may go out at once
@@ -206,13 +208,18 @@ func (p *painter) wait(ctx context.Context) bool {
 		return false
 	}
 	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.Backlog()-burst))
-	small := p.tiles != nil && p.d.Damage.Area() <= tile.MaxCells*tile.CellWidth*tile.CellHeight
+	area, screen := p.d.Damage.Area(), p.d.Size()
+	small := p.tiles != nil && area <= tile.MaxCells*tile.CellWidth*tile.CellHeight
 	if !until.After(now) {
-		if small {
+		switch {
+		case small:
 			nap(coalesceTiles)
 			return true
+		case area >= screen.X*screen.Y:
+			until = now.Add(coalesceWhole)
+		default:
+			until = now.Add(coalesce)
 		}
-		until = now.Add(coalesce)
 	}
 	p.held = 0
 	if !small {
