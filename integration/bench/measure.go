@@ -37,7 +37,7 @@ type Result struct {
 	AtRest    Clicks // the page asks for no frames: one click now and then
 	Animating Clicks // the page produces frames all the time, as under a moving hand
 	Play      map[xclient.Kind]Motion
-	GIMP      Motion                              // the pen in GIMP itself; Easel alone
+	GIMP      Motion // the pen in GIMP itself; Easel alone
 	IdleCores map[string]float64
 	IdleKBps  *float64           // kB/s that come to the idle page; nil when not measured
 	Daemons   map[string]float64 // cores of what serves all sessions, idle
