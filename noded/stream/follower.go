@@ -53,5 +53,6 @@ func (f *follower) keyAt(now time.Time, rests bool) time.Time {
 	if !f.wishes(now) {
 		return time.Time{}
 	}
-	return latest(f.keys.next(rests), now.Add(f.peer.pacer.Backlog()-followDebt))
+	due := latest(f.keys.next(rests), now.Add(f.peer.pacer.Backlog()-followDebt))
+	return latest(due, f.keys.last.Add(f.peer.pacer.KeyRest())) // the one before may still be coming over
 }

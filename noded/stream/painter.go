@@ -367,7 +367,7 @@ func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done t
 	switch {
 	case changed > 0:
 		p.moving.frame(start)
-		peer.rate.Moves()
+		p.moves()
 		p.blur(done)
 	case qp > 0 && !p.refineAt.IsZero():
 		p.refined(peer, pkt, done)

@@ -123,6 +123,14 @@ func (p *painter) send(peer *peer, pkt Packet, now time.Time) {
 	}
 }
 
+// moves has it found out what the ways of all who watch carry.
+func (p *painter) moves() {
+	p.peer.rate.Moves()
+	for _, f := range p.viewers.watchedBy() {
+		f.peer.rate.Moves()
+	}
+}
+
 // takes are the formats that all who watch take.
 func (p *painter) takes() takes {
 	all := p.peer.takes

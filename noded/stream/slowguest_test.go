@@ -2,6 +2,7 @@ package stream
 
 import (
 	"image"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +53,7 @@ func TestGuestOnANarrowLinkDelaysNobody(t *testing.T) {
 	before, alone := changes(0)
 	link := linked(t, s, 3)
 	link.Delay(10 * time.Millisecond)
+	link.Narrow(2000, 300*time.Millisecond)
 	ctx := watchAs(t, s, guest(1, contract.RoleView), "size=1280x720")
 	became := func() {
 		t.Helper()
@@ -61,7 +63,6 @@ func TestGuestOnANarrowLinkDelaysNobody(t *testing.T) {
 		s.await(t, "the guest's exact picture", func() bool { return same(t, ctx, a, image.Pt(1280, 720)) == nil })
 	}
 	became()
-	link.Narrow(2000, 300*time.Millisecond) // only now: on a way that is narrow from the start it may take long until a keyframe has come over
 	seen := evaluate[int](t, ctx, "window.easel.stats().frames")
 	with, beside := changes(1000)
 	shown := evaluate[int](t, ctx, "window.easel.stats().frames") - seen
@@ -77,4 +78,59 @@ func TestGuestOnANarrowLinkDelaysNobody(t *testing.T) {
 		t.Errorf("the guest was shown %d frames of %d: the link was not narrow, and the test shows nothing", shown, with)
 	}
 	became()
+}
+
+// restless shows ever other noise in a part of the screen, 40 times a second, until it is stopped.
+func (a *artist) restless(t *testing.T, area image.Rectangle) (stop func()) {
+	t.Helper()
+	const more, step = 400, 61 // rows
+	sheet, err := xproto.NewPixmapId(a.xc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xproto.CreatePixmapChecked(a.xc, 24, sheet, xproto.Drawable(a.root), uint16(area.Dx()), uint16(area.Dy()+more)).Check(); err != nil {
+		t.Fatal(err)
+	}
+	a.put(t, xproto.Drawable(sheet), image.Rect(0, 0, area.Dx(), area.Dy()+more), noise(area.Dx(), area.Dy()+more, 5))
+	ended := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		tick := time.NewTicker(25 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			xproto.CopyArea(a.xc, xproto.Drawable(sheet), xproto.Drawable(a.root), a.gc, 0, int16(i*step%more), int16(area.Min.X), int16(area.Min.Y), uint16(area.Dx()), uint16(area.Dy()))
+		}
+	})
+	stop = sync.OnceFunc(func() { close(ended); all.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// TestGuestWhoJoinsOnANarrowLinkHasAPicture shows a session in real Chromium over a line that is narrow, and loses packets, from the first one on, while the
+// picture, which is made for an owner on a wide one, never rests. Once it does, it is exact.
+func TestGuestWhoJoinsOnANarrowLinkHasAPicture(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	owner := connectTiles(t, s, false)
+	pictured(t, s, owner.viewer)
+	owner.awaitPicture(t, a, "the owner's exact picture")
+	rest := a.restless(t, image.Rect(0, 0, 400, 200))
+	link := linked(t, s, 3)
+	link.Delay(20 * time.Millisecond)
+	link.Lose(0.02)
+	link.Narrow(1000, 300*time.Millisecond)
+	joined := time.Now()
+	ctx := watchAs(t, s, guest(1, contract.RoleView), "size=1280x720")
+	s.await(t, "the guest's first picture", func() bool { return evaluate[bool](t, ctx, "window.easel.stats().frames > 0") })
+	t.Logf("the guest's first picture was there after %v", time.Since(joined))
+	rest()
+	rested := time.Now()
+	showsExactly(t, ctx, a, image.Pt(1280, 720))
+	t.Logf("the picture was exact %v after it rested", time.Since(rested))
 }

@@ -18,8 +18,8 @@ const (
 	maxPaceKbps = 300_000
 	// minPaceKbps has a small frame go out at once however low the rate is.
 	minPaceKbps = 1500
-	// PaceFactor is how much quicker than the rate a frame goes out: its last packet counts.
-	PaceFactor = 2.5
+	// paceFactor is how much quicker than the rate a frame goes out: its last packet counts. longPace is that of one that takes long.
+	paceFactor, longPace = 2.5, 1.25
 	// Frames a second: at low rates fewer, so that each shows something.
 	MaxFPS, MinFPS = 60, 8
 )
@@ -143,7 +143,17 @@ func (r *Control) PaceKbps() int {
 	if !r.found {
 		return r.startPace()
 	}
-	return int(min(max(r.kbps*PaceFactor, minPaceKbps), maxPaceKbps))
+	return int(min(max(r.kbps*paceFactor, minPaceKbps), maxPaceKbps))
+}
+
+// LongPaceKbps is how fast packets of a frame may follow each other that takes long in any case: faster it would only fill the queues on its way.
+func (r *Control) LongPaceKbps() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.found {
+		return r.startPace()
+	}
+	return int(min(r.kbps*longPace, maxPaceKbps))
 }
 
 // TookTiles notes bytes of tiles that a viewer has confirmed: they use the way too.
@@ -276,7 +286,8 @@ func (r *Control) cut(to float64, why string, now time.Time) bool {
 }
 
 // lossy cuts for loss that is of our own making, to less than arrived: what is lost then is lost by the way at any rate, and such a cut is taken back.
-// Loss where little is sent is the way's too.
+// Loss where little is sent is the way's too, unless there is so much of it that it can only be our own: a burst of little more than nothing overflows a
+// narrow way's queue.
 func (r *Control) lossy(now time.Time) bool {
 	if before, after, ok := r.loss.settled(r.gone.Kbps(now), now); ok && after > before*lossHelped && after <= ownMost {
 		r.log.Debug("rate restored", "from", int(r.kbps), "to", int(r.loss.from), "why", "loss is the way's own", "loss", after)
@@ -288,8 +299,8 @@ func (r *Control) lossy(now time.Time) bool {
 		return false
 	}
 	used, from := r.acked.Kbps(now), r.kbps
-	if r.gone.Kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
-		r.loss.own = min(share, ownMost)
+	if share <= ownMost && r.gone.Kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
+		r.loss.own = share
 		return false
 	}
 	if r.cut(min(used*cutTo, r.kbps*(1-share/2)), "loss", now) {

@@ -397,18 +397,26 @@ func (l *link) play(lasts time.Duration, share float64) {
 	}
 }
 
-// frame sends one frame and says how large it is.
+// frame sends one frame, a keyframe where one is asked for, and says how large it is.
 func (l *link) frame(bytes int) int {
+	l.mu.Lock()
+	key := l.keys > 0 && time.Since(l.keyAt) > l.pacer.KeyRest() || l.stamp == 0
+	l.mu.Unlock()
+	if key {
+		bytes = max(bytes, l.keyBytes)
+	}
+	l.send(bytes, key)
+	return bytes
+}
+
+// send sends one frame of a kind.
+func (l *link) send(bytes int, key bool) {
 	l.mu.Lock()
 	l.stamp += 1500
 	stamp := l.stamp
-	key := l.keys > 0 && time.Since(l.keyAt) > l.pacer.KeyRest() || l.stamp == 1500
 	if key {
 		l.keys, l.keyAt = 0, time.Now()
 		l.keyframes++
-	}
-	if key {
-		bytes = max(bytes, l.keyBytes)
 	}
 	n := max((bytes+rtpPayload-1)/rtpPayload, 1)
 	l.frames = append(l.frames, &frameOnWay{at: time.Now(), stamp: stamp, num: n, first: l.packets.seq + 1, key: key})
@@ -424,7 +432,6 @@ func (l *link) frame(bytes int) int {
 			l.set(func() { l.keys++ })
 		}
 	}
-	return bytes
 }
 
 // seen tells how the frames of a time were shown: how many, the longest time without one, and their age at the median and at 95 %.

@@ -32,9 +32,8 @@ const (
 	// on a stock Linux) and the buffers of switches on the way.
 	burstPackets = 32
 	burstPause   = time.Millisecond
-	// What takes longer than longFrame at that pace would only fill the queues on its way: it goes at longPace times the rate.
+	// longFrame is how long what waits may take, or it goes at the pace of a long frame.
 	longFrame = 60 * time.Millisecond
-	longPace  = 1.25
 	// paceBurst is how long the pacer may have slept and still catch up.
 	paceBurst = 5 * time.Millisecond
 	// LeastKeyRest is the least time between two keyframes.
@@ -223,7 +222,12 @@ func (p *Pacer) KeyRest() time.Duration {
 	if !p.keyed {
 		return rest
 	}
-	return max(rest, min(congestion.OnWay(float64(p.keySize), p.rate.Plan().Kbps), maxKeyTime)+p.rate.Trip()+LeastKeyRest/3)
+	return max(rest, p.keyTime()+p.rate.Trip()+LeastKeyRest/3)
+}
+
+// keyTime is how long the last keyframe is given to come over.
+func (p *Pacer) keyTime() time.Duration {
+	return min(congestion.OnWay(float64(p.keySize), p.rate.Plan().Kbps), maxKeyTime)
 }
 
 // Backlog is how long what waits will take to go out.
@@ -248,7 +252,7 @@ func (p *Pacer) Takes(bytes int) bool {
 
 // late tells whether so much waits, because the rate has fallen meanwhile, that a keyframe is sooner there.
 func (p *Pacer) late() bool {
-	if p.keyed && (p.keyOpen || p.video != nil && int16(p.video.next-p.keyEnd) <= 0) {
+	if p.keyed && (p.keyOpen || p.video != nil && p.video.waits(p.keyEnd)) {
 		return false // the keyframe itself is under way
 	}
 	if !p.rate.Found() {
@@ -267,6 +271,9 @@ func (l *lane) bytes() int {
 }
 
 func (l *lane) waiting() int { return int(l.end - l.next) }
+
+// waits tells whether a packet does.
+func (l *lane) waits(seq uint16) bool { return int(seq-l.next) < l.waiting() }
 
 func (l *lane) at(seq uint16) *keptPacket { return &l.kept[int(seq)%len(l.kept)] }
 
@@ -349,7 +356,7 @@ func (p *Pacer) paceKbps() int {
 	}
 	kbps := p.rate.PaceKbps()
 	if p.video != nil && congestion.OnWay(float64(p.video.bytes()), kbps) > longFrame {
-		return int(float64(kbps) / congestion.PaceFactor * longPace)
+		return p.rate.LongPaceKbps()
 	}
 	return kbps
 }

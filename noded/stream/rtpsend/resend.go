@@ -1,6 +1,7 @@
 package rtpsend
 
 import (
+	"slices"
 	"time"
 
 	"easel/noded/stream/congestion"
@@ -35,8 +36,8 @@ func (p *Pacer) ask(seqs []uint16, now time.Time) (key bool) {
 	if p.video == nil || p.dropped {
 		return false
 	}
-	trip, since := p.rate.Trip(), p.video.next-p.key
-	if since > keptPackets {
+	trip, since, waits := p.rate.Trip(), p.video.next-p.key, p.video.waits(p.key)
+	if since > keptPackets && !waits {
 		p.keyed = false // or numbers that wrap would seem older
 	}
 	// What is sent again takes part of the rate; who lacks more is better served by a keyframe.
@@ -44,15 +45,19 @@ func (p *Pacer) ask(seqs []uint16, now time.Time) (key bool) {
 	most := int(min(max(kbps*1000/8*resendTime.Seconds()/rtpPayload, 1), maxLost))
 	rest, old := trip+resendRest, max(resendTime, 3*trip)
 	for _, s := range seqs {
-		k := p.video.at(s)
+		k, ofKey, tooOld := p.video.at(s), p.ofKey(s), old
+		if ofKey { // another would be as long on its way, and lose as much
+			tooOld += p.keyTime()
+		}
 		switch {
-		case int16(s-p.video.next) >= 0, p.keyed && p.video.next-s > since: // never sent, or of no use any more
-		case !k.filled || k.seq != s || now.Sub(k.sent) > old:
+		case int16(s-p.video.next) >= 0, p.keyed && !waits && p.video.next-s > since: // never sent, or of no use any more
+		case !k.filled || k.seq != s || now.Sub(k.sent) > tooOld:
 			key = true
 			p.log.Debug("too late to send again", "packet", s, "kept", k.filled && k.seq == s, "age", now.Sub(k.sent))
 		case now.Sub(k.resent) < rest:
+		case len(p.lost) >= most && ofKey: // it is asked for again
 		case len(p.lost) >= most:
-			p.lost = p.lost[:0]
+			p.lost = slices.DeleteFunc(p.lost, func(s uint16) bool { return !p.ofKey(s) })
 			return true
 		default:
 			k.resent = now
@@ -61,6 +66,15 @@ func (p *Pacer) ask(seqs []uint16, now time.Time) (key bool) {
 	}
 	p.poke()
 	return key
+}
+
+// ofKey tells whether a packet is one of the last keyframe's.
+func (p *Pacer) ofKey(s uint16) bool {
+	last := p.keyEnd
+	if p.keyOpen {
+		last = p.video.end - 1
+	}
+	return p.keyed && s-p.key <= last-p.key
 }
 
 // sendLost sends one packet that was lost, and tells whether there was one.
