@@ -71,9 +71,11 @@ func TestHostileContainers(t *testing.T) {
 // A container that never comes up is given up with a reason that a person can read.
 func TestContainerThatNeverStarts(t *testing.T) {
 	w := get(t)
+	const limit = "5s"
+	w.configure(t, "start_timeout: "+startTimeout.String(), "start_timeout: "+limit)
 	s := w.hostileSession(t, "silent")
-	got := w.await(t, s.GetId(), startTimeout+20*time.Second, easelv1.State_STATE_FAILED)
-	if !strings.Contains(got.GetReason(), startTimeout.String()) && !strings.Contains(got.GetReason(), "start") {
+	got := w.await(t, s.GetId(), 25*time.Second, easelv1.State_STATE_FAILED)
+	if !strings.Contains(got.GetReason(), limit) && !strings.Contains(got.GetReason(), "start") {
 		t.Errorf("the reason is %q", got.GetReason())
 	}
 	w.gone(t, got)

@@ -40,6 +40,31 @@ func TestDrainIsTold(t *testing.T) {
 	}
 }
 
+// reload has noded take up another configuration.
+func (w *world) reload(ctx context.Context, t *testing.T, text string) {
+	t.Helper()
+	if err := os.WriteFile(w.stack.NodedConfigPath(), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.stack.NodedCLI(ctx, "reload"); err != nil {
+		t.Fatalf("reload: %v: %s", err, out)
+	}
+}
+
+// configure has noded run with a word of its configuration changed until the test ends.
+func (w *world) configure(t *testing.T, from, to string) {
+	t.Helper()
+	before, err := os.ReadFile(w.stack.NodedConfigPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(before, []byte(from)) {
+		t.Fatalf("the configuration has no %s:\n%s", from, before)
+	}
+	t.Cleanup(func() { w.reload(context.WithoutCancel(t.Context()), t, string(before)) })
+	w.reload(t.Context(), t, strings.Replace(string(before), from, to, 1))
+}
+
 // A running noded takes up its configuration, names what needs a restart, and keeps all at a fault.
 func TestReload(t *testing.T) {
 	w := get(t)
@@ -94,13 +119,7 @@ func TestPolicyReachesRunningSessions(t *testing.T) {
 			t.Fatalf("the configuration has no %s:\n%s", anchor, before)
 		}
 		indent := string(before[bytes.LastIndexByte(before[:at], '\n'):at])
-		text := strings.Replace(string(before), anchor, strings.Join(append([]string{anchor}, fields...), indent), 1)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := w.stack.NodedCLI(ctx, "reload"); err != nil {
-			t.Fatalf("reload: %v: %s", err, out)
-		}
+		w.reload(ctx, t, strings.Replace(string(before), anchor, strings.Join(append([]string{anchor}, fields...), indent), 1))
 	}
 	t.Cleanup(func() { set(context.Background()) })
 	// Which buttons the page has: the clipboard's, the sound's, the download's and the upload's.

@@ -69,7 +69,7 @@ func TestRelayedViewerIsBackAfterKillOfNoded(t *testing.T) {
 	x := w.x(t, s.ID)
 	// The second time it is away for longer than the viewer takes to notice by itself.
 	for _, away := range []time.Duration{0, 6 * time.Second} {
-		gap, err := w.gapAfter(t, p, x, away+7*time.Second, func() (restarted time.Time, err error) {
+		gap, err := w.gapAfter(t, p, x, away+backWithin+2*time.Second, func() (restarted time.Time, err error) {
 			if err := w.stack.Noded.Kill(); err != nil {
 				return restarted, err
 			}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -77,18 +78,16 @@ func (w *world) framesWhileAway(t *testing.T, p *browser.Page, x *xclient.Screen
 		}
 	}()
 	<-ready
-	var from, to time.Time
-	seen, err := p.WatchWhile(away+4*time.Second, func() error {
-		time.Sleep(500 * time.Millisecond) // the picture gets under way
-		if err := end(t.Context()); err != nil {
-			return err
-		}
-		from = time.Now()
-		time.Sleep(away)
-		to = time.Now()
-		return daemon.Start(t.Context())
-	})
-	if err != nil {
+	if _, err := p.Watch(500 * time.Millisecond); err != nil { // the picture gets under way
+		t.Fatal(err)
+	}
+	if err := end(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	from := time.Now()
+	seen, err := p.Watch(away)
+	to := time.Now()
+	if err := errors.Join(err, daemon.Start(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	n := 0

@@ -40,11 +40,14 @@ lint() {
   { make lint-go || ok=1; make lint-web || ok=1; [[ $ok -eq 0 ]]; } 2>&1 | tee "$reports/lint.log"
 }
 
+# The packages that take minutes come first, so that none of them is left to run alone at the end.
+long_packages() { go list ./noded/stream ./noded/gpu/partition ./noded/session; }
+
 unit() {
   local packages
-  mapfile -t packages < <(unit_packages; plain_integration)
-  # -p 2: several packages start a containerd or an X server of their own.
-  go_test unit -race -p 2 -timeout 10m "${packages[@]}"
+  mapfile -t packages < <(long_packages; unit_packages; plain_integration)
+  # -p 2: several packages start a containerd or an X server of their own. Lint has vetted them.
+  go_test unit -race -vet=off -p 2 -timeout 10m "${packages[@]}"
 }
 
 web() {
@@ -56,46 +59,78 @@ web() {
   return $ok
 }
 
-# fuzz gives every fuzz target in the tree a short time, two at once. Targets are found, not listed, so that a new one cannot be
-# forgotten.
+# fuzz gives every fuzz target in the tree a short time, two packages at once, those with most targets first. Targets are found, not listed,
+# so that a new one cannot be forgotten.
 fuzz() {
-  export -f fuzz_one
-  export reports
+  local ok=0
+  built=$(mktemp -d) || return 1
+  export -f fuzz_package fuzz_one fuzz_failed
+  export built reports=$PWD/out/test
   git -c safe.directory='*' ls-files -co --exclude-standard '*_test.go' | LC_ALL=C sort |
     xargs grep -HoE '^func Fuzz[A-Za-z0-9_]*' | sed -E 's|^(.*)/[^/]*:func (.*)$|./\1 \2|' |
-    xargs -n2 -P2 bash -c 'fuzz_one "$@"' fuzz
+    awk '{ targets[$1] = targets[$1] " " $2; n[$1]++ } END { for (p in n) print n[p], p targets[p] }' | sort -rn | cut -d' ' -f2- |
+    xargs -L1 -P2 bash -c 'fuzz_package "$@"' fuzz || ok=1
+  rm -rf "$built"
+  return $ok
 }
 
+# fuzz_package PACKAGE TARGET… builds a package's tests for fuzzing, once for all its targets.
+fuzz_package() {
+  local package=$1 target ok=0 binary=$built/${1//[.\/]/-}.test
+  shift
+  if ! go test -c -vet=off -fuzz . -o "$binary" "$package" >"$binary.log" 2>&1; then
+    for target in "$@"; do fuzz_failed "$package" "$target" "$binary.log"; done
+    return 1
+  fi
+  for target in "$@"; do fuzz_one "$package" "$target" "$binary" || ok=1; done
+  rm -f "$binary"
+  return $ok
+}
+
+# fuzz_one PACKAGE TARGET BINARY fuzzes one target, in the package's folder, as go test would.
 fuzz_one() {
-  local log attempt
-  log=$(mktemp)
+  local log=$3.$2.log attempt cache
+  cache=$(go env GOCACHE)/fuzz/$(go list "$1")
   # Go's fuzzer sometimes reports its own deadline as a failure (golang/go#75804): that, and only that, is tried once more.
   for attempt in 1 2; do
-    if go test -run '^$' -fuzz "^$2\$" -fuzztime "${FUZZTIME:-5s}" -fuzzminimizetime 5s -parallel 1 "$1" >"$log" 2>&1; then
+    if (cd "$1" && "$3" -test.paniconexit0 -test.run '^$' -test.fuzz "^$2\$" -test.fuzztime "${FUZZTIME:-5s}" \
+      -test.fuzzminimizetime 5s -test.parallel 1 -test.fuzzcachedir "$cache") >"$log" 2>&1; then
       echo "ok    $1 $2 $(grep -oE 'execs: [0-9]+' "$log" | tail -n1)"
       echo "$1 $2" >>"$reports/fuzz.passed"
-      rm -f "$log"
       return 0
     fi
     grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input written' "$log" || break
   done
-  echo "FAIL  $1 $2"
-  cat "$log"
-  echo "$1 $2" >>"$reports/fuzz.failed"
-  mv "$log" "$reports/fuzz-$2.log"
+  fuzz_failed "$1" "$2" "$log"
   return 1
 }
 
+# fuzz_failed PACKAGE TARGET LOG tells of a target that failed.
+fuzz_failed() {
+  echo "FAIL  $1 $2"
+  tee "$reports/fuzz-$2.log" <"$3"
+  echo "$1 $2" >>"$reports/fuzz.failed"
+}
+
+# integration/… packages that start no containerd on the cached root: they run beside those that do, which wait for each other.
+rootless_integration() { go list ./integration/{bench,browser,gpulayout,lossylink,packages,sim}; }
+
 integration() {
-  local packages
-  mapfile -t packages < <(go list ./integration/... | grep -vxF "$(plain_integration)" | grep -v '/integration/cluster$')
-  # One package at a time: each has the machine's containerd root, ports and CPU to itself.
-  go_test integration -count=1 -p 1 -timeout 20m "${packages[@]}"
+  local ok=0 rest rootless beside
+  # The largest has the machine to itself: it looks at pictures, and paints.
+  go_test integration -vet=off -count=1 -timeout 20m ./integration || ok=1
+  mapfile -t rootless < <(rootless_integration)
+  mapfile -t rest < <(go list ./integration/... | grep -vxF "$(plain_integration; rootless_integration)" | grep -v '/integration$\|/integration/cluster$')
+  go_test integration-rootless -vet=off -count=1 -p 1 -timeout 20m "${rootless[@]}" &
+  beside=$!
+  go_test integration-rest -vet=off -count=1 -p 1 -timeout 20m "${rest[@]}" || ok=1
+  wait "$beside" || ok=1
+  return $ok
 }
 
 # cluster breaks three nodes and three coordinators on purpose; CHAOS_SEED and CHAOS_TIME are of the random run that ends it.
 cluster() {
-  go_test cluster -count=1 -timeout 15m ./integration/cluster
+  go_test cluster -vet=off -count=1 -timeout 15m ./integration/cluster
 }
 
 build() {
@@ -106,7 +141,7 @@ build() {
 why() {
   local name files=()
   for name in "${failed[@]}"; do
-    for f in "$reports/$name".json "$reports/$name".log "$reports/$name"-*.log; do
+    for f in "$reports/$name"{,-*}.{json,log}; do
       [[ -e $f ]] && files+=("$f")
     done
   done

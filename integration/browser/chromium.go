@@ -48,7 +48,12 @@ func startChromium(ctx context.Context, log *slog.Logger, where ...chromedp.Exec
 	if err != nil {
 		return nil, fmt.Errorf("find Chromium: %w; install the package chromium", err)
 	}
+	dir, remove, err := Scratch()
+	if err != nil {
+		return nil, err
+	}
 	alloc, stop := chromedp.NewExecAllocator(ctx, append(where,
+		chromedp.Env("TMPDIR="+dir),
 		chromedp.ExecPath(path),
 		chromedp.Flag("no-sandbox", true),
 		chromedp.Flag("disable-gpu", true),
@@ -68,7 +73,7 @@ func startChromium(ctx context.Context, log *slog.Logger, where ...chromedp.Exec
 		chromedp.WindowSize(1920, 1080),
 	)...)
 	bctx, cancel := chromedp.NewContext(alloc)
-	c := &Chromium{ctx: bctx, cancel: func() { cancel(); stop() }, log: log}
+	c := &Chromium{ctx: bctx, cancel: func() { cancel(); stop(); remove() }, log: log}
 	if err := chromedp.Do(bctx); err != nil {
 		c.cancel()
 		return nil, fmt.Errorf("start Chromium %s: %w", path, err)

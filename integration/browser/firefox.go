@@ -103,7 +103,7 @@ func (f *Firefox) launch(ctx context.Context) (string, error) {
 		return "", err
 	}
 	f.cmd = exec.Command("firefox-esr", "--no-remote", "--profile", f.dir, "--remote-debugging-port=0", "about:blank")
-	f.cmd.Env = append(append(os.Environ(), f.env...), "HOME="+f.dir)
+	f.cmd.Env = append(append(os.Environ(), f.env...), "HOME="+f.dir, "TMPDIR="+f.dir)
 	f.cmd.Stderr, f.cmd.Stdout = w, w
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = f.cmd.Start()
@@ -150,8 +150,9 @@ func (f *Firefox) Close() error {
 			_ = syscall.Kill(-f.cmd.Process.Pid, syscall.SIGKILL)
 			<-done
 		}
+		_ = syscall.Kill(-f.cmd.Process.Pid, syscall.SIGKILL) // its children, where they have not ended yet
 	}
-	return os.RemoveAll(f.dir)
+	return removeAll(f.dir)
 }
 
 // Go loads a URL and waits for its load event.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"easel/integration/browser"
+
 	"github.com/chromedp/chromedp"
 	"github.com/jezek/xgb/xproto"
 )
@@ -101,7 +103,12 @@ func servePage(t *testing.T, s *session) string {
 // startChromium starts headless Chromium, which ends with the test.
 func startChromium(t *testing.T) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+	dir, remove, err := browser.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(remove)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Env("TMPDIR="+dir),
 		chromedp.Flag("headless", "new"), chromedp.Flag("allow-loopback-in-peer-connection", true),
 		chromedp.Flag("disable-features", "WebRtcHideLocalIpsWithMdns"), chromedp.Flag("disable-quic", true),
 		chromedp.WSURLReadTimeout(60*time.Second))

@@ -75,6 +75,7 @@ func setup() []byte {
 }
 
 func TestXServerThatNeverAnswersEndsTheProcess(t *testing.T) {
+	t.Parallel()
 	err := hostileX(t, 20*time.Second, func(c net.Conn) {
 		_, _ = c.Write(setup())
 		_, _ = io.Copy(io.Discard, c)
@@ -85,6 +86,7 @@ func TestXServerThatNeverAnswersEndsTheProcess(t *testing.T) {
 }
 
 func TestXServerThatLiesIsLeftAloneAndTheWorkerGoesOn(t *testing.T) {
+	t.Parallel()
 	for name, play := range map[string]func(c net.Conn){
 		"says nothing and hangs up": func(net.Conn) {},
 		"greets with garbage":       func(c net.Conn) { _, _ = c.Write(make([]byte, 100)) },
@@ -115,6 +117,7 @@ func TestXServerThatLiesIsLeftAloneAndTheWorkerGoesOn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if err := hostileX(t, 1500*time.Millisecond, play); err != nil {
 				t.Fatalf("the worker ended with %v", err)
 			}

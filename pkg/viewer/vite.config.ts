@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 // The node serves the page at /s/ID and its assets below /assets, so asset addresses are absolute.
@@ -16,6 +17,8 @@ export default defineConfig({
 	},
 	test: {
 		environment: "happy-dom",
+		// A file a core: left to itself it keeps one free.
+		poolOptions: { forks: { maxForks: availableParallelism() } },
 		// A busy machine needs its time.
 		testTimeout: 30_000,
 		include: ["src/**/*.test.ts"],

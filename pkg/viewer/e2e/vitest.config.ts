@@ -1,12 +1,12 @@
 import { defineConfig } from "vitest/config";
 
-// One browser, one test after another: they look at what is on a screen.
+// Two files at once, each with a browser of its own, in which one test comes after another: they look at what is on a screen.
 export default defineConfig({
 	test: {
 		root: import.meta.dirname,
 		include: ["*.test.ts"],
 		environment: "node",
-		fileParallelism: false,
+		poolOptions: { forks: { minForks: 2, maxForks: 2 } },
 		// Deadlines, not expectations: the machine may be busy with other tests.
 		testTimeout: 120_000,
 		hookTimeout: 60_000,
