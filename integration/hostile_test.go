@@ -61,7 +61,7 @@ func TestHostileContainers(t *testing.T) {
 			if _, err := w.node.Stop(t.Context(), connect.NewRequest(&easelv1.StopRequest{Id: s.GetId()})); err != nil {
 				t.Fatal(err)
 			}
-			got := w.await(t, s.GetId(), 25*time.Second, easelv1.State_STATE_STOPPED, easelv1.State_STATE_FAILED)
+			got := w.await(t, s.GetId(), 90*time.Second, easelv1.State_STATE_STOPPED, easelv1.State_STATE_FAILED)
 			t.Logf("it ended as %v (%s) in %v", got.GetState(), got.GetReason(), time.Since(began).Round(time.Millisecond))
 			w.gone(t, got)
 		})
@@ -74,7 +74,7 @@ func TestContainerThatNeverStarts(t *testing.T) {
 	const limit = "5s"
 	w.configure(t, "start_timeout: "+startTimeout.String(), "start_timeout: "+limit)
 	s := w.hostileSession(t, "silent")
-	got := w.await(t, s.GetId(), 25*time.Second, easelv1.State_STATE_FAILED)
+	got := w.await(t, s.GetId(), 60*time.Second, easelv1.State_STATE_FAILED)
 	if !strings.Contains(got.GetReason(), limit) && !strings.Contains(got.GetReason(), "start") {
 		t.Errorf("the reason is %q", got.GetReason())
 	}
