@@ -41,6 +41,9 @@ export class Keyboard {
 	private quiet = false;
 	/** What is composed was taken as a key already. */
 	private taken = false;
+	private composing = false;
+	/** What the field holds is about to be selected. */
+	private selecting: ReturnType<typeof setTimeout> | null = null;
 	/** Everything goes to the remote application, the browser's own shortcuts too. */
 	private everything = false;
 	private readonly stop = new AbortController();
@@ -56,13 +59,14 @@ export class Keyboard {
 		this.empty();
 		field.addEventListener("keydown", this.down, { signal });
 		field.addEventListener("keyup", this.up, { signal });
-		field.addEventListener("compositionstart", () => this.host.composing(), { signal });
+		field.addEventListener("compositionstart", this.begins, { signal });
 		field.addEventListener("compositionupdate", this.composes, { signal });
 		field.addEventListener("compositionend", this.composed, { signal });
 		field.addEventListener("input", this.typed as EventListener, { signal });
 		for (const kind of ["copy", "cut", "paste", "drop"] as const)
 			field.addEventListener(kind, (e) => e.preventDefault(), { signal });
-		field.addEventListener("blur", () => this.quiet || this.host.letGo(), { signal });
+		field.addEventListener("focus", () => this.empty(), { signal });
+		field.addEventListener("blur", this.left, { signal });
 	}
 
 	/** With capture the browser keeps no shortcut that it can be asked to give up. */
@@ -120,6 +124,7 @@ export class Keyboard {
 
 	close(): void {
 		this.reset();
+		this.deselect();
 		this.stop.abort();
 	}
 
@@ -271,6 +276,16 @@ export class Keyboard {
 			(modifier || e.key === "Meta") && e.ctrlKey && e.altKey && e.shiftKey && !e.getModifierState("AltGraph");
 	}
 
+	private readonly begins = (): void => {
+		this.composing = true;
+		this.host.composing();
+	};
+
+	private readonly left = (): void => {
+		this.deselect();
+		if (!this.quiet) this.host.letGo();
+	};
+
 	// With a modifier held, a screen's keyboard that composes words means a shortcut by the first letter.
 	private readonly composes = (e: CompositionEvent): void => {
 		if (this.stuck.size === 0 || this.taken || e.data === "") return;
@@ -286,6 +301,7 @@ export class Keyboard {
 	private readonly composed = (e: CompositionEvent): void => {
 		if (e.data && !this.taken) this.host.hand()?.text(e.data);
 		this.taken = false;
+		this.composing = false;
 		queueMicrotask(() => this.empty());
 	};
 
@@ -315,7 +331,19 @@ export class Keyboard {
 
 	private empty(): void {
 		if (this.field.value !== this.rest) this.field.value = this.rest;
-		if (this.rest !== "") this.field.select();
+		if (this.rest !== "") this.selecting ??= setTimeout(this.select);
+	}
+
+	// Not while an input is handled: what is selected then is, on Linux, what the middle button pastes anywhere. Focus would select it again.
+	private readonly select = (): void => {
+		this.selecting = null;
+		if (!this.composing && document.activeElement === this.field) this.field.select();
+	};
+
+	private deselect(): void {
+		if (this.selecting !== null) clearTimeout(this.selecting);
+		this.selecting = null;
+		this.field.setSelectionRange(0, 0);
 	}
 
 	private withoutAlt(hand: Hand, act: () => void): void {
