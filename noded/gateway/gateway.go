@@ -158,6 +158,7 @@ func (g *Gateway) lay(t *table) {
 	t.add("DELETE", "/s/{id}", quick, g.signedIn(g.end))
 	t.add("POST", "/s/{id}/auth", quick, g.auth)
 	t.add("GET", "/s/{id}/status", longPoll, g.letIn(g.status))
+	t.add("GET", "/s/{id}/streamer", streamerWait+quick, g.letIn(g.streamer))
 	t.add("GET", "/s/{id}/ice", quick, g.letIn(g.ice))
 	for _, f := range forwards {
 		t.add(f.method, "/s/{id}/"+f.path, quick, g.admits(g.forward(f), f.roles...))

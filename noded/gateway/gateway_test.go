@@ -165,10 +165,14 @@ func (n *node) Status(context.Context) (session.Status, error) {
 }
 
 func (n *node) become(state session.State) {
+	n.change(func(s *session.Session) { s.State = state })
+}
+
+func (n *node) change(change func(*session.Session)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := n.all[living]
-	s.State = state
+	change(&s)
 	n.all[living] = s
 	close(n.changed)
 	n.changed = make(chan struct{})

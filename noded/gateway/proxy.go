@@ -80,7 +80,7 @@ func (g *Gateway) usable(w http.ResponseWriter, id string) (session.Session, boo
 func (g *Gateway) unreachable(w http.ResponseWriter, id string, err error) {
 	g.Log.Info("a streamer does not answer", "session", id, "error", err)
 	w.Header().Set("Retry-After", "1")
-	problem.Write(w, http.StatusServiceUnavailable, "Picture not ready", "the session's streamer does not answer: it is starting, or started again; try again in a second")
+	problem.Write(w, http.StatusServiceUnavailable, "Picture not ready", "the session's picture is being started: it is there in a moment")
 }
 
 // forward passes a request to the streamer and its answer back, both whole and bounded.

@@ -128,7 +128,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	open := map[string]bool{"nobody": true, contract.RoleOwner: true, contract.RoleTakePart: true, contract.RoleView: true}
 	routes := map[string]map[string]bool{
 		"GET /s/{id}": open, "POST /s/{id}/auth": open,
-		"GET /s/{id}/status": all, "GET /s/{id}/ice": all, "POST /s/{id}/whep": all, "DELETE /s/{id}/whep/{peer}": all, "POST /s/{id}/whep/{peer}": all, "GET /s/{id}/stats": all,
+		"GET /s/{id}/status": all, "GET /s/{id}/ice": all, "GET /s/{id}/streamer": all, "POST /s/{id}/whep": all, "DELETE /s/{id}/whep/{peer}": all, "POST /s/{id}/whep/{peer}": all, "GET /s/{id}/stats": all,
 		"POST /s/{id}/screen": owner, "GET /s/{id}/vnc": owner, "DELETE /s/{id}": owner,
 		"GET /s/{id}/shares": owner, "POST /s/{id}/shares": owner, "DELETE /s/{id}/shares/{share}": owner,
 	}

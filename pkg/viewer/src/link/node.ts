@@ -61,6 +61,8 @@ export interface Answer {
 const QUICK = 10_000;
 /** The node holds a waiting status up to 20 s. */
 const LONG_POLL = 30_000;
+/** And the question for another streamer up to 5 min. */
+const LONGER_POLL = 330_000;
 
 export class Node {
 	/** Called whenever the node answers anything. */
@@ -116,6 +118,14 @@ export class Node {
 		const limit = not === undefined ? QUICK : LONG_POLL;
 		const r = await this.ask("ask for the session's state", `status${query}`, signal, limit, {});
 		return parseStatus(await r.json().catch(() => null));
+	}
+
+	/** Which of its streamers the session has; with `not` waits (≤ 5 min) for another. */
+	async streamer(signal: AbortSignal, not: number | null): Promise<number> {
+		const [query, limit] = not === null ? ["", QUICK] : [`?is=${not}`, LONGER_POLL];
+		const r = await this.ask("ask for the session's streamer", `streamer${query}`, signal, limit, {});
+		const v: unknown = await r.json().catch(() => null);
+		return isObject(v) && typeof v.streamer === "number" ? v.streamer : 0;
 	}
 
 	/** The way through the node's relay. */
