@@ -64,6 +64,67 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 	w.measured(t, p)
 }
 
+// TestCurvePaintedInABlackoutIsInGIMP draws a wave while the network is gone for so long that the page gives the connection up. What was drawn then is in
+// GIMP by the next one, all of it and in its shape.
+func TestCurvePaintedInABlackoutIsInGIMP(t *testing.T) {
+	link := openLink(t, 5*time.Millisecond, 12)
+	w := get(t)
+	s := w.session(t)
+	p := w.linked(t, s.ID, link, 1600, 900)
+	x := w.x(t, s.ID)
+	canvas, err := artist.NewImage(p, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
+		t.Fatal(err)
+	}
+	from, width := float64(canvas.Min.X+canvas.Dx()/8), float64(canvas.Dx()*3/4)
+	middle := float64(canvas.Min.Y+canvas.Max.Y) / 2
+	const n = 240
+	var samples []browser.PenSample
+	for i := range n {
+		at := width * float64(i) / (n - 1)
+		samples = append(samples, browser.PenSample{X: from + at, Y: middle + wave(at, width), Pressure: 0.15})
+	}
+	drawn := 0
+	if err := p.Stroke(samples, func() {
+		if drawn++; drawn == n/3 {
+			link.Dark(true)
+		}
+		time.Sleep(6 * time.Millisecond)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	dark := time.Now()
+	eventually(t, 60*time.Second, "the page gives the connection up", func() error {
+		offers, err := browser.Eval[int](p, 10*time.Second, "window.offers")
+		if err == nil && offers < 2 {
+			err = fmt.Errorf("it has made %d", offers)
+		}
+		return err
+	})
+	t.Logf("the page made another connection %v after the stroke", time.Since(dark).Round(100*time.Millisecond))
+	link.Dark(false)
+	if err := p.Until(30*time.Second, "window.easel.state === 'connected'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Move(float64(canvas.Min.X-10), float64(canvas.Min.Y-10)); err != nil {
+		t.Fatal(err)
+	}
+	band := image.Rect(int(from), int(middle)-130, int(from+width), int(middle)+130)
+	var worst float64
+	eventually(t, 30*time.Second, "GIMP has drawn the wave", func() (err error) {
+		worst, err = deviation(x, band, from, middle, width)
+		return err
+	})
+	t.Logf("GIMP's stroke is off the pen's by at most %.2f px", worst)
+	toast, err := browser.Eval[string](p, 10*time.Second, "document.getElementById('toast').textContent")
+	if err != nil || toast != "" {
+		t.Errorf("the page says %q, %v", toast, err)
+	}
+}
+
 // measured checks that the page knows where the time went from the hand to GIMP's picture, and that the node's metrics do.
 func (w *world) measured(t *testing.T, p *browser.Page) {
 	t.Helper()

@@ -154,6 +154,8 @@ func (p *peer) obey(b []byte) {
 		if err := p.worker.company.ask(p.who, m.To); err != nil {
 			p.refuse(err)
 		}
+	case controlResume:
+		p.resume(m.resumeTold)
 	case controlPing:
 		p.sendControl(pongMessage{"pong", m.ID, p.worker.clock.ms(time.Now())})
 	case controlBeat:

@@ -33,6 +33,7 @@ const (
 	controlAudio   = "audio"
 	controlHand    = "hand"
 	controlLatency = "latency"
+	controlResume  = "resume"
 )
 
 // errUnknownControl is a control message of a kind that this version does not know; newer viewers may send such.
@@ -51,6 +52,7 @@ type controlMessage struct {
 	To    string          `json:"to"`
 	Stats json.RawMessage `json:"stats"`
 	beatTold
+	resumeTold
 	// Stages is what the viewer has measured since it last told.
 	Stages map[string]contract.Histogram `json:"stages"`
 }
@@ -79,7 +81,11 @@ func parseControl(b []byte) (controlMessage, error) {
 			return controlMessage{}, errors.New("read a control message: the ping's id is longer than 64 bytes")
 		}
 	case controlBeat:
-		if err := m.check(); err != nil {
+		if err := m.beatTold.check(); err != nil {
+			return controlMessage{}, fmt.Errorf("read a control message: %w", err)
+		}
+	case controlResume:
+		if err := m.resumeTold.check(); err != nil {
 			return controlMessage{}, fmt.Errorf("read a control message: %w", err)
 		}
 	case controlHand:

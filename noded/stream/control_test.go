@@ -13,6 +13,8 @@ import (
 func FuzzParseControl(f *testing.F) {
 	f.Add([]byte(`{"t":"resize","w":1920,"h":1080,"scale":2}`))
 	f.Add([]byte(`{"t":"ping","id":[1,2]}`))
+	f.Add([]byte(resume(somePage, 4, 5)))
+	f.Add([]byte(`{"t":"resume","page":"` + somePage + `","buttons":[1,65535,2,770,5],"keys":[[65505,42],[1]]}`))
 	f.Add([]byte(`{"t":"client","stats":{"fps":60}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := parseControl(b)
@@ -25,6 +27,14 @@ func FuzzParseControl(f *testing.F) {
 		}
 		if p := interfaceScale(m.Scale); p < display.MinScale || p > display.MaxScale {
 			t.Fatalf("a scale of %v became %d per cent", m.Scale, p)
+		}
+		if m.T == controlResume {
+			at := m.progress()
+			for _, b := range at.Buttons {
+				if b&^knownButtons != 0 || len(m.Page) != 32 || len(at.Keys) > maxHeldKeys {
+					t.Fatalf("read %+v", m.resumeTold)
+				}
+			}
 		}
 		if m.T == controlPing {
 			if _, err := json.Marshal(pongMessage{"pong", m.ID, 0}); err != nil {
@@ -49,7 +59,8 @@ func FuzzParseReport(f *testing.F) {
 func TestControlRefuses(t *testing.T) {
 	for name, in := range map[string]string{
 		"an unknown quality": `{"t":"quality","value":"best"}`, "two documents": `{"t":"seen"}{"t":"seen"}`, "no JSON": `seen`, "a long ping": `{"t":"ping","id":"` + strings.Repeat("x", 100) + `"}`,
-		"a long message": `{"t":"client","stats":"` + strings.Repeat("x", maxControl) + `"}`, "a wrong type": `{"t":"resize","w":"wide"}`,
+		"a long message": `{"t":"client","stats":"` + strings.Repeat("x", maxControl) + `"}`, "a wrong type": `{"t":"resize","w":"wide"}`, "no page": `{"t":"resume"}`, "a page by another name": resume("../../etc/passwd", 0, 0),
+		"buttons that nobody has": `{"t":"resume","page":"` + somePage + `","buttons":[1,0,0,0]}`, "a key that no keyboard has": `{"t":"resume","page":"` + somePage + `","keys":[[97,65536]]}`,
 	} {
 		if m, err := parseControl([]byte(in)); err == nil {
 			t.Errorf("%s was read as %+v", name, m)

@@ -31,6 +31,7 @@ type screen struct {
 	viewers  *viewers
 	encoders *encoders
 	meter    *meter
+	hands    hands
 	want     atomic.Pointer[contract.Size] // the size last asked for
 	scale    atomic.Int32                  // and of the interface, per cent; 0: none yet
 	output   atomic.Pointer[display.Output]

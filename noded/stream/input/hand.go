@@ -35,6 +35,7 @@ type Hand struct {
 	owner    Owner
 	pen      pen
 	settling chan chan struct{}
+	resuming chan Resuming
 	log      *slog.Logger
 	acks     acks
 	marks    marks
@@ -43,6 +44,9 @@ type Hand struct {
 
 	mine    bool // what may said last
 	seq     sequence
+	away    bool          // the viewer is out of touch
+	lapsed  bool          // what it holds down went up meanwhile
+	pressed time.Time     // when a button last went down, until a stroke was replayed after it
 	keys    []display.Key // that it holds down
 	keyed   bool          // a key went out since the X server was last waited for
 	near    [3]bool
@@ -60,7 +64,7 @@ type Owner struct {
 
 // New makes a hand of a viewer, whose pointers go by the driver.
 func New(o Owner, d *Driver, log *slog.Logger) *Hand {
-	h := &Hand{queue: make(chan Message, handQueue), owner: o, pen: pen{driver: d}, settling: make(chan chan struct{}), log: log, acks: acks{send: o.Tell}}
+	h := &Hand{queue: make(chan Message, handQueue), owner: o, pen: pen{driver: d}, settling: make(chan chan struct{}), resuming: make(chan Resuming, 1), log: log, acks: acks{send: o.Tell}}
 	for i := range h.buttons {
 		h.buttons[i] = make(map[uint8]bool)
 	}
@@ -90,16 +94,22 @@ func (h *Hand) Run(ctx context.Context, drop <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case m := <-h.queue:
+			h.back(time.Now())
 			h.seq.take(m, time.Now(), h.apply)
 			h.takeQueued(m.came) // what came together goes out together
 		case <-drop:
 			h.takeQueued(time.Now()) // or what the viewer pressed before stays down after
 			h.letGo()
+			h.away, h.lapsed = true, true
+		case r := <-h.resuming:
+			h.resume(r)
 		case done := <-h.settling:
 			h.look()
 			close(done)
 		case now := <-timer.C:
-			h.seq.release(now, h.apply)
+			if !h.away {
+				h.seq.release(now, h.apply)
+			}
 		}
 		h.pen.flush()
 		h.acks.tell(&h.seq, time.Now())
@@ -120,6 +130,9 @@ func (h *Hand) takeQueued(came time.Time) {
 
 // due is when there is something to do although nothing comes: zero for never.
 func (h *Hand) due() time.Time {
+	if h.away {
+		return time.Time{}
+	}
 	at, tell := h.seq.deadline(), h.acks.due(&h.seq)
 	if at.IsZero() || (!tell.IsZero() && tell.Before(at)) {
 		return tell
@@ -155,6 +168,7 @@ func (h *Hand) look() {
 	before := h.mine
 	if h.mine = h.owner.May(); before && !h.mine {
 		h.letGo()
+		h.lapsed = false
 	}
 }
 
@@ -173,9 +187,12 @@ func (h *Hand) apply(m Message) {
 	if !h.mine {
 		return
 	}
+	h.takeUp(m)
 	switch m.Kind {
-	case kindPointer, kindStroke:
+	case kindPointer:
 		h.move(m)
+	case kindStroke:
+		h.replay(m)
 	case kindButton:
 		h.button(m)
 	case kindWheel:
@@ -201,18 +218,13 @@ func (h *Hand) key(m Message) {
 	}
 	h.pen.settle() // pointer and keys go to X by ways of their own, and keep their order
 	h.keyed = true
-	key := display.Key{Sym: display.Keysym(m.Sym), Code: m.Code}
+	key := m.key()
 	var err error
 	switch {
 	case m.Kind == kindText:
 		err = k.Text(m.Text)
 	case m.Down:
-		if len(h.keys) >= maxKeys { // nobody has so many fingers
-			k.Release(h.keys[0])
-			h.keys = h.keys[1:]
-		}
-		h.keys = append(slices.DeleteFunc(h.keys, key.Same), key)
-		err = k.Press(key)
+		err = h.press(k, key)
 	default:
 		k.Release(key)
 		h.keys = slices.DeleteFunc(h.keys, key.Same)
@@ -220,6 +232,15 @@ func (h *Hand) key(m Message) {
 	if err != nil {
 		h.log.Debug("key not delivered", "err", err)
 	}
+}
+
+func (h *Hand) press(k Keyboard, key display.Key) error {
+	if len(h.keys) >= maxKeys { // nobody has so many fingers
+		k.Release(h.keys[0])
+		h.keys = h.keys[1:]
+	}
+	h.keys = append(slices.DeleteFunc(h.keys, key.Same), key)
+	return k.Press(key)
 }
 
 func (h *Hand) move(m Message) {
@@ -246,6 +267,7 @@ func (h *Hand) button(m Message) {
 	if m.Down {
 		kind = recordPress
 		h.buttons[d][m.Button] = true
+		h.pressed = time.Now()
 	} else {
 		delete(h.buttons[d], m.Button)
 	}

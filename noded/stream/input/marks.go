@@ -34,6 +34,13 @@ func (m *marks) note(k Mark) {
 	m.n++
 }
 
+// shown tells whether a picture was made of all that was noted.
+func (m *marks) shown() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.taken == m.n
+}
+
 // take is the newest mark of before a damage, if no picture was made of it yet and it is recent enough to be its cause.
 func (m *marks) take(damage time.Time) (Mark, bool) {
 	m.mu.Lock()

@@ -1,6 +1,11 @@
 package input
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"easel/pkg/display"
+)
 
 // Bounds of what waits for a reliable message or for samples of a stroke that were lost on their way. The samples are two seconds of a pen that
 // tells of itself a thousand times a second; a power of two.
@@ -12,14 +17,15 @@ const (
 // sequence puts what came over the two channels into one order: each sample once, no motion before the press that it followed, and while a
 // button is down no sample before another that may still come (the viewer sends again what was not acknowledged). It is for one goroutine.
 type sequence struct {
-	applied  uint32     // number of the last sample handed on
-	reliable uint32     // rseq of the last reliable message handed on
-	down     [4]uint16  // by the browser's device: buttons that are down
-	slots    []heldSlot // by number modulo their count; made when first needed
-	held     int        // slots in use
-	stuck    uint32     // applied when it first went no further
-	since    time.Time  // when that was
-	skipped  uint64     // samples of strokes that did not come in time
+	applied  uint32        // number of the last sample handed on
+	reliable uint32        // rseq of the last reliable message handed on
+	down     [4]uint16     // by the browser's device: buttons that are down, as the viewer told
+	keys     []display.Key // modifiers that are
+	slots    []heldSlot    // by number modulo their count; made when first needed
+	held     int           // slots in use
+	stuck    uint32        // applied when it first went no further
+	since    time.Time     // when that was
+	skipped  uint64        // samples of strokes that did not come in time
 }
 
 type heldSlot struct {
@@ -44,19 +50,26 @@ func (s *sequence) take(m Message, now time.Time, apply func(Message)) {
 		s.passAll(apply)
 	}
 	s.reliable = m.RSeq
-	s.note(m)
 	if m.Kind != kindStroke || len(m.Samples) > 0 {
 		apply(m)
 	}
+	s.note(m)
 	s.forget()
 	s.release(now, apply)
 }
 
-// note keeps count of the buttons that are down.
+// note keeps count of the buttons and modifiers that are down.
 func (s *sequence) note(m Message) {
 	switch {
 	case m.Kind == kindRelease:
-		s.down = [4]uint16{}
+		s.down, s.keys = [4]uint16{}, nil
+	case m.Kind == kindKey:
+		if key := m.key(); modifier(key.Sym) {
+			s.keys = slices.DeleteFunc(s.keys, key.Same)
+			if m.Down && len(s.keys) < maxKeys {
+				s.keys = append(s.keys, key)
+			}
+		}
 	case m.Kind == kindButton && m.Down:
 		s.down[m.Device] |= 1 << m.Button
 	case m.Kind == kindButton:

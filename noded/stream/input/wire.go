@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"easel/pkg/display"
 )
 
 // Kinds of binary message that a viewer sends (ARCHITECTURE.md, "Data channels").
@@ -91,6 +93,9 @@ func Parse(b []byte, reliable bool) (Message, error) {
 	}
 	return m, nil
 }
+
+// key is the key that a KEY is about.
+func (m Message) key() display.Key { return display.Key{Sym: display.Keysym(m.Sym), Code: m.Code} }
 
 type parser struct {
 	least int

@@ -30,6 +30,8 @@ export class FakeNode {
 	gimp = { state: "running", restarts: 0 };
 	notice: unknown = null;
 	portal = "https://portal.example";
+	/** Which streamer the session has. */
+	private streamer = 0;
 	/** Answers somebody's offer. */
 	whep: (offer: string, who: Caller) => Promise<Whep> = async () => ({ status: 503 });
 	readonly requests: string[] = [];
@@ -81,6 +83,12 @@ export class FakeNode {
 	become(state: string, reason = ""): void {
 		this.state = state;
 		this.reason = reason;
+		for (const wake of this.waiting) wake();
+	}
+
+	/** The session gets another streamer; whoever waits for that hears of it. */
+	restartStreamer(): void {
+		this.streamer++;
 		for (const wake of this.waiting) wake();
 	}
 
@@ -136,6 +144,7 @@ export class FakeNode {
 		if (pathname === `${base}/auth`) return this.auth(r, body);
 		const who = this.caller(q);
 		if (who === undefined) return this.refuse(q, r);
+		if (pathname === `${base}/streamer`) return this.tellStreamer(r, searchParams.get("is"));
 		if (pathname === `${base}/status`) return this.status(r, who, searchParams.get("wait"));
 		if (q.method === "POST" && pathname === `${base}/whep`) {
 			this.offered.push(Number(searchParams.get("screen") ?? 1));
@@ -166,16 +175,7 @@ export class FakeNode {
 	}
 
 	private async status(r: ServerResponse, you: Caller, not: string | null): Promise<void> {
-		if (not === this.state) {
-			let wake = (): void => {};
-			await new Promise<void>((resolve) => {
-				wake = resolve;
-				this.waiting.add(wake);
-				r.on("close", wake);
-				setTimeout(wake, 20_000).unref();
-			});
-			this.waiting.delete(wake);
-		}
+		if (not === this.state) await this.news(r);
 		const { state, reason, gimp, notice } = this;
 		const way = isOver(state) ? `${this.portal}/` : `${this.portal}/sessions/${SESSION}/open`;
 		const sharing = you.role === "owner" && this.shares.allowed;
@@ -183,6 +183,23 @@ export class FakeNode {
 		const files = you.role === "owner" ? this.files.allowed : { in: false, out: false, most: 0 };
 		const said = { id: SESSION, state, reason, gimp, portal, notice, expires: null, files };
 		json(r, { ...said, you, owner: "ada", sharing });
+	}
+
+	private async tellStreamer(r: ServerResponse, is: string | null): Promise<void> {
+		while (is === String(this.streamer) && !r.closed && this.server.listening) await this.news(r);
+		json(r, { streamer: this.streamer });
+	}
+
+	/** Waits for something to change. */
+	private async news(r: ServerResponse): Promise<void> {
+		let wake = (): void => {};
+		await new Promise<void>((resolve) => {
+			wake = resolve;
+			this.waiting.add(wake);
+			r.on("close", wake);
+			setTimeout(wake, 20_000).unref();
+		});
+		this.waiting.delete(wake);
 	}
 
 	private async offer(r: ServerResponse, who: Caller, body: string): Promise<void> {

@@ -8,6 +8,8 @@ interface Box {
 	control: RTCDataChannel | null;
 	channels: Record<string, RTCDataChannel>;
 	heard: { channel: string; data: string }[];
+	/** How far it has taken what this page's hand did. */
+	taken: { page: string; rseq: number; sample: number };
 	paint: (color: string) => void;
 	size: (w: number, h: number) => void;
 }
@@ -106,6 +108,7 @@ function prepare(): void {
 		control: null,
 		channels: {},
 		heard: [],
+		taken: { page: "", rseq: 0, sample: 0 },
 		paint: (c) => {
 			color = c;
 			draw();
@@ -127,6 +130,20 @@ async function accept(sdp: string): Promise<string> {
 	box.pc = pc;
 	box.heard = [];
 	box.channels = {};
+	const take = (data: ArrayBuffer): void => {
+		const v = new DataView(data);
+		const kind = v.getUint8(0);
+		const stroke = kind === 1 || kind === 8;
+		if (kind !== 1) box.taken.rseq = v.getUint32(4, true);
+		if (!stroke && kind !== 2) return;
+		const last = v.getUint32(stroke ? 8 : 10, true) + v.getUint16(stroke ? 2 : 8, true) - 1;
+		box.taken.sample = Math.max(box.taken.sample, last);
+	};
+	const resume = (channel: RTCDataChannel, told: { page: string; rseq: number; sample: number }): void => {
+		const known = box.taken.page === told.page;
+		if (!known) box.taken = { page: told.page, rseq: told.rseq, sample: told.sample };
+		channel.send(JSON.stringify({ t: "resumed", known, rseq: box.taken.rseq, sample: box.taken.sample }));
+	};
 	pc.ondatachannel = ({ channel }) => {
 		channel.binaryType = "arraybuffer";
 		box.channels[channel.label] = channel;
@@ -136,8 +153,10 @@ async function accept(sdp: string): Promise<string> {
 				Array.from(new Uint8Array(b), (v) => v.toString(16).padStart(2, "0")).join("");
 			const kept = typeof data === "string" ? data : hex(data as ArrayBuffer);
 			box.heard.push({ channel: channel.label, data: kept });
-			const m = typeof data === "string" ? (JSON.parse(data) as { t: string; id: number }) : null;
+			if (channel.label === "input" || channel.label === "motion") take(data as ArrayBuffer);
+			const m = typeof data === "string" ? JSON.parse(data) : null;
 			if (m?.t === "ping") channel.send(JSON.stringify({ t: "pong", id: m.id }));
+			if (m?.t === "resume") resume(channel, m);
 		};
 	};
 	for (const track of stream.getTracks()) {

@@ -68,6 +68,43 @@ describe("the hand", () => {
 		expect(motion.some((v) => v.getInt16(12 + 10, true) === 3000 && v.getInt16(12 + 12, true) === -2000)).toBe(true);
 	});
 
+	it("brings what was painted while the stream was away, each sample once, and the keys after it", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		await page.mouse.move(100, 100);
+		await page.mouse.down();
+		await page.mouse.move(110, 100);
+		const numbers = (all: Heard[]): number[] => {
+			const strokes = all.filter((h) => h.channel === "motion" || h.data.startsWith("08")).map(view);
+			const run = (v: DataView, first: number, count: number): number[] =>
+				Array.from({ length: v.getUint16(count, true) }, (_, i) => v.getUint32(first, true) + i);
+			const found = [...strokes.flatMap((v) => run(v, 8, 2)), ...input(2)(all).flatMap((v) => run(v, 10, 8))];
+			return [...new Set(found)].sort((a, b) => a - b);
+		};
+		const before = await hears((h) => (input(2)(h)[0] && h.some((m) => m.channel === "motion") ? h : undefined));
+		const press = input(2)(before)[0] as DataView;
+		const answers = node.whep;
+		node.whep = async () => ({ status: 503 });
+		await peer.drop();
+		await reaches(page, "reconnecting");
+		await page.mouse.move(200, 100, { steps: 10 });
+		await page.mouse.up();
+		await page.keyboard.press("b");
+		node.whep = answers;
+		await reaches(page, "connected");
+		await hears((h) => (keys(h).length >= 2 ? h : undefined));
+		const after = await peer.heard();
+		const lift = input(2)(after).at(-1) as DataView;
+		expect([lift.getUint8(3), place(lift)]).toMatchObject([0, { x: 200, y: 100 }]);
+		expect(input(2)(after)).toHaveLength(1);
+		expect(lift.getUint32(4, true)).toBeGreaterThan(press.getUint32(4, true));
+		const got = numbers(after);
+		expect(got).toEqual(Array.from({ length: got.length }, (_, i) => (got[0] as number) + i));
+		expect(got.length).toBeGreaterThan(9);
+		expect(keys(after)).toEqual(["+62", "-62"]);
+		const order = after.filter((h) => h.channel === "input").map((h) => view(h).getUint32(4, true));
+		expect(order).toEqual([...order].sort((a, b) => a - b));
+	});
+
 	it("draws ink under the nib where it is wanted, while a stroke waits for its pixels", async () => {
 		const page = await connected("?scale=1&chrome=0&ink=1");
 		const cdp = await context.newCDPSession(page);

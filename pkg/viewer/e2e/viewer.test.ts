@@ -161,6 +161,15 @@ describe("what happens to a session", () => {
 		await page.waitForFunction(() => window.easel.stats().reconnects === 1 && window.easel.state === "connected");
 	});
 
+	it("comes back at once when the node says that its streamer is another, though nothing broke off", async () => {
+		const page = await connected();
+		await expect.poll(() => node.requests.filter((r) => r.endsWith("/streamer")).length, { timeout: 30_000 }).toBe(2);
+		expect(node.offered).toHaveLength(1);
+		node.restartStreamer();
+		await expect.poll(() => node.offered.length, { timeout: 30_000 }).toBe(2);
+		await reaches(page, "connected");
+	});
+
 	it("keeps the last picture in sight until it comes back", async () => {
 		const page = await connected();
 		await page.waitForFunction(() => window.easel.stats().frames > 0);

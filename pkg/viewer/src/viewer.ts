@@ -8,6 +8,7 @@ import { Files } from "./files/files";
 import { GimpNews } from "./gimp";
 import { Controls } from "./input/controls";
 import type { Hand } from "./input/sender";
+import { SteadyHand } from "./input/steady";
 import { Backoff, Nap, sleep } from "./link/backoff";
 import { type Codec, decodable, whyNot } from "./link/codec";
 import { Contact } from "./link/contact";
@@ -69,6 +70,7 @@ export class Viewer {
 	private readonly strip: Strip;
 	private readonly files: Files;
 	private readonly controls: Controls;
+	private readonly steady = new SteadyHand({ say: (text) => this.panel.say(text), letGo: () => this.letGo() });
 	readonly screen: Screen;
 	private readonly clipboard: Clipboard;
 	private readonly sound = new Sound((available, on) => this.strip.sounds(available, on));
@@ -247,6 +249,7 @@ export class Viewer {
 		this.pictured = true;
 		document.documentElement.dataset.pictured = "";
 		if (this.strip.chosen !== "auto" || link.path === "vnc") link.quality(this.strip.chosen);
+		this.steady.lead(link);
 		this.stats.attach(link);
 		this.clipboard.attach(link.clipboard);
 		this.sound.attach(this.options.screen === 1 ? link.sound : null);
@@ -259,8 +262,13 @@ export class Viewer {
 	}
 
 	private async ended(e: Ending): Promise<void> {
-		this.letGo();
 		this.link = null;
+		// Who was cut off in the middle of a stroke goes on painting it.
+		if (e.kind === "lost" || e.kind === "bye") this.steady.left(e.kind === "lost" ? e.quiet : 0);
+		else {
+			this.letGo();
+			this.steady.drop();
+		}
 		this.stats.attach(null);
 		this.clipboard.attach(null);
 		this.sound.attach(null);
@@ -344,12 +352,20 @@ export class Viewer {
 		return this.nap.sleep(ms, this.stop.signal);
 	}
 
-	private readonly hand = (): Hand | null =>
-		this.state.phase === "connected" && this.sharing.mine ? (this.link?.hand ?? null) : null;
+	private readonly hand = (): Hand | null => {
+		const { phase } = this.state;
+		const cutOff =
+			this.pictured &&
+			phase === "reconnecting" &&
+			(this.link === null || this.link.hand !== null) &&
+			!this.steady.gate.spent;
+		const may = cutOff || (phase === "connected" && this.link?.hand);
+		return may && this.sharing.mine ? this.steady.gate : null;
+	};
 
 	private readonly letGo = (): void => {
 		this.controls.reset();
-		this.link?.hand?.release();
+		this.steady.gate.release();
 	};
 
 	private focus(): void {
@@ -386,6 +402,8 @@ export class Viewer {
 			overVnc: { ...this.host, screen: (size: Size) => screen.setRemote(size, size, true) },
 			ask: () => screen.ask(),
 			guest: () => this.sharing.guest,
+			backlog: this.steady.backlog,
+			between: () => this.steady.left(0),
 			tried: (fallback) => this.panel.showFallback(fallback),
 			pause: (ms) => this.pause(ms),
 		};
@@ -395,7 +413,7 @@ export class Viewer {
 	private makeClipboard(): Clipboard {
 		return new Clipboard({
 			say: (text) => this.panel.say(text),
-			hold: (until) => this.link instanceof Peer && this.link.hand.hold(until),
+			hold: (until) => this.link instanceof Peer && this.steady.gate.hold(until),
 			open: (is) => this.strip.exchanges(is),
 			field: this.field,
 			chrome: this.options.chrome,

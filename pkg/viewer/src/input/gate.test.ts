@@ -69,4 +69,22 @@ describe("Gate", () => {
 		gate.text("after");
 		expect(did.at(-1)).toBe('text ["after"]');
 	});
+
+	it("keeps what a pen does without a way within bounds", () => {
+		let over = 0;
+		const gate = new Gate(
+			null,
+			() => over++,
+			() => 0,
+		);
+		gate.button(1, 1, true, [sample]);
+		for (let i = 0; i < 30_000; i++) gate.move(1, [sample]);
+		expect([over, gate.spent]).toEqual([1, true]);
+		const { hand, did } = recorder();
+		gate.lead(hand);
+		expect(did).toEqual([]);
+		expect([gate.takeSpent(), gate.takeSpent()]).toEqual([true, false]);
+		gate.text("a");
+		expect(did).toEqual(['text ["a"]']);
+	});
 });

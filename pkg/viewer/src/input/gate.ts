@@ -1,66 +1,130 @@
-// Holds back what the hand does while something must reach the session before it: the clipboard before the key that pastes.
+// Holds back what the hand does while something must reach the session before it (the clipboard before the key that pastes), and while
+// there is no way to the session.
 
+import { KEEP } from "./backlog";
 import type { Hand } from "./sender";
 import type { Device, Sample } from "./wire";
 
-export class Gate implements Hand {
-	private waiting: (() => void)[] = [];
-	private holds = 0;
+/** So many doings wait at most while there is no way: a pen's of half a minute. */
+const MOST = 20_000;
 
-	constructor(private readonly hand: Hand) {}
+interface Doing {
+	act: (hand: Hand) => void;
+	at: number;
+	/** The artist would miss it. */
+	work: boolean;
+}
+
+export class Gate implements Hand {
+	private waiting: Doing[] = [];
+	private holds = 0;
+	private readonly down = new Set<number>();
+	/** What was done is lost: there was no way for too long. Nothing is taken any more until there is one. */
+	spent = false;
+
+	/** `hand` is null while there is no way; `over` is called when what waits comes too late. */
+	constructor(
+		private hand: Hand | null = null,
+		private readonly over: () => void = () => {},
+		private readonly now: () => number = () => performance.now(),
+	) {}
+
+	/** What is done goes this way from now on; null: none. */
+	lead(hand: Hand | null): void {
+		this.expire();
+		this.hand = hand;
+		this.flush();
+	}
+
+	/** Whether something was done for nothing since this was asked last. */
+	takeSpent(): boolean {
+		const { spent } = this;
+		this.spent = false;
+		return spent;
+	}
+
+	/** Forgets what waits, and says whether any of it was work. */
+	clear(): boolean {
+		const work = this.waiting.some((d) => d.work);
+		this.waiting = [];
+		this.down.clear();
+		return work;
+	}
 
 	/** Nothing passes until the promise is settled; then everything does, in its order. */
 	hold(until: Promise<unknown>): void {
 		this.holds++;
 		const open = (): void => {
-			if (--this.holds === 0) this.flush();
+			this.holds--;
+			this.flush();
 		};
 		until.then(open, open);
 	}
 
 	/** Whether anything is held back at present. */
 	get held(): boolean {
-		return this.holds > 0;
+		return this.holds > 0 || this.hand === null;
 	}
 
 	move(device: Device, samples: readonly Sample[]): void {
+		// Where the pointer went meanwhile is of no interest, unless it painted.
+		if (this.hand === null && this.down.size === 0) return;
 		const kept = this.held ? samples.slice() : samples;
-		this.pass(() => this.hand.move(device, kept));
+		this.pass((hand) => hand.move(device, kept));
 	}
 
 	button(device: Device, button: number, down: boolean, samples: readonly Sample[]): void {
+		if (down) this.down.add(device * 16 + button);
+		else this.down.delete(device * 16 + button);
 		const kept = this.held ? samples.slice() : samples;
-		this.pass(() => this.hand.button(device, button, down, kept));
+		this.pass((hand) => hand.button(device, button, down, kept));
 	}
 
 	wheel(x: number, y: number, dx: number, dy: number, times?: number): void {
-		this.pass(() => this.hand.wheel(x, y, dx, dy, times));
+		this.pass((hand) => hand.wheel(x, y, dx, dy, times));
 	}
 
 	key(down: boolean, locks: number, keysym: number, code: number): void {
-		this.pass(() => this.hand.key(down, locks, keysym, code));
+		this.pass((hand) => hand.key(down, locks, keysym, code));
 	}
 
 	text(text: string): void {
-		this.pass(() => this.hand.text(text));
+		this.pass((hand) => hand.text(text));
 	}
 
 	release(): void {
-		this.pass(() => this.hand.release());
+		this.down.clear();
+		this.pass((hand) => hand.release(), false);
 	}
 
 	proximity(device: Device, near: boolean): void {
-		this.pass(() => this.hand.proximity(device, near));
+		this.pass((hand) => hand.proximity(device, near), false);
 	}
 
-	private pass(act: () => void): void {
-		if (this.held) this.waiting.push(act);
-		else act();
+	private pass(act: (hand: Hand) => void, work = true): void {
+		if (this.hand !== null && this.holds === 0) {
+			act(this.hand);
+			return;
+		}
+		this.expire();
+		if (!this.spent) this.waiting.push({ act, at: this.now(), work });
+	}
+
+	// All or nothing: what follows something that is missing might paint with another tool.
+	private expire(): void {
+		if (this.hand !== null) return;
+		const first = this.waiting.find((d) => d.work);
+		if (first === undefined || (this.now() - first.at <= KEEP && this.waiting.length < MOST)) return;
+		this.clear();
+		this.spent = true;
+		this.over();
 	}
 
 	private flush(): void {
-		const acts = this.waiting;
+		const { hand } = this;
+		if (hand === null || this.holds > 0) return;
+		const doings = this.waiting;
 		this.waiting = [];
-		for (const act of acts) act();
+		for (const { act } of doings) act(hand);
 	}
 }

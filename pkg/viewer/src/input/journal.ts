@@ -2,9 +2,9 @@
 
 import type { Device, Sample } from "./wire";
 
-/** The node waits no longer (ms) for a sample that is missing. */
-const GIVE_UP = 2000;
-/** So many samples are kept: two seconds of a pen that tells of itself a thousand times a second. */
+/** What was not acknowledged for so long (ms) goes by a channel that loses nothing. The node waits twice as long for a sample that is missing. */
+const LATE = 1000;
+/** And so does what comes on top of so many samples, which are all that the node holds beyond a gap. */
 const MOST = 2048;
 /** Time (ms) until something unacknowledged counts as lost: bounds, and what it is before anything was measured. */
 const LEAST_WAIT = 50;
@@ -47,15 +47,17 @@ export class Journal {
 	private spread = 0;
 	/** What the last message brought that was new. */
 	private brought = 0;
-	/** Samples that were given up. */
-	lost = 0;
-
 	/** Samples numbered from `first` are to be sent. */
 	add(device: Device, first: number, samples: readonly Sample[], now: number): void {
 		if (this.entries.length === 0) this.first = first;
 		for (const sample of samples)
 			this.entries.push({ device, sample, madeAt: now, sentAt: null, sent: 0, missing: false });
-		this.giveUp(this.entries.length - MOST);
+	}
+
+	/** Whether motion does not get through: all that is there is better taken, and sent by another channel. */
+	late(now: number): boolean {
+		const [oldest] = this.entries;
+		return oldest !== undefined && (now - oldest.madeAt > LATE || this.entries.length > MOST);
 	}
 
 	/** The node has all up to `applied`. Beyond a gap it goes on with `next`; 0: there is no gap. */
@@ -80,8 +82,6 @@ export class Journal {
 
 	/** Takes the oldest samples of one message that are to be sent now, after some that were; null: none are. */
 	take(now: number): Run | null {
-		const young = this.entries.findIndex((e) => now - e.madeAt <= GIVE_UP);
-		this.giveUp(young < 0 ? this.entries.length : young);
 		const at = this.entries.findIndex((e) => this.dueAt(e) <= now);
 		if (at < 0) return null;
 		const { device, sent } = this.entries[at] as Entry;
@@ -137,12 +137,6 @@ export class Journal {
 		}
 		this.spread += (Math.abs(this.smooth - rtt) - this.spread) / 4;
 		this.smooth += (rtt - this.smooth) / 8;
-	}
-
-	private giveUp(count: number): void {
-		if (count <= 0) return;
-		this.lost += count;
-		this.drop(count);
 	}
 
 	private drop(count: number): void {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Backlog } from "./backlog";
 import { type Channel, Sender } from "./sender";
 import { Device, SAMPLE_BYTES, type Sample } from "./wire";
 
@@ -158,12 +159,70 @@ describe("Sender", () => {
 		expect(motion.sent).toHaveLength(sent + 1);
 	});
 
-	it("gives up what nobody acknowledges for two seconds, and counts it", () => {
+	it("sends what nobody acknowledges for a second on the channel that loses nothing, once", () => {
 		sender.button(Device.pen, 1, true, [at(1)]);
 		sender.move(Device.pen, [at(2), at(3)]);
 		vi.advanceTimersByTime(10_000);
-		expect(sender.lost).toBe(2);
+		expect(
+			input.sent.slice(1).map((v) => [v.getUint8(0), v.getUint32(4, true), pointer(v).first, pointer(v).xs]),
+		).toEqual([[8, 2, 2, [2, 3]]]);
 		expect(motion.sent.length).toBeLessThan(15);
+		sender.move(Device.pen, [at(4)]);
+		expect(pointer(motion.sent.at(-1) as DataView)).toMatchObject({ barrier: 2, first: 4, xs: [4] });
+		expect(sender.lost).toBe(0);
+	});
+
+	it("counts what is lost of a stroke because both channels stand still", () => {
+		sender.button(Device.pen, 1, true, [at(1)]);
+		sender.move(Device.pen, [at(2), at(3)]);
+		input.bufferedAmount = 1 << 20;
+		vi.advanceTimersByTime(10_000);
+		expect(sender.lost).toBe(2);
+		expect(input.sent).toHaveLength(1);
+	});
+
+	it("says again by the next connection what the node has not taken, and goes on with its numbers", () => {
+		const backlog = new Backlog();
+		const before = new Sender(input, motion, null, () => Date.now(), backlog);
+		before.key(true, 0, 0x62, 48);
+		before.button(Device.pen, 1, true, [at(1)]);
+		for (let i = 2; i <= 60; i++) before.move(Device.pen, [at(i)]);
+		before.close();
+		input = new FakeChannel();
+		motion = new FakeChannel();
+		const next = new Sender(input, motion, null, () => Date.now(), backlog);
+		expect(next.takeUp(1, 0)).toBe(true);
+		const [press, ...rest] = input.sent as [DataView, ...DataView[]];
+		expect([press.getUint8(0), press.getUint32(4, true), press.getUint32(10, true)]).toEqual([2, 2, 1]);
+		expect(rest.every((v) => v.getUint8(0) === 8 && v.getUint32(4, true) === 2)).toBe(true);
+		expect(rest.flatMap((v) => pointer(v).xs)).toEqual(Array.from({ length: 59 }, (_, i) => 2 + i));
+		// The button is down still: no sample may be lost.
+		next.move(Device.pen, [at(61)]);
+		expect(pointer(motion.sent[0] as DataView)).toMatchObject({ barrier: 2, first: 61, xs: [61] });
+		next.button(Device.pen, 1, false, [at(62)]);
+		expect((input.sent.at(-1) as DataView).getUint32(4, true)).toBe(3);
+		next.close();
+	});
+
+	it("says nothing again that comes too late, nor where the node cannot know what it has", () => {
+		const backlog = new Backlog();
+		const before = new Sender(input, motion, null, () => Date.now(), backlog);
+		before.key(true, 0, 0x62, 48);
+		before.key(false, 0, 0x62, 48);
+		before.close();
+		vi.advanceTimersByTime(60_000);
+		input = new FakeChannel();
+		const late = new Sender(input, motion, null, () => Date.now(), backlog);
+		expect(late.takeUp(1, 0)).toBe(false);
+		late.key(true, 0, 0x63, 46);
+		input = new FakeChannel();
+		const anew = new Sender(input, motion, null, () => Date.now(), backlog);
+		anew.begin();
+		anew.move(Device.mouse, [at(1)]);
+		expect(input.sent).toEqual([]);
+		expect(pointer(motion.sent[0] as DataView)).toMatchObject({ barrier: 3, first: 1 });
+		late.close();
+		anew.close();
 	});
 
 	it("keeps the stroke of one device while another one moves", () => {

@@ -1,6 +1,7 @@
 // Numbers what the hand does and sends it: motion on the channel that may lose, with the last samples repeated, and those of a
 // stroke until the node has them; what must not be lost on the other. ARCHITECTURE.md, "Data channels", is the contract.
 
+import { Backlog } from "./backlog";
 import { Journal, MOST_REPEATED, MOST_SAMPLES, type Run, repeats } from "./journal";
 import {
 	type Ack,
@@ -48,19 +49,21 @@ export interface Channel {
 
 /** Bytes waiting in the motion channel above which nothing is added: what waits there is old. A stroke's samples go later and together; others not at all. */
 const BEHIND = 3000;
+/** Bytes waiting in the other channel above which no more of a stroke is put there. */
+const MOST_BEHIND = 512 << 10;
 /** Quiet after which the last motion is sent once more, in milliseconds: nothing follows that would repeat it. */
 const ECHO_AFTER = 40;
 /** The journal is looked through by itself no more often than this (ms). */
 const LEAST_PAUSE = 5;
 
 export class Sender implements Hand {
-	private rseq = 0;
-	private sampled = 0;
+	/** Number of the last reliable message that went by this connection, or that the node had taken before. */
+	private rseq: number;
 	private device: Device = 0;
 	private recent: Sample[] = [];
 	private readonly journal = new Journal();
-	/** Buttons that are down, by device: while there is one, no sample may be lost. */
-	private readonly down = new Set<number>();
+	/** Samples of strokes that could not be brought to the node. */
+	lost = 0;
 	private echo: ReturnType<typeof setTimeout> | null = null;
 	private echoDue = 0;
 	private resend: ReturnType<typeof setTimeout> | null = null;
@@ -71,28 +74,62 @@ export class Sender implements Hand {
 		private readonly motion: Channel,
 		private readonly diary: Diary | null = null,
 		private readonly now: () => number = () => performance.now(),
-	) {}
+		/** Where connections before this one left off. While a button is down there, no sample may be lost. */
+		private readonly backlog = new Backlog(),
+	) {
+		this.rseq = backlog.rseq;
+	}
+
+	/**
+	 * Says again what was said before this connection and comes after this message and this sample, in its order. False: that is not
+	 * all there any more, and none of it is said.
+	 */
+	takeUp(rseq: number, sample: number): boolean {
+		this.rseq = rseq;
+		const missing = this.backlog.after(rseq, sample, this.now());
+		if (missing === null) {
+			this.backlog.forget();
+			return false;
+		}
+		for (const m of missing) {
+			if ("run" in m)
+				for (const p of cut([m.run], MOST_SAMPLES))
+					this.input.send(encodeStroke(p.device, this.rseq, p.first, p.samples));
+			else {
+				this.input.send(m.message);
+				this.rseq = m.rseq;
+			}
+		}
+		return true;
+	}
+
+	/** The node goes on where the page says: what was said before this connection is left. */
+	begin(): void {
+		this.backlog.forget();
+		this.rseq = this.backlog.rseq;
+	}
 
 	move(device: Device, samples: readonly Sample[]): void {
 		if (this.motion.readyState !== "open" || samples.length === 0) return;
-		if (this.down.size > 0) this.stroke(device, samples);
+		if (this.backlog.down.size > 0) this.stroke(device, samples);
 		else this.hover(device, samples);
 	}
 
 	button(device: Device, button: number, down: boolean, samples: readonly Sample[]): void {
 		this.turnTo(device);
 		// What was only sent unreliably goes along, so that the path to here is whole and in order.
-		const before = this.sampled;
+		const { backlog } = this;
+		const before = backlog.sampled;
 		this.number(samples);
-		const earlier = this.down.size > 0 ? this.journal.takeAll() : [this.run(device, before, this.recent)];
-		const parts = cut([...earlier, this.run(device, this.sampled, samples)], MOST_SAMPLES);
+		const earlier = backlog.down.size > 0 ? this.journal.takeAll() : [this.run(device, before, this.recent)];
+		const own = this.run(device, backlog.sampled, samples);
+		const parts = cut([...earlier, own], MOST_SAMPLES);
 		const last = parts.pop();
-		for (const p of parts) this.reliable((rseq) => encodeStroke(p.device, rseq, p.first, p.samples));
+		for (const p of parts) this.strokes(p);
+		if (samples.length > MOST_SAMPLES) backlog.ran(own, this.now());
 		if (last)
 			this.reliable((rseq) => encodeButton(device, button, down, rseq, last.first, last.samples), samples.at(-1)?.time);
-		const key = device * 16 + button;
-		if (down) this.down.add(key);
-		else this.down.delete(key);
+		backlog.button(device, button, down);
 		this.recent = [];
 	}
 
@@ -100,11 +137,6 @@ export class Sender implements Hand {
 	acknowledged({ applied, next }: Ack): void {
 		this.journal.acknowledge(applied, next, this.now());
 		this.pump();
-	}
-
-	/** Samples of strokes that could not be brought to the node in time. */
-	get lost(): number {
-		return this.journal.lost;
 	}
 
 	wheel(x: number, y: number, dx: number, dy: number, times = 1): void {
@@ -115,6 +147,7 @@ export class Sender implements Hand {
 
 	key(down: boolean, locks: number, keysym: number, code: number): void {
 		this.reliable((rseq) => encodeKey(down, locks, rseq, keysym, code));
+		this.backlog.key(down, keysym, code);
 	}
 
 	text(text: string): void {
@@ -124,7 +157,7 @@ export class Sender implements Hand {
 	release(): void {
 		this.recent = [];
 		this.journal.takeAll();
-		this.down.clear();
+		this.backlog.released();
 		this.reliable(encodeRelease);
 	}
 
@@ -144,25 +177,43 @@ export class Sender implements Hand {
 	}
 
 	private reliable(encode: (rseq: number) => ArrayBuffer, time?: number): void {
-		if (this.input.readyState !== "open") return;
-		this.input.send(encode(++this.rseq));
+		const message = this.say(encode);
+		if (message === null) return;
+		this.backlog.said(this.rseq, message, this.now());
 		this.diary?.said(this.rseq, time ?? this.now());
 	}
 
+	private say(encode: (rseq: number) => ArrayBuffer): ArrayBuffer | null {
+		if (this.input.readyState !== "open") return null;
+		this.rseq = ++this.backlog.rseq;
+		const message = encode(this.rseq);
+		this.input.send(message);
+		return message;
+	}
+
+	// A stroke's samples by the channel that loses nothing. The backlog has them already.
+	private strokes({ device, first, samples }: Run): void {
+		if (this.input.bufferedAmount > MOST_BEHIND) this.lost += samples.length;
+		else this.say((rseq) => encodeStroke(device, rseq, first, samples));
+	}
+
 	private number(samples: readonly Sample[]): void {
-		this.diary?.sampled(this.sampled + 1, samples);
-		this.sampled += samples.length;
+		this.diary?.sampled(this.backlog.sampled + 1, samples);
+		this.backlog.sampled += samples.length;
 	}
 
 	private stroke(device: Device, samples: readonly Sample[]): void {
-		this.journal.add(device, this.sampled + 1, samples, this.now());
+		const now = this.now();
+		this.journal.add(device, this.backlog.sampled + 1, samples, now);
 		this.number(samples);
+		this.backlog.ran(this.run(device, this.backlog.sampled, samples), now);
 		this.pump();
 	}
 
 	// Sends what is due of a stroke, and plans for the rest.
 	private pump(): void {
 		if (this.motion.readyState !== "open") return;
+		if (this.journal.late(this.now())) for (const p of cut(this.journal.takeAll(), MOST_SAMPLES)) this.strokes(p);
 		while (this.motion.bufferedAmount <= BEHIND) {
 			const run = this.journal.take(this.now());
 			if (run === null) break;
@@ -197,7 +248,7 @@ export class Sender implements Hand {
 
 	private sendRecent(): void {
 		if (this.motion.bufferedAmount > BEHIND) return;
-		const first = this.sampled - this.recent.length + 1;
+		const first = this.backlog.sampled - this.recent.length + 1;
 		this.motion.send(encodePointer(this.device, this.rseq, first, this.recent));
 	}
 

@@ -21,6 +21,8 @@ describe("parseControl", () => {
 		expect(parse({ t: "pong", id: 7, at: "now" })).toEqual({ t: "pong", id: 7, at: null });
 		expect(parse({ t: "replaced" })).toEqual({ t: "replaced" });
 		expect(parse({ t: "files" })).toEqual({ t: "files" });
+		const resumed = { t: "resumed", known: true, rseq: 0xffffffff, sample: 7 };
+		expect(parse(resumed)).toEqual(resumed);
 		const company = { you: "owner", hand: "owner", people: [] };
 		expect(parse({ t: "people", ...company })).toEqual({ t: "people", company });
 		expect(parse({ t: "bye", reason: "stopped" })).toEqual({ t: "bye", reason: "stopped" });
@@ -45,6 +47,9 @@ describe("parseControl", () => {
 		["a video without end", '{"t":"screen","w":640,"h":480,"video":{"w":99999,"h":1}}'],
 		["a video without a size", '{"t":"screen","w":640,"h":480,"video":null}'],
 		["a cursor without id", `{"t":"cursor","x":0,"y":0,"w":1,"h":1,"png":"${PNG}"}`],
+		["a hand that went nowhere", '{"t":"resumed","known":true,"rseq":1}'],
+		["a hand that came from nowhere", '{"t":"resumed","known":1,"rseq":1,"sample":1}'],
+		["a hand beyond all numbers", '{"t":"resumed","known":true,"rseq":4294967296,"sample":1}'],
 		["a giant cursor", `{"t":"cursor","id":1,"x":0,"y":0,"w":4000,"h":1,"png":"${PNG}"}`],
 		["a cursor that is no PNG", `{"t":"cursor","id":1,"x":0,"y":0,"w":1,"h":1,"png":"${btoa("<svg></svg>")}"}`],
 		["a cursor that is no base64", '{"t":"cursor","id":1,"x":0,"y":0,"w":1,"h":1,"png":"%%"}'],

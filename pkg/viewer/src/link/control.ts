@@ -1,6 +1,7 @@
 // The JSON messages of the `control` channel (ARCHITECTURE.md, "Data channels"). What comes in was partly made by a
 // hostile container (cursor images, reasons), so every field is checked before anything uses it.
 
+import type { Told } from "../input/backlog";
 import { type Notice, parseNotice } from "../notice";
 import { MAX_SIDE, type Size } from "../options";
 import { type Company, parseCompany } from "../share/company";
@@ -16,6 +17,7 @@ export type ToNode =
 	| ({ t: "beat" } & Beat)
 	| { t: "watch"; on: boolean }
 	| { t: "hand"; to: string }
+	| ({ t: "resume" } & Told)
 	| { t: "audio"; on: boolean }
 	| { t: "client"; stats: Record<string, unknown> }
 	| { t: "latency"; stages: Record<string, { n: number[]; ms: number }> };
@@ -42,6 +44,7 @@ export type FromNode =
 	| { t: "notice"; notice: Notice | null }
 	| { t: "people"; company: Company }
 	| { t: "audio"; on: boolean }
+	| { t: "resumed"; known: boolean; rseq: number; sample: number }
 	| { t: "files" }
 	| { t: "replaced" }
 	| { t: "bye"; reason: string };
@@ -87,6 +90,11 @@ export function parseControl(data: unknown): FromNode | null {
 		}
 		case "audio":
 			return typeof m.on === "boolean" ? { t: "audio", on: m.on } : null;
+		case "resumed": {
+			const { known, rseq, sample } = m;
+			const numbers = isInt(rseq, 0, 0xffffffff) && isInt(sample, 0, 0xffffffff);
+			return numbers && typeof known === "boolean" ? { t: "resumed", known, rseq, sample } : null;
+		}
 		case "files":
 		case "replaced":
 			return { t: m.t };

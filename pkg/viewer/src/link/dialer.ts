@@ -1,12 +1,14 @@
 // Finds a way to the session's picture: the direct stream, or VNC where the network or the browser has none. While on VNC, the direct one is
 // tried again.
 
+import type { Backlog } from "../input/backlog";
 import type { Options, Size } from "../options";
 import type { Codec } from "./codec";
 import { type Ending, type Link, LinkError, type LinkHost } from "./link";
 import { type Ice, type Node, NodeError } from "./node";
 import { Peer } from "./peer";
 import { relayChanged } from "./relay";
+import { streamerChanged } from "./streamer";
 import { Vnc } from "./vnc";
 
 /** A direct stream opens within this time (ms) or the fallback is taken. */
@@ -24,6 +26,10 @@ export interface DialerHost {
 	/** The remote size to ask for, and the interface's scale in per cent. */
 	ask(): { size: Size; scale: number };
 	guest(): boolean;
+	/** The link that there is will be replaced by another: what is done until then waits. */
+	between(): void;
+	/** What the hand did by links before. */
+	readonly backlog: Backlog;
 	/** The direct stream was tried again, in vain. */
 	tried(fallback: string): void;
 	/** Waits, unless there is a reason to go on now. */
@@ -92,16 +98,18 @@ export class Dialer {
 		}
 	}
 
-	/** Waits until the link ends. One that came through a relay which is gone is replaced at once. */
+	/** Waits until the link ends. One that came through a relay which is gone is replaced at once, one of a streamer which is gone is lost. */
 	private async stayDirect(link: Peer): Promise<Ending | Link> {
 		const stop = new AbortController();
 		const signal = AbortSignal.any([this.stop, stop.signal]);
+		void streamerChanged(this.node, signal).then((changed) => changed && link.orphaned());
 		const gone = link.relayed.then(() => relayChanged(this.node, link.relay, signal));
 		const ending = await Promise.race([link.ended, gone.then((changed) => (changed ? null : link.ended))]);
+		// It may have found a direct way meanwhile.
+		if (ending === null && link.path !== "relay") return link.ended.finally(() => stop.abort());
 		stop.abort();
 		if (ending !== null) return ending;
-		// It may have found a direct way meanwhile.
-		if (link.path !== "relay") return link.ended;
+		this.host.between();
 		try {
 			return await this.direct();
 		} catch (e) {
@@ -115,7 +123,12 @@ export class Dialer {
 		const late = AbortSignal.timeout(DIRECT_WITHIN);
 		let peer: Peer;
 		try {
-			const way = { ice: await this.relay(), onlyRelay: this.options.relay, codec: this.codec };
+			const way = {
+				ice: await this.relay(),
+				onlyRelay: this.options.relay,
+				codec: this.codec,
+				backlog: this.host.backlog,
+			};
 			peer = await Peer.dial(this.node, this.on, this.host.link, way, AbortSignal.any([this.stop, late]));
 		} catch (e) {
 			if (late.aborted) throw new LinkError(`No direct stream within ${DIRECT_WITHIN / 1000} seconds.`);

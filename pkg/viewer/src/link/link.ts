@@ -2,7 +2,7 @@
 
 import type { SoundLink } from "../audio";
 import type { ClipboardChannel } from "../clipboard/channel";
-import type { Hand } from "../input/sender";
+import type { Way } from "../input/steady";
 import type { Notice } from "../notice";
 import type { Size } from "../options";
 import type { Company } from "../share/company";
@@ -29,10 +29,8 @@ export interface Tiles {
 	offBeat: OffBeatCounts;
 }
 
-export interface Link {
+export interface Link extends Way {
 	readonly path: Path;
-	/** Where pointer and keyboard go; null when the link has its own (VNC). */
-	readonly hand: Hand | null;
 	/** The way of the clipboard; null where the link has none (VNC). */
 	readonly clipboard: ClipboardChannel | null;
 	/** The session's sound; null where the link has none (VNC). */

@@ -2,9 +2,10 @@
 
 import { makeOffer, type SoundLink } from "../audio";
 import { ClipboardChannel } from "../clipboard/channel";
+import type { Backlog } from "../input/backlog";
 import { askForCaptureTime, capturedAt } from "../input/capture";
-import { Gate } from "../input/gate";
 import { Sender } from "../input/sender";
+import type { TakenUp } from "../input/steady";
 import { decodeAck, decodeEcho } from "../input/wire";
 import type { Size } from "../options";
 import type { Path } from "../state";
@@ -25,10 +26,12 @@ import type { Ice, Node } from "./node";
 const FIRST_PICTURE = 6000;
 /** The node repeats its first keyframe until a picture is confirmed; later ones are confirmed this often (ms). */
 const CONFIRM = 2000;
+/** A node that does not say within this time (ms) how far it has taken what the hand did never will: it is older than the page. */
+const TAKE_UP = 2000;
 const NO_CODEC = "This browser offers no H.264, VP9 or AV1 video over WebRTC.";
 
 export class Peer implements Link {
-	readonly hand: Gate;
+	readonly hand: Sender;
 	readonly clipboard: ClipboardChannel;
 	readonly sound: SoundLink;
 	readonly ended: Promise<Ending>;
@@ -36,7 +39,6 @@ export class Peer implements Link {
 	/** Resolves when the picture comes through the node's relay. */
 	readonly relayed: Promise<void>;
 
-	private readonly sender: Sender;
 	private readonly beat: Heartbeat;
 	private readonly stop = new AbortController();
 	private end!: (e: Ending) => void;
@@ -48,6 +50,7 @@ export class Peer implements Link {
 	private confirming: ReturnType<typeof setInterval> | null = null;
 	private confirmed = 0;
 	private located: string | null = null;
+	private resumed: (at: { known: boolean; rseq: number; sample: number }) => void = () => {};
 
 	private constructor(
 		private readonly pc: RTCPeerConnection,
@@ -60,6 +63,7 @@ export class Peer implements Link {
 		private readonly host: LinkHost,
 		/** The start of the relay that the link may go through. */
 		readonly relay: string,
+		private readonly backlog: Backlog,
 	) {
 		this.relayed = new Promise((resolve) => {
 			this.throughRelay = resolve;
@@ -67,8 +71,7 @@ export class Peer implements Link {
 		this.ended = new Promise((resolve) => {
 			this.end = resolve;
 		});
-		this.sender = new Sender(channels.input, channels.motion, latency);
-		this.hand = new Gate(this.sender);
+		this.hand = new Sender(channels.input, channels.motion, latency, undefined, backlog);
 		this.clipboard = new ClipboardChannel(pc.createDataChannel("clipboard"));
 		const audio = pc.addTransceiver("audio", { direction: "recvonly" });
 		this.sound = { track: audio.receiver.track, available: false, listen: (on) => this.say({ t: "audio", on }) };
@@ -93,7 +96,8 @@ export class Peer implements Link {
 		channels.motion.onmessage = (e) => {
 			const ack = decodeAck(e.data);
 			const echo = ack ? null : decodeEcho(e.data);
-			if (ack) this.sender.acknowledged(ack);
+			this.beat.heard();
+			if (ack) this.hand.acknowledged(ack);
 			if (echo) this.latency.heard(echo);
 		};
 		channels.control.onclose = () => this.lose("The stream ended.");
@@ -120,7 +124,18 @@ export class Peer implements Link {
 			exact: (all) => host.exact(all),
 			drawn: (id, received, decoded) => latency.shown(true, { id, received, decoded, shown: performance.now() }),
 		});
-		const peer = new Peer(pc, makeChannels(pc), receiver, on.video, exact, latency, node, host, way.ice.relay);
+		const peer = new Peer(
+			pc,
+			makeChannels(pc),
+			receiver,
+			on.video,
+			exact,
+			latency,
+			node,
+			host,
+			way.ice.relay,
+			way.backlog,
+		);
 		try {
 			await peer.negotiate(transceiver, signal);
 			await peer.connected(signal);
@@ -157,10 +172,41 @@ export class Peer implements Link {
 		if (f.path) this.goes(f.path);
 		if (this.beat.rtt !== null && f.rtt === undefined) f.rtt = this.beat.rtt;
 		// The node may learn how its picture is seen.
-		this.say({ t: "client", stats: { ...f, lostSamples: this.sender.lost } });
+		this.say({ t: "client", stats: { ...f, lostSamples: this.hand.lost } });
 		const counts = this.latency.take();
 		if (counts) this.say({ t: "latency", stages: counts });
 		return f;
+	}
+
+	/** Brings the node what went before by other connections and it has not taken. */
+	takeUp(): Promise<TakenUp> {
+		const { backlog, stop } = this;
+		this.say({ t: "resume", ...backlog.told });
+		if (backlog.fresh) return Promise.resolve("all");
+		return new Promise((resolve) => {
+			const old = setTimeout(() => {
+				backlog.restart();
+				this.hand.begin();
+				resolve("unknown");
+			}, TAKE_UP);
+			this.resumed = ({ known, rseq, sample }) => {
+				clearTimeout(old);
+				this.resumed = () => {};
+				if (!known) this.hand.begin();
+				resolve(!known ? "unknown" : this.hand.takeUp(rseq, sample) ? "all" : "late");
+			};
+			const broken = (): void => {
+				clearTimeout(old);
+				resolve("broken");
+			};
+			if (stop.signal.aborted) broken();
+			stop.signal.addEventListener("abort", broken, { once: true });
+		});
+	}
+
+	/** The node says that the stream's other end is gone. */
+	orphaned(): void {
+		this.lose("The session's stream is started anew.");
 	}
 
 	close(): void {
@@ -262,6 +308,8 @@ export class Peer implements Link {
 			case "audio":
 				this.sound.available = m.on;
 				return this.host.sound();
+			case "resumed":
+				return this.resumed(m);
 			case "files":
 				return this.host.files();
 			case "pong":
@@ -363,7 +411,7 @@ export class Peer implements Link {
 		if (this.attached && (e.kind === "lost" || e.kind === "bye")) this.host.going();
 		this.stop.abort();
 		this.beat.stop();
-		this.sender.close();
+		this.hand.close();
 		this.clipboard.close();
 		this.exact?.close();
 		if (this.confirming !== null) clearInterval(this.confirming);
@@ -396,6 +444,8 @@ export interface Way {
 	onlyRelay: boolean;
 	/** The one codec that the picture may come in; null leaves it to the node. */
 	codec: Codec | null;
+	/** What the hand did by connections before this one. */
+	backlog: Backlog;
 }
 
 type Channels = Record<"input" | "motion" | "control", RTCDataChannel>;
