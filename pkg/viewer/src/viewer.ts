@@ -9,6 +9,7 @@ import { GimpNews } from "./gimp";
 import { Controls } from "./input/controls";
 import type { Hand } from "./input/sender";
 import { SteadyHand } from "./input/steady";
+import { askBeforeLeaving } from "./leaving";
 import { Backoff, Nap, sleep } from "./link/backoff";
 import { type Codec, decodable, whyNot } from "./link/codec";
 import { Contact } from "./link/contact";
@@ -432,6 +433,12 @@ export class Viewer {
 
 	private watchPage(): void {
 		const options = { signal: this.stop.signal };
+		const leaving = {
+			painting: () => this.hand() !== null,
+			letGo: this.letGo,
+			say: (text: string) => this.panel.say(text),
+		};
+		askBeforeLeaving(leaving, options.signal);
 		window.addEventListener("blur", this.letGo, options);
 		window.addEventListener("focus", () => document.activeElement === document.body && this.focus(), options);
 		window.addEventListener("online", () => this.retry(), options);
