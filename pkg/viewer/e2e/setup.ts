@@ -1,6 +1,9 @@
 // What the tests of the viewer share: a browser, a fake node and a fake peer of it, anew for each test.
 
 import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from "vitest";
 import { SAMPLE_BYTES } from "../src/input/wire";
@@ -10,6 +13,8 @@ import { FakePeer, type Heard } from "./fake-peer";
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
 let browser: Browser;
+/** What the browser would leave in the folder for temporary files goes there. */
+let scratch: string;
 let nodeSide: BrowserContext;
 export let node: FakeNode;
 export let peer: FakePeer;
@@ -20,8 +25,10 @@ let complaints: string[];
 beforeAll(async () => {
 	if (!existsSync(CHROMIUM))
 		throw new Error(`there is no ${CHROMIUM}: install chromium, or say where it is by CHROMIUM`);
+	scratch = await mkdtemp(join(tmpdir(), "easel-browser-"));
 	browser = await chromium.launch({
 		executablePath: CHROMIUM,
+		env: { ...(process.env as Record<string, string>), TMPDIR: scratch },
 		args: [
 			"--headless=new",
 			"--no-sandbox",
@@ -32,7 +39,10 @@ beforeAll(async () => {
 		],
 	});
 });
-afterAll(() => browser.close());
+afterAll(async () => {
+	await browser.close();
+	await rm(scratch, { recursive: true, force: true, maxRetries: 50 });
+});
 
 beforeEach(async () => {
 	node = await FakeNode.start();

@@ -156,6 +156,17 @@ describe("two fingers", () => {
 		expect(said.some((s) => s[0] === "control")).toBe(true);
 	});
 
+	it("pan by a leap of both after one of them seemed to rest", () => {
+		down(1, 100, 100);
+		down(2, 200, 100);
+		move(1, 100, 104);
+		vi.advanceTimersByTime(100);
+		move(1, 100, 170);
+		move(2, 200, 170);
+		vi.advanceTimersByTime(100);
+		expect(new Set(said.map((s) => s[0]))).toEqual(new Set(["wheel"]));
+	});
+
 	it("zoom with Ctrl, about their middle", () => {
 		down(1, 100, 100);
 		down(2, 200, 100);

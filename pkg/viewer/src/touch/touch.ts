@@ -89,8 +89,10 @@ export class Touch {
 		if (this.doing === "gesture") {
 			this.moved.add(e.pointerId);
 			this.resting.delete(e.pointerId);
-			if (this.moved.size + this.resting.size >= this.fingers.size) this.turn();
-			else this.timer ??= setTimeout(this.othersRest, OTHER);
+			// One that rested may move in this very event: a busy page is told of a leap of both.
+			const others = this.moved.size + this.resting.size >= this.fingers.size ? 0 : OTHER;
+			if (this.moved.size >= this.fingers.size) this.turn();
+			else this.timer ??= setTimeout(this.othersRest, others);
 		} else if (e.pointerId === this.first) this.trace(e, finger, by);
 	}
 
