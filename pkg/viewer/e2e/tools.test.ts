@@ -1,7 +1,7 @@
 import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { SESSION } from "./fake-node";
-import { connected, control, hears, input, keys, node, reaches } from "./setup";
+import { connected, control, hears, node, reaches } from "./setup";
 import { tools } from "./strip";
 
 describe("tools", () => {
@@ -15,6 +15,18 @@ describe("tools", () => {
 		await page.keyboard.up("Control");
 		const focused = () => page.evaluate(() => document.activeElement?.id);
 		expect(await focused()).toBe("fullscreen");
+		for (const [key, tool] of [
+			["ArrowLeft", "end"],
+			["ArrowRight", "fullscreen"],
+			["ArrowRight", "second"],
+			["ArrowRight", "interface"],
+			["ArrowRight", "quality"],
+			["End", "end"],
+			["Home", "fullscreen"],
+		] as const) {
+			await page.keyboard.press(key);
+			expect(await focused()).toBe(tool);
+		}
 		await page.keyboard.press("Escape");
 		expect(await focused()).toBe("keys");
 		await tools(page);
@@ -112,26 +124,5 @@ describe("what lies over the picture", () => {
 		expect(names.filter((n) => !n.seen || n.cut)).toEqual([]);
 		const { width } = (await page.locator("#strip").boundingBox()) ?? { width: 0 };
 		expect(width).toBeLessThanOrEqual(390);
-	});
-});
-
-describe("leaving the page", () => {
-	it("is asked about where Ctrl+W was meant for GIMP, and else never", async () => {
-		const page = await connected();
-		await page.mouse.click(300, 300);
-		await page.keyboard.down("Control");
-		await hears((h) => keys(h)[0]);
-		const asked = page.waitForEvent("dialog", { timeout: 30_000 });
-		await page.close({ runBeforeUnload: true });
-		const dialog = await asked;
-		expect(dialog.type()).toBe("beforeunload");
-		await dialog.dismiss();
-		await page.getByText("That key is the browser's.").waitFor();
-		expect(await page.evaluate(() => window.easel.state)).toBe("connected");
-		await hears((h) => input(6)(h)[0]); // the Ctrl is not held in GIMP
-		await page.keyboard.up("Control");
-		const closed = page.waitForEvent("close", { timeout: 30_000 });
-		await page.close({ runBeforeUnload: true });
-		await closed;
 	});
 });

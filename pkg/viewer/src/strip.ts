@@ -4,6 +4,7 @@ import { byId } from "./elements";
 import type { Quality } from "./link/control";
 import type { Path } from "./state";
 import type { Snapshot } from "./stats/stats";
+import { Toolbar } from "./toolbar";
 
 export interface StripHost {
 	quality(value: Quality): void;
@@ -53,6 +54,7 @@ export class Strip {
 	private readonly rows = byId("rows", HTMLDListElement);
 	private readonly confirm = byId("confirm", HTMLDialogElement);
 	private readonly stop = new AbortController();
+	private readonly tools = new Toolbar(this.root, this.stop.signal);
 	private hiding: ReturnType<typeof setTimeout> | null = null;
 	private dwelling: ReturnType<typeof setTimeout> | null = null;
 	private available = false;
@@ -132,7 +134,7 @@ export class Strip {
 		this.stay();
 		this.root.hidden = false;
 		this.handle.setAttribute("aria-expanded", "true");
-		if (focus) this.fullscreen.focus();
+		if (focus) this.tools.focus();
 		else this.hideSoon(LINGER * 2);
 	}
 
