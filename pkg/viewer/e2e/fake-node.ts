@@ -170,7 +170,7 @@ export class FakeNode {
 
 	private refuse(q: IncomingMessage | null, r: ServerResponse): void {
 		if (q !== null && this.shares.guest(q) === "gone") return this.shares.refuse(r);
-		r.setHeader("Link", '<https://portal.example/>; rel="portal"');
+		r.setHeader("Link", `<https://portal.example/sessions/${SESSION}/open>; rel="portal"`);
 		problem(r, 401, "Open the session from the portal again.");
 	}
 

@@ -42,6 +42,9 @@ describe("tools", () => {
 		await page.getByRole("dialog").getByRole("button", { name: "End session" }).click();
 		await reaches(page, "ended");
 		expect(node.requests).toContain(`DELETE /s/${SESSION}`);
+		// Not into the session that has just ended.
+		const link = page.getByRole("link", { name: "To my sessions" });
+		expect(await link.getAttribute("href")).toBe("https://portal.example/");
 	});
 
 	it("go when the artist goes on painting", async () => {

@@ -12,9 +12,14 @@ describe("the portal", () => {
 
 	it("is linked, and for who must sign in its way back into this very session", () => {
 		expect(known(null).link(true)).toBeNull();
-		expect(known("https://p.example").link(false)).toBe("https://p.example");
+		expect(known("https://p.example").link(false)).toBe("https://p.example/");
 		expect(known("https://p.example").link(true)).toBe("https://p.example/sessions/s1/open");
 		expect(known("https://p.example/easel/").link(true)).toBe("https://p.example/easel/sessions/s1/open");
+		const own = known("https://p.example/easel/sessions/s1/open");
+		expect([own.link(false), own.link(true)]).toEqual([
+			"https://p.example/easel/",
+			"https://p.example/easel/sessions/s1/open",
+		]);
 	});
 
 	it("is not gone to where it does not answer, nor when the node is back by then", async () => {

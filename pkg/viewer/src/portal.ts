@@ -12,11 +12,13 @@ export class Portal {
 		private readonly stop: AbortSignal,
 	) {}
 
-	/** Where to go from here. Who must sign in wants back into this very session. */
+	/** Where to go from here: to the list of sessions, or, for who must sign in, back into this very session. */
 	link(signedOut: boolean): string | null {
-		if (this.address === null || !signedOut) return this.address;
-		return new URL(`sessions/${this.session}/open`, this.address.endsWith("/") ? this.address : `${this.address}/`)
-			.href;
+		if (this.address === null) return null;
+		const own = `sessions/${this.session}/open`;
+		// The node tells the way into the session while it has one, and else the portal's front door.
+		const front = this.address.endsWith(`/${own}`) ? this.address.slice(0, -own.length) : this.address;
+		return `${front.replace(/\/?$/, "/")}${signedOut ? own : ""}`;
 	}
 
 	/**

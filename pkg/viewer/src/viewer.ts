@@ -314,7 +314,7 @@ export class Viewer {
 	private async endSession(): Promise<void> {
 		try {
 			await this.node.end(this.stop.signal);
-			this.happen({ type: "over", why: "You ended it." });
+			this.happen({ type: "over", why: "You ended it. Your files are in your home folder." });
 			this.link?.close();
 		} catch (e) {
 			if (e instanceof NodeError) this.panel.say(e.message);

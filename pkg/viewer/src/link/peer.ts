@@ -78,7 +78,7 @@ export class Peer implements Link {
 		this.beat = new Heartbeat(
 			(id) => this.say({ t: "ping", id }),
 			// While a way is sought, nothing can come.
-			() => (this.continuity.mending ? this.beat.start() : this.lose("The node went quiet.")),
+			() => (this.continuity.mending ? this.beat.start() : this.lose("The connection went quiet.")),
 			(sent, back, node) => latency.clock.answered(sent, back, node),
 		);
 		const { signal } = this.stop;
