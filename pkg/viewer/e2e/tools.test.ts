@@ -1,7 +1,7 @@
 import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { SESSION } from "./fake-node";
-import { connected, control, hears, node, reaches } from "./setup";
+import { connected, control, hears, input, keys, node, reaches } from "./setup";
 import { tools } from "./strip";
 
 describe("tools", () => {
@@ -42,9 +42,6 @@ describe("tools", () => {
 		await page.getByRole("dialog").getByRole("button", { name: "End session" }).click();
 		await reaches(page, "ended");
 		expect(node.requests).toContain(`DELETE /s/${SESSION}`);
-		// Not into the session that has just ended.
-		const link = page.getByRole("link", { name: "To my sessions" });
-		expect(await link.getAttribute("href")).toBe("https://portal.example/");
 	});
 
 	it("go when the artist goes on painting", async () => {
@@ -127,5 +124,26 @@ describe("what lies over the picture", () => {
 		expect(names.filter((n) => !n.seen || n.cut)).toEqual([]);
 		const { width } = (await page.locator("#strip").boundingBox()) ?? { width: 0 };
 		expect(width).toBeLessThanOrEqual(390);
+	});
+});
+
+describe("leaving the page", () => {
+	it("is asked about where Ctrl+W was meant for GIMP, and else never", async () => {
+		const page = await connected();
+		await page.mouse.click(300, 300);
+		await page.keyboard.down("Control");
+		await hears((h) => keys(h)[0]);
+		const asked = page.waitForEvent("dialog", { timeout: 30_000 });
+		await page.close({ runBeforeUnload: true });
+		const dialog = await asked;
+		expect(dialog.type()).toBe("beforeunload");
+		await dialog.dismiss();
+		await page.getByText("That key is the browser's.").waitFor();
+		expect(await page.evaluate(() => window.easel.state)).toBe("connected");
+		await hears((h) => input(6)(h)[0]); // the Ctrl is not held in GIMP
+		await page.keyboard.up("Control");
+		const closed = page.waitForEvent("close", { timeout: 30_000 });
+		await page.close({ runBeforeUnload: true });
+		await closed;
 	});
 });
