@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"easel/integration/lossylink"
@@ -17,6 +18,8 @@ type emulated struct {
 	phases []phase
 	joins  bool // the screen moves before the viewer comes
 	play   xclient.Kind
+	codec  string // the only one that the viewer takes: "" leaves it to the node
+	again  bool   // all of it a second time, after a rest in which another codec may have taken over
 }
 
 // phase is how a link is for a while.
@@ -56,6 +59,31 @@ func beside(lasts time.Duration) (all []emulated) {
 		for _, kind := range []xclient.Kind{xclient.Paint, xclient.Scroll} {
 			all = append(all, emulated{name: fmt.Sprintf("file, %s at %d", kind, mbit), phases: []phase{at, down, up}, play: kind})
 		}
+	}
+	return all
+}
+
+// exacts are links on which an artist paints, beside it on pages that tiles make exact meanwhile.
+func exacts(lasts time.Duration) (all []emulated) {
+	for _, mbit := range []int{2, 10} {
+		for _, trip := range []time.Duration{20, 100} {
+			at := phase{kbps: mbit * 1000, trip: trip * time.Millisecond, lasts: lasts}
+			for _, kind := range []xclient.Kind{xclient.Paint, xclient.Turn} {
+				all = append(all, emulated{name: fmt.Sprintf("exact, %s at %d, %v", kind, mbit, at.trip), phases: []phase{at}, play: kind})
+			}
+		}
+	}
+	return all
+}
+
+// codecs are narrow links on which H.264 is compared with what the node chooses.
+func codecs(lasts time.Duration) (all []emulated) {
+	for _, codec := range []string{"h264", ""} {
+		name := "codec, " + codec
+		if codec == "" {
+			name += "chosen"
+		}
+		all = append(all, emulated{name: name, phases: []phase{{kbps: 2000, trip: 40 * time.Millisecond, lasts: lasts}}, play: xclient.Scroll, codec: codec, again: true})
 	}
 	return all
 }
@@ -107,5 +135,5 @@ func links(lasts time.Duration) []emulated {
 			{name: "the second", kbps: 10_000, trip: 60 * time.Millisecond, other: true, lasts: lasts},
 		}},
 	)
-	return append(append(all, starts(lasts)...), beside(lasts)...)
+	return slices.Concat(all, starts(lasts), beside(lasts), exacts(lasts), codecs(lasts))
 }

@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	fs := flag.NewFlagSet("linkbench", flag.ContinueOnError)
 	fs.SetOutput(errOut)
 	only := fs.String("only", "", "measure just these links, by words of their names: loss,300 ms,…")
-	kind := fs.String("play", string(xclient.Scroll), "what moves on the screen: paint, scroll or noise")
+	kind := fs.String("play", string(xclient.Scroll), "what moves on the screen: paint, scroll, noise or turn")
 	lasts := fs.Duration("for", 8*time.Second, "how long to watch each phase of a link")
 	seed := fs.Uint64("seed", 1, "of the packets that are lost")
 	list := fs.Bool("list", false, "name the links and end")

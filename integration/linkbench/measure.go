@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ const screenWidth, screenHeight = 1920, 1080
 // exactWithin is how long a picture may take to become exact before that counts as never.
 const exactWithin = time.Minute
 
+// restTime is how long nothing moves before a link is gone through again.
+const restTime = 5 * time.Second
+
 // seen is what was seen of one phase of a link.
 type seen struct {
 	shown, drawn int
@@ -32,6 +36,7 @@ type seen struct {
 	used, most   float64       // kbit/s that came through, and that would have; 0: not bounded
 	rtt          float64
 	scale        float64       // of the video at the end
+	codec        string        // likewise
 	first        time.Duration // until the first picture, from when the page was there; where the viewer comes while the screen moves
 	file         float64       // kbit/s of a file that crossed
 }
@@ -89,7 +94,7 @@ func measureOne(ctx context.Context, log *slog.Logger, stack *devstack.Stack, n 
 	if l.play != "" {
 		kind = l.play
 	}
-	w := &watcher{port: int(s.GetUdpPort()), seed: seed, kind: kind, artist: a, id: created.ID}
+	w := &watcher{port: int(s.GetUdpPort()), seed: seed, kind: kind, artist: a, id: created.ID, codec: l.codec}
 	defer w.close()
 	if err := w.open(l.phases[0]); err != nil {
 		return err
@@ -117,6 +122,20 @@ func measureOne(ctx context.Context, log *slog.Logger, stack *devstack.Stack, n 
 		return err
 	}
 	defer w.x.Close()
+	if err := w.row(ctx, l, out); err != nil || !l.again {
+		return err
+	}
+	l.name += ", again"
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(restTime):
+	}
+	return w.row(ctx, l, out)
+}
+
+// row plays and prints what was seen.
+func (w *watcher) row(ctx context.Context, l emulated, out io.Writer) error {
 	phases, exact, err := w.play(ctx, l)
 	if err != nil {
 		return err
@@ -134,6 +153,7 @@ type watcher struct {
 	port    int
 	seed    uint64
 	kind    xclient.Kind
+	codec   string // "": any
 	page    *browser.Page
 	artist  *artist.Artist
 	id      string // of the session
@@ -162,7 +182,7 @@ func (w *watcher) close() {
 
 // look opens the viewer.
 func (w *watcher) look(script string) (err error) {
-	query := fmt.Sprintf("scale=1&chrome=0&size=%dx%d", screenWidth, screenHeight)
+	query := fmt.Sprintf("scale=1&chrome=0&size=%dx%d&codec=%s", screenWidth, screenHeight, cmp.Or(w.codec, "auto"))
 	w.page, err = w.artist.View(w.id, query, browser.PageOptions{Width: screenWidth, Height: screenHeight, Script: script})
 	return err
 }
@@ -250,6 +270,7 @@ func (w *watcher) phase(ctx context.Context, p phase) (shown []browser.Shown, fr
 	if err == nil {
 		s.rtt, _ = stats["rtt"].(float64)
 		s.scale, _ = stats["scale"].(float64)
+		s.codec, _ = stats["codec"].(string)
 	}
 	return shown, from, s, err
 }

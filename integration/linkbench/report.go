@@ -25,6 +25,8 @@ func rows(out io.Writer, l emulated, phases []seen, exact time.Duration, offers 
 			p.name = fmt.Sprintf("first %d ms", s.first.Milliseconds())
 		case p.file != "":
 			p.name += fmt.Sprintf(", %.1f Mbit/s", s.file/1000)
+		case l.again:
+			p.name = s.codec
 		}
 		if i == len(phases)-1 {
 			e, n = "never", fmt.Sprint(offers)

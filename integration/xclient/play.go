@@ -18,7 +18,11 @@ const (
 	Paint  Kind = "paint"  // a small brush blob at 60 Hz that leaves its trace
 	Scroll Kind = "scroll" // the whole screen scrolls detailed content at 60 Hz
 	Noise  Kind = "noise"  // the whole screen is a new noisy photograph at 30 Hz
+	Turn   Kind = "turn"   // paint on a page of detailed content, which is another every turnTime
 )
+
+// turnTime is how long a page is painted on.
+const turnTime = 6 * time.Second
 
 // Rate is how often a kind is drawn, in frames a second.
 func (k Kind) Rate() int {
@@ -80,8 +84,10 @@ func (w *window) player(kind Kind) (func(n int), error) {
 		return w.scroll()
 	case Noise:
 		return w.noise()
+	case Turn:
+		return w.turn()
 	}
-	return nil, fmt.Errorf("unknown kind %q; try paint, scroll or noise", kind)
+	return nil, fmt.Errorf("unknown kind %q; try paint, scroll, noise or turn", kind)
 }
 
 // paint moves a 24 pixel brush along a curve that fills most of the screen.
@@ -129,6 +135,27 @@ func (w *window) noise() (func(int), error) {
 	return func(n int) { w.blit(shots[n%len(shots)], 0, 0, w.size.Y) }, nil
 }
 
+// turn paints on pages of detailed content.
+func (w *window) turn() (func(int), error) {
+	text, err := w.text()
+	if err != nil {
+		return nil, err
+	}
+	paint, frames := w.paint(), Turn.Rate()*int(turnTime/time.Second)
+	return func(n int) {
+		if n%frames == 1 {
+			w.blit(text, n/frames%pages*pageStep, 0, w.size.Y)
+		}
+		paint(n)
+	}, nil
+}
+
+// text is a pixmap of pages, which overlap.
+func (w *window) text() (xproto.Pixmap, error) {
+	height := w.size.Y + pageStep*pages
+	return w.pixmap(w.size.X, height, document(w.size.X, height))
+}
+
 // blit copies full-width rows of a pixmap into the window.
 func (w *window) blit(p xproto.Pixmap, from, to, rows int) {
 	xproto.CopyArea(w.conn, xproto.Drawable(p), xproto.Drawable(w.id), w.gc, 0, int16(from), 0, int16(to), uint16(w.size.X), uint16(rows))
@@ -146,7 +173,7 @@ func (s *Screen) Pages() (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("still pictures: %w", err)
 	}
-	p, err := w.pixmap(w.size.X, w.size.Y+pageStep*pages, document(w.size.X, w.size.Y+pageStep*pages))
+	p, err := w.text()
 	if err != nil {
 		w.close()
 		return nil, fmt.Errorf("still pictures: %w", err)

@@ -63,15 +63,16 @@ func (f *follower) still(p *painter, now time.Time) bool {
 		}
 		return false
 	}
-	if !f.hasTiles(p) || !f.peer.layer.Ready(now) || f.debt.Add(-burst).After(now) {
+	if !f.hasTiles(p) || !f.peer.layer.Ready(now) || f.debt.Add(-tile.StillTime).After(now) {
 		return false
 	}
 	after := &f.stamp
 	if f.lost { // what it has skipped makes nothing of the picture whole any more: it need not wait for a frame that may never get there
 		after = &f.cover
 	}
-	bytes, err := f.peer.layer.Still(after, now)
-	return f.sent(p, bytes, f.stillKbps(), err, now)
+	rate := f.stillKbps()
+	bytes, err := f.peer.layer.Still(after, rate, now)
+	return f.sent(p, bytes, rate, err, now)
 }
 
 // stillAt is when the guest's still cells are due: zero for never.
@@ -83,7 +84,7 @@ func (f *follower) stillAt(p *painter) time.Time {
 	if due.IsZero() {
 		return due
 	}
-	return latest(due, f.debt.Add(-burst))
+	return latest(due, f.debt.Add(-tile.StillTime))
 }
 
 // hasTiles tells whether the guest is in touch and can be brought cells of the picture above a frame that it was sent.

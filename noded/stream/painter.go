@@ -119,9 +119,7 @@ func (p *painter) run(ctx context.Context) error {
 func (p *painter) arm(timer *time.Timer) {
 	due := sooner(sooner(sooner(p.refineAt, p.keyAt()), p.guestsAt()), p.chooser.due(p.stillSince()))
 	due = sooner(due, p.scaler.Due(p.stillSince(), p.sharpens()))
-	if p.tiles != nil {
-		due = sooner(due, sooner(p.tiles.Due(), p.rescueAt()))
-	}
+	due = sooner(due, sooner(p.stillAt(), p.rescueAt()))
 	if p.peer == nil || due.IsZero() {
 		timer.Stop()
 		return

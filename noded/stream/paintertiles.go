@@ -127,17 +127,26 @@ func (p *painter) still(peer *peer) bool {
 			p.refineAt = time.Time{}
 		}
 	}
-	if p.urgent(now) || !p.tiles.Ready(now) || p.debt.Add(-burst).After(now) {
+	if p.urgent(now) || !p.tiles.Ready(now) || p.debt.Add(-tile.StillTime).After(now) {
 		return false
 	}
-	bytes, err := p.tiles.Still(&p.stamp, now)
+	rate := p.tileRate(peer)
+	bytes, err := p.tiles.Still(&p.stamp, rate, now)
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false
 	}
-	p.owe(bytes, p.tileRate(peer), now)
+	p.owe(bytes, rate, now)
 	p.meter.tile(bytes, false)
 	return true
+}
+
+// stillAt is when cells that have been still are due: zero for never.
+func (p *painter) stillAt() time.Time {
+	if p.tiles == nil || p.tiles.Due().IsZero() {
+		return time.Time{}
+	}
+	return latest(p.tiles.Due(), p.debt.Add(-tile.StillTime))
 }
 
 // urgent tells whether a frame is due: still tiles wait then.

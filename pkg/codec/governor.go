@@ -18,6 +18,8 @@ const (
 	slow = 0.25
 	// leastDetail is the detail from which a frame is an example for others.
 	leastDetail = 50_000
+	// leap is by how many steps all of a picture becomes finer at the cost of a refinement.
+	leap = 3.0
 )
 
 // kind is what a frame is made of, as far as its cost goes.
@@ -45,6 +47,10 @@ type governor struct {
 	// left is how many bytes may go out at once, as of when.
 	left float64
 	when time.Time
+	// all is the picture's detail, of which coarse was coded with quantisers up to coarseQP since the rest, with settled.
+	all, coarse, coarseQP, settled float64
+	// spills tells that the encoder makes what did not change as fine as what did, as x264 does.
+	spills bool
 }
 
 func newGovernor(r Rate) governor {
@@ -54,6 +60,7 @@ func newGovernor(r Rate) governor {
 // frame says what is asked for: the kind of frame, the detail in it and the finest quantiser.
 func (g *governor) frame(p *Picture, o FrameOptions) (kind, float64, float64) {
 	all, changed := p.detail()
+	g.all = all
 	fine, asked := g.rate.Quality, o.QP > 0
 	if asked {
 		fine = float64(o.QP)
@@ -83,16 +90,90 @@ func (g *governor) choose(k kind, detail, fine float64, now time.Time) int {
 	g.refill(now)
 	// However much is owed, a frame gets a third of a sixtieth of a second's bytes: less shows nothing.
 	allowed := max(g.left, float64(g.rate.Kbps)*1000/8/60/3)
+	switch {
+	case k == refinement:
+		fine = g.refine(detail, fine, allowed)
+	case k == delta && g.spills:
+		fine = g.spill(detail, fine, allowed)
+	default:
+		fine = g.fit(k, detail, fine, allowed)
+	}
+	return int(math.Ceil(min(max(fine, minQP), maxQP)))
+}
+
+// fit coarsens a quantiser until a frame takes no more than allowed.
+func (g *governor) fit(k kind, detail, fine, allowed float64) float64 {
 	if want := overhead + detail*g.cost[k]*math.Exp2((reference-fine)/doubling); want > allowed {
 		fine += doubling * math.Log2(want/allowed)
 	}
-	return int(math.Ceil(min(max(fine, minQP), maxQP)))
+	return fine
+}
+
+// refine chooses for a refinement, in which what is as fine already takes nothing: down to where most of the picture has settled it is about the rest, and
+// below that about all of it. However dear, a step is one.
+func (g *governor) refine(all, fine, allowed float64) float64 {
+	for finer := math.Ceil(max(fine, minQP)); finer < g.settled; finer++ {
+		if overhead+g.finer(all, finer) <= allowed {
+			return finer
+		}
+	}
+	if g.coarse == 0 || g.coarseQP <= g.settled {
+		return max(fine, g.settled-1)
+	}
+	return max(fine, g.settled, min(math.Ceil(g.fit(refinement, g.coarse, g.settled, allowed)), g.coarseQP-1))
+}
+
+// finer is the bytes that it takes to make so much detail that has settled as fine as a quantiser. By how much finer counts, as most is spent where nothing was.
+func (g *governor) finer(detail, qp float64) float64 {
+	if qp >= g.settled {
+		return 0
+	}
+	return detail * g.cost[refinement] * math.Exp2((reference-qp)/doubling) * g.leap(qp)
+}
+
+func (g *governor) leap(qp float64) float64 { return max((g.settled-qp)/leap, 1) }
+
+// spill chooses for a change where the encoder makes all else as fine with it.
+func (g *governor) spill(detail, fine, allowed float64) float64 {
+	fine = g.fit(delta, detail, fine, allowed)
+	for fine < g.settled && overhead+detail*g.cost[delta]*math.Exp2((reference-fine)/doubling)+g.finer(max(g.all-detail, 0), fine) > allowed {
+		fine++
+	}
+	return fine
+}
+
+// note takes in which quantisers the picture has after a frame, and gives the detail that the frame was about.
+func (g *governor) note(k kind, detail, qp float64) float64 {
+	switch {
+	case k == delta && g.spills && qp < g.settled: // all of it is as fine now
+	case k == delta:
+		if g.coarse, g.coarseQP = g.coarse+detail, max(g.coarseQP, qp); g.coarse*2 < g.all {
+			return detail
+		}
+		qp = max(g.coarseQP, g.settled)
+	case k == refinement && qp > g.settled:
+		g.coarseQP = qp
+		return g.coarse
+	case k == refinement && qp == g.settled:
+		detail = g.coarse
+	}
+	g.coarse, g.coarseQP, g.settled = 0, 0, qp
+	return detail
 }
 
 // learn takes in what a frame took.
 func (g *governor) learn(k kind, detail float64, qp, bytes int, now time.Time) {
 	g.refill(now)
 	g.left = max(g.left-float64(bytes), -g.bucket())
+	settled, steps := g.settled, g.leap(float64(qp))
+	spilt := k == delta && g.spills && float64(qp) < settled && detail*2 < g.all
+	detail = g.note(k, detail, float64(qp))
+	if k == refinement && float64(qp) < settled {
+		detail *= steps
+	}
+	if spilt { // what it took says nothing of such a change
+		return
+	}
 	if detail < leastDetail { // small changes say nothing of large ones
 		return
 	}

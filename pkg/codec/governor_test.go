@@ -59,6 +59,82 @@ func TestGovernorForgets(t *testing.T) {
 	}
 }
 
+// While small changes come by video, coarsely, the rest of the picture is refined no faster than the rate allows: that what has changed is soon as fine as
+// the rest says nothing of what it takes to make all of it finer. Once nothing changes, it is as fine as is asked.
+func TestGovernorRefinesBesideChanges(t *testing.T) {
+	const cells, each, cost, asked = 1000, 3e4, 0.004, 20
+	g, now := newGovernor(Rate{Quality: 23, Kbps: 1500, BufferMS: 50}), time.Now()
+	var has [cells]float64 // the quantiser of each
+	takes := func(qp, before float64) float64 {
+		return each * cost * (math.Exp2((reference-qp)/doubling) - math.Exp2((reference-before)/doubling))
+	}
+	refine := func() (qp, bytes int) {
+		g.all = cells * each
+		qp = g.choose(refinement, g.all, asked, now)
+		sum := float64(overhead)
+		for i := range has {
+			if has[i] > float64(qp) {
+				sum += takes(float64(qp), has[i])
+				has[i] = float64(qp)
+			}
+		}
+		g.learn(refinement, g.all, qp, int(sum), now)
+		return qp, int(sum)
+	}
+	g.all = cells * each
+	first := g.choose(keyframe, g.all, 21, now)
+	g.learn(keyframe, g.all, first, int(g.bucket()), now)
+	for i := range has {
+		has[i] = float64(first)
+	}
+	largest := 0
+	for i := range 300 {
+		now = now.Add(33 * time.Millisecond)
+		g.all = cells * each
+		qp := g.choose(delta, 10*each, 23, now)
+		if i%2 == 0 {
+			qp = maxQP // the rate was used up
+		}
+		for j := range 10 {
+			has[(i*7+j)%cells] = float64(qp)
+		}
+		g.learn(delta, 10*each, qp, 2000, now)
+		now = now.Add(100 * time.Millisecond)
+		_, n := refine()
+		largest = max(largest, n)
+	}
+	if most := 3 * int(g.bucket()); largest > most {
+		t.Errorf("a refinement took %d bytes, want no more than %d", largest, most)
+	}
+	qp := maxQP
+	for range 200 {
+		now = now.Add(33 * time.Millisecond)
+		qp, _ = refine()
+	}
+	if qp != asked {
+		t.Errorf("the still picture stays at %d, want %d", qp, asked)
+	}
+}
+
+// A small change to a picture that is coarse is no finer than what is left allows to make of all of it, by an encoder that does.
+func TestGovernorMindsWhatAChangeSpills(t *testing.T) {
+	const all, part = 3e7, 3e5
+	for _, spills := range []bool{true, false} {
+		g, now := newGovernor(Rate{Quality: 23, Kbps: 1500, BufferMS: 50}), time.Now()
+		g.spills, g.all = spills, all
+		g.learn(keyframe, all, maxQP, 26_000, now)
+		now = now.Add(time.Second)
+		if qp := g.choose(delta, part, 23, now); (qp == 23) == spills {
+			t.Errorf("it spills: %v; the change is made with quantiser %d", spills, qp)
+		}
+		g.learn(keyframe, all, 20, 100_000, now)
+		now = now.Add(time.Second)
+		if qp := g.choose(delta, part, 23, now); qp != 23 {
+			t.Errorf("it spills: %v; a change to a fine picture is made with quantiser %d", spills, qp)
+		}
+	}
+}
+
 func BenchmarkGovernor(b *testing.B) {
 	g, now := newGovernor(Rate{Quality: 23, Kbps: 8000, BufferMS: 50}), time.Now()
 	for range b.N {

@@ -76,7 +76,7 @@ func NewSoftware(c Coding, width, height, threads int, r Rate) (Encoder, error) 
 	frames := C.struct_frames{width: C.int(width), height: C.int(height), yuv444: full, full: whole, threads: C.int(threads)}
 	switch f {
 	case H264, H264444:
-		e.c, e.split = C.encoder_x264(&frames), splitLengths
+		e.c, e.split, e.gov.spills = C.encoder_x264(&frames), splitLengths, true
 		e.info = Info{Codec: "H264", Profile: h264Profile(f.Chroma()), Encoder: "x264 (software)"}
 	case VP9, VP9444:
 		e.c, e.split = C.encoder_vp9(&frames), func(to [][]byte, b []byte) [][]byte { return append(to, b) }

@@ -12,9 +12,12 @@ import (
 const (
 	// stillFor is how long a cell must not have changed before its exact pixels are worth their bytes.
 	stillFor = 90 * time.Millisecond
-	// stillBatch is how much goes into one message of still tiles, so that a change never waits for long behind one.
+	// StillTime is how much of the rate goes into one message of still tiles, and how far they may be ahead of the rate: a change never waits for long
+	// behind them. A message has at least leastStill bytes and no more than stillBatch, which is some milliseconds of the page's time.
+	StillTime  = 20 * time.Millisecond
+	leastStill = 2 << 10
 	stillBatch = 24 << 10
-	stillCells = 256 // of it: some milliseconds of the page's time
+	stillCells = 256
 	// Pace is the shortest time between two changes that go by tiles.
 	Pace = 4 * time.Millisecond
 	// MaxCells is how many cells one message may bring: the viewer makes room for all of it at once.
@@ -206,9 +209,9 @@ func (l *Layer) cover(frame uint32, now time.Time) (bytes int, err error) {
 	return len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
 }
 
-// Still sends one message of cells that have not changed for a while, if there are some and there is room. Who has been shown no frame of what changed
-// gets that too.
-func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
+// Still sends one message of cells that have not changed for a while, if there are some and there is room, by a way that carries kbps. Who has been shown
+// no frame of what changed gets that too.
+func (l *Layer) Still(after *uint32, kbps int, now time.Time) (bytes int, err error) {
 	if l.Whole() {
 		l.due = time.Time{}
 		return 0, nil
@@ -223,7 +226,7 @@ func (l *Layer) Still(after *uint32, now time.Time) (bytes int, err error) {
 		return 0, nil
 	}
 	next := now.Add(stillFor)
-	limit := min(stillBatch, room-leastRoom/2)
+	limit := min(max(kbps*int(StillTime/time.Millisecond)/8, leastStill), stillBatch, room-leastRoom/2)
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, after)
 	for range l.sent {
 		c := l.cursor

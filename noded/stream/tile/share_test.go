@@ -15,6 +15,9 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
+// wide is what a way carries that bounds nothing, in kilobits a second.
+const wide = 1_000_000
+
 // counted counts the cells that are coded.
 type counted struct {
 	tile.Coder
@@ -141,7 +144,7 @@ func (s *shared) settle() {
 		s.now = s.now.Add(10 * time.Millisecond)
 		for _, v := range s.viewers {
 			if v.layer.Ready(s.now) {
-				if _, err := v.layer.Still(&s.frame, s.now); err != nil {
+				if _, err := v.layer.Still(&s.frame, wide, s.now); err != nil {
 					s.t.Fatal(err)
 				}
 			}
@@ -250,5 +253,24 @@ func TestTilesOfOneViewerAreReadWrong(t *testing.T) {
 	s.settle()
 	if good.bytes != before {
 		t.Errorf("%d bytes went to who read all right", good.bytes-before)
+	}
+}
+
+// TestStillCellsComeInPieces that a narrow way carries in a moment, so that a change does not wait for long behind one.
+func TestStillCellsComeInPieces(t *testing.T) {
+	const largestTile = 3*tile.CellWidth*tile.CellHeight + 100
+	for _, kbps := range []int{200, 2000, 10_000, wide} {
+		s := newShared(t)
+		v := s.join()
+		s.now = s.now.Add(time.Second)
+		n, err := v.layer.Still(&s.frame, kbps, s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := int(tile.StillTime.Seconds()*float64(kbps)*1000/8) + largestTile
+		if n < 2<<10 || n > max(most, 2<<10+largestTile) || n > 24<<10+largestTile {
+			t.Errorf("%d bytes go at once by %d kbps, want up to %d", n, kbps, most)
+		}
+		s.settle()
 	}
 }
