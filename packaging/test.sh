@@ -47,7 +47,7 @@ unit() {
   local packages
   mapfile -t packages < <(long_packages; unit_packages; plain_integration)
   # -p 2: several packages start a containerd or an X server of their own. Lint has vetted them.
-  go_test unit -race -vet=off -p 2 -timeout 10m "${packages[@]}"
+  go_test unit -race -vet=off -p 2 -timeout 20m "${packages[@]}"
 }
 
 web() {

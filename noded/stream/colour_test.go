@@ -104,6 +104,9 @@ func TestChromiumShowsTheRightColours(t *testing.T) {
 					t.Errorf("#%06x is off by %d, may be by %d", chartColours()[i], e, f.worst)
 				}
 			}
+			if worst > f.worst {
+				t.Logf("the stream: %+v; the browser: %s", numbersOf(t, s), received(t, ctx))
+			}
 			// What the artist sees goes another way than what a script reads.
 			seen := 256
 			for end := time.Now().Add(20 * time.Second); seen > f.worst && time.Now().Before(end); {
@@ -176,6 +179,16 @@ func TestAddressNamesTheCodec(t *testing.T) {
 		}
 		shows(string(f.format), f.codec, f.profile, f.chroma, "")
 	}
+}
+
+// received is what Chromium says of the video that has come to the page.
+func received(t *testing.T, ctx context.Context) string {
+	t.Helper()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(async () => JSON.stringify([...(await pc.getStats()).values()].filter((s) => s.type === 'inbound-rtp')))()`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 func videoPixels(t *testing.T, ctx context.Context, width, height int) []byte {

@@ -66,14 +66,14 @@ func goesOffTheBeat(t *testing.T, ctx context.Context) {
 	const disturb = "new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(() => ok(true))))"
 	counts := func() offBeatCounts { return evaluate[offBeatCounts](t, ctx, "window.easel.stats().offBeat") }
 	before := counts()
-	for deadline := time.Now().Add(50 * time.Second); ; {
+	for deadline := time.Now().Add(100 * time.Second); ; { // a machine that is busy with others brings most changes by video
 		now := counts()
 		if now.Kept > before.Kept && now.Worth > before.Worth {
 			t.Logf("%+v, then %+v", before, now)
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after 50 s of painting, changes are not shown off the beat: %+v, before %+v", now, before)
+			t.Fatalf("after 100 s of painting, changes are not shown off the beat: %+v, before %+v", now, before)
 		}
 		if now.Kept == before.Kept {
 			evaluate[bool](t, ctx, disturb)
