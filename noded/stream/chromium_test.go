@@ -25,7 +25,7 @@ const control = pc.createDataChannel('control');
 const t = pc.addTransceiver('video', {direction: 'recvonly'}), r = t.receiver;
 const [mime, fmtp] = decodeURIComponent(location.hash.slice(1)).split(' ');
 if (mime) t.setCodecPreferences(RTCRtpReceiver.getCapabilities('video').codecs.filter((c) =>
-  c.mimeType.toLowerCase() === mime && (c.sdpFmtpLine ?? '').includes(fmtp)));
+  c.mimeType.toLowerCase() === mime && (c.sdpFmtpLine ?? '').includes(fmtp) || c.mimeType.toLowerCase() === 'video/rtx'));
 r.jitterBufferTarget = 0;
 pc.ontrack = (e) => { v.srcObject = e.streams[0] ?? new MediaStream([e.track]); };
 v.requestVideoFrameCallback((_, m) => {

@@ -17,6 +17,7 @@ type departure struct {
 	rtp     uint16 // of the video packet that it is or repeats
 	video   bool
 	more    bool // than the picture would take on a way without loss
+	replay  bool // of a packet under its own number: a viewer that has it drops this one unseen
 	known   bool
 	arrived bool
 	missing bool // by a report; a later one may say otherwise

@@ -36,7 +36,7 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 				unsent++
 			}
 		case arrived && !d.arrived:
-			if d.missing {
+			if d.missing && !d.replay {
 				lost--
 			}
 			d.arrived, d.missing, news = true, false, true
@@ -49,8 +49,9 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 			}
 			came = append(came, congestion.Arrival{Sent: d.at, At: at, Size: int(d.size) + wireOverhead})
 		case !arrived && !d.arrived && !d.missing:
-			d.missing = true
-			lost++
+			if d.missing = true; !d.replay {
+				lost++
+			}
 		}
 	})
 	if err != nil {

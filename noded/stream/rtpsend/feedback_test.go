@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -182,4 +183,32 @@ func TestWhatWasLeftOutIsMissing(t *testing.T) {
 	p.begins(p.video.next)
 	goes()
 	has("after a keyframe", true)
+}
+
+// TestReplaysThatAViewerDropsAreNoLoss: without a stream for what is sent again, a repeat has its packet's own number, and who has the packet takes it
+// for a replay and says nothing of it.
+func TestReplaysThatAViewerDropsAreNoLoss(t *testing.T) {
+	target := func(repeats byte) float64 {
+		p, send := lone(t)
+		now := time.Now()
+		if err := send(1000); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Millisecond)
+		p.send(now)
+		first := p.sentLog.next - 1
+		for range repeats {
+			p.repeat(p.video.at(p.video.next-1), now)
+		}
+		now = now.Add(100 * time.Millisecond)
+		b := slices.Insert(report16(first, 1, uint32(now.Sub(p.epoch)/epochTick)), 22, 0, repeats) // a run of packets that did not arrive
+		binary.BigEndian.PutUint16(b[14:], 1+uint16(repeats))
+		if _, err := p.Heed(b, now); err != nil {
+			t.Fatal(err)
+		}
+		return p.rate.Way(now).Target
+	}
+	if with, without := target(60), target(1); with < without {
+		t.Errorf("the rate is %.0f kbit/s after many repeats that were dropped, and %.0f after one", with, without)
+	}
 }

@@ -97,6 +97,7 @@ func (p *Pacer) repeat(k *keptPacket, now time.Time) {
 	l, d := p.video, departure{rtp: k.seq, video: true, more: true}
 	payload := p.repeats[k.header.PayloadType]
 	if l.info.SSRCRetransmission == 0 || payload == 0 {
+		d.replay = true
 		p.write(l, &k.header, k.payload, d, now)
 		return
 	}
