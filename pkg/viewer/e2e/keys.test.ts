@@ -90,6 +90,28 @@ describe("an input method", () => {
 		expect(await page.locator("#keys").inputValue()).toBe(" ");
 	});
 
+	it("shows what it composes, where the artist pointed last, until that is GIMP's", async () => {
+		const page = await connected();
+		await page.mouse.click(300, 200);
+		const cdp = await context.newCDPSession(page);
+		const compose = (text: string) =>
+			cdp.send("Input.imeSetComposition", { text, selectionStart: text.length, selectionEnd: text.length });
+		const look = () =>
+			page.locator("#keys").evaluate((e) => {
+				const { x, y, width } = e.getBoundingClientRect();
+				return { x, y, width, opacity: getComputedStyle(e).opacity };
+			});
+		await compose("に");
+		await page.locator("#keys[data-composing]").waitFor();
+		const one = await look();
+		expect(one).toMatchObject({ x: 300, y: 200, opacity: "1" });
+		await compose("にほんご");
+		await expect.poll(async () => (await look()).width).toBeGreaterThan(2 * one.width);
+		await cdp.send("Input.insertText", { text: "日本語" });
+		expect(await hears((all) => (texts(all).length > 0 ? texts(all) : undefined))).toEqual(["日本語"]);
+		await expect.poll(look).toMatchObject({ width: 1, opacity: "0" });
+	});
+
 	it("leaves dead keys to the browser, and AltGr's characters are what they are", async () => {
 		const page = await connected();
 		await page.locator("#keys").focus();

@@ -6,6 +6,7 @@ import type { Point } from "../screen/geometry";
 import type { Screen } from "../screen/screen";
 import { gimpScroll } from "../touch/gesture";
 import { TouchTools } from "../touch/tools";
+import { Composition } from "./composition";
 import { Ink } from "./ink";
 import { Keyboard, type KeyboardHost, platformOf } from "./keyboard";
 import { Pointer } from "./pointer";
@@ -39,6 +40,7 @@ export class Controls {
 		const keys = { ...host, composing: () => this.pointer.follow(field) };
 		const keyboard = new Keyboard(field, keys, platformOf(userAgentData?.platform || navigator.platform), rest);
 		this.keyboard = keyboard;
+		new Composition(field, signal);
 		this.pointer = new Pointer(root, {
 			hand: host.hand,
 			toRemote: (x, y) => host.screen().toRemote(x, y),
