@@ -35,6 +35,8 @@ const (
 	// maxTransfers is how many files of a session may be on their way at once, maxQuestions how many other requests about files.
 	maxTransfers = 8
 	maxQuestions = 12
+	// streamerBack is how long a download waits for a streamer that was killed to be there again: less than who sends or fetches may pause.
+	streamerBack = homefiles.IdleTime * 3 / 4
 )
 
 // transfers is the files that cross, counted.
@@ -133,6 +135,10 @@ func (g *Gateway) crossing(way string, open *gate, h func(http.ResponseWriter, *
 func (g *Gateway) toStreamer(s session.Session) homefiles.Relay {
 	return homefiles.Relay{
 		Base: "/files",
+		BrokeOff: func(at int64) time.Duration {
+			g.Log.Info("a file that goes out broke off on the way from the session, and is sought again", "session", s.ID, "at", at)
+			return streamerBack
+		},
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			return safesocket.Dial(ctx, safesocket.Stream, s.Paths.Worker, session.StreamerSocket)
 		},

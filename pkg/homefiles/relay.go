@@ -3,13 +3,11 @@ package homefiles
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -33,6 +31,8 @@ type Relay struct {
 	Dial func(context.Context) (net.Conn, error)
 	// Unreachable answers when that server does not, or not as it should.
 	Unreachable func(w http.ResponseWriter, err error)
+	// BrokeOff is told of a download that the next server broke off at some byte, and says how long to seek the rest there; nil is not at all.
+	BrokeOff func(at int64) time.Duration
 	// Out and In bound how fast files go out and come in; nil is no bound.
 	Out, In Pace
 }
@@ -107,118 +107,6 @@ func (l Relay) refused(w http.ResponseWriter, resp *http.Response) bool {
 		return true
 	}
 	return false
-}
-
-// Content sends a file, or a range of it, to who asks for it. about sets what else the answer says of itself. It returns how many bytes
-// went, and whether those were all.
-func (l Relay) Content(w http.ResponseWriter, r *http.Request, file Path, about func(http.Header)) (sent int64, whole bool) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	req, err := l.request(ctx, r.Method, "/content/"+file.ID(), nil, nil)
-	if err != nil {
-		problem.Write(w, http.StatusBadRequest, "", "the address cannot be passed on")
-		return 0, false
-	}
-	// Anything but one plain range means all of it (RFC 9110, 14.2).
-	asked := r.Header.Get("Range")
-	if tag := r.Header.Get("If-Range"); !ValidRange(asked) || tag != "" && !ValidETag(tag) {
-		asked = ""
-	} else {
-		req.Header.Set("Range", asked)
-		if tag != "" {
-			req.Header.Set("If-Range", tag)
-		}
-	}
-	resp, err := l.do(req, IdleTime)
-	if err != nil {
-		l.Unreachable(w, err)
-		return 0, false
-	}
-	defer resp.Body.Close()
-	if l.refused(w, resp) {
-		return 0, false
-	}
-	h, err := contentHeader(resp, asked)
-	if err != nil {
-		l.Unreachable(w, err)
-		return 0, false
-	}
-	for name := range h {
-		w.Header().Set(name, h.Get(name))
-	}
-	about(w.Header())
-	w.WriteHeader(resp.StatusCode)
-	if r.Method == http.MethodHead {
-		return 0, true
-	}
-	control := http.NewResponseController(w)
-	out := &outgoing{ctx: ctx, to: w, pace: l.Out, p: newPatience(control.SetWriteDeadline, cancel)}
-	defer out.p.end()
-	if err := control.Flush(); err != nil { // however slowly the file comes, its length is known
-		return 0, false
-	}
-	// Where it ends too soon the server breaks the connection off, as the length was said: nobody takes a part for the whole.
-	sent, err = io.CopyBuffer(out, io.LimitReader(resp.Body, resp.ContentLength), make([]byte, copyBuffer))
-	return sent, err == nil && sent == resp.ContentLength
-}
-
-var contentRange = regexp.MustCompile(`^bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})$`)
-
-// contentHeader is what an answer with content says of itself, seen to fit together and what was asked.
-func contentHeader(resp *http.Response, asked string) (http.Header, error) {
-	h := http.Header{}
-	tag := resp.Header.Get("Etag")
-	if resp.ContentLength < 0 || resp.ContentLength > MaxSize || !ValidETag(tag) {
-		return nil, errors.New("it sends a file of no length, or of no state")
-	}
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusPartialContent:
-		m := contentRange.FindStringSubmatch(resp.Header.Get("Content-Range"))
-		if asked == "" || m == nil {
-			return nil, errors.New("it sends a part where the whole was asked for")
-		}
-		first, last, total := number(m[1]), number(m[2]), number(m[3])
-		if first > last || last >= total || last-first+1 != resp.ContentLength || !fits(asked, first, last, total) {
-			return nil, fmt.Errorf("asked for %s it sends %s in %d bytes", asked, m[0], resp.ContentLength)
-		}
-		h.Set("Content-Range", m[0])
-	default:
-		return nil, fmt.Errorf("it answers with status %d", resp.StatusCode)
-	}
-	h.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Accept-Ranges", "bytes")
-	h.Set("Etag", tag)
-	return h, nil
-}
-
-// fits tells whether first to last of total bytes is what asked, a valid range, means.
-func fits(asked string, first, last, total int64) bool {
-	m := byteRange.FindStringSubmatch(asked)
-	if m == nil {
-		return false
-	}
-	var from, to string
-	for i, c := range m[1] {
-		if c == '-' {
-			from, to = m[1][:i], m[1][i+1:]
-			break
-		}
-	}
-	switch {
-	case from == "":
-		return last == total-1 && last-first+1 == min(number(to), total)
-	case to == "":
-		return first == number(from) && last == total-1
-	}
-	return first == number(from) && last == min(number(to), total-1)
-}
-
-// number reads digits that a pattern has bounded.
-func number(digits string) int64 {
-	n, _ := strconv.ParseInt(digits, 10, 64)
-	return n
 }
 
 // Append passes on a piece of an upload: length bytes of the request's body. It returns how many were read of it.
@@ -333,9 +221,11 @@ type outgoing struct {
 	to   io.Writer
 	pace Pace
 	p    *patience
+	err  error // why nothing more can go out
 }
 
 func (o *outgoing) Write(b []byte) (sent int, err error) {
+	defer func() { o.err = err }()
 	for len(b) > 0 {
 		piece, err := pieceOf(o.ctx, o.pace, b)
 		if err != nil {
