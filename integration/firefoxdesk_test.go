@@ -96,8 +96,8 @@ func TestFirefoxDropsAndPastesIntoGIMP(t *testing.T) {
 	})
 }
 
-// An artist types letters of any script into GIMP's text tool in Debian's Firefox.
-func TestFirefoxTypesIntoGIMPsTextTool(t *testing.T) {
+// An artist types letters of any script into GIMP's text tool in Debian's Firefox, and pastes texts from the desk there.
+func TestFirefoxWritesInGIMPsTextTool(t *testing.T) {
 	w := get(t)
 	s := w.session(t)
 	desk := xorgtest.Start(t)
@@ -123,4 +123,26 @@ func TestFirefoxTypesIntoGIMPsTextTool(t *testing.T) {
 	copies(t, x, "Hé ж日本", func() error {
 		return errors.Join(press(browser.ControlKey, "a"), press(browser.ControlKey, "c"))
 	})
+	w.pastesTexts(t, writer{
+		copies: func(text string) {
+			var done bool
+			must(t, f.Eval(t.Context(), "window.dispatchEvent(new Event('blur'))", &done)) // for the other program
+			program.Copy(t, xorgtest.Honest, map[string][]byte{"UTF8_STRING": []byte(text)})
+		},
+		holds: func() (string, error) {
+			text, err := program.Paste(t.Context(), "UTF8_STRING")
+			return string(text), err
+		},
+		press: func(keys ...string) error {
+			if keys[0] == "Control" {
+				keys[0] = browser.ControlKey
+			}
+			return press(keys...)
+		},
+		page: func(js string) (bool, error) {
+			var is bool
+			err := f.Eval(t.Context(), js, &is)
+			return is, err
+		},
+	}, asciiText, japaneseText)
 }

@@ -133,7 +133,7 @@ func TestClipboardCrossesInFirefox(t *testing.T) {
 		const field = document.querySelector("#keys");
 		window.dispatchEvent(new Event("blur"));
 		field.dispatchEvent(new KeyboardEvent("keydown", {key: "v", code: "KeyV", ctrlKey: true, bubbles: true, cancelable: true}));
-		await new Promise((go) => setTimeout(go, 1500));
+		await new Promise((go) => setTimeout(go, 4500));
 		field.dispatchEvent(new ClipboardEvent("paste", {data: "late", dataType: "text/plain", bubbles: true, cancelable: true}));
 	})()`, &done); err != nil {
 		t.Fatal(err)

@@ -85,6 +85,14 @@ func (a *clipAtoms) served(s Formats) map[xproto.Atom]Format {
 	return m
 }
 
+// kindOf is the type of a content that was asked for as a target: TEXT lets its owner choose one.
+func (a *clipAtoms) kindOf(target xproto.Atom) xproto.Atom {
+	if target == a.text {
+		return a.utf8
+	}
+	return target
+}
+
 // expectation is what the present reading has asked for; 0 is nothing.
 type expectation struct{ target atomic.Uint32 }
 

@@ -89,6 +89,8 @@ const (
 
 // Source has what this client put on the clipboard.
 type Source interface {
+	// Asked is told that somebody asks about it, whatever for.
+	Asked()
 	// Fetch begins to read one content. ctx ends with the reading.
 	Fetch(ctx context.Context, f Format) (io.ReadCloser, error)
 }

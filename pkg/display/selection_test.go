@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,6 +221,8 @@ func (c contents) Fetch(_ context.Context, f Format) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
+func (contents) Asked() {}
+
 func (c contents) formats() (s Formats) {
 	for f := range c {
 		s |= FormatsOf(f)
@@ -260,6 +263,48 @@ func TestClipboardHandsOverWhatItOwns(t *testing.T) {
 	}
 }
 
+// told is a content that says when it is let go.
+type told struct {
+	io.Reader
+	closed func()
+}
+
+func (t told) Close() error { t.closed(); return nil }
+
+// source is a Source that counts how often it is asked about.
+type source struct {
+	asked atomic.Int32
+	fetch func() io.ReadCloser
+}
+
+func (s *source) Asked() { s.asked.Add(1) }
+
+func (s *source) Fetch(context.Context, Format) (io.ReadCloser, error) { return s.fetch(), nil }
+
+// A content is let go once the application has been told that it is there, however large it is: who counts on that may have the application do something
+// with it.
+func TestClipboardLetsGoOfWhatWasHandedOver(t *testing.T) {
+	s := xorgtest.Start(t)
+	c, a := openClipboard(t, s, usualPatience), s.Application(t)
+	for _, size := range []int{0, 10, pieceBytes, pieceBytes + 1, 3 * pieceBytes} {
+		text, closed := noise(size), make(chan struct{})
+		from := &source{fetch: func() io.ReadCloser { return told{bytes.NewReader(text), func() { close(closed) }} }}
+		if err := c.Own(t.Context(), FormatsOf(ClipText), from); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := a.Paste(t.Context(), "x-of-its-own"); err == nil {
+			t.Fatalf("what is not offered was handed over: %d bytes", len(got))
+		}
+		if got, err := a.Paste(t.Context(), "TEXT"); err != nil || !bytes.Equal(got, text) {
+			t.Fatalf("%d of %d bytes, %v", len(got), size, err)
+		}
+		wait(t, "the content's end", closed)
+		if n := from.asked.Load(); n != 2 {
+			t.Errorf("it was asked about %d times", n)
+		}
+	}
+}
+
 // Somebody who copies takes the clipboard from us, whatever was asked of us before.
 func TestClipboardLosesOwnershipToWhoCopies(t *testing.T) {
 	s := xorgtest.Start(t)
@@ -282,6 +327,8 @@ func TestClipboardLosesOwnershipToWhoCopies(t *testing.T) {
 
 // stalled is a Source whose content never comes.
 type stalled struct{}
+
+func (stalled) Asked() {}
 
 func (stalled) Fetch(ctx context.Context, _ Format) (io.ReadCloser, error) {
 	<-ctx.Done()

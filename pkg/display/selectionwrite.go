@@ -73,6 +73,7 @@ func (c *Clipboard) meet(ctx context.Context, own *ownership, r xproto.Selection
 		c.answer(r, 0)
 		return errRefused
 	}
+	own.source.Asked()
 	rest, err := c.hand(ctx, own, r)
 	if err != nil {
 		c.answer(r, 0)
@@ -83,11 +84,24 @@ func (c *Clipboard) meet(ctx context.Context, own *ownership, r xproto.Selection
 		return nil
 	}
 	defer rest.Close()
+	if rest.whole {
+		return c.tell(r)
+	}
 	return c.sendPieces(ctx, r, rest)
 }
 
-// hand puts what is asked for into the requestor's property. What does not fit into one is returned, to be sent piece by piece.
-func (c *Clipboard) hand(ctx context.Context, own *ownership, r xproto.SelectionRequestEvent) (rest io.ReadCloser, err error) {
+// tell tells who asked that the content is in its property, and waits until the server has passed that on: what happens in the session from here on comes
+// after it there.
+func (c *Clipboard) tell(r xproto.SelectionRequestEvent) error {
+	ev := xproto.SelectionNotifyEvent{Time: r.Time, Requestor: r.Requestor, Selection: r.Selection, Target: r.Target, Property: r.Property}
+	return c.call("hand over the clipboard", func() error {
+		return xproto.SendEventChecked(c.xc, false, r.Requestor, 0, string(ev.Bytes())).Check()
+	})
+}
+
+// hand puts what is asked for into the requestor's property. A content is returned, to be closed once the requestor knows of it; what does not fit into a
+// property is to be sent piece by piece.
+func (c *Clipboard) hand(ctx context.Context, own *ownership, r xproto.SelectionRequestEvent) (rest *resumed, err error) {
 	served := c.atoms.served(own.formats)
 	switch f, ok := served[r.Target]; {
 	case r.Target == c.atoms.targets:
@@ -107,7 +121,7 @@ func (c *Clipboard) hand(ctx context.Context, own *ownership, r xproto.Selection
 }
 
 // handContent puts a content into the requestor's property if it is small.
-func (c *Clipboard) handContent(ctx context.Context, own *ownership, r xproto.SelectionRequestEvent, f Format) (io.ReadCloser, error) {
+func (c *Clipboard) handContent(ctx context.Context, own *ownership, r xproto.SelectionRequestEvent, f Format) (*resumed, error) {
 	from, err := own.source.Fetch(ctx, f)
 	if err != nil {
 		return nil, err
@@ -115,22 +129,22 @@ func (c *Clipboard) handContent(ctx context.Context, own *ownership, r xproto.Se
 	first := make([]byte, pieceBytes+1)
 	n, err := io.ReadFull(from, first)
 	if err == nil {
-		return &resumed{first, from}, nil
+		return &resumed{first: first, ReadCloser: from}, nil
 	}
-	_ = from.Close()
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = c.put(r, c.atoms.kindOf(r.Target), 8, first[:n])
+	}
+	if err != nil {
+		_ = from.Close()
 		return nil, err
 	}
-	kind := r.Target
-	if kind == c.atoms.text {
-		kind = c.atoms.utf8
-	}
-	return nil, c.put(r, kind, 8, first[:n])
+	return &resumed{whole: true, ReadCloser: from}, nil
 }
 
-// resumed is a content whose beginning has been read.
+// resumed is a content whose beginning has been read, or all of it.
 type resumed struct {
 	first []byte
+	whole bool
 	io.ReadCloser
 }
 
@@ -170,7 +184,7 @@ func (c *Clipboard) handAll(ctx context.Context, own *ownership, r xproto.Select
 		if rest != nil {
 			_ = rest.Close()
 		}
-		if rest != nil || err != nil {
+		if rest != nil && !rest.whole || err != nil {
 			pairs[i+1] = 0
 		}
 	}
@@ -198,7 +212,7 @@ func (c *Clipboard) sendPieces(ctx context.Context, r xproto.SelectionRequestEve
 			return fmt.Errorf("hand over the clipboard: %w", err)
 		}
 		n, err := io.ReadFull(from, piece)
-		if err := c.put(r, r.Target, 8, piece[:n]); err != nil {
+		if err := c.put(r, c.atoms.kindOf(r.Target), 8, piece[:n]); err != nil {
 			return err
 		}
 		if n == 0 { // the end; a content that broke off ends too, for there is no way to say more

@@ -28,6 +28,7 @@ var (
 // arrival is one content on its way from a viewer into the session: it can be read while it comes.
 type arrival struct {
 	format display.Format
+	number uint8 // of its fetch
 
 	mu      sync.Mutex
 	content content
@@ -37,7 +38,12 @@ type arrival struct {
 	readers int
 }
 
-func newArrival(f display.Format) *arrival { return &arrival{format: f, more: make(chan struct{})} }
+func newArrival(f display.Format, number uint8) *arrival {
+	return &arrival{format: f, number: number, more: make(chan struct{})}
+}
+
+// is tells whether a message is of this arrival: one that was stopped before may have left parts on their way.
+func (a *arrival) is(m Message) bool { return m.Number == 0 || m.Number == a.number }
 
 // add takes a part. An error ends the arrival.
 func (a *arrival) add(b []byte) error {
@@ -91,8 +97,8 @@ func (a *arrival) state() (done bool, err error) {
 	return a.done, a.err
 }
 
-// reader reads it from the beginning. left is called when nobody reads it any more.
-func (a *arrival) reader(ctx context.Context, left func()) io.ReadCloser {
+// reader reads it from the beginning. left is called when who reads has closed it: with all of it taken, or not; and as the last one, or not.
+func (a *arrival) reader(ctx context.Context, left func(whole, last bool)) io.ReadCloser {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.readers++
@@ -103,7 +109,7 @@ type arrivalReader struct {
 	a    *arrival
 	ctx  context.Context
 	at   int
-	left func()
+	left func(whole, last bool)
 	once sync.Once
 }
 
@@ -141,10 +147,9 @@ func (r *arrivalReader) Close() error {
 		r.a.mu.Lock()
 		r.a.readers--
 		last := r.a.readers == 0
+		whole := r.a.done && r.a.err == nil && r.at == r.a.content.size
 		r.a.mu.Unlock()
-		if last {
-			r.left()
-		}
+		r.left(whole, last)
 	})
 	return nil
 }

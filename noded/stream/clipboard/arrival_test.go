@@ -9,7 +9,7 @@ import (
 
 // A viewer sends more than it may: what is read of it stays bounded.
 func TestArrivalIsBounded(t *testing.T) {
-	a := newArrival(display.ClipText)
+	a := newArrival(display.ClipText, 1)
 	part := make([]byte, MaxMessage)
 	var err error
 	for n := 0; n <= display.MaxClipText && err == nil; n += len(part) {
@@ -21,7 +21,7 @@ func TestArrivalIsBounded(t *testing.T) {
 	if err := a.add(part); err == nil {
 		t.Fatal("it takes more afterwards")
 	}
-	r := a.reader(t.Context(), func() {})
+	r := a.reader(t.Context(), func(bool, bool) {})
 	if n, err := bytes.NewBuffer(nil).ReadFrom(r); err == nil {
 		t.Fatalf("%d bytes of a content that is too large were read as whole", n)
 	}

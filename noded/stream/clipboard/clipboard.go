@@ -153,7 +153,7 @@ func (c *Clipboard) SetPolicy(ctx context.Context, p contract.Policy) {
 func (c *Clipboard) policyMessage(f *Flow) Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := Message{Kind: Ways, How: Answers}
+	m := Message{Kind: Ways, How: Answers | Numbers}
 	if c.policy.TakesIn() && f.viewer.May() {
 		m.What |= InOpen
 	}

@@ -46,8 +46,19 @@ type Flow struct {
 	closed   bool
 	serial   uint32 // of the viewer's offer
 	asked    int
+	told     uint8 // what the viewer knows of what becomes of its offer: whose contents somebody has, by format, and toldAsked
+	number   uint8 // of the last fetch
 	arrivals map[display.Format]*arrival
-	sending  map[display.Format]context.CancelCauseFunc
+	sending  map[display.Format]*delivery
+}
+
+// toldAsked is that somebody asks.
+const toldAsked = 1 << 7
+
+// delivery is one content on its way to the viewer.
+type delivery struct {
+	number uint8
+	cancel context.CancelCauseFunc
 }
 
 // Viewer is what a flow needs of whose it is.
@@ -61,7 +72,7 @@ type Viewer struct {
 func (c *Clipboard) NewFlow(ctx context.Context, v Viewer, log *slog.Logger) *Flow {
 	return &Flow{
 		clipboard: c, log: log, ctx: ctx, viewer: v, limit: rate.NewLimiter(offersRate, offersBurst), drained: make(chan struct{}, 1),
-		arrivals: make(map[display.Format]*arrival), sending: make(map[display.Format]context.CancelCauseFunc),
+		arrivals: make(map[display.Format]*arrival), sending: make(map[display.Format]*delivery),
 	}
 }
 
@@ -137,10 +148,9 @@ func (f *Flow) take(m Message) error {
 		return f.fetch(m)
 	case Stop:
 		f.mu.Lock()
-		stop := f.sending[m.Format()]
-		f.mu.Unlock()
-		if stop != nil {
-			stop(nil)
+		defer f.mu.Unlock()
+		if d := f.sending[m.Format()]; d != nil && (m.Number == 0 || m.Number == d.number) {
+			d.cancel(nil)
 		}
 		return nil
 	}
@@ -168,7 +178,18 @@ func (f *Flow) offered(serial uint32) {
 		a.end(display.ErrNoContent)
 	}
 	clear(f.arrivals)
-	f.serial, f.asked = serial, 0
+	f.serial, f.asked, f.told = serial, 0, 0
+}
+
+// tell tells the viewer what becomes of its offer, once: the session's applications may ask without end.
+func (f *Flow) tell(what uint8, m Message) {
+	f.mu.Lock()
+	fresh := f.serial == m.Serial && f.told&what == 0
+	f.told |= what
+	f.mu.Unlock()
+	if fresh {
+		f.say(m)
+	}
 }
 
 // deskContent is an offer of a viewer's as the session's applications fetch it.
@@ -176,6 +197,9 @@ type deskContent struct {
 	flow   *Flow
 	serial uint32
 }
+
+// Asked implements display.Source.
+func (d *deskContent) Asked() { d.flow.tell(toldAsked, Message{Kind: Asked, Serial: d.serial}) }
 
 // Fetch implements display.Source.
 func (d *deskContent) Fetch(ctx context.Context, format display.Format) (io.ReadCloser, error) {
@@ -198,11 +222,21 @@ func (d *deskContent) Fetch(ctx context.Context, format display.Format) (io.Read
 		if f.asked++; f.asked > maxArrivals {
 			return nil, fmt.Errorf("%w: it was asked for %d times", display.ErrNoContent, maxArrivals)
 		}
-		a = newArrival(format)
+		if f.number++; f.number == 0 {
+			f.number = 1
+		}
+		a = newArrival(format, f.number)
 		f.arrivals[format] = a
-		f.say(Message{Kind: Fetch, What: uint8(format), Serial: d.serial})
+		f.say(Message{Kind: Fetch, What: uint8(format), Number: a.number, Serial: d.serial})
 	}
-	return a.reader(ctx, func() { f.forget(format, a) }), nil
+	return a.reader(ctx, func(whole, last bool) {
+		if whole {
+			f.tell(1<<format, Message{Kind: Has, What: uint8(format), Serial: d.serial})
+		}
+		if last {
+			f.forget(format, a)
+		}
+	}), nil
 }
 
 // forget drops a large content, or one that is not wanted any more, when nobody reads it.
@@ -217,7 +251,7 @@ func (f *Flow) forget(format display.Format, a *arrival) {
 	}
 	delete(f.arrivals, format)
 	if !done {
-		f.say(Message{Kind: Stop, What: uint8(format), Serial: f.serial})
+		f.say(Message{Kind: Stop, What: uint8(format), Number: a.number, Serial: f.serial})
 	}
 }
 
@@ -228,7 +262,7 @@ func (f *Flow) arrive(m Message) error {
 	}
 	f.mu.Lock()
 	a := f.arrivals[m.Format()]
-	if f.serial != m.Serial {
+	if f.serial != m.Serial || a != nil && !a.is(m) {
 		a = nil
 	}
 	f.mu.Unlock()
@@ -241,7 +275,7 @@ func (f *Flow) arrive(m Message) error {
 			return nil
 		}
 		if err := a.add(m.Data); err != nil {
-			f.say(Message{Kind: Stop, What: m.What, Serial: m.Serial})
+			f.say(Message{Kind: Stop, What: m.What, Number: a.number, Serial: m.Serial})
 			return err
 		}
 		return nil
@@ -261,16 +295,22 @@ func (f *Flow) arrive(m Message) error {
 	return nil
 }
 
-// fetch begins to send the viewer one content of the session's offer.
+// fetch begins to send the viewer one content of the session's offer. It ends a fetch of another number that is under way.
 func (f *Flow) fetch(m Message) error {
-	ctx, cancel := context.WithCancelCause(f.ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sending[m.Format()] != nil || f.closed {
-		cancel(nil)
-		return fmt.Errorf("a second request for the clipboard's %s", m.Format())
+	if f.closed {
+		return nil
 	}
-	f.sending[m.Format()] = cancel
+	if before := f.sending[m.Format()]; before != nil {
+		if m.Number == 0 || m.Number == before.number {
+			return fmt.Errorf("a second request for the clipboard's %s", m.Format())
+		}
+		before.cancel(display.ErrNoContent)
+	}
+	ctx, cancel := context.WithCancelCause(f.ctx)
+	d := &delivery{m.Number, cancel}
+	f.sending[m.Format()] = d
 	f.work.Go(func() {
 		err := f.deliver(ctx, m)
 		if errors.Is(err, context.Canceled) {
@@ -278,12 +318,14 @@ func (f *Flow) fetch(m Message) error {
 		}
 		cancel(nil)
 		f.mu.Lock()
-		delete(f.sending, m.Format())
+		if f.sending[m.Format()] == d {
+			delete(f.sending, m.Format())
+		}
 		f.mu.Unlock()
 		if err != nil {
 			f.log.Debug("clipboard not sent", "err", err)
 		}
-		f.say(Message{Kind: End, What: m.What, How: outcomeOf(err), Serial: m.Serial})
+		f.say(Message{Kind: End, What: m.What, How: outcomeOf(err), Number: m.Number, Serial: m.Serial})
 	})
 	return nil
 }
@@ -301,7 +343,7 @@ func (f *Flow) deliver(ctx context.Context, m Message) error {
 	buf := make([]byte, 0, MaxMessage)
 	for at := 0; at < all.size; {
 		b := all.from(at)
-		part := Message{Kind: Data, What: m.What, Serial: m.Serial, Data: b[:min(len(b), f.window()/2, MaxMessage-HeaderBytes)]}
+		part := Message{Kind: Data, What: m.What, Number: m.Number, Serial: m.Serial, Data: b[:min(len(b), f.window()/2, MaxMessage-HeaderBytes)]}
 		at += len(part.Data)
 		if err := f.send(ctx, part.Append(buf[:0])); err != nil {
 			return err
@@ -315,8 +357,8 @@ func (f *Flow) deliver(ctx context.Context, m Message) error {
 func (f *Flow) stop(why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, cancel := range f.sending {
-		cancel(why)
+	for _, d := range f.sending {
+		d.cancel(why)
 	}
 }
 

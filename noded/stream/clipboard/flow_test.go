@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/metrics"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -184,7 +185,7 @@ func (p *page) hear(t testing.TB, kind uint8) (m Message, contents int) {
 		if err != nil {
 			t.Fatalf("wait for a message of kind %d: %v", kind, err)
 		}
-		m = Message{Kind: p.buf[0], What: p.buf[1], How: p.buf[2], Serial: binary.LittleEndian.Uint32(p.buf[4:])}
+		m = Message{Kind: p.buf[0], What: p.buf[1], How: p.buf[2], Number: p.buf[3], Serial: binary.LittleEndian.Uint32(p.buf[4:])}
 		if m.Kind == kind {
 			return m, contents
 		}
@@ -267,6 +268,132 @@ func TestContentOnItsWayIsEnded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// offers puts a text on the session's clipboard, from where an application fetches it.
+func (p *page) offers(t *testing.T, of *program) display.Source {
+	t.Helper()
+	p.hear(t, Ways)
+	p.say(t, Message{Kind: Offer, What: uint8(display.FormatsOf(display.ClipText)), Serial: 1})
+	select {
+	case source := <-of.offered:
+		return source
+	case <-time.After(deadline):
+		t.Fatal("the offer did not come")
+		return nil
+	}
+}
+
+// asks has an application ask for a text, and returns it with what the viewer hears of that.
+func (p *page) asks(t *testing.T, source display.Source) (io.ReadCloser, Message) {
+	t.Helper()
+	r, err := source.Fetch(t.Context(), display.ClipText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch, _ := p.hear(t, Fetch)
+	return r, fetch
+}
+
+// sends sends parts of a text.
+func (p *page) sends(t *testing.T, number uint8, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		p.say(t, Message{Kind: Data, What: uint8(display.ClipText), Number: number, Serial: 1, Data: []byte(part)})
+	}
+}
+
+// A content that is stopped and asked for again within a round trip gets nothing of what is on its way still; what belongs to a fetch says which, but for a
+// page that is older than that.
+func TestContentAskedForAgainGetsNothingOfTheOneBefore(t *testing.T) {
+	for name, old := range map[string]bool{"a page that numbers": false, "an older page": true} {
+		t.Run(name, func(t *testing.T) {
+			c, program := follow(t, nil)
+			p := join(t, c)
+			source := p.offers(t, program)
+			r, first := p.asks(t, source)
+			p.sends(t, first.Number, "fir")
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if stop, _ := p.hear(t, Stop); stop.Number != first.Number || first.Number == 0 {
+				t.Errorf("fetch %d was stopped as %d", first.Number, stop.Number)
+			}
+			r, second := p.asks(t, source)
+			if second.Number == first.Number {
+				t.Errorf("both fetches have number %d", first.Number)
+			}
+			if old {
+				second.Number = 0
+			} else {
+				p.sends(t, first.Number, "st")
+				p.say(t, Message{Kind: End, What: uint8(display.ClipText), Number: first.Number, Serial: 1})
+			}
+			p.sends(t, second.Number, "sec", "ond")
+			p.say(t, Message{Kind: End, What: uint8(display.ClipText), Number: second.Number, Serial: 1})
+			if got, err := io.ReadAll(r); err != nil || string(got) != "second" {
+				t.Errorf("it is %q, %v", got, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if has, _ := p.hear(t, Has); has.Format() != display.ClipText || has.Serial != 1 {
+				t.Errorf("the viewer hears %+v of it", has)
+			}
+			for range 3 { // and once, however often somebody asks
+				source.Asked()
+				if r, err := source.Fetch(t.Context(), display.ClipText); err != nil {
+					t.Error(err)
+				} else if got, err := io.ReadAll(r); err != nil || string(got) != "second" || r.Close() != nil {
+					t.Errorf("another time it is %q, %v", got, err)
+				}
+			}
+			p.say(t, Message{Kind: Offer, Serial: 2})
+			for told := []uint8{}; ; {
+				n, err := p.channel.Read(p.buf)
+				if err != nil || n < HeaderBytes {
+					t.Fatalf("%d bytes, %v", n, err)
+				}
+				told = append(told, p.buf[0])
+				if p.buf[0] != Taken {
+					continue
+				}
+				if want := []uint8{Asked, Taken}; !slices.Equal(told, want) {
+					t.Errorf("the viewer hears messages of kinds %v, want %v", told, want)
+				}
+				break
+			}
+		})
+	}
+}
+
+// A viewer that fetches a content again has the one before ended, and can tell the two apart.
+func TestViewerFetchesAgainWithoutTheOneBefore(t *testing.T) {
+	c, program := follow(t, pictureOf(unreadable))
+	p := join(t, c)
+	p.hear(t, Ways)
+	program.changed <- struct{}{}
+	offer, _ := p.hear(t, Offer)
+	for number := range uint8(3) {
+		p.say(t, Message{Kind: Fetch, What: uint8(display.ClipPNG), Number: number + 1, Serial: offer.Serial})
+	}
+	bytes := map[uint8]int{}
+	for ended := 0; ended < 3; {
+		n, err := p.channel.Read(p.buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch number := p.buf[3]; p.buf[0] {
+		case Data:
+			bytes[number] += n - HeaderBytes
+		case End:
+			ended++
+			if whole := p.buf[2] == Whole && bytes[number] == unreadable; whole != (number == 3) {
+				t.Errorf("fetch %d ended with outcome %d after %d bytes", number, p.buf[2], bytes[number])
+			}
+		}
+	}
+	p.over(t)
 }
 
 // A session that copies without end is heard five times a second.

@@ -189,6 +189,8 @@ describe("the clipboard", () => {
 	const clip = (all: Heard[]) => all.filter((h) => h.channel === "clipboard").map((h) => h.data);
 	const offers = (all: Heard[]) => clip(all).filter((d) => d.startsWith("01"));
 	const OPEN = "0703000000000000";
+	/** Open, of a node that numbers fetches and tells what was handed over. */
+	const TELLS = "0703030000000000";
 	/** A picture of one pixel, as hex. */
 	const picture = (page: Page): Promise<string> =>
 		page.evaluate(async () => {
@@ -214,7 +216,7 @@ describe("the clipboard", () => {
 		// What lies there is offered at once where it may be: what a test hears then is of its own doing.
 		await page.evaluate(() => navigator.clipboard.writeText("of before"));
 		await peer.send("clipboard", policy);
-		if (policy === OPEN) await hears((all) => (offers(all).length > 0 ? true : undefined));
+		if (policy === OPEN || policy === TELLS) await hears((all) => (offers(all).length > 0 ? true : undefined));
 		return page;
 	}
 
@@ -226,10 +228,10 @@ describe("the clipboard", () => {
 		}, text);
 	}
 
-	/** What waits in the page for seconds waits for as long as this test takes to look. */
+	/** What waits in the page for a moment or longer waits for as long as this test takes to look. */
 	function patient(): void {
 		const { setTimeout } = window;
-		const slow = (ms = 0): number => (ms >= 2000 ? ms * 100 : ms);
+		const slow = (ms = 0): number => (ms >= 300 ? ms * 100 : ms);
 		Object.assign(window, { setTimeout: (f: () => void, ms?: number) => setTimeout(f, slow(ms)) });
 	}
 
@@ -261,6 +263,23 @@ describe("the clipboard", () => {
 	});
 	const input4 = (all: Heard[]) => all.filter((h) => h.channel === "input" && h.data.startsWith("04"));
 
+	it("is in GIMP before what is typed after the key that pastes it", async () => {
+		const page = await open(TELLS, patient);
+		await copyElsewhere(page, "vom Tisch");
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await page.keyboard.press("x");
+		const [offer] = await hears((all) => (offers(all).length > 0 ? offers(all) : undefined));
+		const serial = offer?.slice(8) ?? "";
+		await peer.send("clipboard", `02010000${serial}`);
+		await peer.send("clipboard", `03000009${serial}`);
+		await hears((all) => (clip(all).includes(`05000009${serial}`) ? true : undefined));
+		await hears(atLeast(3, input4));
+		expect(input4(await peer.heard()).length).toBe(3); // Ctrl, and V down and up
+		await peer.send("clipboard", `0a000000${serial}`);
+		await hears(atLeast(6, input4));
+	});
+
 	it("keeps no key for long when the session does not take it, and says so", async () => {
 		const page = await open();
 		await copyElsewhere(page, "never taken");
@@ -287,6 +306,28 @@ describe("the clipboard", () => {
 		await page.keyboard.press("Control+v");
 		await hears(atLeast(4, input4));
 		expect(offers(await peer.heard())).toEqual([]);
+	});
+
+	it("is not put over what the artist has copied elsewhere since, but for the asking", async () => {
+		const page = await open(OPEN, () => {
+			// A browser that wants a gesture of the artist's first.
+			const write = navigator.clipboard.write.bind(navigator.clipboard);
+			let writes = 0;
+			navigator.clipboard.write = (items) => (writes++ === 0 ? Promise.reject(new Error("no gesture")) : write(items));
+		});
+		await peer.send("clipboard", "0101000009000000");
+		await hears((all) => (clip(all).includes("0300000009000000") ? true : undefined));
+		await peer.send("clipboard", `0400000009000000${Buffer.from("from GIMP").toString("hex")}`);
+		await peer.send("clipboard", "0500000009000000");
+		await page.getByText("Click, or press a key, to have it").waitFor();
+		await copyElsewhere(page, "newer");
+		await page.getByText("not on this computer's clipboard yet").waitFor();
+		await peer.forget();
+		await page.keyboard.press("x");
+		await hears(atLeast(2, input4));
+		expect(await held(page)).toBe("newer");
+		await page.getByRole("button", { name: "Take it" }).click();
+		await vi.waitFor(async () => expect(await held(page)).toBe("from GIMP"), { timeout: 10_000 });
 	});
 
 	it("leaves a picture that is dear to make in GIMP until the artist wants it", async () => {

@@ -414,7 +414,7 @@ export class Viewer {
 	private makeClipboard(): Clipboard {
 		return new Clipboard({
 			say: (text) => this.panel.say(text),
-			hold: (until) => this.link instanceof Peer && this.steady.gate.hold(until),
+			hold: (until, behind) => this.link instanceof Peer && this.steady.gate.hold(until, behind),
 			open: (is) => this.strip.exchanges(is),
 			field: this.field,
 			chrome: this.options.chrome,

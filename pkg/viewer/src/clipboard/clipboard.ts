@@ -6,16 +6,14 @@ import { type ClipboardChannel, type ClipboardHost, FetchError, type Offer } fro
 import { type Content, canRead, contentsOf, mayRead, pasted, readDesk, sameContent, writeDesk } from "./desk";
 import type { Format } from "./wire";
 
-/** A key that pastes waits this long (ms) for the desk's clipboard to be on the session's. */
-const HOLD = 2000;
-/** A key that pastes waits this long (ms) for the browser's own paste, which comes with it, or not at all; Firefox asks another process for it. */
-const PASTE_EVENT = 1000;
+/** A key that pastes waits this long (ms) for the desk's clipboard to be on the session's; Firefox asks two other processes for it. */
+const HOLD = 4000;
 
 export interface ClipboardView {
 	/** Something for the artist to read. */
 	say(text: string): void;
-	/** The hand's doings wait until the promise is settled. */
-	hold(until: Promise<unknown>): void;
+	/** The hand's doings wait until the promise is settled, and then behind the first of them until the other one is. */
+	hold(until: Promise<unknown>, behind: () => Promise<unknown>): void;
 	/** Whether there is anything to exchange. */
 	open(is: boolean): void;
 	/** Where keys, and so pastes, arrive. */
@@ -24,10 +22,17 @@ export interface ClipboardView {
 	chrome: boolean;
 }
 
+interface Pending {
+	offer: Offer;
+	blobs: ReadonlyMap<Format, Blob> | null;
+	/** The artist was elsewhere meanwhile, and may have copied something there: it is not replaced unasked. */
+	old: boolean;
+}
+
 export class Clipboard implements ClipboardHost {
 	private channel: ClipboardChannel | null = null;
 	/** What was copied in GIMP and is not on the desk's clipboard yet; with blobs when it only waits for the browser's leave. */
-	private pending: { offer: Offer; blobs: ReadonlyMap<Format, Blob> | null } | null = null;
+	private pending: Pending | null = null;
 	/** What was put on the desk's clipboard, and what the session has from there, as long as that may be what is there still. */
 	private written: Content | null = null;
 	private given: Content | null = null;
@@ -35,8 +40,8 @@ export class Clipboard implements ClipboardHost {
 	private away = true;
 	/** The browser lets this page read the clipboard, as far as is known. */
 	private readable = false;
-	/** Resolves what a key that pastes waits for. */
-	private awaited: ((c: Content | null) => void) | null = null;
+	/** Resolves what keys that paste wait for, the first one first. */
+	private awaited: ((c: Content | null) => void)[] = [];
 	private readonly stop = new AbortController();
 	private readonly notice = byId("copied", HTMLDivElement);
 	private readonly words = byId("copied-text", HTMLSpanElement);
@@ -83,7 +88,7 @@ export class Clipboard implements ClipboardHost {
 		// Nobody has what was copied here any more: what is on the desk may go over again.
 		if (offer.formats.size === 0) this.written = null;
 		if (offer.formats.size === 0 || !this.ways.out) return;
-		this.pending = { offer, blobs: null };
+		this.pending = { offer, blobs: null, old: false };
 		if (offer.dear) this.tell("A large picture was copied in GIMP.");
 		else if (document.hasFocus()) void this.take();
 	}
@@ -93,24 +98,29 @@ export class Clipboard implements ClipboardHost {
 	 * desk's clipboard; the hand is held until the session has that.
 	 */
 	pastes(shift: boolean): boolean {
-		if (!this.channel || !this.ways.in || !this.stale()) return false;
+		const { channel } = this;
+		if (!channel || !this.ways.in) return false;
+		const handed = (): Promise<void> => channel.handed();
+		if (!this.stale()) {
+			if (this.given) this.view.hold(Promise.resolve(), handed);
+			return false;
+		}
 		// With Shift browsers paste text alone; who must ask the artist first does so then.
 		const read = canRead() && (this.readable || shift);
-		const content = read
-			? readDesk().catch(() => null)
-			: new Promise<Content | null>((resolve) => {
-					this.awaited = resolve;
-					setTimeout(() => {
-						// What comes later still crosses, and the artist is told to paste again.
-						if (this.awaited === resolve) this.awaited = null;
-						resolve(null);
-					}, PASTE_EVENT);
-				});
+		let came = (_: Content | null): void => {};
+		const event = new Promise<Content | null>((resolve) => {
+			came = resolve;
+		});
+		if (!read) this.awaited.push(came);
+		const content = read ? readDesk().catch(() => null) : event;
 		const late = new Promise<"late">((resolve) => setTimeout(() => resolve("late"), HOLD));
 		const brought = Promise.race([content.then((c) => c && this.give(c)), late]);
-		this.view.hold(brought);
+		this.view.hold(brought, handed);
 		void brought.then((how) => {
-			if (how === "late") this.view.say("This computer's clipboard did not reach GIMP in time.");
+			if (how !== "late") return;
+			// What comes later still crosses, and the artist is told to paste again.
+			this.awaited = this.awaited.filter((a) => a !== came);
+			this.view.say("This computer's clipboard did not reach GIMP in time.");
 		});
 		return !read;
 	}
@@ -135,6 +145,9 @@ export class Clipboard implements ClipboardHost {
 
 	private readonly left = (): void => {
 		this.away = true;
+		if (!this.pending?.blobs) return;
+		this.pending.old = true;
+		this.tell("Copied in GIMP, and not on this computer's clipboard yet.");
 	};
 
 	// The session's clipboard, or this page, may have what the desk's holds; then nothing needs to cross.
@@ -144,7 +157,7 @@ export class Clipboard implements ClipboardHost {
 
 	// Who let the page read the clipboard gets it into GIMP's menus without a key.
 	private async back(): Promise<void> {
-		if (this.pending && !this.pending.offer.dear && document.hasFocus()) await this.take();
+		if (this.pending && !this.pending.offer.dear && !this.pending.old && document.hasFocus()) await this.take();
 		if (!this.channel || !this.ways.in || !canRead()) return;
 		this.readable = await mayRead();
 		if (!this.readable || !this.away || !document.hasFocus()) return;
@@ -155,11 +168,11 @@ export class Clipboard implements ClipboardHost {
 	private readonly pasted = (e: ClipboardEvent): void => {
 		e.preventDefault();
 		const content = e.clipboardData ? pasted(e.clipboardData) : null;
-		if (this.awaited) this.awaited(content);
+		const awaited = this.awaited.shift();
+		if (awaited) awaited(content);
 		// Pasted by the browser's own menu: there is no key that would follow.
 		else if (content && this.ways.in)
 			void this.give(content).then((taken) => taken && this.view.say("Now paste it in GIMP."));
-		this.awaited = null;
 	};
 
 	// Brings a content to the session's clipboard, if it is not from there. True when the session has it.
@@ -231,7 +244,7 @@ export class Clipboard implements ClipboardHost {
 	}
 
 	private gesture(): void {
-		if (this.pending?.blobs) void this.write(this.pending.blobs);
+		if (this.pending?.blobs && !this.pending.old) void this.write(this.pending.blobs);
 	}
 
 	private tell(text: string): void {

@@ -59,10 +59,10 @@ export async function writeDesk(blobs: ReadonlyMap<Format, Blob>): Promise<void>
 
 /** What the session may fetch of a content. */
 export function contentsOf(c: Content): Contents {
-	const all = new Map<Format, () => Promise<Uint8Array<ArrayBuffer>>>();
+	const all = new Map<Format, () => Promise<Blob>>();
 	const { text, html, picture } = c;
-	if (text !== null) all.set("text", async () => new TextEncoder().encode(text.replaceAll("\r\n", "\n")));
-	if (html !== null) all.set("html", async () => new TextEncoder().encode(html));
+	if (text !== null) all.set("text", async () => new Blob([text.replaceAll("\r\n", "\n")]));
+	if (html !== null) all.set("html", async () => new Blob([html]));
 	if (picture !== null) all.set("png", () => asPNG(picture));
 	return all;
 }

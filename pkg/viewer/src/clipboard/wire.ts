@@ -13,7 +13,7 @@ export const TYPES: Readonly<Record<Format, string>> = { text: "text/plain", htm
 export type Outcome = "whole" | "gone" | "too large" | "refused" | "late" | "broken";
 const OUTCOMES: readonly Outcome[] = ["whole", "gone", "too large", "refused", "late", "broken"];
 
-const KINDS = ["offer", "taken", "fetch", "data", "end", "stop", "policy", "got"] as const;
+const KINDS = ["offer", "taken", "fetch", "data", "end", "stop", "policy", "got", "asked", "has"] as const;
 const HEADER = 8;
 const MAX_MESSAGE = 16 << 10;
 /** Bytes of content in one message. */
@@ -21,12 +21,16 @@ export const PART = MAX_MESSAGE - HEADER;
 
 export type Message =
 	| { kind: "offer" | "taken"; formats: ReadonlySet<Format>; dear: boolean; serial: number }
-	/** `got`: a part that was sent has come. */
-	| { kind: "fetch" | "stop" | "got"; format: Format; serial: number }
-	| { kind: "data"; format: Format; serial: number; data: Uint8Array<ArrayBuffer> }
-	| { kind: "end"; format: Format; serial: number; outcome: Outcome }
-	/** Which ways are open: `in` is to the session. The node answers each part that it is sent, or it does not. */
-	| { kind: "policy"; in: boolean; out: boolean; answers: boolean };
+	/** An application of the session's asks about what was offered, whatever for. */
+	| { kind: "asked"; serial: number }
+	/** `got`: a part that was sent has come. `has`: an application of the session's has all of it. */
+	| { kind: "got" | "has"; format: Format; serial: number }
+	/** `number` tells one fetch of a content from the next; 0 where the node knows of none. */
+	| { kind: "fetch" | "stop"; format: Format; serial: number; number: number }
+	| { kind: "data"; format: Format; serial: number; number: number; data: Uint8Array<ArrayBuffer> }
+	| { kind: "end"; format: Format; serial: number; number: number; outcome: Outcome }
+	/** Which ways are open: `in` is to the session. The node answers each part that it is sent, and numbers fetches, or it does not. */
+	| { kind: "policy"; in: boolean; out: boolean; answers: boolean; numbers: boolean };
 
 export function encodeClip(m: Message): ArrayBuffer {
 	const data = m.kind === "data" ? m.data : new Uint8Array(0);
@@ -34,17 +38,19 @@ export function encodeClip(m: Message): ArrayBuffer {
 	b[0] = KINDS.indexOf(m.kind) + 1;
 	if (m.kind === "policy") {
 		b[1] = (m.in ? 1 : 0) | (m.out ? 2 : 0);
-		b[2] = m.answers ? 1 : 0;
+		b[2] = (m.answers ? 1 : 0) | (m.numbers ? 2 : 0);
 		return b.buffer;
 	}
+	new DataView(b.buffer).setUint32(4, m.serial, true);
+	if (m.kind === "asked") return b.buffer;
 	if ("formats" in m) {
 		for (const f of m.formats) b[1] = (b[1] ?? 0) | (1 << FORMATS.indexOf(f));
 		if (m.kind === "offer" && m.dear) b[2] = 1;
 	} else {
 		b[1] = FORMATS.indexOf(m.format);
 		if (m.kind === "end") b[2] = OUTCOMES.indexOf(m.outcome);
+		if ("number" in m) b[3] = m.number;
 	}
-	new DataView(b.buffer).setUint32(4, m.serial, true);
 	b.set(data, HEADER);
 	return b.buffer;
 }
@@ -53,7 +59,7 @@ export function encodeClip(m: Message): ArrayBuffer {
 export function decodeClip(raw: unknown): Message | null {
 	if (!(raw instanceof ArrayBuffer) || raw.byteLength < HEADER || raw.byteLength > MAX_MESSAGE) return null;
 	const b = new Uint8Array(raw);
-	const [first = 0, what = 0, how = 0] = b;
+	const [first = 0, what = 0, how = 0, number = 0] = b;
 	const kind = KINDS[first - 1];
 	const serial = new DataView(raw).getUint32(4, true);
 	const format = FORMATS[what];
@@ -62,16 +68,20 @@ export function decodeClip(raw: unknown): Message | null {
 		case "taken":
 			return { kind, formats: new Set(FORMATS.filter((_, i) => what & (1 << i))), dear: (how & 1) !== 0, serial };
 		case "policy":
-			return { kind, in: (what & 1) !== 0, out: (what & 2) !== 0, answers: (how & 1) !== 0 };
+			return { kind, in: (what & 1) !== 0, out: (what & 2) !== 0, answers: (how & 1) !== 0, numbers: (how & 2) !== 0 };
+		case "asked":
+			return { kind, serial };
+		case "got":
+		case "has":
+			return format ? { kind, format, serial } : null;
 		case "fetch":
 		case "stop":
-		case "got":
-			return format ? { kind, format, serial } : null;
+			return format ? { kind, format, serial, number } : null;
 		case "data":
-			return format && b.length > HEADER ? { kind, format, serial, data: b.slice(HEADER) } : null;
+			return format && b.length > HEADER ? { kind, format, serial, number, data: b.slice(HEADER) } : null;
 		case "end": {
 			const outcome = OUTCOMES[how];
-			return format && outcome ? { kind, format, serial, outcome } : null;
+			return format && outcome ? { kind, format, serial, number, outcome } : null;
 		}
 		default:
 			return null;

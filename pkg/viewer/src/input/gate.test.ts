@@ -87,4 +87,59 @@ describe("Gate", () => {
 		gate.text("a");
 		expect(did).toEqual(['text ["a"]']);
 	});
+
+	it("lets the first thing pass alone, and its key go up, where there is something to wait for behind it", async () => {
+		const { hand, did } = recorder();
+		const gate = new Gate(hand);
+		const until = deferred();
+		const behind = deferred();
+		gate.hold(until.promise, () => behind.promise);
+		gate.key(true, 0, 118, 47);
+		gate.move(0, [sample]);
+		gate.key(false, 0, 118, 47);
+		gate.key(true, 0, 97, 30);
+		until.resolve();
+		await until.promise;
+		expect(did).toEqual(["key [true,0,118,47]", "key [false,0,118,47]"]);
+		gate.key(false, 0, 97, 30);
+		gate.key(false, 0, 65507, 29);
+		expect(did.length).toBe(2);
+		behind.resolve();
+		await behind.promise;
+		expect(did.slice(2)).toEqual([
+			'move [0,[{"x":1,"y":2}]]',
+			"key [true,0,97,30]",
+			"key [false,0,97,30]",
+			"key [false,0,65507,29]",
+		]);
+		expect(gate.held).toBe(false);
+	});
+
+	it("lets a key go up that goes up while it waits behind it, and another paste wait for its own", async () => {
+		const { hand, did } = recorder();
+		const gate = new Gate(hand);
+		const first = deferred();
+		const second = deferred();
+		const until = deferred();
+		gate.hold(Promise.resolve(), () => first.promise);
+		gate.key(true, 0, 118, 47);
+		await Promise.resolve();
+		expect(did).toEqual(["key [true,0,118,47]"]);
+		gate.key(false, 0, 118, 47);
+		gate.hold(until.promise, () => second.promise);
+		gate.key(true, 0, 118, 47);
+		gate.text("é");
+		expect(did.length).toBe(2);
+		first.resolve();
+		await first.promise;
+		expect(did.length).toBe(2);
+		until.resolve();
+		await until.promise;
+		expect(did.length).toBe(3);
+		gate.key(false, 0, 118, 47);
+		expect(did.slice(2)).toEqual(["key [true,0,118,47]", "key [false,0,118,47]"]);
+		second.reject(new Error("late"));
+		await second.promise.catch(() => {});
+		expect(did.at(-1)).toBe('text ["é"]');
+	});
 });

@@ -1,5 +1,5 @@
-// Holds back what the hand does while something must reach the session before it (the clipboard before the key that pastes), and while
-// there is no way to the session.
+// Holds back what the hand does while something must reach the session before it (the clipboard before the key that pastes, what is pasted before what
+// follows that key), and while there is no way to the session.
 
 import { KEEP } from "./backlog";
 import type { Hand } from "./sender";
@@ -13,11 +13,24 @@ interface Doing {
 	at: number;
 	/** The artist would miss it. */
 	work: boolean;
+	/** The key that it lets go of. */
+	up: string | null;
+	behind: Behind | null;
+}
+
+/** What must happen behind one of the hand's doings, before the next. */
+interface Behind {
+	until: () => Promise<unknown>;
+	/** The key that was pressed; it may go up meanwhile, for it would repeat in the session. */
+	key: string | null;
 }
 
 export class Gate implements Hand {
 	private waiting: Doing[] = [];
 	private holds = 0;
+	/** What the next doing is to be followed by, and what is waited for behind one that has passed. */
+	private next: (() => Promise<unknown>) | null = null;
+	private behind: Behind | null = null;
 	private readonly down = new Set<number>();
 	/** What was done is lost: there was no way for too long. Nothing is taken any more until there is one. */
 	spent = false;
@@ -51,9 +64,10 @@ export class Gate implements Hand {
 		return work;
 	}
 
-	/** Nothing passes until the promise is settled; then everything does, in its order. */
-	hold(until: Promise<unknown>): void {
+	/** Nothing passes until the promise is settled; then everything does, in its order, but what is done next alone at first, until `behind` is settled. */
+	hold(until: Promise<unknown>, behind: (() => Promise<unknown>) | null = null): void {
 		this.holds++;
+		this.next = behind;
 		const open = (): void => {
 			this.holds--;
 			this.flush();
@@ -63,7 +77,7 @@ export class Gate implements Hand {
 
 	/** Whether anything is held back at present. */
 	get held(): boolean {
-		return this.holds > 0 || this.hand === null;
+		return this.holds > 0 || this.behind !== null || this.hand === null;
 	}
 
 	move(device: Device, samples: readonly Sample[]): void {
@@ -85,7 +99,13 @@ export class Gate implements Hand {
 	}
 
 	key(down: boolean, locks: number, keysym: number, code: number): void {
-		this.pass((hand) => hand.key(down, locks, keysym, code));
+		const act = (hand: Hand): void => hand.key(down, locks, keysym, code);
+		const key = `${keysym} ${code}`;
+		if (!down && this.hand !== null && this.behind?.key === key) {
+			this.behind.key = null;
+			return act(this.hand);
+		}
+		this.pass(act, true, key, down);
 	}
 
 	text(text: string): void {
@@ -101,13 +121,28 @@ export class Gate implements Hand {
 		this.pass((hand) => hand.proximity(device, near), false);
 	}
 
-	private pass(act: (hand: Hand) => void, work = true): void {
-		if (this.hand !== null && this.holds === 0) {
-			act(this.hand);
-			return;
-		}
+	private pass(act: (hand: Hand) => void, work = true, key: string | null = null, down = false): void {
+		const behind = this.next && { until: this.next, key };
+		this.next = null;
+		const doing = { act, at: this.now(), work, up: down ? null : key, behind };
+		if (this.hand !== null && !this.held) return this.do(doing, this.hand);
 		this.expire();
-		if (!this.spent) this.waiting.push({ act, at: this.now(), work });
+		if (!this.spent) this.waiting.push(doing);
+	}
+
+	private do({ act, behind }: Doing, hand: Hand): void {
+		act(hand);
+		if (behind === null) return;
+		this.behind = behind;
+		const over = (): void => {
+			this.behind = null;
+			this.flush();
+		};
+		behind.until().then(over, over);
+		const up = this.waiting.findIndex((d) => d.up !== null && d.up === behind.key);
+		if (up < 0) return;
+		behind.key = null;
+		for (const d of this.waiting.splice(up, 1)) d.act(hand);
 	}
 
 	// All or nothing: what follows something that is missing might paint with another tool.
@@ -121,10 +156,10 @@ export class Gate implements Hand {
 	}
 
 	private flush(): void {
-		const { hand } = this;
-		if (hand === null || this.holds > 0) return;
-		const doings = this.waiting;
-		this.waiting = [];
-		for (const { act } of doings) act(hand);
+		while (this.hand !== null && !this.held) {
+			const doing = this.waiting.shift();
+			if (doing === undefined) return;
+			this.do(doing, this.hand);
+		}
 	}
 }

@@ -165,7 +165,9 @@ export class Keyboard {
 		if (this.leftToBrowser(e)) return;
 		const keysym = this.keysym(e);
 		if (keysym === 0) return;
-		if (!(this.pasteKey(e) && this.host.pastes(e.shiftKey && e.key !== "Insert"))) e.preventDefault();
+		const pastes = this.pasteKey(e);
+		if (pastes) this.modifiers(e); // what is told of them goes before the key, which waits
+		if (!(pastes && this.host.pastes(e.shiftKey && e.key !== "Insert"))) e.preventDefault();
 		if (this.waitForAltGr(e)) return;
 		if (!isModifier(keysym)) this.modifiers(e);
 		// A held key repeats in the X server.
