@@ -47,6 +47,7 @@ const (
 	lossLimit   = 0.10
 	lossPackets = 30 // from so many on a share means something
 	lossWindow  = 1500 * time.Millisecond
+	muchTime    = 2 * time.Second
 	ownMost     = 0.25 // a way that loses more carries no picture at any rate: what is lost is our own doing
 	lossHelped  = 0.6  // of the loss before a cut: more than that is left, and it did not help
 )
@@ -286,8 +287,7 @@ func (r *Control) cut(to float64, why string, now time.Time) bool {
 }
 
 // lossy cuts for loss that is of our own making, to less than arrived: what is lost then is lost by the way at any rate, and such a cut is taken back.
-// Loss where little is sent is the way's too, unless there is so much of it that it can only be our own: a burst of little more than nothing overflows a
-// narrow way's queue.
+// Loss where little is sent is the way's too, unless there is so much of it for so long that it can only be our own: bursts overflow a narrow way's queue.
 func (r *Control) lossy(now time.Time) bool {
 	if before, after, ok := r.loss.settled(r.gone.Kbps(now), now); ok && after > before*lossHelped && after <= ownMost {
 		r.log.Debug("rate restored", "from", int(r.kbps), "to", int(r.loss.from), "why", "loss is the way's own", "loss", after)
@@ -295,12 +295,18 @@ func (r *Control) lossy(now time.Time) bool {
 		r.kbps = max(r.kbps, r.loss.from)
 	}
 	share, ok := r.loss.share(now)
+	if !ok || share <= ownMost {
+		r.loss.much = time.Time{}
+	} else if r.loss.much.IsZero() {
+		r.loss.much = now
+	}
 	if !ok || share <= r.loss.own+lossLimit {
 		return false
 	}
 	used, from := r.acked.Kbps(now), r.kbps
-	if share <= ownMost && r.gone.Kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
-		r.loss.own = share
+	lasts := share > ownMost && now.Sub(r.loss.much) > muchTime
+	if !lasts && r.gone.Kbps(now) < r.kbps*littleShare && now.Sub(r.cutAt) > lossWindow {
+		r.loss.own = min(share, ownMost)
 		return false
 	}
 	if r.cut(min(used*cutTo, r.kbps*(1-share/2)), "loss", now) {

@@ -17,7 +17,8 @@ const (
 type lossMeter struct {
 	arrived, lost float64 // fading
 	at            time.Time
-	own           float64 // what the way loses at any rate
+	own           float64   // what the way loses at any rate
+	much          time.Time // since when more is lost than that can be; zero: it is not
 	// A cut because of loss, until it is known whether it helped.
 	tried        time.Time
 	before, from float64
