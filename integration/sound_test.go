@@ -70,7 +70,7 @@ func playTone(t *testing.T, pid int, hz float64) (end func()) {
 		second.Write([]byte{byte(v), byte(v >> 8), byte(v), byte(v >> 8)})
 	}
 	play := exec.Command("pacat", "--playback", "--raw", "--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=40")
-	play.Env = append(os.Environ(), "PULSE_SERVER="+pulseOf(pid), "HOME="+t.TempDir())
+	play.Env = append(os.Environ(), "PULSE_SERVER="+pulseOf(pid), "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
 	play.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var said bytes.Buffer
 	play.Stderr = &said
@@ -214,7 +214,7 @@ func TestSoundComesBackAfterItsServerIsKilled(t *testing.T) {
 			return err
 		}
 		ask := exec.CommandContext(t.Context(), "pactl", "--server="+pulseOf(init), "info")
-		ask.Env = append(os.Environ(), "HOME="+t.TempDir())
+		ask.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
 		if out, err := ask.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}

@@ -172,7 +172,7 @@ func TestSoundIsHeardAndSilenceIsNot(t *testing.T) {
 	s.await(t, "word that there is sound", func() bool { m := v.heard("audio"); return m != nil && m["on"] == true })
 	v.say(t, `{"t":"audio","on":true}`)
 	play := exec.CommandContext(t.Context(), "pacat", "--playback", "--raw", "--format=s16le", "--rate=48000", "--channels=2", "--latency-msec=20")
-	play.Env = append(os.Environ(), "PULSE_SERVER="+server)
+	play.Env = append(os.Environ(), "PULSE_SERVER="+server, "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
 	in, err := play.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
