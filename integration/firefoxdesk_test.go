@@ -117,12 +117,7 @@ func TestFirefoxWritesInGIMPsTextTool(t *testing.T) {
 	draws(t, x, "its editor", func() error {
 		return f.Click(t.Context(), canvas.Min.X+canvas.Dx()/5, canvas.Min.Y+canvas.Dy()/4)
 	})
-	for _, letter := range "Hé ж日本" {
-		must(t, press(string(letter)))
-	}
-	copies(t, x, "Hé ж日本", func() error {
-		return errors.Join(press(browser.ControlKey, "a"), press(browser.ControlKey, "c"))
-	})
+	// First: what GIMP copied may be on its way to the desk still when another program copies there.
 	w.pastesTexts(t, writer{
 		copies: func(text string) {
 			var done bool
@@ -145,4 +140,11 @@ func TestFirefoxWritesInGIMPsTextTool(t *testing.T) {
 			return is, err
 		},
 	}, asciiText, japaneseText)
+	must(t, press(browser.ControlKey, "a"))
+	for _, letter := range "Hé ж日本" {
+		must(t, press(string(letter)))
+	}
+	copies(t, x, "Hé ж日本", func() error {
+		return errors.Join(press(browser.ControlKey, "a"), press(browser.ControlKey, "c"))
+	})
 }
