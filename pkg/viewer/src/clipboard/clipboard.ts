@@ -234,12 +234,12 @@ export class Clipboard implements ClipboardHost {
 				this.tell("Copied in GIMP. Click, or press a key, to have it on this computer's clipboard.");
 			return;
 		}
+		this.away = !document.hasFocus(); // at once: the artist may leave while the texts are read
 		this.written = {
 			text: (await blobs.get("text")?.text()) ?? null,
 			html: (await blobs.get("html")?.text()) ?? null,
 			picture: blobs.get("png") ?? null,
 		};
-		this.away = !document.hasFocus();
 		if (this.pending === pending) this.forget();
 	}
 
