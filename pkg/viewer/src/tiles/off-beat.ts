@@ -14,7 +14,7 @@ const SURE = 6;
 const KEEP = 12;
 const PATIENCE = 25;
 /** The rest (ms) between two tries, at first and at most: it doubles while one does not bring so many changes that are shown at once. */
-const REST = 2000;
+const REST = 1000;
 const MAX_REST = 32_000;
 const WORTH = 20;
 
