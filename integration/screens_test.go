@@ -104,7 +104,15 @@ func TestSecondWindowIsASecondMonitor(t *testing.T) {
 		if err := errors.Join(one.Front(), artist.Control(one, keyN)); err != nil {
 			t.Fatal(err)
 		}
-		dialog := window(t, x, newImage, func(w xclient.Window) bool { return w.Bar > 0 })
+		var seen image.Rectangle
+		looks := 0
+		dialog := window(t, x, newImage, func(w xclient.Window) bool { // GIMP puts it in its place after it is there
+			if w.Area != seen {
+				seen, looks = w.Area, 0
+			}
+			looks++
+			return w.Bar > 0 && looks > 3
+		})
 		from := dialog.Grip()
 		to := image.Pt(1150, 100) // no further: the protocol's mouse knows no place outside the browser's own window of 1200
 		var way []image.Point

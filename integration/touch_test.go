@@ -127,13 +127,14 @@ func TestPictureFollowsTwoFingers(t *testing.T) {
 		return errors.Join(p.KeyDown(shift), p.Type(browser.Key{Key: "J", Code: "KeyJ", Windows: 74, Modifiers: browser.Shift}), p.KeyUp(shift))
 	})
 	pans(t, p, x, canvas, "without docks")
-	middle := browser.Place{X: float64(canvas.Min.X+canvas.Max.X) / 2, Y: float64(canvas.Min.Y+canvas.Max.Y) / 2}
-	finger := func(offset, dx, dy float64, steps int) []browser.Place {
-		return browser.Line(browser.Place{X: middle.X + offset, Y: middle.Y}, browser.Place{X: middle.X + offset + dx, Y: middle.Y + dy}, steps)
-	}
 	at, err := settledDots(x, canvas)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Between the dots, so that both stay in sight.
+	middle := browser.Place{X: (at[0].X + at[1].X) / 2, Y: (at[0].Y + at[1].Y) / 2}
+	finger := func(offset, dx, dy float64, steps int) []browser.Place {
+		return browser.Line(browser.Place{X: middle.X + offset, Y: middle.Y}, browser.Place{X: middle.X + offset + dx, Y: middle.Y + dy}, steps)
 	}
 	apart := func(d [2]browser.Place) float64 { return math.Hypot(d[1].X-d[0].X, d[1].Y-d[0].Y) }
 	for _, c := range []struct {

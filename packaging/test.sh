@@ -112,20 +112,11 @@ fuzz_failed() {
   echo "$1 $2" >>"$reports/fuzz.failed"
 }
 
-# integration/… packages that start no containerd on the cached root: they run beside those that do, which wait for each other.
-rootless_integration() { go list ./integration/{bench,browser,gpulayout,lossylink,packages,sim}; }
-
 integration() {
-  local ok=0 rest rootless beside
-  # The largest has the machine to itself: it looks at pictures, and paints.
-  go_test integration -vet=off -count=1 -timeout 20m ./integration || ok=1
-  mapfile -t rootless < <(rootless_integration)
-  mapfile -t rest < <(go list ./integration/... | grep -vxF "$(plain_integration; rootless_integration)" | grep -v '/integration$\|/integration/cluster$')
-  go_test integration-rootless -vet=off -count=1 -p 1 -timeout 20m "${rootless[@]}" &
-  beside=$!
-  go_test integration-rest -vet=off -count=1 -p 1 -timeout 20m "${rest[@]}" || ok=1
-  wait "$beside" || ok=1
-  return $ok
+  local packages
+  mapfile -t packages < <(go list ./integration/... | grep -vxF "$(plain_integration)" | grep -v '/integration/cluster$')
+  # One package at a time: each has the machine's containerd root, ports and CPU to itself.
+  go_test integration -vet=off -count=1 -p 1 -timeout 20m "${packages[@]}"
 }
 
 # cluster breaks three nodes and three coordinators on purpose; CHAOS_SEED and CHAOS_TIME are of the random run that ends it.
