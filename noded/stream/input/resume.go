@@ -122,6 +122,7 @@ func (h *Hand) takeUpButtons(m Message) {
 	if end := m.Samples[0]; m.Kind == kindButton && len(m.Samples) == 1 && end.X == at.X && end.Y == at.Y {
 		return // nothing of the stroke is missing: pressed again there, it would leave a dot
 	}
+	again := false
 	for b := range uint8(16) {
 		if h.seq.down[m.Device]&(1<<b) == 0 || h.buttons[d][b] {
 			continue
@@ -129,9 +130,11 @@ func (h *Hand) takeUpButtons(m Message) {
 		h.bringNear(d)
 		h.put(recordOf(recordMotion, d, 0, at))
 		h.put(recordOf(recordPress, d, b, at))
-		h.buttons[d][b], h.last[d], h.pressed = true, at, time.Now()
+		h.buttons[d][b], h.last[d], h.pressed, again = true, at, time.Now(), true
 	}
-	h.settlePress()
+	if again { // what is pressed as it is made waits for nothing
+		h.settlePress()
+	}
 }
 
 // modifier tells whether a key changes what others mean: the only kind that is pressed again by itself, as others do something when pressed.
