@@ -235,3 +235,21 @@ func TestWhatWasLetGoMeanwhileStaysUp(t *testing.T) {
 	default:
 	}
 }
+
+// What is pressed as it is made waits for nothing, whatever went before: a pen's first motion after its press would come late.
+func TestPressThatIsNotAnewWaitsForNothing(t *testing.T) {
+	b := newTable(t)
+	c := b.connect(t)
+	c.leave()
+	<-c.ended
+	h, press := c.hand, Message{Kind: kindButton, Button: 1, Down: true, Samples: []Sample{{X: 1}}}
+	h.mine, h.lapsed = true, true
+	h.takeUp(press)
+	h.button(press)
+	h.seq.note(press)
+	pressed := h.pressed
+	h.takeUp(Message{Kind: kindPointer, Samples: []Sample{{X: 2}}})
+	if pressed.IsZero() || h.pressed != pressed {
+		t.Errorf("the press of %v was waited for (%v)", pressed, h.pressed)
+	}
+}
