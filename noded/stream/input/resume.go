@@ -46,7 +46,7 @@ func (h *Hand) resume(r Resuming) {
 	if h.seq.applied == 0 && h.seq.reliable == 0 {
 		h.seq.applied, h.seq.reliable, h.seq.down, h.last = at.Sample, at.RSeq, at.Buttons, at.last
 		h.seq.keys = slices.DeleteFunc(slices.Clone(at.Keys), func(k display.Key) bool { return !modifier(k.Sym) })
-		h.lapsed = true
+		h.lapsed = h.seq.down != [4]uint16{} || len(h.seq.keys) > 0
 	}
 	r.Answer(h.Progress(), known)
 }
