@@ -20,6 +20,33 @@ func wave(x, width float64) float64 { return 90 * math.Sin(2*math.Pi*1.5*x/width
 // slope is how steep the wave is there.
 func slope(x, width float64) float64 { return 90 * 3 * math.Pi / width * math.Cos(3*math.Pi*x/width) }
 
+// waveOn is a stroke along the wave over a canvas, and where that begins, how wide it is and where its middle is.
+func waveOn(canvas image.Rectangle) (from, width, middle float64, samples []browser.PenSample) {
+	from, width = float64(canvas.Min.X+canvas.Dx()/8), float64(canvas.Dx()*3/4)
+	middle = float64(canvas.Min.Y+canvas.Max.Y) / 2
+	const n = 240
+	for i := range n {
+		at := width * float64(i) / (n - 1)
+		samples = append(samples, browser.PenSample{X: from + at, Y: middle + wave(at, width), Pressure: 0.15})
+	}
+	return from, width, middle, samples
+}
+
+// drewWave waits until GIMP has drawn the wave, and says by how many pixels its stroke is off at most. The pen leaves the canvas before.
+func drewWave(t *testing.T, p *browser.Page, x *xclient.Screen, canvas image.Rectangle) (worst float64) {
+	t.Helper()
+	if err := p.Move(float64(canvas.Min.X-10), float64(canvas.Min.Y-10)); err != nil {
+		t.Fatal(err)
+	}
+	from, width, middle, _ := waveOn(canvas)
+	band := image.Rect(int(from), int(middle)-130, int(from+width), int(middle)+130)
+	eventually(t, 30*time.Second, "GIMP has drawn the wave", func() (err error) {
+		worst, err = deviation(x, band, from, middle, width)
+		return err
+	})
+	return worst
+}
+
 // TestGIMPDrawsTheCurveThatWasDrawn draws a wave with the pen over a link of 100 ms there and back that loses a twentieth each way, and
 // compares what GIMP painted with it.
 func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
@@ -36,26 +63,11 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	link.Lose(0.05)
-	from, width := float64(canvas.Min.X+canvas.Dx()/8), float64(canvas.Dx()*3/4)
-	middle := float64(canvas.Min.Y+canvas.Max.Y) / 2
-	const n = 240
-	var samples []browser.PenSample
-	for i := range n {
-		at := width * float64(i) / (n - 1)
-		samples = append(samples, browser.PenSample{X: from + at, Y: middle + wave(at, width), Pressure: 0.15})
-	}
+	_, _, _, samples := waveOn(canvas)
 	if err := p.Stroke(samples, func() { time.Sleep(6 * time.Millisecond) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Move(float64(canvas.Min.X-10), float64(canvas.Min.Y-10)); err != nil {
-		t.Fatal(err)
-	}
-	band := image.Rect(int(from), int(middle)-130, int(from+width), int(middle)+130)
-	var worst float64
-	eventually(t, 30*time.Second, "GIMP has drawn the wave", func() (err error) {
-		worst, err = deviation(x, band, from, middle, width)
-		return err
-	})
+	worst := drewWave(t, p, x, canvas)
 	lost, passed := link.Counts()
 	t.Logf("GIMP's stroke is off the pen's by at most %.2f px; %d of %d packets were lost", worst, lost, lost+passed)
 	if lost == 0 {
@@ -79,17 +91,10 @@ func TestCurvePaintedInABlackoutIsInGIMP(t *testing.T) {
 	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
 		t.Fatal(err)
 	}
-	from, width := float64(canvas.Min.X+canvas.Dx()/8), float64(canvas.Dx()*3/4)
-	middle := float64(canvas.Min.Y+canvas.Max.Y) / 2
-	const n = 240
-	var samples []browser.PenSample
-	for i := range n {
-		at := width * float64(i) / (n - 1)
-		samples = append(samples, browser.PenSample{X: from + at, Y: middle + wave(at, width), Pressure: 0.15})
-	}
+	_, _, _, samples := waveOn(canvas)
 	drawn := 0
 	if err := p.Stroke(samples, func() {
-		if drawn++; drawn == n/3 {
+		if drawn++; drawn == len(samples)/3 {
 			link.Dark(true)
 		}
 		time.Sleep(6 * time.Millisecond)
@@ -109,15 +114,7 @@ func TestCurvePaintedInABlackoutIsInGIMP(t *testing.T) {
 	if err := p.Until(30*time.Second, "window.easel.state === 'connected'"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Move(float64(canvas.Min.X-10), float64(canvas.Min.Y-10)); err != nil {
-		t.Fatal(err)
-	}
-	band := image.Rect(int(from), int(middle)-130, int(from+width), int(middle)+130)
-	var worst float64
-	eventually(t, 30*time.Second, "GIMP has drawn the wave", func() (err error) {
-		worst, err = deviation(x, band, from, middle, width)
-		return err
-	})
+	worst := drewWave(t, p, x, canvas)
 	t.Logf("GIMP's stroke is off the pen's by at most %.2f px", worst)
 	toast, err := browser.Eval[string](p, 10*time.Second, "document.getElementById('toast').textContent")
 	if err != nil || toast != "" {
