@@ -68,9 +68,11 @@ static int configure(struct nvenc_encoder *e, int width, int height, int yuv444,
 	vui->videoSignalTypePresentFlag = vui->colourDescriptionPresentFlag = 1;
 	vui->videoFormat = 5; /* unspecified */
 	vui->videoFullRangeFlag = full;
-	vui->colourMatrix = full ? COLOUR_709 : COLOUR_601;
-	vui->colourPrimaries = COLOUR_PRIMARIES;
-	vui->transferCharacteristics = COLOUR_TRANSFER;
+	/* By numbers: Debian 13's headers have enumerations of their own for them, Debian 12's have none. */
+	const int matrix = full ? COLOUR_709 : COLOUR_601, primaries = COLOUR_PRIMARIES, transfer = COLOUR_TRANSFER;
+	vui->colourMatrix = matrix;
+	vui->colourPrimaries = primaries;
+	vui->transferCharacteristics = transfer;
 	vui->bitstreamRestrictionFlag = 1; /* says that nothing is reordered, so that no decoder waits */
 
 	e->init = (NV_ENC_INITIALIZE_PARAMS){
