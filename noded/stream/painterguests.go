@@ -71,7 +71,8 @@ func (p *painter) tiled(took [stages]time.Duration, since, start, converted time
 		switch {
 		case f.peer == p.peer:
 		case f.change(p, start):
-			took[stageEncode] = time.Since(converted)
+			coded := f.peer.layer.Coded()
+			took[stageEncode], took[stageSend] = coded.Sub(converted), time.Since(coded)
 			p.echo(f.peer, byTile, f.peer.tiles.Sent(), since, &took)
 		case !f.lost:
 			byVideo = true

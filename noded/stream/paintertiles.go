@@ -96,8 +96,8 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 		return false
 	}
 	bytes, err := p.tiles.Change(room, &p.stamp, start)
-	coded := time.Now()
-	p.costs.Coded(cells, coded.Sub(converted))
+	sent := time.Now()
+	p.costs.Coded(cells, sent.Sub(converted))
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false
@@ -105,8 +105,9 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 	if bytes == 0 {
 		return false
 	}
-	took[stageEncode], took[stageTotal] = coded.Sub(converted), coded.Sub(since)
-	p.meter.frame(took, bytes, false, coded)
+	coded := p.tiles.Coded()
+	took[stageEncode], took[stageSend], took[stageTotal] = coded.Sub(converted), sent.Sub(coded), sent.Sub(since)
+	p.meter.frame(took, bytes, false, sent)
 	p.echo(peer, byTile, peer.tiles.Sent(), since, &took)
 	p.meter.tile(bytes, true)
 	p.owe(bytes, rate, start)

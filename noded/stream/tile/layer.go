@@ -48,6 +48,7 @@ type Layer struct {
 	has     []uint32    // the version of each cell that the viewer has, be it on show or not
 	changed []time.Time // when it last changed
 	large   time.Time   // when much of the screen changed last
+	coded   time.Time   // when the last change that went as tiles was
 	missing int         // cells that the video shows
 	cursor  int         // where to look for the next still one
 	due     time.Time   // when to look: zero for never
@@ -141,8 +142,12 @@ func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err 
 		l.bring(int(c), l.flow.n)
 	}
 	l.brought()
+	l.coded = time.Now()
 	return len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
 }
+
+// Coded is when the last change that went as tiles was coded, and its sending began.
+func (l *Layer) Coded() time.Time { return l.coded }
 
 // bring notes that message n brings a cell's present pixels.
 func (l *Layer) bring(c int, n uint32) {
