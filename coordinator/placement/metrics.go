@@ -32,8 +32,8 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Name: "easel_coordinator_placement_refusals_total", Help: "Nodes that did not take a session, by the code of their answer and the reason that they gave.",
 		}, []string{"code", "reason"}),
 		distance: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "easel_coordinator_placement_distance_ms", Help: "Round trip to the node of a new session in ms, by how it is known.",
-			Buckets: []float64{2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500},
+			Name: "easel_coordinator_placement_distance_seconds", Help: "Round trip to the node of a new session, by how it is known.",
+			Buckets: []float64{.002, .005, .01, .02, .03, .05, .075, .1, .15, .25, .5},
 		}, []string{"source"}),
 	}
 	r.MustRegister(m.seconds, m.tries, m.refusals, m.distance)

@@ -286,7 +286,7 @@ func (a *attempt) reserve(ctx context.Context, c *Candidate) (directory.Session,
 		return directory.Session{}, false, a.refuse(c, errors.New("the session has ended already"))
 	case err == nil:
 		if created && c.Source != "" {
-			a.metrics.distance.WithLabelValues(c.Source).Observe(c.Distance)
+			a.metrics.distance.WithLabelValues(c.Source).Observe(c.Distance / 1000)
 		}
 		return a.record(ctx, s, created)
 	case connect.CodeOf(err) == connect.CodeInvalidArgument:
