@@ -3,6 +3,7 @@
 import { byId } from "./elements";
 import type { Quality } from "./link/control";
 import type { Path } from "./state";
+import { rows } from "./stats/overlay";
 import type { Snapshot } from "./stats/stats";
 import { Toolbar } from "./toolbar";
 
@@ -141,7 +142,7 @@ export class Strip {
 	/** Puts figures into the overlay, if it is open. */
 	draw(s: Snapshot): void {
 		if (this.overlay.hidden) return;
-		const cells = lines(s).flatMap(([name, value]) => {
+		const cells = rows(s).flatMap(([name, value]) => {
 			const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
 			dt.textContent = name;
 			dd.textContent = value;
@@ -278,27 +279,4 @@ function storedQuality(): Quality {
 		// Storage may be off.
 	}
 	return stored === "sharp" || stored === "fast" ? stored : "auto";
-}
-
-/** The overlay's rows. */
-export function lines(s: Snapshot): [name: string, value: string][] {
-	const ms = (v: number): string => `${v.toFixed(1)} ms`;
-	const rows: [string, string][] = [
-		["path", s.path || "none"],
-		["codec", [s.codec, s.profile, s.chroma].filter((v) => v !== "").join(" · ") || "?"],
-		["encoder", s.encoder || "?"],
-		["OpenCL", s.opencl || "?"],
-		["screen", `${s.width} × ${s.height}${s.scale < 1 ? `, video at ${s.scale}` : ""}`],
-		["frames", `${s.frames} (${Math.round(s.fps)}/s)`],
-		["bitrate", s.bitrate >= 1e6 ? `${(s.bitrate / 1e6).toFixed(1)} Mbit/s` : `${Math.round(s.bitrate / 1000)} kbit/s`],
-		["round trip", s.rtt === null ? "?" : ms(s.rtt)],
-		["lost packets", String(s.packetsLost)],
-		["exact tiles", s.tiles === 0 ? "none" : s.exact ? `all ${s.tiles}` : `${s.exactTiles} of ${s.tiles}`],
-	];
-	const { atOnce, late } = s.offBeat;
-	if (atOnce + late > 0) rows.push(["changes by tiles", `${atOnce} shown at once, ${late} with the next beat`]);
-	if (Object.keys(s.stages).length > 0) rows.push(["latency", "p50 / p99"]);
-	for (const [name, { p50, p99 }] of Object.entries(s.stages)) rows.push([name, `${ms(p50)} / ${ms(p99)}`]);
-	if (s.fallback !== "") rows.push(["fallback", s.fallback]);
-	return rows;
 }

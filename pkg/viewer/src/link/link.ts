@@ -92,6 +92,7 @@ export interface Figures {
 	fps: number;
 	/** Milliseconds. */
 	rtt: number;
+	/** Milliseconds a frame, on average since the link came up. */
 	decode: number;
 	jitterBuffer: number;
 	packetsLost: number;

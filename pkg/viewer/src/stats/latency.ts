@@ -11,7 +11,7 @@ const OWN_STAGES = ["hand", "receive", "decode", "shown", "input"] as const;
 export const STAGES = ["hand", ...NODE_STAGES, "receive", "decode", "shown", "input", "age"] as const;
 type StageName = (typeof STAGES)[number];
 
-/** Upper bounds (ms) of the counts that the node is told; ARCHITECTURE.md, "Where the milliseconds go". */
+/** Upper bounds (ms) of the counts that the node is told; ARCHITECTURE.md, "Proof of latency". */
 export const BOUNDS = [0.25, 0.5, 1, 2, 4, 8, 16, 33, 66, 133, 266, 533, 1066] as const;
 /** Percentiles look back so many. */
 const WINDOW = 512;

@@ -84,8 +84,11 @@ describe("Stats", () => {
 			frames: 7,
 			bitrate: 1_000_000,
 			exactTiles: 3,
-			stages: { encode: { p50: 7, p99: 9 }, decode: { p50: 3, p99: 3 } },
+			stages: { encode: { p50: 7, p99: 9 } },
+			means: { decode: 3 },
 		});
+		// A mean is no percentile.
+		expect(Object.keys(stats.snapshot().stages)).toEqual(["encode"]);
 	});
 
 	it("asks the node for figures at the start, and again only while somebody looks", async () => {

@@ -35,7 +35,10 @@ export interface Snapshot {
 	bitrate: number;
 	/** Round trip in milliseconds; null while unknown. */
 	rtt: number | null;
+	/** In the order of the way: of pictures that the hand caused; until there are any, what the node says of all. */
 	stages: Record<string, Stage>;
+	/** Milliseconds a frame, on average since the link came up: of these the browser tells the sum alone. The jitter buffer's wait is a part of the stage `shown`. */
+	means: { decode?: number; jitterBuffer?: number };
 	/** Tiles of the picture that are shown exactly, proven by their hashes. */
 	exactTiles: number;
 	/** Tiles that the picture has; 0 where the video is all there is. */
@@ -183,7 +186,8 @@ function merge(now: Now, own: Partial<Figures>, server: Record<string, unknown>,
 		fps: own.fps ?? 0,
 		bitrate,
 		rtt: own.rtt ?? null,
-		stages: ordered({ ...stages(stream.stages), ...ownStages(own), ...now.link?.stages }),
+		stages: ordered({ ...stages(stream.stages), ...now.link?.stages }),
+		means: means(own),
 		...exactness(now.link?.tiles ?? null),
 		packetsLost: own.packetsLost ?? 0,
 		keyFrames: own.keyFrames ?? 0,
@@ -199,12 +203,8 @@ function exactness(tiles: Tiles | null): Pick<Snapshot, "exactTiles" | "tiles" |
 	return { exactTiles: tiles.exact, tiles: tiles.all, exact, offBeat: { ...tiles.offBeat } };
 }
 
-function ownStages(own: Partial<Figures>): Record<string, Stage> {
-	// The browser tells means only.
-	const out: Record<string, Stage> = {};
-	if (own.decode !== undefined) out.decode = { p50: own.decode, p99: own.decode };
-	if (own.jitterBuffer !== undefined) out.buffer = { p50: own.jitterBuffer, p99: own.jitterBuffer };
-	return out;
+function means({ decode, jitterBuffer }: Partial<Figures>): Snapshot["means"] {
+	return { ...(decode !== undefined && { decode }), ...(jitterBuffer !== undefined && { jitterBuffer }) };
 }
 
 // In the order of the way from the hand to the picture; what is no part of it comes last.
