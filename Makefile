@@ -61,10 +61,10 @@ test: need-root ## Runs every test, installing what it needs: lint, unit with -r
 unit: need-go deps-test web ## Runs the unit tests with the race detector.
 	@packaging/test.sh unit
 
-web-test: need-node ## Runs the browser pages' tests.
+web-test: need-node deps-test ## Runs the browser pages' tests.
 	@packaging/test.sh web
 
-fuzz: need-go ## Runs every fuzz target for FUZZTIME (5s).
+fuzz: need-go deps-test ## Runs every fuzz target for FUZZTIME (5s).
 	@packaging/test.sh fuzz
 
 integration: need-root need-go deps-test build containerd ## Runs the tests against real containerd, GIMP and browsers. Needs root.
