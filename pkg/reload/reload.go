@@ -10,8 +10,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"sync"
+	"time"
 
 	"easel/pkg/problem"
 )
@@ -145,14 +147,23 @@ func (r *Reloader[C]) Handler() http.Handler {
 
 const mostAnswer = 1 << 20 // bytes
 
+// askTimeout is how long a daemon may take to reload.
+const askTimeout = 30 * time.Second
+
 // Ask has the daemon that client reaches reload.
 func Ask(ctx context.Context, client *http.Client) (Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon"+Path, nil)
 	if err != nil {
 		return Report{}, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) { // the address is made up: the client knows the socket
+			err = u.Err
+		}
 		return Report{}, err
 	}
 	defer resp.Body.Close()

@@ -25,9 +25,12 @@ import (
 	"easel/coordinator/placement"
 	"easel/coordinator/placement/geoip"
 	"easel/coordinator/portal"
+	"easel/coordinator/state"
 	"easel/coordinator/warmth"
 	"easel/coordinator/webhook"
 	"easel/pkg/cluster"
+	"easel/pkg/identity"
+	"easel/pkg/listen"
 	"easel/pkg/reload"
 	"easel/pkg/telemetry"
 )
@@ -137,28 +140,57 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, reading reading) (
 	// The socket's file goes before the database's lock, so never a later daemon's.
 	defer func() { err = errors.Join(err, removeSocket(cfg.adminSocket())) }()
 	log.Info("coordinator runs", "url", cfg.PublicURL, "listen", cfg.Listen, "api", cfg.API.URL, "cluster", member.Cluster())
-	parts, ctx := errgroup.WithContext(ctx)
+	all := parts{
+		servers: servers, db: db, store: store, belongs: belongs, member: member, members: members, nodes: nodes, seen: seen, hooks: hooks, warm: warm,
+		reloader: reloader, hangups: reading.hangups,
+		register: func(ctx context.Context) error {
+			return belongs.KeepRegistered(ctx, cfg.Name, cfg.API.URL, signer.Public(), log)
+		},
+	}
+	err = all.run(ctx, log)
+	log.Info("coordinator ended")
+	return err
+}
+
+// parts are what of the daemon runs beside each other.
+type parts struct {
+	servers  []*listen.Server // browsers', the cluster's, the operator's
+	db       *state.Store
+	store    *auth.Store
+	belongs  *authority.Authority
+	member   *identity.Member
+	members  *cluster.Cluster
+	nodes    *directory.Directory
+	seen     *events.Log
+	hooks    *webhook.Caller
+	warm     *warmth.Keeper
+	reloader *reload.Reloader[Config]
+	hangups  <-chan os.Signal
+	register func(context.Context) error // keeps this coordinator's address and key in the trust
+}
+
+// run ends with ctx, or when one of them fails.
+func (p parts) run(ctx context.Context, log *slog.Logger) error {
+	all, ctx := errgroup.WithContext(ctx)
 	// Requests that are under way need the other coordinators to their end.
 	inside, endInside := context.WithCancel(context.WithoutCancel(ctx))
 	defer endInside()
-	forBrowsers, inCluster, socket := servers[0], servers[1], servers[2]
-	parts.Go(func() error { defer endInside(); return forBrowsers.Run(ctx) })
-	parts.Go(func() error { return inCluster.Run(inside) })
-	parts.Go(func() error { return socket.Run(ctx) })
-	parts.Go(func() error { <-ctx.Done(); db.Resign(); <-inside.Done(); db.EndStreams(); return nil })
-	parts.Go(func() error { return belongs.Run(ctx, member, members, log) })
-	parts.Go(func() error { return belongs.KeepRegistered(ctx, cfg.Name, cfg.API.URL, signer.Public(), log) })
-	parts.Go(func() error { members.FollowTrust(ctx, member); return nil })
-	parts.Go(func() error { return nodes.Run(ctx) })
-	parts.Go(func() error { events.Watch(ctx, seen, members); return nil })
-	parts.Go(func() error { return hooks.Run(ctx) })
-	parts.Go(func() error { return warm.Run(ctx) })
-	parts.Go(func() error { reloader.OnSignal(ctx, reading.hangups); return nil })
-	parts.Go(func() error { return sweep(ctx, store, log) })
-	parts.Go(func() error { return tellSystemd(ctx, log, store) })
-	err = parts.Wait()
-	log.Info("coordinator ended")
-	return err
+	forBrowsers, inCluster, socket := p.servers[0], p.servers[1], p.servers[2]
+	all.Go(func() error { defer endInside(); return forBrowsers.Run(ctx) })
+	all.Go(func() error { return inCluster.Run(inside) })
+	all.Go(func() error { return socket.Run(ctx) })
+	all.Go(func() error { <-ctx.Done(); p.db.Resign(); <-inside.Done(); p.db.EndStreams(); return nil })
+	all.Go(func() error { return p.belongs.Run(ctx, p.member, p.members, log) })
+	all.Go(func() error { return p.register(ctx) })
+	all.Go(func() error { p.members.FollowTrust(ctx, p.member); return nil })
+	all.Go(func() error { return p.nodes.Run(ctx) })
+	all.Go(func() error { events.Watch(ctx, p.seen, p.members); return nil })
+	all.Go(func() error { return p.hooks.Run(ctx) })
+	all.Go(func() error { return p.warm.Run(ctx) })
+	all.Go(func() error { p.reloader.OnSignal(ctx, p.hangups); return nil })
+	all.Go(func() error { return sweep(ctx, p.store, log) })
+	all.Go(func() error { return tellSystemd(ctx, log, p.store) })
+	return all.Wait()
 }
 
 func removeSocket(path string) error {

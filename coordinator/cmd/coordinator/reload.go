@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
-	"time"
 
 	"easel/coordinator/placement"
 	"easel/coordinator/webhook"
@@ -52,8 +49,6 @@ func (r running) apply(cfg Config) error {
 	return nil
 }
 
-const reloadTimeout = 30 * time.Second
-
 // askReload is "coordinator reload": the daemon reads its configuration anew, and says what that changed.
 func askReload(ctx context.Context, args []string, p process) error {
 	c := newCommand("reload", p)
@@ -62,14 +57,8 @@ func askReload(ctx context.Context, args []string, p process) error {
 	if err != nil {
 		return err // the daemon would read the same
 	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
-	defer cancel()
 	report, err := reload.Ask(ctx, socketClient(cfg.adminSocket()))
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
 		return err
 	}
 	if *asJSON {

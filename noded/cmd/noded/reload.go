@@ -3,13 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -94,8 +91,6 @@ func (c *Config) settings() session.Settings {
 	}
 }
 
-const reloadTimeout = 30 * time.Second
-
 // askReload is "noded reload": the daemon reads its configuration anew, and says what that changed.
 func askReload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	c := newCommand("reload", false)
@@ -107,14 +102,8 @@ func askReload(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err != nil {
 		return err // the daemon would read the same
 	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
-	defer cancel()
 	report, err := reload.Ask(ctx, socketClient(cfg.adminSocket()))
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
 		return err
 	}
 	if *asJSON {
