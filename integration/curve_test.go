@@ -52,9 +52,7 @@ func drewWave(t *testing.T, p *browser.Page, x *xclient.Screen, canvas image.Rec
 func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 	link := openLink(t, 50*time.Millisecond, 11)
 	w := get(t)
-	s := w.session(t)
-	p := w.linked(t, s.ID, link, 1600, 900)
-	x := w.x(t, s.ID)
+	_, p, x := w.overLink(t, link, 1600, 900)
 	canvas, err := artist.NewImage(p, x)
 	if err != nil {
 		t.Fatal(err)
@@ -80,10 +78,7 @@ func TestGIMPDrawsTheCurveThatWasDrawn(t *testing.T) {
 // GIMP by the next one, all of it and in its shape.
 func TestCurvePaintedInABlackoutIsInGIMP(t *testing.T) {
 	link := openLink(t, 5*time.Millisecond, 12)
-	w := get(t)
-	s := w.session(t)
-	p := w.linked(t, s.ID, link, 1600, 900)
-	x := w.x(t, s.ID)
+	_, p, x := get(t).overLink(t, link, 1600, 900)
 	canvas, err := artist.NewImage(p, x)
 	if err != nil {
 		t.Fatal(err)

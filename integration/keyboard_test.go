@@ -178,9 +178,7 @@ func held(x *xclient.Screen) (keys []int, button bool, err error) {
 func TestNothingStaysDown(t *testing.T) {
 	link := openLink(t, 10*time.Millisecond, 5)
 	w := get(t)
-	s := w.session(t)
-	p := w.linked(t, s.ID, link, 800, 600)
-	x := w.x(t, s.ID)
+	s, p, x := w.overLink(t, link, 800, 600)
 	up := func() {
 		t.Helper()
 		for _, k := range []browser.Key{{Key: "Alt", Code: "AltLeft", Windows: 18, Modifiers: browser.Ctrl}, {Key: "Control", Code: "ControlLeft", Windows: 17}} {
@@ -293,10 +291,7 @@ func copies(t *testing.T, x *xclient.Screen, want string, press func() error) {
 // while the link was dark.
 func TestCompositionInGIMP(t *testing.T) {
 	link := openLink(t, 10*time.Millisecond, 6)
-	w := get(t)
-	s := w.session(t)
-	p := w.linked(t, s.ID, link, 1600, 900)
-	x := w.x(t, s.ID)
+	_, p, x := get(t).overLink(t, link, 1600, 900)
 	canvas, err := artist.NewImage(p, x)
 	if err != nil {
 		t.Fatal(err)

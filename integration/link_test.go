@@ -44,6 +44,14 @@ func (w *world) linked(t *testing.T, id string, link *lossylink.Link, width, hei
 	return p
 }
 
+// overLink is a session of its own that a page watches over a link.
+func (w *world) overLink(t *testing.T, link *lossylink.Link, width, height int) (artist.Session, *browser.Page, *xclient.Screen) {
+	t.Helper()
+	s := w.session(t)
+	p := w.linked(t, s.ID, link, width, height)
+	return s, p, w.x(t, s.ID)
+}
+
 // moves waits until the page has shown so many pictures of what is played that it had not shown before.
 func moves(t *testing.T, p *browser.Page, what string, pictures int) {
 	t.Helper()
