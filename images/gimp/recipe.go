@@ -14,9 +14,6 @@ import (
 	"strings"
 )
 
-// DefaultRef is the name under which the image stands in containerd.
-const DefaultRef = "easel.local/gimp:trixie"
-
 //go:embed packages.txt
 var defaultPackages string
 

@@ -6,7 +6,6 @@ import (
 	"image"
 	"unicode/utf16"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
 )
 
@@ -67,22 +66,6 @@ func (p *Page) Drag(points ...image.Point) error {
 	}
 	last := points[len(points)-1]
 	return p.Release(float64(last.X), float64(last.Y), Left)
-}
-
-// Wheel turns the wheel by CSS pixels, down and right positive.
-func (p *Page) Wheel(x, y, dx, dy float64) error {
-	type params struct { // the library's leaves a zero out, which Chromium does not take
-		Type   string  `json:"type"`
-		X      float64 `json:"x"`
-		Y      float64 `json:"y"`
-		DeltaX float64 `json:"deltaX"`
-		DeltaY float64 `json:"deltaY"`
-	}
-	turn := cdp.Command[params, cdp.Empty]{Method: input.CommandDispatchMouseEvent}
-	if err := call(p, turn, params{"mouseWheel", x, y, dx, dy}); err != nil {
-		return fmt.Errorf("turn the wheel at %g,%g: %w", x, y, err)
-	}
-	return nil
 }
 
 // PenSample is one state of a pen.

@@ -22,8 +22,5 @@ func (p *Page) Permit(name string, setting cdpbrowser.PermissionSetting) error {
 	return nil
 }
 
-// Answers of an artist to a permission's question.
-const (
-	Granted = cdpbrowser.PermissionSettingGranted
-	Denied  = cdpbrowser.PermissionSettingDenied
-)
+// Granted is an artist's answer to a permission's question.
+const Granted = cdpbrowser.PermissionSettingGranted

@@ -76,20 +76,6 @@ func (s *Stack) signinURL(ctx context.Context, args ...string) (string, error) {
 	return "", fmt.Errorf("coordinator signin-link printed no link to %s: %q", s.CoordinatorURL(), out)
 }
 
-// apiAccount is the administrator whom AdminToken speaks for.
-const apiAccount = "devstack"
-
-// AdminToken is a bearer token for the coordinator's API, of an administrator that is made for it.
-func (s *Stack) AdminToken(ctx context.Context) (string, error) {
-	_, addErr := s.CoordinatorCLI(ctx, "user", "add", apiAccount, "--role", "admin", "--no-password")
-	out, err := s.CoordinatorCLI(ctx, "token", "create", "--user", apiAccount)
-	if err != nil {
-		// The account was there already, or this is why it was not.
-		return "", errors.Join(addErr, err)
-	}
-	return strings.TrimSpace(out), nil
-}
-
 // lineWriter calls line for each full line written to it.
 type lineWriter struct {
 	line func(string)

