@@ -57,7 +57,7 @@ func beside(lasts time.Duration) (all []emulated) {
 		at.name, down.name, up.name = "alone", "a download", "an upload"
 		down.file, up.file = download, upload
 		for _, kind := range []xclient.Kind{xclient.Paint, xclient.Scroll} {
-			all = append(all, emulated{name: fmt.Sprintf("file, %s at %d", kind, mbit), phases: []phase{at, down, up}, play: kind})
+			all = append(all, emulated{name: fmt.Sprintf("file %s at %d", kind, mbit), phases: []phase{at, down, up}, play: kind})
 		}
 	}
 	return all
@@ -69,7 +69,7 @@ func exacts(lasts time.Duration) (all []emulated) {
 		for _, trip := range []time.Duration{20, 100} {
 			at := phase{kbps: mbit * 1000, trip: trip * time.Millisecond, lasts: lasts}
 			for _, kind := range []xclient.Kind{xclient.Paint, xclient.Turn} {
-				all = append(all, emulated{name: fmt.Sprintf("exact, %s at %d, %v", kind, mbit, at.trip), phases: []phase{at}, play: kind})
+				all = append(all, emulated{name: fmt.Sprintf("exact %s at %d %v", kind, mbit, at.trip), phases: []phase{at}, play: kind})
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func exacts(lasts time.Duration) (all []emulated) {
 // codecs are narrow links on which H.264 is compared with what the node chooses.
 func codecs(lasts time.Duration) (all []emulated) {
 	for _, codec := range []string{"h264", ""} {
-		name := "codec, " + codec
+		name := "codec " + codec
 		if codec == "" {
 			name += "chosen"
 		}
@@ -91,7 +91,7 @@ func codecs(lasts time.Duration) (all []emulated) {
 // starts are links that a viewer comes by while the screen moves.
 func starts(lasts time.Duration) (all []emulated) {
 	add := func(kbps int, trip time.Duration) {
-		name := fmt.Sprintf("start %d Mbit/s, %v", kbps/1000, trip)
+		name := fmt.Sprintf("start %d Mbit/s %v", kbps/1000, trip)
 		all = append(all, emulated{name: name, phases: []phase{{kbps: kbps, trip: trip, lasts: lasts}}, joins: true})
 	}
 	add(1_000_000, 2*time.Millisecond)
@@ -114,13 +114,13 @@ func links(lasts time.Duration) []emulated {
 		all = append(all, emulated{name: fmt.Sprintf("%d ms", trip), phases: []phase{{kbps: 20_000, trip: trip * time.Millisecond, lasts: lasts}}})
 	}
 	all = append(all,
-		emulated{name: "loss 5 %, 100 ms", phases: []phase{{kbps: 20_000, trip: 100 * time.Millisecond, loss: 0.05, lasts: lasts}}},
+		emulated{name: "loss 5 % 100 ms", phases: []phase{{kbps: 20_000, trip: 100 * time.Millisecond, loss: 0.05, lasts: lasts}}},
 		emulated{name: "resolution", phases: []phase{
 			{name: "at 4", kbps: 4000, trip: 40 * time.Millisecond, lasts: lasts},
 			{name: "at 2", kbps: 2000, trip: 40 * time.Millisecond, lasts: lasts},
 			{name: "at 1", kbps: 1000, trip: 40 * time.Millisecond, lasts: lasts},
 		}},
-		emulated{name: "50, 2, 50 Mbit/s", phases: []phase{
+		emulated{name: "50 to 2 to 50 Mbit/s", phases: []phase{
 			{name: "at 50", kbps: 50_000, trip: 40 * time.Millisecond, lasts: lasts},
 			{name: "at 2", kbps: 2000, trip: 40 * time.Millisecond, lasts: lasts},
 			{name: "at 50 again", kbps: 50_000, trip: 40 * time.Millisecond, lasts: lasts},

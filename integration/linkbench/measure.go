@@ -125,7 +125,7 @@ func measureOne(ctx context.Context, log *slog.Logger, stack *devstack.Stack, n 
 	if err := w.row(ctx, l, out); err != nil || !l.again {
 		return err
 	}
-	l.name += ", again"
+	l.name += " again"
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
