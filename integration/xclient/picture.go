@@ -40,8 +40,8 @@ func Photograph(width, height int, seed uint64) []byte {
 
 func level(v float64) byte { return byte(max(0, min(255, v))) }
 
-// document returns detailed content as BGRX rows: columns of text-like strokes with pictures between them.
-func document(width, height int) []byte {
+// Document returns detailed content as BGRX rows: columns of text-like strokes with pictures between them.
+func Document(width, height int) []byte {
 	rng := rand.New(rand.NewPCG(7, 7))
 	out := make([]byte, width*height*4)
 	for i := range out {

@@ -108,7 +108,7 @@ func (w *window) paint() func(int) {
 // scroll moves the window of the screen's size over a picture twice as high, 6 pixels a frame.
 func (w *window) scroll() (func(int), error) {
 	height := w.size.Y * 2
-	page, err := w.pixmap(w.size.X, height, document(w.size.X, height))
+	page, err := w.pixmap(w.size.X, height, Document(w.size.X, height))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (w *window) turn() (func(int), error) {
 // text is a pixmap of pages, which overlap.
 func (w *window) text() (xproto.Pixmap, error) {
 	height := w.size.Y + pageStep*pages
-	return w.pixmap(w.size.X, height, document(w.size.X, height))
+	return w.pixmap(w.size.X, height, Document(w.size.X, height))
 }
 
 // blit copies full-width rows of a pixmap into the window.

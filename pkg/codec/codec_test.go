@@ -181,6 +181,43 @@ func TestRateBoundsAFrame(t *testing.T) {
 	}
 }
 
+// Where bits are scarce, H.264 finds what has moved farther than it looks otherwise: a photograph that is panned takes a fraction of them.
+func TestScarceBitsHaveMotionLookedForFarAway(t *testing.T) {
+	const w, h, shift = 640, 320, 24
+	pan := make([]byte, w*2*h*4)
+	r, soft := rand.New(rand.NewPCG(9, 9)), 128.0
+	for i := range pan {
+		soft = max(0, min(soft+r.Float64()*24-12, 255))
+		pan[i] = byte(soft)
+	}
+	bytes := map[bool]int{}
+	for _, scarce := range []bool{false, true} {
+		p, e := newPair(t, w, h)
+		if err := e.SetRate(Rate{Quality: 30, Kbps: 1_000_000, BufferMS: 1000}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 8 {
+			if scarce {
+				e.(*software).gov.scarce = time.Now().Add(time.Hour)
+			}
+			if _, err := p.Update(pan[i*shift*w*4:][:w*h*4], w*4, full(w, h)); err != nil {
+				t.Fatal(err)
+			}
+			pkt, err := e.Encode(p, FrameOptions{Key: i == 0})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i > 0 {
+				bytes[scarce] += pkt.Bytes
+			}
+		}
+	}
+	t.Logf("%d bytes, where they are scarce %d", bytes[false], bytes[true])
+	if bytes[true]*3 > bytes[false]*2 {
+		t.Errorf("where bits are scarce a pan takes %d of them, %d else", bytes[true], bytes[false])
+	}
+}
+
 func TestEncodingAllocatesNothing(t *testing.T) {
 	const w, h = 640, 480
 	for _, f := range SoftwareFormats() {

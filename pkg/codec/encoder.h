@@ -12,6 +12,7 @@ struct encoded {
 struct wish {
 	int key;    /* it needs none before it */
 	int refine; /* the picture did not change: what was coded more coarsely than qp is to become finer */
+	int far;    /* bits are scarcer than time: motion is worth looking for farther away */
 	int qp;     /* as H.264 counts */
 };
 

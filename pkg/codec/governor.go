@@ -18,6 +18,9 @@ const (
 	slow = 0.25
 	// leastDetail is the detail from which a frame is an example for others.
 	leastDetail = 50_000
+	// starvedBy is how much coarser than wanted a change must be for bits to count as scarce, and starvedFor how long they do: it is by looking for motion
+	// farther away that frames are finer then.
+	starvedBy, starvedFor = 3, 10 * time.Second
 	// leap is by how many steps all of a picture becomes finer at the cost of a refinement.
 	leap = 3.0
 )
@@ -49,6 +52,7 @@ type governor struct {
 	when time.Time
 	// all is the picture's detail, of which coarse was coded with quantisers up to coarseQP since the rest, with settled.
 	all, coarse, coarseQP, settled float64
+	scarce                         time.Time // until when bits are
 	// spills tells that the encoder makes what did not change as fine as what did, as x264 does.
 	spills bool
 }
@@ -140,6 +144,14 @@ func (g *governor) spill(detail, fine, allowed float64) float64 {
 		fine++
 	}
 	return fine
+}
+
+// starved notes the quantiser that was chosen for a frame, and tells whether bits are scarce.
+func (g *governor) starved(k kind, qp int, now time.Time) bool {
+	if k == delta && float64(qp) >= g.rate.Quality+starvedBy {
+		g.scarce = now.Add(starvedFor)
+	}
+	return now.Before(g.scarce)
 }
 
 // note takes in which quantisers the picture has after a frame, and gives the detail that the frame was about.

@@ -135,6 +135,29 @@ func TestGovernorMindsWhatAChangeSpills(t *testing.T) {
 	}
 }
 
+// Bits are scarce where changes are coarser than wanted, and for a while after, though then fewer do; neither keyframes nor refinements say so.
+func TestGovernorKnowsWhenBitsAreScarce(t *testing.T) {
+	g, now := newGovernor(Rate{Quality: 23, Kbps: 8000, BufferMS: 50}), time.Now()
+	for _, c := range []struct {
+		kind   kind
+		qp     int
+		after  time.Duration
+		scarce bool
+	}{
+		{keyframe, 50, 0, false},
+		{refinement, 50, 0, false},
+		{delta, 23 + starvedBy - 1, 0, false},
+		{delta, 23 + starvedBy, 0, true},
+		{delta, 23, starvedFor - 1, true},
+		{delta, 23, 1, false},
+	} {
+		now = now.Add(c.after)
+		if got := g.starved(c.kind, c.qp, now); got != c.scarce {
+			t.Errorf("a frame of kind %d with quantiser %d: bits are scarce: %v, want %v", c.kind, c.qp, got, c.scarce)
+		}
+	}
+}
+
 func BenchmarkGovernor(b *testing.B) {
 	g, now := newGovernor(Rate{Quality: 23, Kbps: 8000, BufferMS: 50}), time.Now()
 	for range b.N {

@@ -115,6 +115,9 @@ func (e *software) Encode(p *Picture, o FrameOptions) (Packet, error) {
 	case o.QP > 0:
 		e.wish.refine = 1
 	}
+	if e.gov.starved(k, qp, now) {
+		e.wish.far = 1
+	}
 	if C.encoder_encode(e.c, p.c, &e.wish, &e.out) != 0 || e.out.size == 0 {
 		return Packet{}, errors.New("encode: " + e.info.Encoder + " made no frame")
 	}

@@ -4,17 +4,34 @@
 #include <stdlib.h>
 #include <x264.h>
 
+/* How motion is looked for: near, where there are many frames, or far, where there are few, and what scrolls has gone on for long. */
+static const struct search {
+	int method, range;
+} near_search = {X264_ME_DIA, 16}, far_search = {X264_ME_UMH, 64};
+
 struct h264_encoder {
 	struct encoder base;
 	x264_t *x264;
-	int csp;
+	x264_param_t param;
+	int csp, far;
 	int64_t frames;
 };
+
+static int search(struct h264_encoder *e, int far)
+{
+	const struct search *s = far ? &far_search : &near_search;
+	e->param.analyse.i_me_method = s->method;
+	e->param.analyse.i_me_range = s->range;
+	e->far = far;
+	return x264_encoder_reconfig(e->x264, &e->param);
+}
 
 static int encode(struct encoder *base, struct picture *p, const struct wish *w, struct encoded *out)
 {
 	struct h264_encoder *e = (struct h264_encoder *)base;
 	x264_picture_t in, made;
+	if (e->far != w->far && search(e, w->far))
+		return -1;
 	x264_picture_init(&in);
 	in.img.i_csp = e->csp;
 	in.img.i_plane = 3;
@@ -50,7 +67,7 @@ struct encoder *encoder_x264(const struct frames *f)
 		return NULL;
 	e->base = (struct encoder){encode, close_x264};
 	e->csp = f->yuv444 ? X264_CSP_I444 : X264_CSP_I420;
-	x264_param_t param, *p = &param;
+	x264_param_t *p = &e->param;
 	if (x264_param_default_preset(p, "ultrafast", "zerolatency") < 0) {
 		close_x264(&e->base);
 		return NULL;
@@ -70,6 +87,8 @@ struct encoder *encoder_x264(const struct frames *f)
 	p->b_repeat_headers = 1;
 	p->b_aud = 0;
 	p->analyse.b_mb_info = 1;
+	p->analyse.i_me_method = near_search.method;
+	p->analyse.i_me_range = near_search.range;
 	/* Each frame's quantiser is given: x264's own rate control would look at every frame twice. */
 	p->rc.i_rc_method = X264_RC_CQP;
 	/* It then keeps quantisers between those that it would give to I- and to B-frames. These say 10 and 50: as far as it lets them lie apart. */
