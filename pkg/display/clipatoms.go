@@ -16,6 +16,8 @@ const readTurns = 8
 type clipAtoms struct {
 	clipboard, targets, timestamp, multiple, atomPair, incr, clock xproto.Atom
 
+	active, protocols, ping xproto.Atom
+
 	utf8, textUTF8, text, textPlain, html, png xproto.Atom
 
 	read [readTurns]xproto.Atom
@@ -33,6 +35,9 @@ func (a *clipAtoms) intern(xc *xgb.Conn) error {
 		{"ATOM_PAIR", &a.atomPair},
 		{"INCR", &a.incr},
 		{"_EASEL_TIME", &a.clock},
+		{"_NET_ACTIVE_WINDOW", &a.active},
+		{"WM_PROTOCOLS", &a.protocols},
+		{"_NET_WM_PING", &a.ping},
 		{"UTF8_STRING", &a.utf8},
 		{"text/plain;charset=utf-8", &a.textUTF8},
 		{"TEXT", &a.text},

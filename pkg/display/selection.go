@@ -120,7 +120,14 @@ type Clipboard struct {
 	cancel    context.CancelFunc
 	work      sync.WaitGroup
 
+	// Whether an application has taken what it was given; one looks at a time.
+	pinging chan struct{}
+	pings   uint32
+	pinged  expectation // the number of the ping that an answer is wanted for
+	ponged  chan struct{}
+
 	mu      sync.Mutex
+	asks    requests
 	own     *ownership
 	offered [clipFormats]xproto.Atom // by which name the present owner hands a format over
 	taken   map[takenKey]chan struct{}
@@ -152,6 +159,7 @@ func (d *Display) openClipboard(ctx context.Context, cfg Config, p patience) (*C
 		patience: p, changed: make(chan struct{}, 1), reading: make(chan struct{}, 1),
 		answered: make(chan xproto.SelectionNotifyEvent, 1), written: make(chan struct{}, 1), clock: make(chan xproto.Timestamp, 1),
 		requests: make(chan asking, maxRequests), taken: make(map[takenKey]chan struct{}),
+		pinging: make(chan struct{}, 1), ponged: make(chan struct{}, 1), asks: requests{met: make(chan struct{}, 1)},
 	}
 	g, err := c.dial(ctx, cfg)
 	if err != nil {
@@ -238,12 +246,14 @@ func (c *Clipboard) events() {
 			c.property(ev)
 		case xproto.SelectionRequestEvent:
 			c.mu.Lock()
-			a := asking{ev, c.own} // who copies next does not take back what was ours when it was asked for
-			c.mu.Unlock()
 			select {
-			case c.requests <- a:
+			case c.requests <- asking{ev, c.own}: // who copies next does not take back what was ours when it was asked for
+				c.asksNow()
 			default: // who floods us is not answered
 			}
+			c.mu.Unlock()
+		case xproto.ClientMessageEvent:
+			c.pong(ev)
 		}
 	}
 }

@@ -43,10 +43,11 @@ func (c *Clipboard) serve(ctx context.Context) {
 				return
 			default:
 				c.answer(r.SelectionRequestEvent, 0)
+				c.askedFor()
 				continue
 			}
 			answers.Go(func() {
-				defer func() { <-slots }()
+				defer func() { <-slots; c.askedFor() }()
 				if err := c.meet(ctx, r.own, r.SelectionRequestEvent); err != nil {
 					c.log.Debug("clipboard not handed over", "err", err)
 				}

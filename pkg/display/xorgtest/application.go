@@ -24,8 +24,16 @@ type Application struct {
 	names   map[string]xproto.Atom
 	copied  map[xproto.Atom][]byte
 	habit   Habit
-	sending map[xproto.Atom][]byte // what is left of a content that goes by pieces, by the requestor's property
+	sending map[xproto.Atom]rest // of contents that go by pieces, by the requestor's property
 	asked   map[string]int
+	pinged  int
+	busy    bool
+}
+
+// rest is what is left of a content, and its kind, which each piece has: a text of another one would be taken for Latin-1.
+type rest struct {
+	kind xproto.Atom
+	left []byte
 }
 
 // Habit is how an application hands over what it copied.
@@ -52,12 +60,52 @@ func (s *Server) Application(t testing.TB) *Application {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Application{xc: xc, events: make(chan any, 256), names: map[string]xproto.Atom{}, sending: map[xproto.Atom][]byte{}, asked: map[string]int{}}
+	a := &Application{xc: xc, events: make(chan any, 256), names: map[string]xproto.Atom{}, sending: map[xproto.Atom]rest{}, asked: map[string]int{}}
 	a.window = a.Window(t)
 	ended := make(chan struct{})
 	go func() { defer close(ended); a.run() }()
 	t.Cleanup(func() { xc.Close(); <-ended })
 	return a
+}
+
+// Activate makes the application the one that has the keyboard, as a window manager says it.
+func (a *Application) Activate(t testing.TB) {
+	t.Helper()
+	root := xproto.Setup(a.xc).Roots[0].Root
+	window := binary.LittleEndian.AppendUint32(nil, uint32(a.window))
+	err := xproto.ChangePropertyChecked(a.xc, xproto.PropModeReplace, root, a.Atom("_NET_ACTIVE_WINDOW"), xproto.AtomWindow, 32, 1, window).Check()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Busy has the application answer no more whether it is done.
+func (a *Application) Busy() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.busy = true
+}
+
+// Pinged is how often the application was asked whether it is done (_NET_WM_PING).
+func (a *Application) Pinged() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pinged
+}
+
+// pong answers if a message is a ping.
+func (a *Application) pong(ev xproto.ClientMessageEvent) bool {
+	if ev.Type != a.Atom("WM_PROTOCOLS") || ev.Data.Data32[0] != uint32(a.Atom("_NET_WM_PING")) {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pinged++
+	if !a.busy {
+		ev.Window = xproto.Setup(a.xc).Roots[0].Root
+		xproto.SendEvent(a.xc, false, ev.Window, xproto.EventMaskSubstructureNotify|xproto.EventMaskSubstructureRedirect, string(ev.Bytes()))
+	}
+	return true
 }
 
 // Window makes a window that hears of its properties.
@@ -127,7 +175,11 @@ func (a *Application) run() {
 				continue
 			}
 			a.tell(ev)
-		case xproto.SelectionNotifyEvent, xproto.ClientMessageEvent:
+		case xproto.ClientMessageEvent:
+			if !a.pong(ev) {
+				a.tell(ev)
+			}
+		case xproto.SelectionNotifyEvent:
 			a.tell(ev)
 		}
 	}
@@ -170,7 +222,7 @@ func (a *Application) hand(r xproto.SelectionRequestEvent) {
 		}
 	case len(content) > piece || a.habit != Honest:
 		xproto.ChangeWindowAttributes(a.xc, r.Requestor, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange})
-		a.sending[r.Property] = content
+		a.sending[r.Property] = rest{r.Target, content}
 		a.put(r.Requestor, r.Property, incr, 32, binary.LittleEndian.AppendUint32(nil, uint32(len(content))))
 	default:
 		a.put(r.Requestor, r.Property, r.Target, 8, content)
@@ -183,25 +235,25 @@ func (a *Application) hand(r xproto.SelectionRequestEvent) {
 func (a *Application) next(w xproto.Window, in xproto.Atom) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	left, ok := a.sending[in]
+	r, ok := a.sending[in]
 	if !ok {
 		return
 	}
 	switch a.habit {
 	case Endless:
-		a.put(w, in, xproto.AtomString, 8, make([]byte, piece))
+		a.put(w, in, r.kind, 8, make([]byte, piece))
 		return
 	case Stuck:
 		delete(a.sending, in)
-		a.put(w, in, xproto.AtomString, 8, make([]byte, 10))
+		a.put(w, in, r.kind, 8, make([]byte, 10))
 		return
 	}
-	n := min(len(left), piece)
+	n := min(len(r.left), piece)
 	if a.habit == ByteWise {
 		n = min(n, 1)
 	}
-	a.put(w, in, xproto.AtomString, 8, left[:n])
-	a.sending[in] = left[n:]
+	a.put(w, in, r.kind, 8, r.left[:n])
+	a.sending[in] = rest{r.kind, r.left[n:]}
 	if n == 0 {
 		delete(a.sending, in)
 	}
