@@ -1,29 +1,14 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { KEEP } from "./backlog";
-import type { Hand } from "./sender";
+import { HandNotes } from "./handnotes";
 import { SteadyHand, type TakenUp, type Way } from "./steady";
 import { Device, type Sample } from "./wire";
 
 const sample: Sample = { x: 1, y: 2, pressure: 0, tiltX: 0, tiltY: 0, twist: 0, buttons: 1, time: 0 };
 
 /** A way that notes what comes by it, and answers when the test says. */
-class FakeWay implements Way {
-	readonly did: string[] = [];
+class FakeWay extends HandNotes implements Way {
 	answer!: (t: TakenUp) => void;
-	readonly hand: Hand;
-
-	constructor() {
-		const note = (what: string) => (): void => void this.did.push(what);
-		this.hand = {
-			move: note("move"),
-			button: note("button"),
-			wheel: note("wheel"),
-			key: note("key"),
-			text: note("text"),
-			release: note("release"),
-			proximity: note("proximity"),
-		};
-	}
 
 	takeUp(): Promise<TakenUp> {
 		return new Promise((resolve) => {
