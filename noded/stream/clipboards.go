@@ -62,5 +62,11 @@ func (p *peer) newClipFlow() *clipboard.Flow {
 	return p.worker.clipboard.NewFlow(p.ctx, clipboard.Viewer{
 		Refuse: p.refuse, May: p.hasHand,
 		Window: func() int { return int(float64(p.rate.Kbps()) * 125 * max(p.rtt()/2, leastLead).Seconds()) },
+		Keyed: func() error {
+			if k := p.worker.keyboard(); k != nil {
+				return k.Settle()
+			}
+			return display.ErrClosed
+		},
 	}, p.log)
 }

@@ -85,6 +85,14 @@ func onePicture(t *testing.T, w, h int, c color.NRGBA) []byte {
 	return b.Bytes()
 }
 
+// isText tells whether a text is that one.
+func isText(text []byte, err error, want string) error {
+	if err == nil && string(text) != want {
+		err = fmt.Errorf("the text is %.50q, %d bytes, want %.50q, %d", text, len(text), want, len(want))
+	}
+	return err
+}
+
 // isPicture tells whether a PNG is that picture: browsers rewrite them.
 func isPicture(b []byte, err error, w, h int, c color.NRGBA) error {
 	if err != nil {
@@ -111,15 +119,18 @@ func TestClipboardCrossesInFirefox(t *testing.T) {
 	d.copies(t, map[string][]byte{"UTF8_STRING": []byte("Grüße, 日本 🎨"), "text/html": []byte("<b>Grüße</b>, 日本 🎨")})
 	d.pastes(t, "a text", func() error {
 		text, err := session.Paste(t.Context(), "UTF8_STRING")
-		if err == nil && string(text) != "Grüße, 日本 🎨" {
-			err = fmt.Errorf("the text is %q", text)
-		}
-		return err
+		return isText(text, err, "Grüße, 日本 🎨")
 	})
 	html, err := session.Paste(t.Context(), "text/html")
 	if err != nil || !strings.Contains(string(html), "<b>Grüße</b>") {
 		t.Errorf("the HTML came as %q, %v", html, err)
 	}
+	long := strings.Repeat("Zeile 日本 🎨\n", 6000) // goes by pieces on both X servers
+	d.copies(t, map[string][]byte{"UTF8_STRING": []byte(long)})
+	d.pastes(t, "a long text", func() error {
+		text, err := session.Paste(t.Context(), "UTF8_STRING")
+		return isText(text, err, long)
+	})
 	violet, green := color.NRGBA{R: 200, B: 254, A: 255}, color.NRGBA{G: 180, B: 40, A: 255}
 	d.copies(t, map[string][]byte{"image/png": onePicture(t, 120, 80, violet)})
 	d.pastes(t, "a picture", func() error {
@@ -166,14 +177,15 @@ func TestClipboardCrossesInFirefox(t *testing.T) {
 	}
 	out("a text", map[string][]byte{"UTF8_STRING": []byte("zurück 🎨"), "text/html": []byte("<i>zurück</i> 🎨")}, func() error {
 		text, err := d.program.Paste(t.Context(), "UTF8_STRING")
-		if err == nil && string(text) != "zurück 🎨" {
-			err = fmt.Errorf("the text is %q", text)
-		}
-		return err
+		return isText(text, err, "zurück 🎨")
 	})
 	if html, err := d.program.Paste(t.Context(), "text/html"); err != nil || !strings.Contains(string(html), "<i>zurück</i>") {
 		t.Errorf("the HTML went out as %q, %v", html, err)
 	}
+	out("a long text", map[string][]byte{"UTF8_STRING": []byte(long)}, func() error {
+		text, err := d.program.Paste(t.Context(), "UTF8_STRING")
+		return isText(text, err, long)
+	})
 	out("a picture", map[string][]byte{"image/png": onePicture(t, 90, 60, green)}, func() error {
 		b, err := d.program.Paste(t.Context(), "image/png")
 		return isPicture(b, err, 90, 60, green)

@@ -102,7 +102,7 @@ func (w *Worker) newPeer(ctx context.Context, on *screen, who contract.Viewer, o
 	p.video = rtpsend.NewVideo(p.pacer)
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.clip = p.newClipFlow()
-	p.hand = input.New(input.Owner{Keyboard: w.keyboard, Place: on.place, May: p.hasHand, Tell: p.sendMotion}, w.pen, log)
+	p.hand = input.New(input.Owner{Keyboard: w.keyboard, Place: on.place, May: p.hasHand, Tell: p.sendMotion, Pressed: p.clip.Pressed}, w.pen, log)
 	if who.Guest() {
 		p.follower = newFollower(p)
 	}

@@ -31,6 +31,7 @@ type Selection interface {
 	Formats(ctx context.Context) (display.Formats, error)
 	Read(ctx context.Context, f display.Format, take func([]byte) error) error
 	Own(ctx context.Context, formats display.Formats, source display.Source) error
+	Taken(ctx context.Context) error
 }
 
 // Clipboard joins the session's clipboard and its viewers': what one side copies is offered to the other, and fetched when it is wanted.
@@ -231,6 +232,16 @@ func (c *Clipboard) release(ctx context.Context, f *Flow) {
 	if err := x.Own(ctx, 0, nil); err != nil {
 		c.log.Debug("clipboard not given up", "err", err)
 	}
+}
+
+// held is the present X server's clipboard where it holds what the viewer put there; else nil.
+func (c *Clipboard) held(f *Flow) Selection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.holder != f {
+		return nil
+	}
+	return c.x
 }
 
 // takesIn tells whether a viewer's content may reach the session now.

@@ -46,8 +46,9 @@ type Flow struct {
 	closed   bool
 	serial   uint32 // of the viewer's offer
 	asked    int
-	told     uint8 // what the viewer knows of what becomes of its offer: whose contents somebody has, by format, and toldAsked
-	number   uint8 // of the last fetch
+	told     uint8              // what the viewer knows of what becomes of its offer: whose contents somebody has, by format, and toldAsked
+	number   uint8              // of the last fetch
+	pressed  context.CancelFunc // gives up what is waited for behind the last key that pastes; nil before the first
 	arrivals map[display.Format]*arrival
 	sending  map[display.Format]*delivery
 }
@@ -66,6 +67,8 @@ type Viewer struct {
 	Refuse func(error) // counts what the viewer should not have sent
 	May    func() bool // the clipboard is for who has the hand
 	Window func() int  // bytes that the line carries at once, beside the picture
+	// Keyed returns when the X server has had the keys so far.
+	Keyed func() error
 }
 
 // NewFlow makes the clipboard's flow of a viewer whose life is ctx.
@@ -351,6 +354,52 @@ func (f *Flow) deliver(ctx context.Context, m Message) error {
 	}
 	f.clipboard.crossed(false, m.Format(), all.size)
 	return nil
+}
+
+// pastingTime is how long an application may take for a key that pastes: longer than a viewer waits for it.
+const pastingTime = 5 * time.Second
+
+// Pressed is told of each key that the viewer's hand has pressed, and of the number of the message that it came by. Of one that pastes what the viewer has
+// on the session's clipboard, the viewer is told when that is done.
+func (f *Flow) Pressed(key display.Key, number uint32) {
+	if !pastes(key) {
+		return
+	}
+	x := f.clipboard.held(f)
+	if x == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
+	if f.pressed != nil {
+		f.pressed() // the next key's answer is the one that counts
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, pastingTime)
+	f.pressed = cancel
+	f.work.Go(func() {
+		defer cancel()
+		err := f.viewer.Keyed()
+		if err == nil {
+			err = x.Taken(ctx)
+		}
+		if err != nil {
+			f.log.Debug("it is not known when a key has pasted", "err", err)
+			return
+		}
+		f.say(Message{Kind: Past, Serial: number})
+	})
+}
+
+// pastes tells whether a key may be what has applications paste, whatever is held with it: Ctrl+V, Shift+Insert.
+func pastes(key display.Key) bool {
+	const (
+		letterV, capitalV, insert = 0x76, 0x56, 0xff63 // keysyms
+		placeV                    = 47                 // KEY_V of Linux
+	)
+	return key.Sym == letterV || key.Sym == capitalV || key.Sym == insert || key.Code == placeV
 }
 
 // stop ends what is on its way to the viewer.

@@ -38,12 +38,19 @@ type program struct {
 	picture []byte
 	changed chan struct{}
 	offered chan display.Source
+	turns   chan turn
+}
+
+// turn is a question whether a program has taken what it was given.
+type turn struct {
+	asked context.Context
+	taken chan error
 }
 
 // follow has a clipboard follow a program until the test ends.
 func follow(t testing.TB, picture []byte) (*Clipboard, *program) {
 	t.Helper()
-	p := &program{picture: picture, changed: make(chan struct{}, 1), offered: make(chan display.Source, 1)}
+	p := &program{picture: picture, changed: make(chan struct{}, 1), offered: make(chan display.Source, 1), turns: make(chan turn)}
 	c := New(contract.Policy{}, func(bool, display.Format, int) {}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -82,6 +89,33 @@ func (p *program) Own(_ context.Context, formats display.Formats, source display
 	return nil
 }
 
+func (p *program) Taken(ctx context.Context) error {
+	t := turn{ctx, make(chan error, 1)}
+	select {
+	case p.turns <- t:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-t.taken:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// turn is the next question.
+func (p *program) turn(t *testing.T) turn {
+	t.Helper()
+	select {
+	case next := <-p.turns:
+		return next
+	case <-time.After(deadline):
+		t.Fatal("nobody asks whether the program has taken what it was given")
+		return turn{}
+	}
+}
+
 // page is a viewer's end of the channel, over a real connection. It reads when it is asked to.
 type page struct {
 	flow    *Flow
@@ -104,7 +138,7 @@ func join(t testing.TB, c *Clipboard) *page {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &page{buf: make([]byte, 2*MaxMessage)}
 	p.hand.Store(true)
-	v := Viewer{Refuse: func(err error) { t.Errorf("refused: %v", err) }, May: p.hand.Load, Window: func() int { return maxWindow }}
+	v := Viewer{Refuse: func(err error) { t.Errorf("refused: %v", err) }, May: p.hand.Load, Window: func() int { return maxWindow }, Keyed: func() error { return nil }}
 	p.flow = c.NewFlow(ctx, v, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { // before the connections end
 		cancel()
@@ -364,6 +398,31 @@ func TestContentAskedForAgainGetsNothingOfTheOneBefore(t *testing.T) {
 				break
 			}
 		})
+	}
+}
+
+// A viewer whose hand presses a key that pastes is told when that is done: of the last such key, where what is pasted is the viewer's, and where it is known.
+func TestViewerIsToldWhenItsKeyHasPasted(t *testing.T) {
+	c, program := follow(t, nil)
+	p := join(t, c)
+	v := display.Key{Sym: 0x76, Code: 47}
+	p.flow.Pressed(v, 1) // what is there is not the viewer's
+	p.offers(t, program)
+	p.hear(t, Taken)
+	p.flow.Pressed(display.Key{Sym: 0x78, Code: 45}, 2) // x
+	p.flow.Pressed(v, 3)
+	program.turn(t).taken <- io.ErrUnexpectedEOF
+	p.flow.Pressed(v, 4)
+	before := program.turn(t)
+	p.flow.Pressed(display.Key{Sym: 0xff63, Code: 110}, 5)
+	select {
+	case <-before.asked.Done():
+	case <-time.After(deadline):
+		t.Error("the key before is waited for still")
+	}
+	program.turn(t).taken <- nil
+	if past, _ := p.hear(t, Past); past.Serial != 5 {
+		t.Errorf("the viewer is told of key %d", past.Serial)
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 	Got   = 8  // to the viewer: a DATA message of its has come
 	Asked = 9  // to the viewer: an application of the session's asks about its offer, for the first time
 	Has   = 10 // to the viewer: an application has one content of it, whole, for the first time
+	Past  = 11 // to the viewer: an application has done what a key that pastes told it; Serial is that of the key
 
 	HeaderBytes = 8
 	// MaxMessage bounds a message: a large one would hold up what other channels have to say.
@@ -48,7 +49,7 @@ const (
 // where the viewer knows of none.
 type Message struct {
 	Kind, What, How, Number uint8
-	Serial                  uint32 // of the offer
+	Serial                  uint32 // of the offer; in PAST the number of a reliable message of the hand's
 	Data                    []byte
 }
 

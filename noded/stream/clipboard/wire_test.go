@@ -30,7 +30,7 @@ func TestEveryGoldenClipboardMessageIsAsTheViewerHasIt(t *testing.T) {
 		"policy out, with answers": {Kind: Ways, What: OutOpen, How: Answers}, "got a part of a picture": {Kind: Got, What: img, Serial: 8},
 		"policy with numbers": {Kind: Ways, What: InOpen | OutOpen, How: Answers | Numbers}, "fetch text, the 200th time": {Kind: Fetch, What: text, Number: 200, Serial: 9},
 		"end of the same": {Kind: End, What: text, Number: 200, Serial: 9}, "an application has a text": {Kind: Has, What: text, Serial: 10},
-		"an application asks": {Kind: Asked, Serial: 11},
+		"an application asks": {Kind: Asked, Serial: 11}, "an application has pasted": {Kind: Past, Serial: 12},
 	}
 	if len(golden) != len(all) {
 		t.Errorf("%d golden messages, want %d", len(golden), len(all))

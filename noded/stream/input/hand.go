@@ -56,10 +56,11 @@ type Hand struct {
 
 // Owner is what a hand needs of whose it is.
 type Owner struct {
-	Keyboard func() Keyboard        // nil while there is no X server
-	Place    func() image.Rectangle // of the viewer's screen on the X server's
-	May      func() bool            // whether what the viewer does counts
-	Tell     func([]byte)           // the viewer, by its motion channel, what has been applied
+	Keyboard func() Keyboard           // nil while there is no X server
+	Place    func() image.Rectangle    // of the viewer's screen on the X server's
+	May      func() bool               // whether what the viewer does counts
+	Tell     func([]byte)              // the viewer, by its motion channel, what has been applied
+	Pressed  func(display.Key, uint32) // nil, or told of each key that was pressed, and of its message's number
 }
 
 // New makes a hand of a viewer, whose pointers go by the driver.
@@ -224,7 +225,9 @@ func (h *Hand) key(m Message) {
 	case m.Kind == kindText:
 		err = k.Text(m.Text)
 	case m.Down:
-		err = h.press(k, key)
+		if err = h.press(k, key); h.owner.Pressed != nil {
+			h.owner.Pressed(key, m.RSeq)
+		}
 	default:
 		k.Release(key)
 		h.keys = slices.DeleteFunc(h.keys, key.Same)

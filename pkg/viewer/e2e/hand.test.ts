@@ -280,6 +280,48 @@ describe("the clipboard", () => {
 		await hears(atLeast(6, input4));
 	});
 
+	it("holds nothing up for long where GIMP pastes no text, as the node tells by the key's number", async () => {
+		const page = await open(TELLS, patient);
+		await copyElsewhere(page, "vom Tisch");
+		await peer.forget();
+		await page.keyboard.press("Control+v");
+		await page.keyboard.press("x");
+		const [offer] = await hears((all) => (offers(all).length > 0 ? offers(all) : undefined));
+		await peer.send("clipboard", `02010000${offer?.slice(8) ?? ""}`);
+		await hears(atLeast(3, input4));
+		const key = input4(await peer.heard()).find(
+			(h) => h.data.startsWith("0401") && h.data.slice(16, 24) === "76000000",
+		);
+		await peer.send("clipboard", `0b000000${key?.data.slice(8, 16) ?? ""}`);
+		await hears(atLeast(6, input4));
+	});
+
+	it("is not read while a button is down: a large picture makes the page stand still", async () => {
+		const page = await open(OPEN, () => {
+			const read = navigator.clipboard.read.bind(navigator.clipboard);
+			Object.assign(window, { reads: 0 });
+			navigator.clipboard.read = () => {
+				Object.assign(window, { reads: reads() + 1 });
+				return read();
+			};
+			const reads = (): number => (window as unknown as { reads: number }).reads;
+		});
+		const reads = () => page.evaluate(() => (window as unknown as { reads: number }).reads);
+		await page.evaluate(() => window.dispatchEvent(new Event("blur")));
+		await page.mouse.move(300, 200);
+		await page.mouse.down();
+		const before = await reads();
+		await page.evaluate(async () => {
+			window.dispatchEvent(new Event("focus"));
+			// By then it is known whether the page may read.
+			await navigator.permissions.query({ name: "clipboard-read" as PermissionName });
+			await new Promise((resolve) => setTimeout(resolve, 100));
+		});
+		expect(await reads()).toBe(before);
+		await page.mouse.up();
+		await vi.waitFor(async () => expect(await reads()).toBe(before + 1), { timeout: 10_000 });
+	});
+
 	it("keeps no key for long when the session does not take it, and says so", async () => {
 		const page = await open();
 		await copyElsewhere(page, "never taken");
@@ -306,6 +348,23 @@ describe("the clipboard", () => {
 		await page.keyboard.press("Control+v");
 		await hears(atLeast(4, input4));
 		expect(offers(await peer.heard())).toEqual([]);
+	});
+
+	it("is not put over what the artist has copied elsewhere while it came", async () => {
+		const page = await open();
+		await peer.forget();
+		await peer.send("clipboard", "0101000009000000");
+		await hears((all) => (clip(all).includes("0300000009000000") ? true : undefined));
+		await copyElsewhere(page, "newer");
+		await peer.send("clipboard", `0400000009000000${Buffer.from("from GIMP").toString("hex")}`);
+		await peer.send("clipboard", "0500000009000000");
+		await page.getByText("not on this computer's clipboard yet").waitFor();
+		await page.evaluate(() => window.dispatchEvent(new Event("focus")));
+		await page.keyboard.press("x");
+		await hears(atLeast(2, input4));
+		expect(await held(page)).toBe("newer");
+		await page.getByRole("button", { name: "Take it" }).click();
+		await vi.waitFor(async () => expect(await held(page)).toBe("from GIMP"), { timeout: 10_000 });
 	});
 
 	it("is not put over what the artist has copied elsewhere since, but for the asking", async () => {

@@ -415,6 +415,8 @@ export class Viewer {
 		return new Clipboard({
 			say: (text) => this.panel.say(text),
 			hold: (until, behind) => this.link instanceof Peer && this.steady.gate.hold(until, behind),
+			did: () => this.steady.backlog.rseq,
+			rests: () => this.steady.gate.rests(),
 			open: (is) => this.strip.exchanges(is),
 			field: this.field,
 			chrome: this.options.chrome,

@@ -152,13 +152,14 @@ describe("what is copied here", () => {
 	});
 
 	describe("is waited for behind the key that pastes", () => {
+		const KEY = 77;
 		/** Whether what follows the key may go, and what `then` makes of it. */
 		async function waits(formats: readonly Format[], until: () => unknown, numbers = true): Promise<boolean[]> {
 			pipe.hear({ kind: "policy", in: true, out: true, answers: false, numbers });
 			void channel.offer(new Map(formats.map((f) => [f, async () => blob(new Uint8Array(1))])));
 			pipe.hear({ kind: "taken", formats: new Set(formats), dear: false, serial: serial() });
 			let over = false;
-			void channel.handed().then(() => {
+			void channel.handed(KEY).then(() => {
 				over = true;
 			});
 			await settled();
@@ -171,6 +172,7 @@ describe("what is copied here", () => {
 		const fetch = (format: Format) => pipe.hear({ kind: "fetch", format, serial: serial(), number: 1 });
 		const asks = () => pipe.hear({ kind: "asked", serial: serial() });
 		const has = (format: Format) => pipe.hear({ kind: "has", format, serial: serial() });
+		const past = (key: number) => pipe.hear({ kind: "past", serial: key });
 
 		it("until the application has the text", async () => {
 			expect(await waits(["text"], () => fetch("text"))).toEqual([false, false]);
@@ -207,6 +209,28 @@ describe("what is copied here", () => {
 			expect(
 				await waits(["text"], () => pipe.hear({ kind: "offer", formats: new Set(), dear: false, serial: 3 })),
 			).toEqual([false, true]);
+		});
+
+		it("until the application has done what the key told it, whatever that was", async () => {
+			expect(await waits(["text"], () => past(KEY - 1))).toEqual([false, false]);
+			expect(await waits(["text"], () => past(KEY))).toEqual([false, true]);
+			expect(
+				await waits(["text"], () => {
+					asks();
+					past(KEY);
+				}),
+			).toEqual([false, true]);
+			// The next key is waited for again.
+			let over = false;
+			void channel.handed(KEY + 1).then(() => {
+				over = true;
+			});
+			past(KEY);
+			await settled();
+			expect(over).toBe(false);
+			past(KEY + 1);
+			await settled();
+			expect(over).toBe(true);
 		});
 
 		it("by no means where there is no text, or the node does not tell", async () => {

@@ -74,6 +74,8 @@ export class ClipboardChannel {
 	private window: SendWindow | null = null;
 	/** What the session's applications have of what was offered last. */
 	private handover = new Handover();
+	/** The number of the message of the last key that pastes. */
+	private key: number | null = null;
 	/** How long the last offer took to be answered (ms). */
 	private trip = 0;
 	private offered = 0;
@@ -111,9 +113,10 @@ export class ClipboardChannel {
 
 	/**
 	 * Waits until the application that a key has just told to paste has the text of what is offered now, if it asks for one: what comes after that key
-	 * would come before the text there. Not for long, and not for a node that does not tell.
+	 * would come before the text there. Not for long, and not for a node that does not tell. `key` is the number of the key's message.
 	 */
-	async handed(): Promise<void> {
+	async handed(key: number): Promise<void> {
+		this.key = key;
 		if (this.numbers && (this.contents.has("text") || this.contents.has("html")))
 			await this.handover.settled(this.trip);
 	}
@@ -163,6 +166,9 @@ export class ClipboardChannel {
 				return this.drained();
 			case "asked":
 				if (m.serial === this.serial) this.handover.asks();
+				return;
+			case "past":
+				if (m.serial === this.key) this.handover.pasted();
 				return;
 			case "has":
 				if (m.serial === this.serial) this.handover.has(m.format);

@@ -14,6 +14,10 @@ export interface ClipboardView {
 	say(text: string): void;
 	/** The hand's doings wait until the promise is settled, and then behind the first of them until the other one is. */
 	hold(until: Promise<unknown>, behind: () => Promise<unknown>): void;
+	/** The number of the last thing that the hand did, of those that must not be lost. */
+	did(): number;
+	/** Waits until the artist holds no button. */
+	rests(): Promise<void>;
 	/** Whether there is anything to exchange. */
 	open(is: boolean): void;
 	/** Where keys, and so pastes, arrive. */
@@ -100,7 +104,7 @@ export class Clipboard implements ClipboardHost {
 	pastes(shift: boolean): boolean {
 		const { channel } = this;
 		if (!channel || !this.ways.in) return false;
-		const handed = (): Promise<void> => channel.handed();
+		const handed = (): Promise<void> => channel.handed(this.view.did());
 		if (!this.stale()) {
 			if (this.given) this.view.hold(Promise.resolve(), handed);
 			return false;
@@ -145,7 +149,7 @@ export class Clipboard implements ClipboardHost {
 
 	private readonly left = (): void => {
 		this.away = true;
-		if (!this.pending?.blobs) return;
+		if (!this.pending) return;
 		this.pending.old = true;
 		this.tell("Copied in GIMP, and not on this computer's clipboard yet.");
 	};
@@ -160,7 +164,9 @@ export class Clipboard implements ClipboardHost {
 		if (this.pending && !this.pending.offer.dear && !this.pending.old && document.hasFocus()) await this.take();
 		if (!this.channel || !this.ways.in || !canRead()) return;
 		this.readable = await mayRead();
-		if (!this.readable || !this.away || !document.hasFocus()) return;
+		// Chromium hands over a large picture in one go, for which this page stands still: no stroke should.
+		await this.view.rests();
+		if (!this.channel || !this.ways.in || !this.readable || !this.away || !document.hasFocus()) return;
 		const content = await readDesk().catch(() => null);
 		if (content) await this.give(content);
 	}
@@ -201,9 +207,11 @@ export class Clipboard implements ClipboardHost {
 		const { channel, pending } = this;
 		if (!channel || !pending) return;
 		if (pending.blobs === null) {
+			const { old } = pending;
 			pending.blobs = await this.fetch(channel, pending.offer);
 			if (this.pending !== pending) return;
 			if (pending.blobs.size === 0) return this.forget();
+			if (pending.old && !old) return; // it is asked for in its notice, or not
 		}
 		await this.write(pending.blobs);
 	}

@@ -2,6 +2,7 @@
 
 import type { Format } from "./wire";
 
+// These bounds are for who does not tell when it has pasted, or is busy.
 /** An application that pastes asks about what there is within this time (ms) and a round trip, the first time, or pastes nothing. */
 const ASKS = 1000;
 /** One that has asked says within this time (ms) which content it wants, or wants none. */
@@ -13,6 +14,8 @@ const COMES = 2000;
 export class Handover {
 	private step: "offered" | "asked" | "fetched" | "over" = "offered";
 	private patience = ASKS;
+	/** Keys that have been pasted by. */
+	private keys = 0;
 	private readonly waiting = new Set<() => void>();
 
 	/** An application asks what there is. */
@@ -31,16 +34,23 @@ export class Handover {
 		if (format !== "png") this.end();
 	}
 
+	/** An application has done what it was told, and has what it asked for by then: nothing more comes of it. */
+	pasted(): void {
+		this.keys++;
+		this.wake();
+	}
+
 	/** There is nothing to wait for any more. */
 	end(): void {
 		this.become("over");
 	}
 
-	/** Waits until an application has it; not for one that does not ask. `trip` is a round trip to the session (ms). */
+	/** Waits until an application has it, or has pasted something else; not for one that does not ask. `trip` is a round trip to the session (ms). */
 	async settled(trip: number): Promise<void> {
 		const patience = { offered: Math.min(this.patience + trip, COMES), asked: CHOOSES + trip, fetched: COMES };
 		this.patience = CHOOSES; // GIMP knows what there is once it has asked, and does not ask again
-		while (this.step !== "over") {
+		const { keys } = this;
+		while (this.step !== "over" && this.keys === keys) {
 			const { step } = this;
 			await this.next(patience[step]);
 			if (this.step === step) return;
@@ -49,6 +59,10 @@ export class Handover {
 
 	private become(step: typeof this.step): void {
 		this.step = step;
+		this.wake();
+	}
+
+	private wake(): void {
 		for (const go of this.waiting) go();
 		this.waiting.clear();
 	}

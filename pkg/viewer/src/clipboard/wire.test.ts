@@ -22,6 +22,7 @@ const messages: Record<string, Message> = {
 	"end of the same": { kind: "end", format: "text", serial: 9, number: 200, outcome: "whole" },
 	"an application asks": { kind: "asked", serial: 11 },
 	"an application has a text": { kind: "has", format: "text", serial: 10 },
+	"an application has pasted": { kind: "past", serial: 12 },
 };
 
 describe("the clipboard's messages", () => {
@@ -36,7 +37,7 @@ describe("the clipboard's messages", () => {
 	});
 
 	it("are none when they are odd", () => {
-		for (const odd of ["", "01", "0b00000000000000", "0303000000000000", "0502090000000000", "0402000000000000"])
+		for (const odd of ["", "01", "0c00000000000000", "0303000000000000", "0502090000000000", "0402000000000000"])
 			expect(decodeClip(bytes(odd)), odd).toBeNull();
 		expect(decodeClip("text")).toBeNull();
 		expect(decodeClip(new ArrayBuffer(PART + 9))).toBeNull();

@@ -13,7 +13,7 @@ export const TYPES: Readonly<Record<Format, string>> = { text: "text/plain", htm
 export type Outcome = "whole" | "gone" | "too large" | "refused" | "late" | "broken";
 const OUTCOMES: readonly Outcome[] = ["whole", "gone", "too large", "refused", "late", "broken"];
 
-const KINDS = ["offer", "taken", "fetch", "data", "end", "stop", "policy", "got", "asked", "has"] as const;
+const KINDS = ["offer", "taken", "fetch", "data", "end", "stop", "policy", "got", "asked", "has", "past"] as const;
 const HEADER = 8;
 const MAX_MESSAGE = 16 << 10;
 /** Bytes of content in one message. */
@@ -23,6 +23,8 @@ export type Message =
 	| { kind: "offer" | "taken"; formats: ReadonlySet<Format>; dear: boolean; serial: number }
 	/** An application of the session's asks about what was offered, whatever for. */
 	| { kind: "asked"; serial: number }
+	/** One has done what a key that pastes told it; the serial is that of the key's message. */
+	| { kind: "past"; serial: number }
 	/** `got`: a part that was sent has come. `has`: an application of the session's has all of it. */
 	| { kind: "got" | "has"; format: Format; serial: number }
 	/** `number` tells one fetch of a content from the next; 0 where the node knows of none. */
@@ -42,7 +44,7 @@ export function encodeClip(m: Message): ArrayBuffer {
 		return b.buffer;
 	}
 	new DataView(b.buffer).setUint32(4, m.serial, true);
-	if (m.kind === "asked") return b.buffer;
+	if (m.kind === "asked" || m.kind === "past") return b.buffer;
 	if ("formats" in m) {
 		for (const f of m.formats) b[1] = (b[1] ?? 0) | (1 << FORMATS.indexOf(f));
 		if (m.kind === "offer" && m.dear) b[2] = 1;
@@ -70,6 +72,7 @@ export function decodeClip(raw: unknown): Message | null {
 		case "policy":
 			return { kind, in: (what & 1) !== 0, out: (what & 2) !== 0, answers: (how & 1) !== 0, numbers: (how & 2) !== 0 };
 		case "asked":
+		case "past":
 			return { kind, serial };
 		case "got":
 		case "has":

@@ -31,7 +31,9 @@ export class Gate implements Hand {
 	/** What the next doing is to be followed by, and what is waited for behind one that has passed. */
 	private next: (() => Promise<unknown>) | null = null;
 	private behind: Behind | null = null;
+	/** Buttons that are down, and who waits until none is. */
 	private readonly down = new Set<number>();
+	private resting: (() => void)[] = [];
 	/** What was done is lost: there was no way for too long. Nothing is taken any more until there is one. */
 	spent = false;
 
@@ -60,7 +62,7 @@ export class Gate implements Hand {
 	clear(): boolean {
 		const work = this.waiting.some((d) => d.work);
 		this.waiting = [];
-		this.down.clear();
+		this.lift();
 		return work;
 	}
 
@@ -89,7 +91,7 @@ export class Gate implements Hand {
 
 	button(device: Device, button: number, down: boolean, samples: readonly Sample[]): void {
 		if (down) this.down.add(device * 16 + button);
-		else this.down.delete(device * 16 + button);
+		else this.lift(device * 16 + button);
 		const kept = this.held ? samples.slice() : samples;
 		this.pass((hand) => hand.button(device, button, down, kept));
 	}
@@ -113,12 +115,28 @@ export class Gate implements Hand {
 	}
 
 	release(): void {
-		this.down.clear();
+		this.lift();
 		this.pass((hand) => hand.release(), false);
 	}
 
 	proximity(device: Device, near: boolean): void {
 		this.pass((hand) => hand.proximity(device, near), false);
+	}
+
+	/** Waits until no button is down. */
+	rests(): Promise<void> {
+		return new Promise((resolve) => {
+			if (this.down.size === 0) resolve();
+			else this.resting.push(resolve);
+		});
+	}
+
+	/** A button has gone up, or all have. */
+	private lift(button?: number): void {
+		if (button === undefined) this.down.clear();
+		else this.down.delete(button);
+		if (this.down.size > 0) return;
+		for (const go of this.resting.splice(0)) go();
 	}
 
 	private pass(act: (hand: Hand) => void, work = true, key: string | null = null, down = false): void {
