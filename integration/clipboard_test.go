@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,11 +111,7 @@ func TestPicturesCrossByTheClipboard(t *testing.T) {
 	eventually(t, 30*time.Second, "the next picture is in GIMP's image", func() error { return covers(x, 0, 254, 1) })
 	// The whole image, flattened by "copy visible" (Ctrl+Shift+C), comes to the desk.
 	control("a")
-	shift := browser.Key{Key: "Shift", Code: "ShiftLeft", Windows: 16, Modifiers: browser.Ctrl | browser.Shift}
-	ctrl := browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17, Modifiers: browser.Ctrl}
-	c := browser.Key{Key: "C", Code: "KeyC", Windows: 67, Modifiers: browser.Ctrl | browser.Shift}
-	up := func(k browser.Key) browser.Key { k.Modifiers = 0; return k }
-	if err := errors.Join(p.KeyDown(ctrl), p.KeyDown(shift), p.KeyDown(c), p.KeyUp(c), p.KeyUp(up(shift)), p.KeyUp(up(ctrl))); err != nil {
+	if err := artist.ControlShift(p, browser.Key{Key: "C", Code: "KeyC", Windows: 67}); err != nil {
 		t.Fatal(err)
 	}
 	var held string
@@ -216,5 +213,46 @@ func TestTextCrossesByTheClipboard(t *testing.T) {
 	}, asciiText, japaneseText)
 	if metrics := w.metrics(t); !strings.Contains(metrics, `easel_clipboard_contents_total{direction="out",kind="text"}`) {
 		t.Error("the node's metrics say nothing of texts that went out")
+	}
+}
+
+// The node tells the page when GIMP has done what a key that pastes told it: on the canvas, where GIMP pastes no text, and in its text tool, where it has
+// the text by then.
+func TestNodeTellsWhenGIMPHasPasted(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	const hears = `(() => {
+  const make = RTCPeerConnection.prototype.createDataChannel;
+  window.clips = [];
+  RTCPeerConnection.prototype.createDataChannel = function (label, options) {
+    const channel = make.call(this, label, options);
+    if (label === "clipboard") channel.addEventListener("message", (e) => clips.push(new Uint8Array(e.data)[0]));
+    return channel;
+  };
+})()`
+	p := w.unscaledIn(t, s.ID, browser.PageOptions{Width: 1600, Height: 900, Script: hears}, "")
+	x := w.x(t, s.ID)
+	canvas, err := artist.NewImage(p, x)
+	must(t, err)
+	d := deskOf(t, p)
+	const has, past = 10, 11
+	pastes := func(text string) []int {
+		t.Helper()
+		d.do(t, fmt.Sprintf("text(%q)", text))
+		must(t, p.Do("clips.length = 0"))
+		must(t, artist.Control(p, browser.Key{Key: "v", Code: "KeyV", Windows: 86}))
+		must(t, p.Until(60*time.Second, fmt.Sprintf("clips.includes(%d)", past)))
+		heard, err := browser.Eval[[]int](p, 10*time.Second, "clips")
+		must(t, err)
+		return heard
+	}
+	if heard := pastes("for the canvas"); slices.Contains(heard, has) {
+		t.Errorf("GIMP's canvas has taken a text: the page hears %v", heard)
+	}
+	textEditor(t, p, x, canvas)
+	for range 5 {
+		if heard := pastes("for the text tool " + tag()); !slices.Contains(heard, has) || slices.Index(heard, has) > slices.Index(heard, past) {
+			t.Errorf("GIMP is done with pasting before it has the text: the page hears %v", heard)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/xclient"
 	easelv1 "easel/pkg/api/easel/v1"
@@ -157,6 +159,44 @@ func TestDropOpensAndExportIsOffered(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameBytes(t, filepath.Join(downloads, name), dropped)
+}
+
+// An artist exports an image by GIMP's own dialogs: what comes of it is offered by itself, and downloaded it is that picture.
+func TestExportDialogOffersTheDownload(t *testing.T) {
+	w := get(t)
+	downloads := t.TempDir()
+	must(t, w.chrome.DownloadsTo(downloads))
+	s := w.session(t)
+	p := w.view(t, s.ID, "", browser.PageOptions{Width: 1600, Height: 900})
+	in := w.inspect(t, s.ID)
+	x := w.x(t, s.ID)
+	_, err := artist.NewImage(p, x)
+	must(t, err)
+
+	name := "poster " + tag() + ".png"
+	t.Cleanup(func() { _ = os.Remove(homeOf(in, name)) })
+	draws(t, x, "the export dialog", func() error { return artist.ControlShift(p, browser.Key{Key: "E", Code: "KeyE", Windows: 69}) })
+	must(t, titled(x, "Export Image"))
+	enter := browser.Key{Key: "Enter", Code: "Enter", Windows: 13}
+	must(t, errors.Join(artist.Control(p, browser.Key{Key: "a", Code: "KeyA", Windows: 65}), p.Insert(name)))
+	draws(t, x, "the options of a PNG", func() error { return p.Type(enter) })
+	must(t, titled(x, "as PNG"))
+	must(t, p.Type(enter))
+	must(t, p.Until(60*time.Second, fmt.Sprintf("!document.querySelector('#saved').hidden && document.querySelector('#saved-name').textContent === %q", name)))
+	must(t, p.Do("document.querySelector('#saved-download').click()"))
+	at := filepath.Join(downloads, name)
+	eventually(t, 60*time.Second, "the export is downloaded", func() error {
+		_, err := os.Stat(at)
+		return err
+	})
+	content, err := os.ReadFile(at)
+	must(t, err)
+	img, err := png.Decode(bytes.NewReader(content))
+	must(t, err)
+	if c := color.NRGBAModel.Convert(img.At(img.Bounds().Dx()/2, img.Bounds().Dy()/2)); img.Bounds().Dx() < 300 || c != (color.NRGBA{255, 255, 255, 255}) {
+		t.Errorf("a picture of %v, with %v in its middle", img.Bounds(), c)
+	}
+	sameBytes(t, homeOf(in, name), content)
 }
 
 // Files cross by HTTP: where the picture comes by VNC a drop works as well. And an upload goes on by itself when noded was killed in it.

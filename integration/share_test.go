@@ -33,7 +33,7 @@ func makeLink(t *testing.T, owner *browser.Page, role, name string) string {
 	return url
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 }
 
 // get returns the shared world, all its sessions ended at the test's end.
-func get(t *testing.T) *world {
+func get(t testing.TB) *world {
 	t.Helper()
 	shared.once.Do(func() { shared.err = shared.start() })
 	if shared.err != nil {
@@ -163,10 +163,10 @@ func (w *world) endAll() error {
 }
 
 // key is an idempotency key that no other test uses.
-func key(t *testing.T) string { return strings.ReplaceAll(t.Name(), "/", "-") }
+func key(t testing.TB) string { return strings.ReplaceAll(t.Name(), "/", "-") }
 
 // session makes a session through the coordinator, as the artist's portal does.
-func (w *world) session(t *testing.T) artist.Session {
+func (w *world) session(t testing.TB) artist.Session {
 	t.Helper()
 	s, err := w.artist.Create(key(t))
 	if err != nil {
@@ -176,7 +176,7 @@ func (w *world) session(t *testing.T) artist.Session {
 }
 
 // metrics are what the node tells Prometheus.
-func (w *world) metrics(t *testing.T) string {
+func (w *world) metrics(t testing.TB) string {
 	t.Helper()
 	resp, err := http.Get(w.stack.NodeURL() + "/metrics")
 	if err != nil {
@@ -191,7 +191,7 @@ func (w *world) metrics(t *testing.T) string {
 }
 
 // view opens a session's viewer and waits for the picture.
-func (w *world) view(t *testing.T, id, query string, o browser.PageOptions) *browser.Page {
+func (w *world) view(t testing.TB, id, query string, o browser.PageOptions) *browser.Page {
 	t.Helper()
 	p, err := w.artist.View(id, query, o)
 	if err != nil {
@@ -261,7 +261,7 @@ func (w *world) openAs(t *testing.T, id, query string, o browser.PageOptions) (*
 }
 
 // inspect asks the node for the session, as an operator does.
-func (w *world) inspect(t *testing.T, id string) *easelv1.Session {
+func (w *world) inspect(t testing.TB, id string) *easelv1.Session {
 	t.Helper()
 	s, err := artist.Inspect(t.Context(), w.stack, id)
 	if err != nil {
@@ -281,7 +281,7 @@ func (w *world) await(t *testing.T, id string, limit time.Duration, states ...ea
 }
 
 // eventually waits until f has no error to tell.
-func eventually(t *testing.T, limit time.Duration, what string, f func() error) {
+func eventually(t testing.TB, limit time.Duration, what string, f func() error) {
 	t.Helper()
 	end := time.Now().Add(limit)
 	for {

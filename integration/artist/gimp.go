@@ -19,6 +19,16 @@ func Control(p *browser.Page, k browser.Key) error {
 	return errors.Join(p.KeyDown(down), p.KeyDown(k), p.KeyUp(k), p.KeyUp(ctrl))
 }
 
+// ControlShift presses the key of a capital letter with Control and Shift held.
+func ControlShift(p *browser.Page, k browser.Key) error {
+	const both = browser.Ctrl | browser.Shift
+	ctrl := browser.Key{Key: "Control", Code: "ControlLeft", Windows: 17}
+	shift := browser.Key{Key: "Shift", Code: "ShiftLeft", Windows: 16}
+	with := func(k browser.Key, modifiers int64) browser.Key { k.Modifiers = modifiers; return k }
+	return errors.Join(p.KeyDown(with(ctrl, browser.Ctrl)), p.KeyDown(with(shift, both)), p.KeyDown(with(k, both)), p.KeyUp(with(k, both)),
+		p.KeyUp(with(shift, browser.Ctrl)), p.KeyUp(ctrl))
+}
+
 // NewImage makes GIMP show an empty white image (Control-N, then the dialog's defaults) and returns where on the remote
 // screen it lies.
 func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {

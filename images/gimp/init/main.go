@@ -51,6 +51,10 @@ func run(began time.Time, log *slog.Logger) error {
 	if err := os.MkdirAll(p.runtime, 0o700); err != nil {
 		return fmt.Errorf("make the session's runtime directory: %w", err)
 	}
+	// GIMP's dialogs begin in the folder that it was started in. By its name, that is the artist's home too where that comes later.
+	if err := os.Chdir(home); err != nil {
+		return fmt.Errorf("go to the artist's home: %w", err)
+	}
 	// For our own connection to X: its library looks nowhere else.
 	if err := os.Setenv("XAUTHORITY", p.authority); err != nil {
 		return err
