@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -13,6 +14,8 @@ import (
 
 	"easel/integration/artist"
 	"easel/integration/browser"
+	"easel/integration/lossylink"
+	easelv1 "easel/pkg/api/easel/v1"
 )
 
 // downloaded is how many bytes have come into a folder of downloads, those of one that is under way too.
@@ -28,67 +31,160 @@ func downloaded(t *testing.T, dir string) (n int64) {
 	return n
 }
 
-// A download that is under way is whole in the end, whatever breaks meanwhile: the artist reloads the page, the line is dark for seconds, the streamer is
-// killed.
-func TestDownloadIsWholeWhateverBreaks(t *testing.T) {
-	const size, kbps = 48 << 20, 60_000
-	w := get(t)
-	downloads := t.TempDir()
-	must(t, w.chrome.DownloadsTo(downloads))
+// download is a file of a session's that the browser fetches over a narrow link.
+type download struct {
+	page    *browser.Page
+	session *easelv1.Session
+	stream  *lossylink.Stream
+	to      string // the folder of downloads
+	name    string
+	want    []byte
+}
+
+// narrowDownload has a session, which a page shows over the link, and a file of some size in its home.
+func (w *world) narrowDownload(t *testing.T, link *lossylink.Link, size int) *download {
+	t.Helper()
+	d := &download{to: t.TempDir(), name: "large " + tag() + ".bin"}
+	must(t, w.chrome.DownloadsTo(d.to))
 	s := w.session(t)
-	link := openLink(t, 5*time.Millisecond, 21)
-	link.Narrow(kbps, 50*time.Millisecond)
 	at, err := w.artist.Get(s.ID)
 	must(t, err)
 	u, err := url.Parse(at.URL)
 	must(t, err)
-	stream, err := link.Stream(u.Host)
+	d.stream, err = link.Stream(u.Host)
 	must(t, err)
-	u.Host = stream.Addr()
-	p, err := w.chrome.Open(browser.PageOptions{Width: 1280, Height: 800})
+	u.Host = d.stream.Addr()
+	d.page, err = w.chrome.Open(browser.PageOptions{Width: 1280, Height: 800})
 	must(t, err)
-	t.Cleanup(p.Close)
-	must(t, p.Go(u.String()))
-	must(t, artist.AwaitPicture(p, 60*time.Second))
-	in := w.inspect(t, s.ID)
-	name := "large " + tag() + ".bin"
-	if out, err := inside(t, in, "/bin/sh", "-c", fmt.Sprintf("head -c %d /dev/urandom > '/home/artist/%s'", size, name)); err != nil {
+	t.Cleanup(d.page.Close)
+	must(t, d.page.Go(u.String()))
+	must(t, artist.AwaitPicture(d.page, 60*time.Second))
+	d.session = w.inspect(t, s.ID)
+	if out, err := inside(t, d.session, "/bin/sh", "-c", fmt.Sprintf("head -c %d /dev/urandom > '/home/artist/%s'", size, d.name)); err != nil {
 		t.Fatalf("lay a file into the home: %v\n%s", err, out)
 	}
-	t.Cleanup(func() { _ = os.Remove(homeOf(in, name)) })
-	want, err := os.ReadFile(homeOf(in, name))
+	t.Cleanup(func() { _ = os.Remove(homeOf(d.session, d.name)) })
+	d.want, err = os.ReadFile(homeOf(d.session, d.name))
 	must(t, err)
+	return d
+}
 
-	must(t, p.Do("document.querySelector('#files').click()"))
-	must(t, p.Until(30*time.Second, fmt.Sprintf("document.querySelector('#files-list bdi')?.textContent === %q", name)))
-	must(t, p.Do("document.querySelector('#files-list li button').click()"))
-	comes := func(more int64) {
-		t.Helper()
-		from := downloaded(t, downloads)
-		eventually(t, 60*time.Second, "more of the file has come", func() error {
-			if n := downloaded(t, downloads); n < from+more {
-				return fmt.Errorf("%d bytes of it, %d before", n, from)
-			}
-			return nil
-		})
-	}
-	comes(1 << 20)
-	must(t, p.Do("location.reload()"))
-	comes(1 << 20)
+// begin has the artist choose the file in the list of the session's, and waits until some of it has come.
+func (d *download) begin(t *testing.T) {
+	t.Helper()
+	must(t, d.page.Do("document.querySelector('#files').click()"))
+	must(t, d.page.Until(30*time.Second, fmt.Sprintf("document.querySelector('#files-list bdi')?.textContent === %q", d.name)))
+	must(t, d.page.Do("document.querySelector('#files-list li button').click(); document.querySelector('#files-close').click()"))
+	d.comes(t, 1<<20)
+}
+
+// comes waits until so many more bytes have come.
+func (d *download) comes(t *testing.T, more int64) {
+	t.Helper()
+	from := downloaded(t, d.to)
+	eventually(t, 60*time.Second, "more of the file has come", func() error {
+		if n := downloaded(t, d.to); n < from+more {
+			return fmt.Errorf("%d bytes of it, %d before", n, from)
+		}
+		return nil
+	})
+}
+
+// over waits until the browser has all of it; meanwhile is done until then.
+func (d *download) over(t *testing.T, meanwhile func() error) {
+	t.Helper()
+	at := filepath.Join(d.to, d.name)
+	eventually(t, 90*time.Second, "the download is over", func() error {
+		_, err := os.Stat(at)
+		if err != nil && meanwhile != nil {
+			err = errors.Join(err, meanwhile())
+		}
+		return err
+	})
+	sameBytes(t, at, d.want)
+}
+
+// A download that is under way is whole in the end, whatever breaks meanwhile: the artist reloads the page, the line is dark for seconds, the streamer is
+// killed.
+func TestDownloadIsWholeWhateverBreaks(t *testing.T) {
+	w := get(t)
+	link := openLink(t, 5*time.Millisecond, 21)
+	link.Narrow(60_000, 50*time.Millisecond)
+	d := w.narrowDownload(t, link, 48<<20)
+	d.begin(t)
+	must(t, d.page.Do("location.reload()"))
+	d.comes(t, 1<<20)
 	link.Dark(true)
 	time.Sleep(3 * time.Second) // the darkness itself
 	link.Dark(false)
-	comes(1 << 20)
-	must(t, syscall.Kill(int(in.GetPids().GetStreamer()), syscall.SIGKILL))
-	eventually(t, 90*time.Second, "the download is over", func() error {
-		_, err := os.Stat(filepath.Join(downloads, name))
-		return err
-	})
-	sameBytes(t, filepath.Join(downloads, name), want)
+	d.comes(t, 1<<20)
+	must(t, syscall.Kill(int(d.session.GetPids().GetStreamer()), syscall.SIGKILL))
+	d.over(t, nil)
 	if log := w.stack.Noded.LogTail(200); !strings.Contains(log, "is sought again") {
 		t.Errorf("the streamer's end did not break the download off: noded's log ends\n%s", log)
 	}
-	must(t, artist.AwaitPicture(p, 60*time.Second))
+	must(t, artist.AwaitPicture(d.page, 60*time.Second))
+}
+
+// heldOpen is how many processes of this machine have a file of that name open.
+func heldOpen(name string) (n int) {
+	all, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range all {
+		if at, err := os.Readlink(fd); err == nil && filepath.Base(at) == name {
+			n++
+		}
+	}
+	return n
+}
+
+// By the browser's own list of downloads the artist cancels one, of which nothing stays behind on either side; and has another one, whose connection was
+// cut, go on from where it was.
+func TestBrowserCancelsAndResumesDownloads(t *testing.T) {
+	const size = 40 << 20
+	w := get(t)
+	link := openLink(t, 5*time.Millisecond, 22)
+	link.Narrow(60_000, 50*time.Millisecond)
+	d := w.narrowDownload(t, link, size)
+	list, err := w.chrome.Downloads()
+	must(t, err)
+	t.Cleanup(list.Close)
+	press := func(button string) error {
+		if there, err := list.Press(button); err != nil || !there {
+			return errors.Join(fmt.Errorf("the browser's list has no button %q", button), err)
+		}
+		return nil
+	}
+	const bytesOut, broken = `easel_files_bytes_total{direction="out"}`, `easel_files_total{direction="out",outcome="broken off"}`
+	more := func(since, name string) float64 { return counted(t, w.metrics(t), name) - counted(t, since, name) }
+
+	before := w.metrics(t)
+	d.begin(t)
+	if heldOpen(d.name) == 0 {
+		t.Fatal("nobody reads the file that is on its way")
+	}
+	eventually(t, 30*time.Second, "the download is cancelled", func() error { return press("Cancel") })
+	eventually(t, 30*time.Second, "nothing of it stays", func() error {
+		if on, kept := heldOpen(d.name), downloaded(t, d.to); on > 0 || kept > 0 || more(before, broken) < 1 {
+			return fmt.Errorf("%d read the file still, the browser keeps %d bytes", on, kept)
+		}
+		return nil
+	})
+
+	before = w.metrics(t)
+	d.begin(t)
+	d.comes(t, size/3)
+	d.stream.Cut()
+	d.over(t, func() error { return press("Resume") })
+	eventually(t, 30*time.Second, "the node has counted both parts", func() error {
+		if more(before, broken) < 1 || more(before, bytesOut) < size {
+			return fmt.Errorf("%g bytes, %g broken off", more(before, bytesOut), more(before, broken))
+		}
+		return nil
+	})
+	// What was on its way when the connection was cut goes twice.
+	if sent := more(before, bytesOut); sent > size+size/4 {
+		t.Errorf("%g bytes went for a file of %d: it was not resumed, it began anew", sent, size)
+	}
 }
 
 // Files whose names try what names can do come in, open in GIMP and come out again, as files of the home with names that deceive nobody.

@@ -40,6 +40,36 @@ func (c *Chromium) DownloadsTo(dir string) error {
 	return nil
 }
 
+// Downloads is the browser's own list of downloads.
+type Downloads struct{ *Page }
+
+// Downloads opens the browser's list of downloads.
+func (c *Chromium) Downloads() (Downloads, error) {
+	p, err := c.Open(PageOptions{Width: 900, Height: 700})
+	if err != nil {
+		return Downloads{}, err
+	}
+	if err := p.Go("chrome://downloads"); err != nil {
+		p.Close()
+		return Downloads{}, err
+	}
+	return Downloads{p}, nil
+}
+
+// Press presses an action of the newest download's menu ("Cancel", "Resume"), which it opens first. False when it did not yet, or there is no such action.
+func (d Downloads) Press(action string) (bool, error) {
+	return Eval[bool](d.Page, 10*time.Second, fmt.Sprintf(`(() => {
+  const inside = (root) => [...root.querySelectorAll("*")].flatMap((e) => [e, ...(e.shadowRoot ? inside(e.shadowRoot) : [])]);
+  const item = inside(document).find((e) => e.localName === "downloads-item");
+  if (!item) return false;
+  const all = inside(item.shadowRoot), seen = all.filter((e) => e.localName.includes("button") && e.getClientRects().length > 0);
+  const action = seen.find((e) => e.textContent.trim() === %q);
+  if (action) action.click();
+  else if (!all.some((e) => e.localName === "dialog" && e.open)) seen.find((e) => e.id === "more-actions")?.click();
+  return !!action;
+})()`, action))
+}
+
 // Choose puts files of this machine into the page's input element that a CSS selector names.
 func (f *Firefox) Choose(ctx context.Context, selector string, files ...string) error {
 	var found struct {

@@ -54,6 +54,17 @@ func (s *Stream) Addr() string { return s.near.Addr().String() }
 // Bytes is how many came through both ways.
 func (s *Stream) Bytes() uint64 { return s.bytes.Load() }
 
+// Cut breaks off the connections that there are, as a line does whose ends have given it up. Who connects anew is let through.
+func (s *Stream) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		_ = c.(*net.TCPConn).SetLinger(0) // by a reset: an orderly end might be taken for the end of what was sent
+		_ = c.Close()
+	}
+	s.conns = nil
+}
+
 func (s *Stream) close() {
 	s.mu.Lock()
 	s.closed = true

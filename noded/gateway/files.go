@@ -52,6 +52,13 @@ const (
 	wayOut = "out"
 )
 
+// What becomes of them.
+const (
+	wholly    = "whole"
+	cancelled = "cancelled"
+	brokenOff = "broken off"
+)
+
 func newTransfers(r prometheus.Registerer) *transfers {
 	t := &transfers{
 		open: newGate(maxTransfers), asks: newGate(maxQuestions),
@@ -61,7 +68,10 @@ func newTransfers(r prometheus.Registerer) *transfers {
 	r.MustRegister(t.bytes, t.ended)
 	for _, way := range []string{wayIn, wayOut} {
 		t.bytes.WithLabelValues(way)
+		t.ended.WithLabelValues(way, wholly)
 	}
+	t.ended.WithLabelValues(wayIn, cancelled)
+	t.ended.WithLabelValues(wayOut, brokenOff)
 	return t
 }
 
@@ -181,9 +191,9 @@ func (g *Gateway) download(w http.ResponseWriter, r *http.Request, s session.Ses
 	if r.Method == http.MethodHead || sent == 0 && !whole {
 		return
 	}
-	outcome := "whole"
+	outcome := wholly
 	if !whole {
-		outcome = "broken off"
+		outcome = brokenOff
 	}
 	g.transfers.bytes.WithLabelValues(wayOut).Add(float64(sent))
 	g.transfers.ended.WithLabelValues(wayOut, outcome).Inc()
@@ -222,7 +232,7 @@ func (g *Gateway) appendUpload(w http.ResponseWriter, r *http.Request, s session
 }
 
 func (g *Gateway) cancelUpload(w http.ResponseWriter, r *http.Request, s session.Session) {
-	g.transfers.ended.WithLabelValues(wayIn, "cancelled").Inc()
+	g.transfers.ended.WithLabelValues(wayIn, cancelled).Inc()
 	g.question(filesTime)(w, r, s)
 }
 
@@ -236,7 +246,7 @@ func (g *Gateway) finishUpload(w http.ResponseWriter, r *http.Request, s session
 		if err != nil {
 			return nil, err
 		}
-		g.transfers.ended.WithLabelValues(wayIn, "whole").Inc()
+		g.transfers.ended.WithLabelValues(wayIn, wholly).Inc()
 		// The name may say something of the artist: it is not the operator's.
 		g.Log.Info("a file came in", "session", s.ID, "user", s.User, "kind", homefiles.Extension(done.File.Name), "bytes", done.File.Size, "opened", done.Opened)
 		return json.Marshal(done)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -177,13 +178,7 @@ func fits(asked string, first, last, total int64) bool {
 	if m == nil {
 		return false
 	}
-	var from, to string
-	for i, c := range m[1] {
-		if c == '-' {
-			from, to = m[1][:i], m[1][i+1:]
-			break
-		}
-	}
+	from, to, _ := strings.Cut(m[1], "-")
 	switch {
 	case from == "":
 		return last == total-1 && last-first+1 == min(number(to), total)
