@@ -12,6 +12,7 @@ import (
 	"easel/integration/artist"
 	"easel/integration/browser"
 	"easel/integration/xclient"
+	"easel/noded/stream/contract"
 )
 
 // wave is where the stroke of TestGIMPDrawsTheCurveThatWasDrawn goes through column x, relative to its middle.
@@ -148,7 +149,7 @@ func (w *world) measured(t *testing.T, p *browser.Page) {
 	p.Close() // a viewer less: the node hears of it at once, and of what was counted
 	eventually(t, 30*time.Second, "the node's metrics have every stage", func() error {
 		text := w.metrics(t)
-		for _, stage := range []string{"hand", "node", "gimp", "encode", "receive", "shown", "input"} {
+		for _, stage := range contract.StageNames() {
 			line := fmt.Sprintf("easel_latency_seconds_count{stage=%q} ", stage)
 			if _, rest, ok := strings.Cut(text, line); !ok || strings.HasPrefix(rest, "0\n") {
 				return fmt.Errorf("nothing is counted for %s", stage)

@@ -42,7 +42,7 @@ export async function mayRead(): Promise<boolean> {
 }
 
 export const canRead = (): boolean => typeof navigator.clipboard?.read === "function";
-export const canWrite = (): boolean =>
+const canWrite = (): boolean =>
 	typeof navigator.clipboard?.write === "function" && typeof ClipboardItem !== "undefined";
 
 /** Puts contents on the clipboard; throws what the browser says when it may not at this moment. */

@@ -1,7 +1,7 @@
 // The clipboard channel's messages (ARCHITECTURE.md, "Clipboard"); the node has the same in noded/stream/clipboard/wire.go.
 
 /** Kinds of content that cross. */
-export const FORMATS = ["text", "html", "png"] as const;
+const FORMATS = ["text", "html", "png"] as const;
 export type Format = (typeof FORMATS)[number];
 
 /** Limits of one content, in bytes. */

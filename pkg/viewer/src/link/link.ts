@@ -7,7 +7,7 @@ import type { Notice } from "../notice";
 import type { Size } from "../options";
 import type { Company } from "../share/company";
 import type { Path } from "../state";
-import type { Stage } from "../stats/stats";
+import type { Stage } from "../stats/latency";
 import type { OffBeatCounts } from "../tiles/off-beat";
 import type { CursorShape, Gimp, Quality } from "./control";
 

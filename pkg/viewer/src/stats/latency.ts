@@ -3,7 +3,12 @@
 
 import type { Echo } from "../input/wire";
 import type { NodeClock } from "../link/clock";
-import type { Stage } from "./stats";
+
+/** Latency of one stage in milliseconds. */
+export interface Stage {
+	p50: number;
+	p99: number;
+}
 
 /** What the page measures itself; the rest an ECHO tells. `input` is the whole. */
 const NODE_STAGES = ["node", "gimp", "damage", "read", "convert", "encode", "send"] as const;

@@ -3,13 +3,7 @@
 import type { Figures, Link, Tiles } from "../link/link";
 import type { Path, Phase } from "../state";
 import type { OffBeatCounts } from "../tiles/off-beat";
-import { STAGES } from "./latency";
-
-/** Latency of one stage in milliseconds. */
-export interface Stage {
-	p50: number;
-	p99: number;
-}
+import { STAGES, type Stage } from "./latency";
 
 export interface Snapshot {
 	state: Phase;

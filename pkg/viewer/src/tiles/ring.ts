@@ -23,7 +23,7 @@ const SKIP = -1;
 export const ENTRY = 8;
 export const Field = { length: 0, kind: 1, n: 2, gen: 3, held: 4, after: 5, count: 6, came: 7 } as const;
 
-export const RING_WORDS = 1 << 21;
+const RING_WORDS = 1 << 21;
 
 export class Ring {
 	readonly control: Int32Array<ArrayBufferLike>;

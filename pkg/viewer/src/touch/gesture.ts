@@ -5,7 +5,7 @@ import type { Size } from "../options";
 import type { Point } from "../screen/geometry";
 
 /** The fingers' middle moves this far (CSS px) before it pans: fingers are never quite still. */
-export const PAN_FROM = 6;
+const PAN_FROM = 6;
 /** Their distance changes by this much (its logarithm) before it zooms: a pan must not. */
 const ZOOM_FROM = 0.1;
 /** GIMP cuts off what is no whole pixel of a turn. So one of nearly two pixels moves its picture by one, and one of a bit more than half of that too. */
