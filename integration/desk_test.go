@@ -138,7 +138,23 @@ func (p *deskPen) stroke(device byte, from, to image.Point, n int, pressure func
 func (w *world) chromiumDesk(t *testing.T, id string) (*browser.Page, *deskPen) {
 	t.Helper()
 	desk := pentest.Start(t)
-	chrome, err := browser.StartChromiumOn(t.Context(), slog.New(slog.DiscardHandler), desk.Env())
+	p := w.chromiumOn(t, id, desk.Env())
+	return p, holdPen(t, desk, func(js string, into any) error { return evalIn(p, js, into) })
+}
+
+// evalIn gives the value of a JavaScript expression in a page.
+func evalIn(p *browser.Page, js string, into any) error {
+	text, err := browser.Eval[string](p, 20*time.Second, "JSON.stringify("+js+")")
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(text), into)
+}
+
+// chromiumOn opens a session in a Chromium with a window on a desk, given by the environment of its clients.
+func (w *world) chromiumOn(t *testing.T, id string, env []string) *browser.Page {
+	t.Helper()
+	chrome, err := browser.StartChromiumOn(t.Context(), slog.New(slog.DiscardHandler), env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,13 +167,7 @@ func (w *world) chromiumDesk(t *testing.T, id string) (*browser.Page, *deskPen) 
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "the page shows the screen", func() error { return hasSize(p, 1200, 800) })
-	return p, holdPen(t, desk, func(js string, into any) error {
-		text, err := browser.Eval[string](p, 20*time.Second, "JSON.stringify("+js+")")
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal([]byte(text), into)
-	})
+	return p
 }
 
 // A pen that is hardware to Chromium is one in the session: its pressure to 1/65535, its tilt, its barrel's buttons; and GIMP paints with it.

@@ -258,15 +258,18 @@ func TestTextWithAccentsInGIMP(t *testing.T) {
 // textIs waits until GIMP's text tool has exactly that text.
 func textIs(t *testing.T, p *browser.Page, x *xclient.Screen, want string) {
 	t.Helper()
-	copies(t, x, want, func() error {
-		for _, c := range []string{"a", "c"} {
-			k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0])}
-			if err := artist.Control(p, k); err != nil {
-				return err
-			}
+	copies(t, x, want, func() error { return copyAll(p) })
+}
+
+// copyAll presses Control-A and Control-C.
+func copyAll(p *browser.Page) error {
+	for _, c := range []string{"a", "c"} {
+		k := browser.Key{Key: c, Code: "Key" + strings.ToUpper(c), Windows: int64(strings.ToUpper(c)[0])}
+		if err := artist.Control(p, k); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // copies has the artist copy all of the text in GIMP's text tool until it is that text.

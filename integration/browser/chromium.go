@@ -40,7 +40,8 @@ func StartChromium(ctx context.Context, log *slog.Logger) (*Chromium, error) {
 
 // StartChromiumOn starts it with a window on an X server, given by the environment of its clients: what it takes from there is what an artist's has.
 func StartChromiumOn(ctx context.Context, log *slog.Logger, env []string) (*Chromium, error) {
-	return startChromium(ctx, log, chromedp.Flag("ozone-platform", "x11"), chromedp.Flag("window-position", "0,0"), chromedp.Env(env...))
+	// GTK's version says which modules of input methods it finds.
+	return startChromium(ctx, log, chromedp.Flag("ozone-platform", "x11"), chromedp.Flag("gtk-version", "3"), chromedp.Flag("window-position", "0,0"), chromedp.Env(env...))
 }
 
 func startChromium(ctx context.Context, log *slog.Logger, where ...chromedp.ExecAllocatorOption) (*Chromium, error) {

@@ -98,6 +98,16 @@ describe("Keyboard", () => {
 		expect(said).toEqual([]);
 	});
 
+	it("lifts a key at once that an input method hands back when it is up", () => {
+		down("Process", "Space", { keyCode: 229, at: 10 });
+		up(" ", "Space", { at: 12 });
+		down(" ", "Space", { at: 10 });
+		expect(said).toEqual(["+20/57", "-20/57"]);
+		down(" ", "Space", { at: 20 });
+		expect(said).toEqual(["+20/57", "-20/57", "+20/57"]);
+		up(" ", "Space", { at: 21 });
+	});
+
 	it("leaves dead keys to the browser and sends what they make", () => {
 		expect(down("Dead", "Quote").defaultPrevented).toBe(false);
 		up("Dead", "Quote");
@@ -136,6 +146,7 @@ describe("Keyboard", () => {
 			expect(selected()).toBe("");
 			field.dispatchEvent(Object.assign(new Event("compositionend"), { data: text }));
 			await Promise.resolve();
+			expect(field.value).toBe(""); // the next one may begin now
 		}
 		expect(selected()).toBe(" ");
 		field.value = "";

@@ -31,6 +31,8 @@ const FAKE_CONTROL = 50;
 export class Keyboard {
 	/** Keys that are down remotely, by KeyboardEvent.code: a key goes up as what it went down as. */
 	private readonly held = new Map<string, Held>();
+	/** When keys went up of which nobody had said that they are down. */
+	private readonly ups = new Map<string, number>();
 	/** A ControlLeft that may turn out to be half of an AltGr. */
 	private control: { event: KeyboardEvent; timer: ReturnType<typeof setTimeout> } | null = null;
 	/** Ctrl, Alt and Shift were together, and nothing else has been since. */
@@ -186,6 +188,8 @@ export class Keyboard {
 			this.held.delete(e.code);
 			hand.key(false, locks(e), held.keysym, held.code);
 			if (!isModifier(held.keysym)) this.unstick();
+		} else {
+			this.ups.set(e.code, e.timeStamp);
 		}
 		if (this.chord && (e.key === "Control" || e.key === "Alt" || e.key === "Shift")) {
 			this.chord = false;
@@ -202,7 +206,7 @@ export class Keyboard {
 		};
 		// macOS reports no keyup while Command is down, and virtual keyboards have no physical key to wait for.
 		const mac = this.platform === "mac";
-		if (e.code === "" || (mac && e.metaKey && !isModifier(keysym))) {
+		if (e.code === "" || this.isUp(e) || (mac && e.metaKey && !isModifier(keysym))) {
 			typed();
 		} else if (mac && e.altKey && isChar(e.key) && e.key > "~") {
 			// Option+letter is what it types, not Alt with it: Alt steps aside.
@@ -210,6 +214,13 @@ export class Keyboard {
 		} else {
 			this.hold(hand, e.code, { keysym, code }, locks(e));
 		}
+	}
+
+	// Chromium tells of a key that an input method looked at and handed back (IBus does) after it has told that it is up.
+	private isUp(e: KeyboardEvent): boolean {
+		const up = this.ups.get(e.code);
+		this.ups.delete(e.code);
+		return up !== undefined && e.timeStamp <= up;
 	}
 
 	private hold(hand: Hand, key: string, held: Held, locks: number): void {
@@ -332,14 +343,17 @@ export class Keyboard {
 	}
 
 	private empty(): void {
-		if (this.field.value !== this.rest) this.field.value = this.rest;
+		if (this.field.value !== this.rest) this.field.value = "";
 		if (this.rest !== "") this.selecting ??= setTimeout(this.select);
 	}
 
-	// Not while an input is handled: what is selected then is, on Linux, what the middle button pastes anywhere. Focus would select it again.
+	// Not while an input is handled: what is selected then is, on Linux, what the middle button pastes anywhere. Focus would select it again. And not
+	// before it is selected: the next syllable of Korean may begin at once, and would stand beside it.
 	private readonly select = (): void => {
 		this.selecting = null;
-		if (!this.composing && document.activeElement === this.field) this.field.select();
+		if (this.composing || document.activeElement !== this.field) return;
+		if (this.field.value !== this.rest) this.field.value = this.rest;
+		this.field.select();
 	};
 
 	private deselect(): void {
