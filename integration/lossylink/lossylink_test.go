@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -159,6 +160,53 @@ func TestStreamGoesThroughTheLink(t *testing.T) {
 	}
 	if s.Bytes() != 2*bytes {
 		t.Errorf("%d bytes came through, want %d", s.Bytes(), 2*bytes)
+	}
+}
+
+// A stream's connections can be cut, at the near end by a reset; the next one goes through.
+func TestStreamIsCut(t *testing.T) {
+	far, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	l, err := Open(time.Millisecond, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, err := l.Stream(far.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		near, err := net.Dial("tcp4", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer near.Close()
+		other, err := far.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		b := make([]byte, 4)
+		for _, c := range []net.Conn{near, other} {
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		}
+		if _, err := near.Write([]byte("here")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(other, b); err != nil || string(b) != "here" {
+			t.Fatalf("%q came, %v", b, err)
+		}
+		s.Cut()
+		if n, err := near.Read(b); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("at the near end of a connection that was cut %d bytes come, %v", n, err)
+		}
+		if n, err := other.Read(b); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+			t.Errorf("at its far end %d bytes come, %v", n, err)
+		}
 	}
 }
 
