@@ -203,7 +203,8 @@ func (p *painter) wait(ctx context.Context) bool {
 	if !p.d.Damage.Pending() && !p.keyDue(now) && !refine && !p.rescue(now) && !p.guestDue(now) {
 		return false
 	}
-	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(p.peer.pacer.Backlog()-burst))
+	behind := p.peer.pacer.Backlog() + p.peer.rate.Drains(now) // what waits already, here and on the way
+	until := latest(latest(p.next, p.debt.Add(-burst)), now.Add(behind-burst))
 	area, screen := p.d.Damage.Area(), p.d.Size()
 	small := p.tiles != nil && area <= tile.MaxCells*tile.CellWidth*tile.CellHeight
 	if !until.After(now) {

@@ -3,6 +3,7 @@ package congestion
 
 import (
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 )
@@ -42,6 +43,10 @@ const (
 	// A standing queue shows no trend.
 	queueLimit   = 120 * time.Millisecond // one-way delay above the least seen
 	queueReports = 4                      // that many reports in a row
+	// A way that has got far narrower is known before its delay is a trend: by a queue of steepQueue, and no more than steepShare of the rate arriving.
+	steepQueue   = 60 * time.Millisecond
+	steepShare   = 0.5
+	drainMost    = 500 * time.Millisecond // that a viewer's word holds the picture back
 	baselineSpan = 10 * time.Second
 	// Loss that is not by our own rate is borne with.
 	lossLimit   = 0.10
@@ -104,6 +109,7 @@ type Control struct {
 	rtt      time.Duration
 	cutAt    time.Time
 	cutFrom  float64
+	drained  time.Time // when the queue that was there at the last cut is gone
 	grownAt  time.Time
 	probes   probes
 	silent   bool
@@ -254,9 +260,11 @@ func (r *Control) passed(p pass, now time.Time) {
 func (r *Control) decide(now time.Time) {
 	switch {
 	case r.trend.state == usageOver:
-		r.cut(r.carried(), "delay", now)
+		r.crowded("delay", now)
 	case r.queued >= queueReports && r.trend.state != usageUnder:
-		r.cut(r.carried(), "queue", now)
+		r.crowded("queue", now)
+	case r.queue > steepQueue && r.arrives() < r.kbps*steepShare:
+		r.crowded("narrow", now)
 	case r.lossy(now):
 	case r.trend.state == usageNormal:
 		r.grow(now)
@@ -265,25 +273,45 @@ func (r *Control) decide(now time.Time) {
 	}
 }
 
-// carried is what the way is taken to carry while a queue is there.
-func (r *Control) carried() float64 {
-	if kbps, ok := r.stretch.kbps(); ok {
-		return min(kbps*trainTrust, r.kbps*cutTo)
+// crowded cuts to what the way carries, while a queue is there: to what arrives of more that is sent, or by a guess. As soon as the former turns out to be
+// far below the rate it is cut again, for until then all that is sent beyond it is late or lost.
+func (r *Control) crowded(why string, now time.Time) {
+	rest, to := holdAfterCut+r.rtt, r.kbps*cutTo
+	if arrives := r.arrives() * trainTrust; arrives < to {
+		rest, to = r.rtt, arrives
 	}
-	return r.kbps * cutTo
+	if now.Sub(r.cutAt) < rest {
+		return
+	}
+	r.cut(to, why, now)
+	if now.After(r.drained) { // else nothing has been added since
+		r.drained = now.Add(min(r.queue, drainMost))
+	}
 }
 
-func (r *Control) cut(to float64, why string, now time.Time) bool {
-	if now.Sub(r.cutAt) < holdAfterCut+r.rtt {
-		return false
+// arrives is how fast what is sent arrives while it takes longer to than it took to leave: all there is, where that does not show.
+func (r *Control) arrives() float64 {
+	if kbps, ok := r.stretch.kbps(); ok {
+		return kbps
 	}
+	return math.Inf(1)
+}
+
+// Drains is how long the queue that was there when the rate was cut last is there still: what is sent before waits behind it, or is lost.
+func (r *Control) Drains(now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(r.drained.Sub(now), 0)
+}
+
+// cut lowers the rate.
+func (r *Control) cut(to float64, why string, now time.Time) {
 	to = max(to, min(r.kbps, r.gone.Kbps(now))*cutMost)
 	r.log.Debug("rate cut", "from", int(r.kbps), "to", int(to), "why", why)
 	r.cutFrom, r.kbps, r.found = r.kbps, max(to, MinKbps), true
 	r.cutAt, r.grownAt, r.queued = now, now, 0
 	r.stretch = stretch{}
 	r.probes.cut(now)
-	return true
 }
 
 // lossy cuts for loss that is of our own making, to less than arrived: what is lost then is lost by the way at any rate, and such a cut is taken back.
@@ -309,7 +337,8 @@ func (r *Control) lossy(now time.Time) bool {
 		r.loss.own = min(share, ownMost)
 		return false
 	}
-	if r.cut(min(used*cutTo, r.kbps*(1-share/2)), "loss", now) {
+	if now.Sub(r.cutAt) >= holdAfterCut+r.rtt {
+		r.cut(min(used*cutTo, r.kbps*(1-share/2)), "loss", now)
 		r.loss.try(share, from, used, now)
 	}
 	return true

@@ -398,12 +398,15 @@ func (l *link) play(lasts time.Duration, share float64) {
 }
 
 // frame sends one frame, a keyframe where one is asked for, and says how large it is.
-func (l *link) frame(bytes int) int {
+func (l *link) frame(bytes int) int { return l.frameOf(bytes, max(bytes, l.keyBytes)) }
+
+// frameOf sends one frame of a size, or of another one where a keyframe is asked for, and says which.
+func (l *link) frameOf(bytes, keyBytes int) int {
 	l.mu.Lock()
 	key := l.keys > 0 && time.Since(l.keyAt) > l.pacer.KeyRest() || l.stamp == 0
 	l.mu.Unlock()
 	if key {
-		bytes = max(bytes, l.keyBytes)
+		bytes = keyBytes
 	}
 	l.send(bytes, key)
 	return bytes
