@@ -26,6 +26,10 @@ const (
 	// enoughFrames is how many large frames tell what they cost, fewFrames how many decoded ones do, and manyFrames how many large ones tell that a codec spares
 	// nothing: its first ones make up for a coarse keyframe.
 	enoughFrames, fewFrames, manyFrames = 3, 20, 30
+	// usableQP is the quantiser, as coarse as text can still be read with, at which codecs are compared, and usable how many times the bits at the coarsest one are
+	// those: what the coarsest makes of a screen says little of how it looks.
+	usableQP = congestion.CoarsestQP - 18
+	usable   = 8
 	// news is how much of a new measurement is believed.
 	news = 0.2
 )
@@ -78,7 +82,7 @@ type chooser struct {
 	present Format
 	host    map[Format]*mean     // ms of large frames, to encode
 	viewer  map[Format]*mean     // ms of any, to decode
-	bits    map[Format]*mean     // kbit of large frames at the coarsest quantiser
+	bits    map[Format]*mean     // kbit of large frames at usableQP
 	rests   map[Format]*rest     // those that are left alone
 	why     string               // that one was given up
 	others  []Format             // than the usual one, that all take
@@ -131,7 +135,7 @@ func (c *chooser) encoded(f Format, changed, cells int, pkt Packet, pixels float
 	}
 	of(c.host, f).add(took.Seconds()*1000, 1)
 	if !pkt.Key {
-		of(c.bits, f).add(congestion.AtCoarsest(pkt.Bytes, pkt.QP)*8/1000/pixels, 1)
+		of(c.bits, f).add(usable*congestion.AtCoarsest(pkt.Bytes, pkt.QP)*8/1000/pixels, 1)
 	}
 }
 
@@ -261,7 +265,7 @@ func (c *chooser) affords(base Format, hostFactor float64, room time.Duration, v
 		viewer.n >= fewFrames && viewer.v*viewerFactor <= millis(c.room.Viewer)
 }
 
-// fps is how many large frames a second can be made and sent at the coarsest: more than enough until that is known.
+// fps is how many large frames a second can be made and sent at usableQP: more than enough until that is known.
 func (c *chooser) fps(f Format, kbps int) float64 {
 	bits := of(c.bits, f)
 	if bits.n < enoughFrames {

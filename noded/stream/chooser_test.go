@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"easel/noded/stream/congestion"
 )
 
 // choice is a chooser whose world the test makes.
@@ -51,7 +49,7 @@ func (c *choice) want(want Format) {
 // moves lets the picture change and be still again.
 func (c *choice) moves() { c.still = c.now; c.now = c.now.Add(2 * chooseCalm) }
 
-func (c *choice) encodes(f Format, ms float64) { c.makes(f, ms, 100, congestion.CoarsestQP) }
+func (c *choice) encodes(f Format, ms float64) { c.makes(f, ms, 100, usableQP) }
 
 // makes has large frames take so long and so many kbit at a quantiser.
 func (c *choice) makes(f Format, ms, kbit float64, qp int) {
@@ -128,15 +126,15 @@ func TestCodecThatSparesBitsIsChosenByWhatIsOnTheScreen(t *testing.T) {
 	c := newChoice(t, H264, H264444, VP9, AV1)
 	c.kbps = 2000
 	c.want(H264)
-	c.makes(H264, 6, 21, congestion.CoarsestQP) // noise, 95 frames a second
+	c.makes(H264, 6, 21, usableQP) // noise, 95 frames a second
 	c.decodes(3)
 	c.moves()
 	c.want(H264)
-	c.makes(H264, 6, 8*230, congestion.CoarsestQP-18) // a scrolled screen at a finer quantiser, 8 frames a second at the coarsest
+	c.makes(H264, 6, 230/4., usableQP+12) // a scrolled screen at a coarser quantiser: 8 frames a second that can be read
 	c.want(H264)
 	c.moves()
 	c.want(AV1)
-	c.makes(AV1, 15, 4*57, congestion.CoarsestQP-12) // 47 frames
+	c.makes(AV1, 15, 57/2., usableQP+6) // 35 frames
 	c.decodes(4)
 	c.moves()
 	c.want(AV1)
@@ -149,8 +147,8 @@ func TestCodecThatSparesBitsIsChosenByWhatIsOnTheScreen(t *testing.T) {
 	c.moves()
 	c.want(AV1)
 	for name, dear := range map[string]func(){
-		"shows no more than h264": func() { c.makes(AV1, 15, 400, congestion.CoarsestQP) },
-		"takes this host 80":      func() { c.makes(AV1, 80, 20, congestion.CoarsestQP) },
+		"shows no more than h264": func() { c.makes(AV1, 15, 400, usableQP) },
+		"takes this host 80":      func() { c.makes(AV1, 80, 20, usableQP) },
 		"takes the viewer 40":     func() { c.decodes(40) },
 	} {
 		dear()
@@ -192,7 +190,7 @@ func TestCodecThatSparesBitsIsNotChosen(t *testing.T) {
 			x.kbps = c.kbps
 			base := x.takes.best()
 			x.want(base)
-			x.makes(base, c.host, c.kbit, congestion.CoarsestQP)
+			x.makes(base, c.host, c.kbit, usableQP)
 			x.decodes(c.viewer)
 			x.moves()
 			x.want(c.want)
