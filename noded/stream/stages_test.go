@@ -91,21 +91,20 @@ func everyStageOf(t *testing.T, s *session, ctx context.Context, draw func(n int
 		}
 		return n
 	}
-	const moves = 30
-	for n := range moves {
-		ev := input.DispatchMouseEventParams{Type: "mouseMoved", X: float64(400 + n*10), Y: 400}
+	const enough = 8 // durations of each stage
+	type stage struct{ P50, P99 float64 }
+	var all map[string]stage
+	names, n := contract.StageNames(), 0
+	s.await(t, "every stage in the page's figures, and in the node's", func() bool {
+		n++
+		ev := input.DispatchMouseEventParams{Type: "mouseMoved", X: float64(400 + n%30*10), Y: 400}
 		if _, err := chromedp.Call(ctx, input.DispatchMouseEvent, ev); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(80 * time.Millisecond) // each is to have a picture of its own
-	}
-	type stage struct{ P50, P99 float64 }
-	var all map[string]stage
-	names := contract.StageNames()
-	s.await(t, "every stage in the page's figures, and in the node's", func() bool {
 		all = evaluate[map[string]stage](t, ctx, "window.easel.stats().stages")
 		for i, name := range names {
-			if _, ok := all[name]; !ok || counted(i) < moves/4 {
+			if _, ok := all[name]; !ok || counted(i) < enough {
 				return false
 			}
 		}
