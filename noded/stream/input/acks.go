@@ -8,7 +8,8 @@ const (
 	ackGap   = 5 * time.Millisecond
 )
 
-// acks tells the viewer how far its stroke has come, so that it sends again what was lost and forgets the rest. It is for one goroutine.
+// acks tells the viewer how far its stroke has come, and its end, so that it sends again what was lost, or was not taken when the streamer died, and
+// forgets the rest. It is for one goroutine.
 type acks struct {
 	send func([]byte)
 
@@ -19,8 +20,8 @@ type acks struct {
 
 // due says when there is something to tell; zero for never.
 func (a *acks) due(s *sequence) time.Time {
-	next := s.missing()
-	if !s.stroke() || (s.applied == a.applied && next == a.next) {
+	next, open := s.missing(), s.stroke() || after(s.changed, a.applied)
+	if !open || (s.applied == a.applied && next == a.next) {
 		return time.Time{}
 	}
 	if next != 0 {

@@ -20,6 +20,7 @@ type sequence struct {
 	applied  uint32        // number of the last sample handed on
 	reliable uint32        // rseq of the last reliable message handed on
 	down     [4]uint16     // by the browser's device: buttons that are down, as the viewer told
+	changed  uint32        // applied when one last went up or down
 	keys     []display.Key // modifiers that are
 	slots    []heldSlot    // by number modulo their count; made when first needed
 	held     int           // slots in use
@@ -70,10 +71,12 @@ func (s *sequence) note(m Message) {
 				s.keys = append(s.keys, key)
 			}
 		}
-	case m.Kind == kindButton && m.Down:
-		s.down[m.Device] |= 1 << m.Button
 	case m.Kind == kindButton:
+		s.changed = s.applied
 		s.down[m.Device] &^= 1 << m.Button
+		if m.Down {
+			s.down[m.Device] |= 1 << m.Button
+		}
 	}
 }
 

@@ -208,6 +208,12 @@ func TestAcknowledgementsAreFewAndNameTheGap(t *testing.T) {
 		t.Fatalf("a gap that was filled is told by %v", got)
 	}
 	do(lift(2, 114, 114))
+	now = now.Add(ackEvery)
+	a.tell(s, now)
+	if got := told[len(told)-1]; got != [2]uint32{114, 0} {
+		t.Fatalf("the end of a stroke is told by %v", got)
+	}
+	do(run(2, 115, 119))
 	if !a.due(s).IsZero() {
 		t.Fatal("something is to be told after the stroke")
 	}

@@ -10,6 +10,8 @@ interface Box {
 	heard: { channel: string; data: string }[];
 	/** How far it has taken what this page's hand did. */
 	taken: { page: string; rseq: number; sample: number };
+	/** It is of a time when pages did not ask. */
+	old: boolean;
 	paint: (color: string) => void;
 	size: (w: number, h: number) => void;
 }
@@ -80,6 +82,14 @@ export class FakePeer {
 		);
 	}
 
+	/** The next connection finds a streamer that knows nothing of the page. `old`: nor of its question. */
+	async begin(old = false): Promise<void> {
+		await this.page.evaluate((is) => {
+			const { box } = window as unknown as { box: Box };
+			Object.assign(box, { taken: { page: "", rseq: 0, sample: 0 }, old: is });
+		}, old);
+	}
+
 	/** Goes away as a killed streamer does, or properly. */
 	async drop(): Promise<void> {
 		await this.page.evaluate(() => (window as unknown as { box: Box }).box.pc?.close());
@@ -109,6 +119,7 @@ function prepare(): void {
 		channels: {},
 		heard: [],
 		taken: { page: "", rseq: 0, sample: 0 },
+		old: false,
 		paint: (c) => {
 			color = c;
 			draw();
@@ -156,7 +167,7 @@ async function accept(sdp: string): Promise<string> {
 			if (channel.label === "input" || channel.label === "motion") take(data as ArrayBuffer);
 			const m = typeof data === "string" ? JSON.parse(data) : null;
 			if (m?.t === "ping") channel.send(JSON.stringify({ t: "pong", id: m.id }));
-			if (m?.t === "resume") resume(channel, m);
+			if (m?.t === "resume" && !box.old) resume(channel, m);
 		};
 	};
 	for (const track of stream.getTracks()) {

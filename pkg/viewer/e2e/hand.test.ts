@@ -21,6 +21,17 @@ import {
 } from "./setup";
 import { tools } from "./strip";
 
+/** The numbers of all samples that came, each once. */
+function numbers(all: Heard[]): number[] {
+	const strokes = all.filter((h) => h.channel === "motion" || h.data.startsWith("08")).map(view);
+	const run = (v: DataView, first: number, count: number): number[] =>
+		Array.from({ length: v.getUint16(count, true) }, (_, i) => v.getUint32(first, true) + i);
+	const found = [...strokes.flatMap((v) => run(v, 8, 2)), ...input(2)(all).flatMap((v) => run(v, 10, 8))];
+	return [...new Set(found)].sort((a, b) => a - b);
+}
+
+const hasMoved = (all: Heard[]) => (input(2)(all)[0] && all.some((m) => m.channel === "motion") ? all : undefined);
+
 describe("the hand", () => {
 	it("sends pen pressure, tilt and proximity", async () => {
 		const page = await connected("?scale=1&chrome=0");
@@ -73,15 +84,7 @@ describe("the hand", () => {
 		await page.mouse.move(100, 100);
 		await page.mouse.down();
 		await page.mouse.move(110, 100);
-		const numbers = (all: Heard[]): number[] => {
-			const strokes = all.filter((h) => h.channel === "motion" || h.data.startsWith("08")).map(view);
-			const run = (v: DataView, first: number, count: number): number[] =>
-				Array.from({ length: v.getUint16(count, true) }, (_, i) => v.getUint32(first, true) + i);
-			const found = [...strokes.flatMap((v) => run(v, 8, 2)), ...input(2)(all).flatMap((v) => run(v, 10, 8))];
-			return [...new Set(found)].sort((a, b) => a - b);
-		};
-		const before = await hears((h) => (input(2)(h)[0] && h.some((m) => m.channel === "motion") ? h : undefined));
-		const press = input(2)(before)[0] as DataView;
+		const press = input(2)(await hears(hasMoved))[0] as DataView;
 		const answers = node.whep;
 		node.whep = async () => ({ status: 503 });
 		await peer.drop();
@@ -103,6 +106,55 @@ describe("the hand", () => {
 		expect(keys(after)).toEqual(["+62", "-62"]);
 		const order = after.filter((h) => h.channel === "input").map((h) => view(h).getUint32(4, true));
 		expect(order).toEqual([...order].sort((a, b) => a - b));
+	});
+
+	it("brings the part of a stroke that a streamer may not have had when it died, and lets it go on", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		await page.mouse.move(100, 100);
+		await page.mouse.down();
+		await page.mouse.move(150, 100, { steps: 10 });
+		const press = input(2)(await hears(hasMoved))[0] as DataView;
+		const applied = press.getUint32(10, true) + press.getUint16(8, true) + 2;
+		await hears((all) => (numbers(all).includes(applied) ? true : undefined));
+		const ack = Buffer.alloc(12);
+		ack.writeUInt8(32);
+		ack.writeUInt32LE(applied, 4);
+		await peer.send("motion", ack.toString("hex"));
+		// What it says of itself comes after, so that the page has read the other.
+		const answers = node.whep;
+		node.whep = async () => ({ status: 503 });
+		await page.evaluate(() => new Promise((r) => setTimeout(r, 200)));
+		await peer.drop();
+		await peer.begin();
+		await reaches(page, "reconnecting");
+		await page.mouse.move(200, 100, { steps: 10 });
+		await page.mouse.up();
+		node.whep = answers;
+		await reaches(page, "connected");
+		const after = await hears((all) => (input(2)(all).length > 0 ? all : undefined));
+		const told = control("resume")(after);
+		expect(told).toMatchObject({ buttons: [2, 0, 0, 0], sample: applied - 1 });
+		const got = numbers(after);
+		expect(got).toEqual(Array.from({ length: got.length }, (_, i) => applied + i));
+		const [lift, ...more] = input(2)(after) as [DataView, ...DataView[]];
+		expect([lift.getUint8(3), place(lift), more]).toMatchObject([0, { x: 200, y: 100 }, []]);
+		expect(await page.locator("#toast").textContent()).toBe("");
+	});
+
+	it("goes on with a streamer that is older than the page, and does not know what it asks", async () => {
+		const page = await connected("?scale=1&chrome=0");
+		await page.mouse.click(100, 100);
+		await hears(atLeast(2, input(2)));
+		await peer.begin(true);
+		await peer.drop();
+		await expect.poll(() => node.offered.length, { timeout: 30_000 }).toBe(2);
+		await reaches(page, "connected");
+		await page.mouse.click(200, 150);
+		const [press, lift] = (await hears(atLeast(2, input(2)))) as [DataView, DataView];
+		expect([press.getUint32(4, true), lift.getUint32(4, true)]).toEqual([1, 2]);
+		expect(place(lift)).toMatchObject({ x: 200, y: 150 });
+		const order = numbers(await peer.heard());
+		expect(order[0]).toBe(1);
 	});
 
 	it("draws ink under the nib where it is wanted, while a stroke waits for its pixels", async () => {

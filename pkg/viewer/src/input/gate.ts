@@ -1,7 +1,7 @@
 // Holds back what the hand does while something must reach the session before it (the clipboard before the key that pastes, what is pasted before what
 // follows that key), and while there is no way to the session.
 
-import { KEEP } from "./backlog";
+import { buttonOf, KEEP } from "./backlog";
 import type { Hand } from "./sender";
 import type { Device, Sample } from "./wire";
 
@@ -90,8 +90,8 @@ export class Gate implements Hand {
 	}
 
 	button(device: Device, button: number, down: boolean, samples: readonly Sample[]): void {
-		if (down) this.down.add(device * 16 + button);
-		else this.lift(device * 16 + button);
+		if (down) this.down.add(buttonOf(device, button));
+		else this.lift(buttonOf(device, button));
 		const kept = this.held ? samples.slice() : samples;
 		this.pass((hand) => hand.button(device, button, down, kept));
 	}

@@ -1,7 +1,7 @@
 // Numbers what the hand does and sends it: motion on the channel that may lose, with the last samples repeated, and those of a
 // stroke until the node has them; what must not be lost on the other. ARCHITECTURE.md, "Data channels", is the contract.
 
-import { Backlog } from "./backlog";
+import { Backlog, buttonOf, type Doing } from "./backlog";
 import { Journal, MOST_REPEATED, MOST_SAMPLES, type Run, repeats } from "./journal";
 import {
 	type Ack,
@@ -103,10 +103,10 @@ export class Sender implements Hand {
 		return true;
 	}
 
-	/** The node goes on where the page says: what was said before this connection is left. */
+	/** The node knows nothing of this page: numbers begin anew. */
 	begin(): void {
-		this.backlog.forget();
-		this.rseq = this.backlog.rseq;
+		this.backlog.restart();
+		this.rseq = 0;
 	}
 
 	move(device: Device, samples: readonly Sample[]): void {
@@ -128,7 +128,11 @@ export class Sender implements Hand {
 		for (const p of parts) this.strokes(p);
 		if (samples.length > MOST_SAMPLES) backlog.ran(own, this.now());
 		if (last)
-			this.reliable((rseq) => encodeButton(device, button, down, rseq, last.first, last.samples), samples.at(-1)?.time);
+			this.reliable(
+				(rseq) => encodeButton(device, button, down, rseq, last.first, last.samples),
+				{ button: buttonOf(device, button), down },
+				samples.at(-1)?.time,
+			);
 		backlog.button(device, button, down);
 		this.recent = [];
 	}
@@ -136,6 +140,7 @@ export class Sender implements Hand {
 	/** The node told how far a stroke has come. */
 	acknowledged({ applied, next }: Ack): void {
 		this.journal.acknowledge(applied, next, this.now());
+		this.backlog.acknowledge(applied);
 		this.pump();
 	}
 
@@ -163,7 +168,7 @@ export class Sender implements Hand {
 
 	proximity(device: Device, near: boolean): void {
 		this.turnTo(device);
-		this.reliable((rseq) => encodeProximity(device, near, rseq));
+		this.reliable((rseq) => encodeProximity(device, near, rseq), "nothing");
 	}
 
 	/** Stops the timers; the channels belong to whoever made them. */
@@ -176,10 +181,10 @@ export class Sender implements Hand {
 		this.journal.takeAll();
 	}
 
-	private reliable(encode: (rseq: number) => ArrayBuffer, time?: number): void {
+	private reliable(encode: (rseq: number) => ArrayBuffer, doing: Doing = "once", time?: number): void {
 		const message = this.say(encode);
 		if (message === null) return;
-		this.backlog.said(this.rseq, message, this.now());
+		this.backlog.said(this.rseq, message, doing, this.now());
 		this.diary?.said(this.rseq, time ?? this.now());
 	}
 

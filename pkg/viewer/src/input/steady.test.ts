@@ -112,7 +112,7 @@ describe("SteadyHand", () => {
 		steady.left(1000);
 		await connected("unknown");
 		expect(said).toEqual([]);
-		steady.backlog.said(1, new ArrayBuffer(8), now);
+		steady.backlog.said(1, new ArrayBuffer(8), "once", now);
 		now += 500;
 		steady.left(1000);
 		paint();

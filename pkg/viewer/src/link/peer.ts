@@ -180,19 +180,20 @@ export class Peer implements Link {
 	/** Brings the node what went before by other connections and it has not taken. */
 	takeUp(): Promise<TakenUp> {
 		const { backlog, stop } = this;
-		this.say({ t: "resume", ...backlog.told });
+		const { told, whole } = backlog.resumption(performance.now());
+		this.say({ t: "resume", ...told });
 		if (backlog.fresh) return Promise.resolve("all");
 		return new Promise((resolve) => {
 			const old = setTimeout(() => {
-				backlog.restart();
 				this.hand.begin();
 				resolve("unknown");
 			}, TAKE_UP);
 			this.resumed = ({ known, rseq, sample }) => {
 				clearTimeout(old);
 				this.resumed = () => {};
-				if (!known) this.hand.begin();
-				resolve(!known ? "unknown" : this.hand.takeUp(rseq, sample) ? "all" : "late");
+				if (!known) backlog.forget(rseq, sample);
+				const all = this.hand.takeUp(rseq, sample);
+				resolve(!all ? "late" : known || whole ? "all" : "unknown");
 			};
 			const broken = (): void => {
 				clearTimeout(old);
