@@ -257,3 +257,45 @@ func TestPenInGIMP(t *testing.T) {
 	away()
 	is("the picture has moved", around(middle.Y-10), func(n int) bool { return n > before*9/10 })
 }
+
+// TestHatchingIsLinesApart draws lines side by side as quickly as a browser takes them, each from the
+// top: GIMP's lines are whole, and nothing joins one's end and the next one's beginning.
+func TestHatchingIsLinesApart(t *testing.T) {
+	p, x, canvas := get(t).newImage(t)
+	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
+		t.Fatal(err)
+	}
+	const apart = 40
+	top, bottom := canvas.Min.Y+60, canvas.Max.Y-60
+	var at []int
+	for col := canvas.Min.X + 60; col < canvas.Max.X-60; col += apart {
+		var line []browser.PenSample
+		for i := range 8 {
+			line = append(line, browser.PenSample{X: float64(col), Y: float64(top) + float64((bottom-top)*i)/7, Pressure: 0.1})
+		}
+		if err := p.Stroke(line, func() {}); err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, col)
+	}
+	if err := p.Move(float64(canvas.Min.X-10), float64(canvas.Min.Y-10)); err != nil {
+		t.Fatal(err)
+	}
+	// GIMP drops a press that another one follows before it has taken it, as on a busy machine; never the last one.
+	eventually(t, 60*time.Second, "GIMP has drawn the last line, those before it whole or not at all, and nothing between them", func() error {
+		img, err := x.Grab(canvas)
+		if err != nil {
+			return err
+		}
+		for i, col := range at {
+			n := thickness(img, col)
+			if dropped := n == 0 && i < len(at)-1; n < bottom-top-20 && !dropped {
+				return fmt.Errorf("the line at %d is dark in %d of its %d pixels", col, n, bottom-top)
+			}
+			if n := thickness(img, col+apart/2); n > 0 {
+				return fmt.Errorf("%d pixels are dark between the line at %d and the next", n, col)
+			}
+		}
+		return nil
+	})
+}

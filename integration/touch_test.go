@@ -22,7 +22,7 @@ func dots(t *testing.T, p *browser.Page, x *xclient.Screen, canvas image.Rectang
 		if err := p.Click(float64(q.X), float64(q.Y), browser.Left); err != nil {
 			t.Fatal(err)
 		}
-		// GIMP draws a line from one click to another that comes at once.
+		// GIMP drops a click that another one follows before it has taken it.
 		eventually(t, 30*time.Second, "a dot is painted", func() error {
 			n, err := dark(x, image.Rectangle{q, q}.Inset(-40))
 			if err == nil && n < 1000 {

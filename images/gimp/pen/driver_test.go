@@ -2,6 +2,7 @@ package pen_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"math/rand"
 	"reflect"
@@ -95,13 +96,14 @@ func (s *server) resize(width, height uint16) {
 func TestDriver(t *testing.T) {
 	s := start(t)
 	for name, part := range map[string]func(*testing.T, *server){
-		"pointer lands where the record says":         pointerLandsWhereTheRecordSays,
-		"stylus tells pressure, tilt and twist":       stylusTellsPressureTiltAndTwist,
-		"hand that goes lets go of its buttons":       handThatGoesLetsGoOfItsButtons,
-		"new hand takes the place of the old":         newHandTakesThePlaceOfTheOld,
-		"every button and the wheel arrive":           everyButtonAndTheWheelArrive,
-		"keys come after what was synced before them": keysComeAfterWhatWasSyncedBeforeThem,
-		"nonsense is dropped and the server goes on":  nonsenseIsDroppedAndTheServerGoesOn,
+		"pointer lands where the record says":          pointerLandsWhereTheRecordSays,
+		"stylus tells pressure, tilt and twist":        stylusTellsPressureTiltAndTwist,
+		"hand that goes lets go of its buttons":        handThatGoesLetsGoOfItsButtons,
+		"new hand takes the place of the old":          newHandTakesThePlaceOfTheOld,
+		"every button and the wheel arrive":            everyButtonAndTheWheelArrive,
+		"keys come after what was synced before them":  keysComeAfterWhatWasSyncedBeforeThem,
+		"nonsense is dropped and the server goes on":   nonsenseIsDroppedAndTheServerGoesOn,
+		"press that is looked at first holds the rest": pressThatIsLookedAtFirstHoldsTheRest,
 	} {
 		t.Run(name, func(t *testing.T) {
 			part(t, &server{Server: s.Server, t: t, screen: s.screen, conn: s.conn, root: s.root})
@@ -279,4 +281,100 @@ func nonsenseIsDroppedAndTheServerGoesOn(t *testing.T, s *server) {
 	again := s.Hand(t)
 	again.Do(pentest.Record{Kind: pentest.Motion, Device: pentest.Pointer, X: 77, Y: 66})
 	s.at(77, 66, 0)
+}
+
+// A window manager looks at each press before the window gets it, and takes its time. What follows the press comes to the window after it, each at its own
+// place: an X server that had it already would move it to where the pointer is by then, and merge motions.
+func pressThatIsLookedAtFirstHoldsTheRest(t *testing.T, s *server) {
+	windows, err := xclient.Open(t.Context(), s.Socket, s.XAuthority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(windows.Close)
+	w, err := xproto.NewWindowId(windows.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = xproto.EventMaskButtonPress | xproto.EventMaskButtonRelease | xproto.EventMaskPointerMotion
+	if err := xproto.CreateWindowChecked(windows.Conn(), 0, w, s.root, 0, 0, pentest.Width, pentest.Height, 0, xproto.WindowClassInputOnly, 0,
+		xproto.CwOverrideRedirect|xproto.CwEventMask, []uint32{1, all}).Check(); err != nil {
+		t.Fatal(err)
+	}
+	if err := xproto.MapWindowChecked(windows.Conn(), w).Check(); err != nil {
+		t.Fatal(err)
+	}
+	manager, err := xclient.Open(t.Context(), s.Socket, s.XAuthority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xproto.GrabButtonChecked(manager.Conn(), true, w, xproto.EventMaskButtonPress, xproto.GrabModeSync, xproto.GrabModeAsync, 0, 0, 1, xproto.ModMaskAny).Check(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			ev, err := manager.Conn().WaitForEvent()
+			if ev == nil && err == nil {
+				return
+			}
+			if press, ok := ev.(xproto.ButtonPressEvent); ok {
+				time.Sleep(50 * time.Millisecond)
+				xproto.AllowEvents(manager.Conn(), xproto.AllowReplayPointer, press.Time)
+			}
+		}
+	}()
+	t.Cleanup(func() { manager.Close(); <-ended })
+
+	h := s.Hand(t)
+	var records []pentest.Record
+	var want []string
+	for i := range 5 {
+		x, y := float64(100+300*(i%2)), float64(100+50*i)
+		at := func(kind byte, dx float64) {
+			r := pentest.Record{Kind: kind, Device: pentest.Stylus, X: x + dx, Y: y, Pressure: 30000}
+			if kind != pentest.Motion {
+				r.Button = 1
+			}
+			records = append(records, r)
+			want = append(want, fmt.Sprintf("%d at %g,%g", kind, r.X, r.Y))
+		}
+		at(pentest.Motion, 0)
+		at(pentest.Press, 0)
+		at(pentest.Motion, 1)
+		at(pentest.Motion, 2)
+		at(pentest.Release, 2)
+	}
+	h.Do(records...)
+	var got []string
+	for len(got) == 0 || got[len(got)-1] != want[len(want)-1] {
+		ev := waitFor(t, windows)
+		switch e := ev.(type) {
+		case xproto.MotionNotifyEvent:
+			got = append(got, fmt.Sprintf("%d at %d,%d", pentest.Motion, e.RootX, e.RootY))
+		case xproto.ButtonPressEvent:
+			got = append(got, fmt.Sprintf("%d at %d,%d", pentest.Press, e.RootX, e.RootY))
+		case xproto.ButtonReleaseEvent:
+			got = append(got, fmt.Sprintf("%d at %d,%d", pentest.Release, e.RootX, e.RootY))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the window was told of\n%q, want\n%q", got, want)
+	}
+}
+
+// waitFor is the next event that a client is told of.
+func waitFor(t *testing.T, c *xclient.Screen) xgb.Event {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		ev, err := c.Conn().PollForEvent()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev != nil {
+			return ev
+		}
+	}
+	t.Fatal("no event came")
+	return nil
 }

@@ -14,14 +14,15 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "pen_axes.h"
 #include "pen_socket.h"
 #include "pen_wire.h"
 
-enum { AXIS_X, AXIS_Y, AXIS_PRESSURE, AXIS_TILT_X, AXIS_TILT_Y, AXIS_TWIST, PEN_AXES };
-enum { AXIS_SCROLL_Y = 2, AXIS_SCROLL_X, POINTER_AXES };
-
 /* Packets handled before the server gets to do something else; what is left keeps the descriptor readable. */
 enum { PACKETS_A_TURN = 16 };
+
+/* A press that nobody has let through for so long (ms) holds the rest no more. */
+enum { LONGEST_HOLD = 1000 };
 
 struct easel_device {
 	enum pen_device type;
@@ -36,6 +37,19 @@ struct easel_device {
 
 /* The devices that are on. The X server loads a module once and has no other place for what they share. */
 static InputInfoPtr present[PEN_DEVICES];
+
+/*
+ * The packet that is being posted, and the press that the rest of it waits for. Where a window manager looks at each press first, the server
+ * is frozen until it lets that through, and then plays what has come meanwhile: with motions merged, and all of it at the place where the
+ * pointer is by then. So nothing is to come meanwhile.
+ */
+static struct {
+	struct pen_record records[PEN_MAX_RECORDS];
+	int next, count;
+	InputInfoPtr presser; /* NULL: nothing waits */
+	int button;
+	CARD32 since;
+} packet;
 
 /* The pointer has done nothing but scroll since its scroll axes were told, and no other device anything. */
 static bool scrolling;
@@ -84,6 +98,11 @@ static void set_button(InputInfoPtr info, int button, bool down)
 		return; /* X would count it twice */
 	d->held ^= bit;
 	xf86PostButtonEventM(info->dev, Absolute, button, down, d->mask);
+	if (!down)
+		return;
+	packet.presser = info;
+	packet.button = button;
+	packet.since = GetTimeInMillis();
 }
 
 /*
@@ -174,16 +193,69 @@ static void count_malformed(InputInfoPtr info, unsigned n)
 	d->malformed += n;
 }
 
+/* Posts the packet as far as nothing holds it. */
+static void go_on(struct easel_device *owner)
+{
+	while (packet.presser == NULL && packet.next < packet.count) {
+		const struct pen_record *r = &packet.records[packet.next++];
+		if (r->kind == PEN_SYNC)
+			pen_socket_answer(&owner->socket, r->time_ms);
+		else
+			post(r);
+	}
+}
+
+static bool is_frozen(DeviceIntPtr device)
+{
+	return device != NULL && device->deviceGrab.sync.frozen;
+}
+
+/* Whether the press has come to where it goes, or will not any more. */
+static bool is_through(void)
+{
+	DeviceIntPtr device = packet.presser->dev;
+
+	if (GetTimeInMillis() - packet.since >= LONGEST_HOLD)
+		return true;
+	return button_is_down(device, packet.button, BUTTON_PROCESSED) && !is_frozen(device) && !is_frozen(GetMaster(device, MASTER_POINTER));
+}
+
+/* Runs in the server's main thread each time before it waits; the socket is read in its thread for input. */
+static void before_waiting(void *data, void *timeout)
+{
+	InputInfoPtr info = data;
+	struct easel_device *d = info->private;
+
+	input_lock();
+	if (packet.presser != NULL) {
+		if (is_through()) {
+			packet.presser = NULL;
+			go_on(d);
+			AdjustWaitForDelay(timeout, 0); /* for what was posted */
+		} else {
+			AdjustWaitForDelay(timeout, LONGEST_HOLD);
+		}
+		if (packet.presser == NULL)
+			pen_socket_hold(&d->socket, false);
+	}
+	input_unlock();
+}
+
+static void after_waiting(void *data, int result)
+{
+	(void)data;
+	(void)result;
+}
+
 static void read_input(InputInfoPtr info)
 {
 	struct easel_device *d = info->private;
-	uint8_t packet[PEN_MAX_PACKET];
-	struct pen_record records[PEN_MAX_RECORDS];
+	uint8_t bytes[PEN_MAX_PACKET];
 
-	for (int turn = 0; turn < PACKETS_A_TURN; turn++) {
+	for (int turn = 0; turn < PACKETS_A_TURN && packet.presser == NULL; turn++) {
 		size_t length = 0;
 		unsigned skipped = 0;
-		enum pen_event event = pen_socket_next(&d->socket, packet, sizeof packet, &length);
+		enum pen_event event = pen_socket_next(&d->socket, bytes, sizeof bytes, &length);
 
 		if (event == PEN_EVENT_NONE)
 			return;
@@ -194,68 +266,19 @@ static void read_input(InputInfoPtr info)
 			d->malformed = 0;
 			continue;
 		}
-		int count = pen_wire_decode(packet, length, records, &skipped);
-		count_malformed(info, count < 0 ? 1 : skipped);
-		for (int i = 0; i < count; i++) {
-			if (records[i].kind == PEN_SYNC)
-				pen_socket_answer(&d->socket, records[i].time_ms);
-			else
-				post(&records[i]);
-		}
+		packet.next = 0;
+		packet.count = pen_wire_decode(bytes, length, packet.records, &skipped);
+		count_malformed(info, packet.count < 0 ? 1 : skipped);
+		go_on(d);
 	}
+	if (packet.presser != NULL)
+		pen_socket_hold(&d->socket, true);
 }
 
 static void ignore_pointer_control(DeviceIntPtr device, PtrCtrl *control)
 {
 	(void)device;
 	(void)control;
-}
-
-/*
- * Position axes have no range: X and its clients then take their values for pixels of the screen, whatever its size is at that
- * moment, so nothing can be off after a resize.
- */
-static void init_axis(DeviceIntPtr device, int axis, Atom label, int low, int high, int resolution, int mode)
-{
-	InitValuatorAxisStruct(device, axis, label, low, high, resolution, 0, resolution, mode);
-}
-
-static bool init_pointer_axes(DeviceIntPtr device)
-{
-	Atom labels[POINTER_AXES] = {
-		XIGetKnownProperty(AXIS_LABEL_PROP_ABS_X), XIGetKnownProperty(AXIS_LABEL_PROP_ABS_Y),
-		XIGetKnownProperty(AXIS_LABEL_PROP_REL_VSCROLL), XIGetKnownProperty(AXIS_LABEL_PROP_REL_HSCROLL),
-	};
-
-	if (!InitValuatorClassDeviceStruct(device, POINTER_AXES, labels, GetMotionHistorySize(), Absolute))
-		return false;
-	init_axis(device, AXIS_X, labels[AXIS_X], 0, 0, 0, Absolute);
-	init_axis(device, AXIS_Y, labels[AXIS_Y], 0, 0, 0, Absolute);
-	init_axis(device, AXIS_SCROLL_Y, labels[AXIS_SCROLL_Y], NO_AXIS_LIMITS, NO_AXIS_LIMITS, 0, Relative);
-	init_axis(device, AXIS_SCROLL_X, labels[AXIS_SCROLL_X], NO_AXIS_LIMITS, NO_AXIS_LIMITS, 0, Relative);
-	return SetScrollValuator(device, AXIS_SCROLL_Y, SCROLL_TYPE_VERTICAL, 120.0, SCROLL_FLAG_PREFERRED) &&
-	       SetScrollValuator(device, AXIS_SCROLL_X, SCROLL_TYPE_HORIZONTAL, 120.0, SCROLL_FLAG_NONE);
-}
-
-static bool init_stylus_axes(DeviceIntPtr device)
-{
-	/* "Wheel" is what painting programs read a pen's rotation from. */
-	Atom labels[PEN_AXES] = {
-		XIGetKnownProperty(AXIS_LABEL_PROP_ABS_X), XIGetKnownProperty(AXIS_LABEL_PROP_ABS_Y),
-		XIGetKnownProperty(AXIS_LABEL_PROP_ABS_PRESSURE), XIGetKnownProperty(AXIS_LABEL_PROP_ABS_TILT_X),
-		XIGetKnownProperty(AXIS_LABEL_PROP_ABS_TILT_Y), XIGetKnownProperty(AXIS_LABEL_PROP_ABS_WHEEL),
-	};
-	const int units_a_radian = 5730; /* of 1/100 degree */
-
-	if (!InitValuatorClassDeviceStruct(device, PEN_AXES, labels, GetMotionHistorySize(), Absolute))
-		return false;
-	init_axis(device, AXIS_X, labels[AXIS_X], 0, 0, 0, Absolute);
-	init_axis(device, AXIS_Y, labels[AXIS_Y], 0, 0, 0, Absolute);
-	init_axis(device, AXIS_PRESSURE, labels[AXIS_PRESSURE], 0, 65535, 1, Absolute);
-	init_axis(device, AXIS_TILT_X, labels[AXIS_TILT_X], -PEN_MAX_TILT, PEN_MAX_TILT, units_a_radian, Absolute);
-	init_axis(device, AXIS_TILT_Y, labels[AXIS_TILT_Y], -PEN_MAX_TILT, PEN_MAX_TILT, units_a_radian, Absolute);
-	init_axis(device, AXIS_TWIST, labels[AXIS_TWIST], 0, PEN_MAX_TWIST, units_a_radian, Absolute);
-	return InitProximityClassDeviceStruct(device);
 }
 
 static int device_init(InputInfoPtr info, DeviceIntPtr device)
@@ -275,7 +298,7 @@ static int device_init(InputInfoPtr info, DeviceIntPtr device)
 	}
 	d->mask = valuator_mask_new(PEN_AXES);
 	if (d->mask == NULL || !InitButtonClassDeviceStruct(device, PEN_BUTTONS, labels, map) ||
-	    !(is_stylus(d) ? init_stylus_axes(device) : init_pointer_axes(device)) ||
+	    !(is_stylus(d) ? pen_axes_stylus(device) : pen_axes_pointer(device)) ||
 	    /* The server calls this function without looking: NULL would crash it. */
 	    !InitPtrFeedbackClassDeviceStruct(device, ignore_pointer_control)) {
 		xf86IDrvMsg(info, X_ERROR, "no memory for the device\n");
@@ -291,6 +314,11 @@ static int device_on(InputInfoPtr info, DeviceIntPtr device)
 	if (d->path != NULL && d->socket.epoll < 0) {
 		if (pen_socket_open(&d->socket, d->path) < 0) {
 			xf86IDrvMsg(info, X_ERROR, "listen at %s: %s\n", d->path, strerror(errno));
+			return BadAlloc;
+		}
+		if (!RegisterBlockAndWakeupHandlers(before_waiting, after_waiting, info)) {
+			pen_socket_close(&d->socket);
+			xf86IDrvMsg(info, X_ERROR, "no memory for the device\n");
 			return BadAlloc;
 		}
 		info->fd = d->socket.epoll;
@@ -312,8 +340,11 @@ static void device_off(InputInfoPtr info, DeviceIntPtr device)
 		present[d->type] = NULL;
 	if (info->fd >= 0) {
 		xf86RemoveEnabledDevice(info);
+		RemoveBlockAndWakeupHandlers(before_waiting, after_waiting, info);
 		info->fd = -1;
 	}
+	if (packet.presser == info)
+		packet.presser = NULL;
 	pen_socket_close(&d->socket);
 }
 

@@ -85,6 +85,21 @@ enum pen_event pen_socket_next(struct pen_socket *s, uint8_t *packet, size_t siz
 	return PEN_EVENT_GONE;
 }
 
+void pen_socket_hold(struct pen_socket *s, int held)
+{
+	const int fds[] = { s->listener, s->client };
+
+	for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++) {
+		if (fds[i] < 0)
+			continue;
+		/* Watched for nothing, an end would be told of all the same. */
+		if (held)
+			(void)epoll_ctl(s->epoll, EPOLL_CTL_DEL, fds[i], NULL);
+		else
+			(void)watch(s->epoll, fds[i]);
+	}
+}
+
 void pen_socket_answer(struct pen_socket *s, uint32_t number)
 {
 	uint8_t answer[4];

@@ -24,6 +24,9 @@ int pen_socket_open(struct pen_socket *s, const char *path);
 /* Does the next thing that is waiting, without blocking. */
 enum pen_event pen_socket_next(struct pen_socket *s, uint8_t *packet, size_t size, size_t *length);
 
+/* Nothing is to be read, or something again. */
+void pen_socket_hold(struct pen_socket *s, int held);
+
 /* Tells the client that all until its sync of this number is in the server's queue. */
 void pen_socket_answer(struct pen_socket *s, uint32_t number);
 
