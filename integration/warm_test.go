@@ -114,6 +114,11 @@ func TestReadySessionIsClaimed(t *testing.T) {
 	if s.GetGimpRestarts() != 0 {
 		t.Errorf("GIMP was started again %d times", s.GetGimpRestarts())
 	}
+	// GIMP began in another home; its dialogs begin in the artist's.
+	out, err := inside(t, s, "/bin/sh", "-c", `for p in /proc/[0-9]*; do if [ "$(cat $p/comm)" = gimp-3.0 ]; then readlink $p/cwd; fi; done`)
+	if err != nil || strings.TrimSpace(out) != "/home/artist" {
+		t.Errorf("GIMP's folder is %q, %v", out, err)
+	}
 	p, err := w.openAs(t, s.GetId(), "", browser.PageOptions{Width: 800, Height: 600})
 	if err != nil {
 		t.Fatal(err)
