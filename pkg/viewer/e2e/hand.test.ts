@@ -315,7 +315,8 @@ describe("the clipboard", () => {
 	});
 	const input4 = (all: Heard[]) => all.filter((h) => h.channel === "input" && h.data.startsWith("04"));
 
-	it("is in GIMP before what is typed after the key that pastes it", async () => {
+	/** The artist pastes a text and types on; the session takes that, as the offer of this serial. */
+	async function pasteAndType(): Promise<string> {
 		const page = await open(TELLS, patient);
 		await copyElsewhere(page, "vom Tisch");
 		await peer.forget();
@@ -324,6 +325,11 @@ describe("the clipboard", () => {
 		const [offer] = await hears((all) => (offers(all).length > 0 ? offers(all) : undefined));
 		const serial = offer?.slice(8) ?? "";
 		await peer.send("clipboard", `02010000${serial}`);
+		return serial;
+	}
+
+	it("is in GIMP before what is typed after the key that pastes it", async () => {
+		const serial = await pasteAndType();
 		await peer.send("clipboard", `03000009${serial}`);
 		await hears((all) => (clip(all).includes(`05000009${serial}`) ? true : undefined));
 		await hears(atLeast(3, input4));
@@ -333,13 +339,7 @@ describe("the clipboard", () => {
 	});
 
 	it("holds nothing up for long where GIMP pastes no text, as the node tells by the key's number", async () => {
-		const page = await open(TELLS, patient);
-		await copyElsewhere(page, "vom Tisch");
-		await peer.forget();
-		await page.keyboard.press("Control+v");
-		await page.keyboard.press("x");
-		const [offer] = await hears((all) => (offers(all).length > 0 ? offers(all) : undefined));
-		await peer.send("clipboard", `02010000${offer?.slice(8) ?? ""}`);
+		await pasteAndType();
 		await hears(atLeast(3, input4));
 		const key = input4(await peer.heard()).find(
 			(h) => h.data.startsWith("0401") && h.data.slice(16, 24) === "76000000",
