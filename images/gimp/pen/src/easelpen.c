@@ -22,7 +22,7 @@
 enum { PACKETS_A_TURN = 16 };
 
 /* A press that nobody has let through for so long (ms) holds the rest no more. */
-enum { LONGEST_HOLD = 1000 };
+enum { LONGEST_HOLD = 5000 };
 
 struct easel_device {
 	enum pen_device type;
