@@ -143,7 +143,9 @@ func TestBrowserCancelsAndResumesDownloads(t *testing.T) {
 	const size = 40 << 20
 	w := get(t)
 	link := openLink(t, 5*time.Millisecond, 22)
-	link.Narrow(60_000, 50*time.Millisecond)
+	// Slow while something is done to a download, however long that takes here.
+	const slow, usual, queue = 2_000, 20_000, 50 * time.Millisecond
+	link.Narrow(usual, queue)
 	d := w.narrowDownload(t, link, size)
 	list, err := w.chrome.Downloads()
 	must(t, err)
@@ -159,6 +161,7 @@ func TestBrowserCancelsAndResumesDownloads(t *testing.T) {
 
 	before := w.metrics(t)
 	d.begin(t)
+	link.Narrow(slow, queue)
 	if heldOpen(d.name) == 0 {
 		t.Fatal("nobody reads the file that is on its way")
 	}
@@ -170,6 +173,7 @@ func TestBrowserCancelsAndResumesDownloads(t *testing.T) {
 		return nil
 	})
 
+	link.Narrow(usual, queue)
 	before = w.metrics(t)
 	d.begin(t)
 	d.comes(t, size/3)

@@ -175,12 +175,17 @@ func TestExportDialogOffersTheDownload(t *testing.T) {
 
 	name := "poster " + tag() + ".png"
 	t.Cleanup(func() { _ = os.Remove(homeOf(in, name)) })
-	draws(t, x, "the export dialog", func() error { return artist.ControlShift(p, browser.Key{Key: "E", Code: "KeyE", Windows: 69}) })
-	must(t, titled(x, "Export Image"))
+	// opens waits for a dialog, which takes no keys before it is drawn.
+	opens := func(title string, err error) {
+		t.Helper()
+		must(t, err)
+		eventually(t, 30*time.Second, title, func() error { return titled(x, title) })
+		must(t, artist.Settled(x, nil, 30*time.Second))
+	}
+	opens("Export Image", artist.ControlShift(p, browser.Key{Key: "E", Code: "KeyE", Windows: 69}))
 	enter := browser.Key{Key: "Enter", Code: "Enter", Windows: 13}
 	must(t, errors.Join(artist.Control(p, browser.Key{Key: "a", Code: "KeyA", Windows: 65}), p.Insert(name)))
-	draws(t, x, "the options of a PNG", func() error { return p.Type(enter) })
-	must(t, titled(x, "as PNG"))
+	opens("as PNG", p.Type(enter))
 	must(t, p.Type(enter))
 	must(t, p.Until(60*time.Second, fmt.Sprintf("!document.querySelector('#saved').hidden && document.querySelector('#saved-name').textContent === %q", name)))
 	must(t, p.Do("document.querySelector('#saved-download').click()"))
