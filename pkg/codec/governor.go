@@ -21,6 +21,8 @@ const (
 	// starvedBy is how much coarser than wanted a change must be for bits to count as scarce, and starvedFor how long they do: it is by looking for motion
 	// farther away that frames are finer then.
 	starvedBy, starvedFor = 3, 10 * time.Second
+	// narrow is the rate (kilobits a second) from which on frames are so many that nothing is far away, and what does not fit is no matter of motion.
+	narrow = 8000
 	// leap is by how many steps all of a picture becomes finer at the cost of a refinement.
 	leap = 3.0
 )
@@ -148,7 +150,7 @@ func (g *governor) spill(detail, fine, allowed float64) float64 {
 
 // starved notes the quantiser that was chosen for a frame, and tells whether bits are scarce.
 func (g *governor) starved(k kind, qp int, now time.Time) bool {
-	if k == delta && float64(qp) >= g.rate.Quality+starvedBy {
+	if k == delta && float64(qp) >= g.rate.Quality+starvedBy && g.rate.Kbps < narrow {
 		g.scarce = now.Add(starvedFor)
 	}
 	return now.Before(g.scarce)

@@ -135,9 +135,13 @@ func TestGovernorMindsWhatAChangeSpills(t *testing.T) {
 	}
 }
 
-// Bits are scarce where changes are coarser than wanted, and for a while after, though then fewer do; neither keyframes nor refinements say so.
+// Bits are scarce where a way is narrow and changes are coarser than wanted, and for a while after, though then fewer do; neither keyframes nor refinements say so.
 func TestGovernorKnowsWhenBitsAreScarce(t *testing.T) {
-	g, now := newGovernor(Rate{Quality: 23, Kbps: 8000, BufferMS: 50}), time.Now()
+	g, now := newGovernor(Rate{Quality: 23, Kbps: narrow, BufferMS: 50}), time.Now()
+	if g.starved(delta, 50, now) {
+		t.Error("bits are scarce on a way that is not narrow")
+	}
+	g.rate.Kbps = narrow - 1
 	for _, c := range []struct {
 		kind   kind
 		qp     int
