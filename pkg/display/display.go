@@ -39,7 +39,7 @@ type Display struct {
 
 // Open connects to an X server and asks for damage and cursor changes.
 func Open(ctx context.Context, c Config) (*Display, error) {
-	d := &Display{cursorWake: make(chan struct{}, 1), screenWake: make(chan struct{}, 1)}
+	d := &Display{cursorWake: make(chan struct{}, 1), screenWake: make(chan struct{}, 1), settings: xsettings{config: c}}
 	g, err := d.dial(ctx, c)
 	if err != nil {
 		return nil, err
@@ -133,6 +133,14 @@ func (d *Display) events() {
 			d.keymapStale.Store(true)
 		}
 	}
+}
+
+// Close ends the connection, and that of the settings, which what they say outlives.
+func (d *Display) Close() {
+	d.settings.mu.Lock()
+	d.settings.close()
+	d.settings.mu.Unlock()
+	d.connection.Close()
 }
 
 // CursorChanged receives when the cursor may look different.

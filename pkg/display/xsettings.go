@@ -1,6 +1,7 @@
 package display
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -19,8 +20,13 @@ const (
 const usualDPI = 96
 
 // xsettings tells applications how large their interface should be (freedesktop.org, XSETTINGS 0.5). It is made when a scale is first set.
+//
+// The settings lie on a window of a connection of their own, which outlives it (RetainTemporary): where they go, GTK lays everything out anew, and the picture
+// would move under an artist's pen because a streamer died. The next one's take the place of those that were left.
 type xsettings struct {
 	mu       sync.Mutex
+	config   Config
+	client   *connection // nil until there is one
 	window   xproto.Window
 	property xproto.Atom
 	serial   uint32
@@ -36,48 +42,71 @@ func (d *Display) SetScale(percent int) error {
 	if s.scale == percent {
 		return nil
 	}
-	err := d.call(fmt.Sprintf("set the interface's scale to %d per cent", percent), func() error {
-		begins := s.window == 0
-		if begins {
-			if err := s.make(d.xc, d.root); err != nil {
-				return err
-			}
+	begins := s.client == nil
+	if begins {
+		if err := s.open(); err != nil {
+			return err
 		}
+	}
+	err := s.client.call(fmt.Sprintf("set the interface's scale to %d per cent", percent), func() error {
 		s.serial++
 		value := encodeSettings(s.serial, scaleSettings(percent))
-		err := xproto.ChangePropertyChecked(d.xc, xproto.PropModeReplace, s.window, s.property, s.property, 8, uint32(len(value)), value).Check()
+		err := xproto.ChangePropertyChecked(s.client.xc, xproto.PropModeReplace, s.window, s.property, s.property, 8, uint32(len(value)), value).Check()
 		if err != nil || !begins {
 			return err
 		}
-		return s.announce(d.xc, d.root)
+		return s.announce()
 	})
 	if err != nil {
-		s.window = 0 // the next try begins anew
+		s.close() // the next try begins anew
 		return err
 	}
 	s.scale = percent
 	return nil
 }
 
-// make makes the window on which the settings lie.
-func (s *xsettings) make(xc *xgb.Conn, root xproto.Window) error {
-	property, err := atom(xc, "_XSETTINGS_SETTINGS")
+// open connects to the server once more and makes the window on which the settings lie.
+func (s *xsettings) open() error {
+	c := &connection{}
+	g, err := c.dial(context.Background(), s.config)
 	if err != nil {
 		return err
 	}
-	window, err := xproto.NewWindowId(xc)
-	if err != nil {
+	go func() {
+		defer close(c.done)
+		for ev, xerr := c.xc.WaitForEvent(); ev != nil || xerr != nil; ev, xerr = c.xc.WaitForEvent() { // none is asked for
+		}
+	}()
+	g.open.Store(true)
+	if err := c.call("make the window of the interface's settings", func() error { return s.make(c) }); err != nil {
+		c.abandon(g)
 		return err
 	}
-	if err := xproto.CreateWindowChecked(xc, 0, window, root, -1, -1, 1, 1, 0, xproto.WindowClassInputOnly, 0, 0, nil).Check(); err != nil {
-		return err
-	}
-	s.window, s.property = window, property
+	s.client = c
 	return nil
 }
 
-// announce takes the place of the settings' owner and tells who waits for one.
-func (s *xsettings) announce(xc *xgb.Conn, root xproto.Window) error {
+func (s *xsettings) make(c *connection) (err error) {
+	setup := xproto.Setup(c.xc)
+	if len(setup.Roots) == 0 {
+		return fmt.Errorf("%w: it has no screen", errHostile)
+	}
+	c.root = setup.Roots[0].Root
+	if s.property, err = atom(c.xc, "_XSETTINGS_SETTINGS"); err != nil {
+		return err
+	}
+	if s.window, err = xproto.NewWindowId(c.xc); err != nil {
+		return err
+	}
+	if err := xproto.CreateWindowChecked(c.xc, 0, s.window, c.root, -1, -1, 1, 1, 0, xproto.WindowClassInputOnly, 0, 0, nil).Check(); err != nil {
+		return err
+	}
+	return xproto.SetCloseDownModeChecked(c.xc, xproto.CloseDownRetainTemporary).Check()
+}
+
+// announce takes the place of the settings' owner, tells who waits for one, and removes what an owner before has left.
+func (s *xsettings) announce() error {
+	xc := s.client.xc
 	selection, err := atom(xc, "_XSETTINGS_S0")
 	if err != nil {
 		return err
@@ -89,10 +118,21 @@ func (s *xsettings) announce(xc *xgb.Conn, root xproto.Window) error {
 	if err := xproto.SetSelectionOwnerChecked(xc, s.window, selection, xproto.TimeCurrentTime).Check(); err != nil {
 		return err
 	}
-	e := xproto.ClientMessageEvent{Format: 32, Window: root, Type: manager, Data: xproto.ClientMessageDataUnionData32New(
+	e := xproto.ClientMessageEvent{Format: 32, Window: s.client.root, Type: manager, Data: xproto.ClientMessageDataUnionData32New(
 		[]uint32{xproto.TimeCurrentTime, uint32(selection), uint32(s.window), 0, 0},
 	)}
-	return xproto.SendEventChecked(xc, false, root, xproto.EventMaskStructureNotify, string(e.Bytes())).Check()
+	if err := xproto.SendEventChecked(xc, false, s.client.root, xproto.EventMaskStructureNotify, string(e.Bytes())).Check(); err != nil {
+		return err
+	}
+	return xproto.KillClientChecked(xc, xproto.KillAllTemporary).Check()
+}
+
+// close ends the connection, if there is one; its window stays until another takes its place.
+func (s *xsettings) close() {
+	if s.client != nil {
+		s.client.Close()
+		s.client = nil
+	}
 }
 
 func atom(xc *xgb.Conn, name string) (xproto.Atom, error) {

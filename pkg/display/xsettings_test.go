@@ -3,6 +3,8 @@ package display
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,5 +110,42 @@ func TestApplicationsAreToldTheScale(t *testing.T) {
 				t.Errorf("the same scale again made serial %d of %d", again, serial)
 			}
 		})
+	}
+}
+
+func TestSettingsStayUntilTheNextOwnerHasCome(t *testing.T) {
+	s := xorgtest.Start(t)
+	c := newClient(t, s)
+	selection, err := atom(c.xc, "_XSETTINGS_S0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := func(w xproto.Window) bool {
+		tree, err := xproto.QueryTree(c.xc, c.root).Reply()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Contains(tree.Children, w)
+	}
+	var before xproto.Window
+	for _, percent := range []int{150, 200, 100} {
+		d, err := Open(t.Context(), Config{Dial: s.Dial, Cookie: s.Cookie, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.SetScale(percent); err != nil {
+			t.Fatal(err)
+		}
+		owner, err := xproto.GetSelectionOwner(c.xc, selection).Reply()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner.Owner == before || there(before) {
+			t.Errorf("the window %#x of the owner before is still there beside %#x", before, owner.Owner)
+		}
+		d.Close()
+		if before = owner.Owner; !there(before) { // applications watch for its end
+			t.Errorf("the window %#x of the settings has gone with their owner", before)
+		}
 	}
 }
