@@ -18,8 +18,9 @@ import (
 // frames are paced so that one that comes soon after another does not tear it.
 const (
 	coalesce = time.Millisecond
-	// coalesceTiles does for what tiles can bring: should it be torn, the rest follows within the same refresh of the viewer's screen.
-	coalesceTiles = 300 * time.Microsecond
+	// coalesceBrief does where little can be torn: of what tiles bring the rest follows within the same refresh of the viewer's screen, and where the whole
+	// screen is damaged already, what lies upon it was asked for in the same breath.
+	coalesceBrief = 300 * time.Microsecond
 	pace          = 12 * time.Millisecond
 	napped        = 2 * time.Millisecond  // of a wait before a frame: its end is slept to the point
 	burst         = 60 * time.Millisecond // of the rate, that may go out at once
@@ -210,9 +211,11 @@ func (p *painter) wait(ctx context.Context) bool {
 	if !until.After(now) {
 		switch {
 		case small:
-			nap(coalesceTiles)
+			nap(coalesceBrief)
 			return true
-		case area < screen.X*screen.Y: // else no more can come, and X reads for us after all that was asked for in the same breath
+		case area >= screen.X*screen.Y:
+			until = now.Add(coalesceBrief)
+		default:
 			until = now.Add(coalesce)
 		}
 	}
