@@ -112,6 +112,72 @@ func TestCurvePaintedInABlackoutIsInGIMP(t *testing.T) {
 	}
 	worst := drewWave(t, p, x, canvas)
 	t.Logf("GIMP's stroke is off the pen's by at most %.2f px", worst)
+	saysNothing(t, p)
+}
+
+// TestCurvePaintedThroughTheStreamersDeathIsInGIMP draws a wave, and in the middle of it the streamer is killed. What was drawn until there is another one, and
+// what is drawn then, is in GIMP: the curve is whole, the artist is told of no loss, and nothing stays down.
+func TestCurvePaintedThroughTheStreamersDeathIsInGIMP(t *testing.T) {
+	link := openLink(t, 0, 13)
+	w := get(t)
+	s, p, x := w.overLink(t, link, 1600, 900)
+	canvas, err := artist.NewImage(p, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Type(browser.Key{Key: "p", Code: "KeyP", Windows: 80}); err != nil {
+		t.Fatal(err)
+	}
+	before := w.inspect(t, s.ID)
+	from, _, _, samples := waveOn(canvas)
+	drawn := 0
+	if err := p.Stroke(samples, func() {
+		switch drawn++; drawn {
+		case len(samples) / 3:
+			eventually(t, 30*time.Second, "the pen has come somewhere", func() error {
+				at, err := x.Pointer()
+				if err == nil && float64(at.X) < from+20 {
+					err = fmt.Errorf("the pointer is at %v", at)
+				}
+				return err
+			})
+			if err := killPID(before.GetPids().GetStreamer()); err != nil {
+				t.Fatal(err)
+			}
+		case len(samples) * 2 / 3:
+			offersAgain(t, p)
+		}
+		time.Sleep(6 * time.Millisecond)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	worst := drewWave(t, p, x, canvas)
+	t.Logf("GIMP's stroke is off the pen's by at most %.2f px", worst)
+	saysNothing(t, p)
+	letsGo(t, x)
+	if after := w.inspect(t, s.ID); after.GetPids().GetGimp() != before.GetPids().GetGimp() || after.GetPids().GetStreamer() == before.GetPids().GetStreamer() {
+		t.Errorf("the session ran %v, and runs %v", before.GetPids(), after.GetPids())
+	}
+}
+
+// offersAgain waits until a page has made another connection, and has its picture by it.
+func offersAgain(t *testing.T, p *browser.Page) {
+	t.Helper()
+	eventually(t, 60*time.Second, "the page has made another connection", func() error {
+		offers, err := browser.Eval[int](p, 10*time.Second, "window.offers")
+		if err == nil && offers < 2 {
+			err = fmt.Errorf("it has made %d", offers)
+		}
+		return err
+	})
+	if err := p.Until(30*time.Second, "window.easel.state === 'connected'"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// saysNothing checks that a page has nothing to tell its artist.
+func saysNothing(t *testing.T, p *browser.Page) {
+	t.Helper()
 	toast, err := browser.Eval[string](p, 10*time.Second, "document.getElementById('toast').textContent")
 	if err != nil || toast != "" {
 		t.Errorf("the page says %q, %v", toast, err)

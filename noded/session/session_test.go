@@ -218,6 +218,20 @@ func TestDeadStreamerIsReplaced(t *testing.T) {
 	n.until(id, "served by another streamer", func(now Session) bool {
 		return now.Worker != s.Worker && h.WorkerAlive(now.Worker) && now.StreamerRestarts == 1 && now.State == Detached
 	})
+	h.mu.Lock()
+	streamed := slices.Clone(h.streamed)
+	h.mu.Unlock()
+	var sizes []contract.Size
+	for _, spec := range streamed {
+		c, err := contract.ReadConfig(bytes.NewReader(spec.Config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes = append(sizes, c.Initial)
+	}
+	if want := []contract.Size{firstSize, {}}; !slices.Equal(sizes, want) { // the second leaves the screen as its viewers have it
+		t.Errorf("streamers began with screens of %v, want %v", sizes, want)
+	}
 	connect(n, h, &id)
 }
 

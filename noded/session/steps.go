@@ -160,8 +160,11 @@ func (k *keeper) streamerConfig(ctx context.Context, r Record) (contract.Config,
 	}
 	c := contract.Config{
 		Session: r.ID, Socket: k.paths.Worker + "/" + StreamerSocket, XSocket: k.paths.XSocket, XCookie: hex.EncodeToString(cookie),
-		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), RelayPorts: k.relayPorts, Initial: firstSize, LogLevel: k.logLevel,
+		EdgeDir: k.paths.Edge, EdgeUID: r.UIDBase + artistUID, UDPAddrs: k.media, UDPPort: int(r.UDPPort), RelayPorts: k.relayPorts, LogLevel: k.logLevel,
 		Policy: k.policy(),
+	}
+	if r.StreamerRestarts == 0 { // one that takes another's place leaves the screen as its viewers have it, or the picture would move under a pen
+		c.Initial = firstSize
 	}
 	card := ""
 	if r.GPU.Encoder {

@@ -57,7 +57,7 @@ type Config struct {
 	UDPPort  int      `json:"udp_port"`
 	// RelayPorts are the first and last port, at one of UDPAddrs, of the node's relay: a viewer that comes from there is relayed.
 	RelayPorts []uint16 `json:"relay_ports,omitempty"`
-	// Initial is the remote screen's size before a viewer asks for its own; zero leaves the X server's.
+	// Initial is the remote screen's size before a viewer asks for its own; zero leaves it as it is.
 	Initial Size `json:"initial"`
 	// Encoder is what makes the picture, if it can: else the streamer says so and goes on with x264.
 	Encoder Encoder `json:"encoder,omitzero"`
