@@ -28,6 +28,9 @@ interface Held {
 /** Windows reports AltGr as a ControlLeft it made up and, within this time (ms), the AltGr. */
 const FAKE_CONTROL = 50;
 
+/** A key goes down again no sooner (ms) after it went up: what comes sooner is told late. */
+const LATE = 50;
+
 export class Keyboard {
 	/** Keys that are down remotely, by KeyboardEvent.code: a key goes up as what it went down as. */
 	private readonly held = new Map<string, Held>();
@@ -216,11 +219,12 @@ export class Keyboard {
 		}
 	}
 
-	// Chromium tells of a key that an input method looked at and handed back (IBus does) after it has told that it is up.
+	// Of a key that an input method looked at and handed back (IBus does) browsers tell after they have told that it is up: Chromium with the time of the
+	// press, Firefox with that of its telling.
 	private isUp(e: KeyboardEvent): boolean {
 		const up = this.ups.get(e.code);
 		this.ups.delete(e.code);
-		return up !== undefined && e.timeStamp <= up;
+		return up !== undefined && e.timeStamp < up + LATE;
 	}
 
 	private hold(hand: Hand, key: string, held: Held, locks: number): void {
