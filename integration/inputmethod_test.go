@@ -247,3 +247,27 @@ func TestInputMethodInChromium(t *testing.T) {
 	must(t, p.Until(30*time.Second, "document.hasFocus() && window.__offset"))
 	a.write(m)
 }
+
+// The same in Debian's Firefox.
+func TestInputMethodInFirefox(t *testing.T) {
+	w := get(t)
+	s := w.session(t)
+	desk := xorgtest.Start(t)
+	m := startIBus(t, desk)
+	f, err := browser.StartFirefoxOn(t.Context(), m.env)
+	w.showsIn(t, s.ID, f, err, "&scale=1&chrome=0", "window.easel?.state === 'connected' && window.easel.stats().width === Math.floor(innerWidth / 2) * 2")
+	a := &typist{t: t, desk: desk.Application(t), x: w.x(t, s.ID)}
+	a.fresh = func() error {
+		draws(t, a.x, "the dialog of a new image", func() error { return f.Chord(t.Context(), browser.ControlKey, "n") })
+		return f.Chord(t.Context(), browser.EnterKey)
+	}
+	a.copy = func() error {
+		return errors.Join(f.Chord(t.Context(), browser.ControlKey, "a"), f.Chord(t.Context(), browser.ControlKey, "c"))
+	}
+	a.click = func(at image.Point) error { return f.Click(t.Context(), at.X, at.Y) }
+	a.eval = func(js string, into any) error { return f.Eval(t.Context(), js, into) }
+	must(t, a.eval(noteOffset, &struct{}{}))
+	a.desk.Enter(t, "firefox")
+	must(t, f.Until(t.Context(), 30*time.Second, "document.hasFocus() && window.__offset"))
+	a.write(m)
+}

@@ -45,18 +45,24 @@ type Firefox struct {
 
 const firefoxStart = 60 * time.Second
 
+// firefoxOnDesk undoes what WebDriver prefers: that Firefox takes itself to have the keyboard always. Else it never tells GTK's input method of its focus.
+const firefoxOnDesk = `
+user_pref("remote.prefs.recommended", false);
+user_pref("focusmanager.testmode", false);
+`
+
 // StartFirefox starts Debian's Firefox with an empty profile and the probe in every page, with no window, and env besides in its environment.
 func StartFirefox(ctx context.Context, env ...string) (*Firefox, error) {
-	return startFirefox(ctx, append(slices.Clone(env), "MOZ_HEADLESS=1", "MOZ_HEADLESS_WIDTH=1280", "MOZ_HEADLESS_HEIGHT=800"))
+	return startFirefox(ctx, firefoxPrefs, append(slices.Clone(env), "MOZ_HEADLESS=1", "MOZ_HEADLESS_WIDTH=1280", "MOZ_HEADLESS_HEIGHT=800"))
 }
 
 // StartFirefoxOn starts it with a window on an X server, given by the environment of its clients: without one there is no clipboard but for texts, and
 // nothing to drag from.
 func StartFirefoxOn(ctx context.Context, env []string) (*Firefox, error) {
-	return startFirefox(ctx, append(slices.Clone(env), "MOZ_ENABLE_WAYLAND=0", "GDK_BACKEND=x11"))
+	return startFirefox(ctx, firefoxPrefs+firefoxOnDesk, append(slices.Clone(env), "MOZ_ENABLE_WAYLAND=0", "GDK_BACKEND=x11"))
 }
 
-func startFirefox(ctx context.Context, env []string) (_ *Firefox, err error) {
+func startFirefox(ctx context.Context, prefs string, env []string) (_ *Firefox, err error) {
 	ctx, cancel := context.WithTimeout(ctx, firefoxStart)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "easel-firefox-")
@@ -69,7 +75,7 @@ func startFirefox(ctx context.Context, env []string) (_ *Firefox, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := os.WriteFile(filepath.Join(dir, "user.js"), []byte(firefoxPrefs), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "user.js"), []byte(prefs), 0o600); err != nil {
 		return nil, err
 	}
 	address, err := f.launch(ctx)

@@ -26,7 +26,11 @@ func (a *Application) Enter(t testing.TB, class string) xproto.Window {
 			t.Fatal(err)
 		}
 	}
-	err := xproto.SetInputFocusChecked(a.xc, xproto.InputFocusNone, w, xproto.TimeCurrentTime).Check()
+	// Without a window manager it has the keyboard already, since the pointer lies in it, and would not be told of it.
+	err := xproto.SetInputFocusChecked(a.xc, xproto.InputFocusNone, xproto.InputFocusNone, xproto.TimeCurrentTime).Check()
+	if err == nil {
+		err = xproto.SetInputFocusChecked(a.xc, xproto.InputFocusNone, w, xproto.TimeCurrentTime).Check()
+	}
 	if err == nil {
 		err = xtest.Init(a.xc)
 	}
