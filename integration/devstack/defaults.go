@@ -43,15 +43,21 @@ func (s *Stack) setDefaults() (err error) {
 }
 
 func (s *Stack) choosePorts() error {
-	for _, addr := range []*string{&s.CoordinatorAddr, &s.NodeAddr, &s.RelayAddr, &s.gossip[0], &s.gossip[1], &s.api[0], &s.api[1]} {
+	all := []*string{&s.CoordinatorAddr, &s.NodeAddr, &s.RelayAddr, &s.gossip[0], &s.gossip[1], &s.api[0], &s.api[1]}
+	var given []string
+	for _, addr := range all {
+		given = append(given, *addr)
+	}
+	for _, addr := range all {
 		if *addr != "" {
 			continue
 		}
-		free, err := freePort()
+		free, err := freePort(given...)
 		if err != nil {
 			return err
 		}
 		*addr = free
+		given = append(given, free)
 	}
 	if s.MediaPorts == [2]int{} {
 		// Each stream binds its own port and noded passes over one that is taken, so the range need not be empty. Random, so

@@ -318,14 +318,18 @@ func portsFree(addresses ...string) error {
 	return nil
 }
 
-// freePort is a TCP port of 127.0.0.1 that nobody listens on now, below the kernel's own range, from which an outgoing connection
-// could take it before the daemon does.
-func freePort() (string, error) {
+// freePort is a TCP port of 127.0.0.1 that nobody listens on now and that is not given to another already, below the kernel's own range, from which an
+// outgoing connection could take it before the daemon does.
+func freePort(given ...string) (string, error) {
 	var l net.Listener
 	err := errors.New("none was tried")
 	for range 100 {
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))); err == nil {
-			return l.Addr().String(), l.Close()
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if slices.Contains(given, addr) {
+			continue
+		}
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
 		}
 	}
 	return "", fmt.Errorf("find a free port: %w", err)
