@@ -21,8 +21,8 @@ const (
 	// starvedBy is how much coarser than wanted a change must be for bits to count as scarce, and starvedFor how long they do: it is by looking for motion
 	// farther away that frames are finer then.
 	starvedBy, starvedFor = 3, 10 * time.Second
-	// narrow is the rate (kilobits a second) from which on frames are so many that nothing is far away, and what does not fit is no matter of motion.
-	narrow = 8000
+	// narrow is the rate (kilobits a second) from which on video has all that it can use: what is coarse then is no matter of motion.
+	narrow = 20_000
 	// leap is by how many steps all of a picture becomes finer at the cost of a refinement.
 	leap = 3.0
 )
