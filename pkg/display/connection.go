@@ -69,6 +69,16 @@ func (c *connection) dial(ctx context.Context, cfg Config) (*guard, error) {
 	return g, nil
 }
 
+// screen is the server's first, whose root the connection's is from now on.
+func (c *connection) screen() (*xproto.ScreenInfo, error) {
+	s := xproto.Setup(c.xc)
+	if len(s.Roots) == 0 {
+		return nil, fmt.Errorf("%w: it has no screen", errHostile)
+	}
+	c.root = s.Roots[0].Root
+	return &s.Roots[0], nil
+}
+
 // abandon gives up a connection that came to nothing.
 func (c *connection) abandon(g *guard) {
 	_ = g.Conn.Close()

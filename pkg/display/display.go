@@ -57,12 +57,11 @@ func Open(ctx context.Context, c Config) (*Display, error) {
 
 func (d *Display) prepare(g *guard) error {
 	err := d.call("read the screen's set-up", func() error {
-		s := xproto.Setup(d.xc)
-		if len(s.Roots) == 0 {
-			return fmt.Errorf("%w: it has no screen", errHostile)
+		screen, err := d.screen()
+		if err != nil {
+			return err
 		}
-		d.root = s.Roots[0].Root
-		if depth := s.Roots[0].RootDepth; depth != 24 {
+		if depth := screen.RootDepth; depth != 24 {
 			return fmt.Errorf("the screen's depth is %d, want 24", depth)
 		}
 		return nil

@@ -187,11 +187,9 @@ func (d *Display) openClipboard(ctx context.Context, cfg Config, p patience) (*C
 }
 
 func (c *Clipboard) prepare() error {
-	s := xproto.Setup(c.xc)
-	if len(s.Roots) == 0 {
-		return fmt.Errorf("%w: it has no screen", errHostile)
+	if _, err := c.screen(); err != nil {
+		return err
 	}
-	c.root = s.Roots[0].Root
 	if err := c.atoms.intern(c.xc); err != nil {
 		return err
 	}

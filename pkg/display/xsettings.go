@@ -87,11 +87,9 @@ func (s *xsettings) open() error {
 }
 
 func (s *xsettings) make(c *connection) (err error) {
-	setup := xproto.Setup(c.xc)
-	if len(setup.Roots) == 0 {
-		return fmt.Errorf("%w: it has no screen", errHostile)
+	if _, err = c.screen(); err != nil {
+		return err
 	}
-	c.root = setup.Roots[0].Root
 	if s.property, err = atom(c.xc, "_XSETTINGS_SETTINGS"); err != nil {
 		return err
 	}
