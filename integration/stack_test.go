@@ -3,9 +3,12 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"image/png"
 	"io"
 	"log/slog"
 	"net"
@@ -211,8 +214,34 @@ func (w *world) x(t *testing.T, id string) *xclient.Screen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(x.Close)
+	t.Cleanup(func() {
+		if t.Failed() {
+			keepScreen(t, x)
+		}
+		x.Close()
+	})
 	return x
+}
+
+// keepScreen keeps what a failed test's session shows beside the other reports, in out/test.
+func keepScreen(t *testing.T, x *xclient.Screen) {
+	t.Helper()
+	shot, err := artist.Screenshot(x)
+	if err != nil {
+		t.Logf("the session's screen: %v", err)
+		return
+	}
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, shot); err != nil {
+		t.Logf("the session's screen: %v", err)
+		return
+	}
+	name := filepath.Join("..", "out", "test", strings.ReplaceAll(t.Name(), "/", "-")+".png")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, picture.Bytes(), 0o600)); err != nil {
+		t.Logf("the session's screen: %v", err)
+		return
+	}
+	t.Logf("the session's screen is in %s", name)
 }
 
 // unscaled opens a session's viewer with nothing but the picture, in a screen of this size, and waits until it has that. options are more of the

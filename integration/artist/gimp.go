@@ -83,21 +83,23 @@ func Settled(x *xclient.Screen, from *image.RGBA, limit time.Duration) error {
 	if from == nil {
 		from = image.NewRGBA(last.Rect)
 	}
-	since := time.Now()
+	since, why := time.Now(), ""
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		now, err := Screenshot(x)
 		if err != nil {
 			return err
 		}
-		if different(last, now) > small || different(from, now) <= small {
-			since = time.Now()
+		if n := different(from, now); n <= small {
+			since, why = time.Now(), fmt.Sprintf("it differs in %d pixels from what it was", n)
+		} else if n := different(last, now); n > small {
+			since, why = time.Now(), fmt.Sprintf("%d pixels changed just now", n)
 		}
 		last = now
 		if time.Since(since) > rest {
 			return nil
 		}
 	}
-	return fmt.Errorf("the screen did not change and come to rest in %s", limit)
+	return fmt.Errorf("the screen did not change and come to rest in %s: %s", limit, why)
 }
 
 // different counts the pixels in which two pictures differ.

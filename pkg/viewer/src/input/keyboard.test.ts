@@ -111,6 +111,15 @@ describe("Keyboard", () => {
 		up(" ", "Space", { at: 91 });
 	});
 
+	it("holds a modifier that is pressed again as soon as it is up, after the page had let go of it", () => {
+		down("Control", "ControlLeft", { ctrlKey: true, at: 10 });
+		keyboard.reset();
+		said = [];
+		up("Control", "ControlLeft", { at: 90 });
+		down("Control", "ControlLeft", { ctrlKey: true, at: 95 });
+		expect(said).toEqual(["+ffe3/29"]);
+	});
+
 	it("leaves dead keys to the browser and sends what they make", () => {
 		expect(down("Dead", "Quote").defaultPrevented).toBe(false);
 		up("Dead", "Quote");

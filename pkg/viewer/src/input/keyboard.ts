@@ -209,7 +209,7 @@ export class Keyboard {
 		};
 		// macOS reports no keyup while Command is down, and virtual keyboards have no physical key to wait for.
 		const mac = this.platform === "mac";
-		if (e.code === "" || this.isUp(e) || (mac && e.metaKey && !isModifier(keysym))) {
+		if (e.code === "" || this.isUp(e, keysym) || (mac && e.metaKey && !isModifier(keysym))) {
 			typed();
 		} else if (mac && e.altKey && isChar(e.key) && e.key > "~") {
 			// Option+letter is what it types, not Alt with it: Alt steps aside.
@@ -220,11 +220,12 @@ export class Keyboard {
 	}
 
 	// Of a key that an input method looked at and handed back (IBus does) browsers tell after they have told that it is up: Chromium with the time of the
-	// press, Firefox with that of its telling.
-	private isUp(e: KeyboardEvent): boolean {
+	// press, Firefox with that of its telling. Not so a modifier: the next event tells whether it is up, and the artist may press one again at once that the
+	// page had let go of.
+	private isUp(e: KeyboardEvent, keysym: number): boolean {
 		const up = this.ups.get(e.code);
 		this.ups.delete(e.code);
-		return up !== undefined && e.timeStamp < up + LATE;
+		return up !== undefined && e.timeStamp < up + LATE && !isModifier(keysym);
 	}
 
 	private hold(hand: Hand, key: string, held: Held, locks: number): void {
