@@ -55,19 +55,29 @@ func NewImage(p *browser.Page, x *xclient.Screen) (image.Rectangle, error) {
 	return Canvas(x, func(r image.Rectangle) bool { return r.Dx() >= 300 && r.Dy() >= 200 })
 }
 
-// Canvas waits until GIMP shows an empty white image that fits, and returns where on the remote screen it lies.
+// Canvas waits until GIMP shows an empty white image that fits, and returns where on the remote screen it lies, once it lies still: GIMP moves it a little
+// when the scroll bars beside it come.
 func Canvas(x *xclient.Screen, fits func(image.Rectangle) bool) (image.Rectangle, error) {
+	const (
+		look = 100 * time.Millisecond
+		rest = 4 // looks
+	)
 	var canvas image.Rectangle
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	same := 0
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(look) {
 		img, err := Screenshot(x)
 		if err != nil {
 			return image.Rectangle{}, err
 		}
-		if canvas = whiteArea(img); fits(canvas) {
+		white := whiteArea(img)
+		if same++; white != canvas || !fits(white) {
+			canvas, same = white, 0
+		}
+		if same == rest {
 			return canvas, nil
 		}
 	}
-	return image.Rectangle{}, fmt.Errorf("GIMP shows no new image: the largest white area is %v", canvas)
+	return image.Rectangle{}, fmt.Errorf("GIMP shows no new image at rest: the largest white area is %v", canvas)
 }
 
 // Settled waits until the screen differs from a picture, from an empty screen if that is nil, and then rests for a while.

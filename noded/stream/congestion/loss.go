@@ -2,17 +2,6 @@ package congestion
 
 import "time"
 
-// When packets against loss are worth sending, and how many.
-const (
-	repairFrom  = 0.005 // of the packets lost
-	repairTrip  = 30 * time.Millisecond
-	repairShare = 2.5 // times the loss
-	repairMost  = 0.5 // of a frame's packets
-	// What is lost because too much was sent is not mended by sending more.
-	repairCalm  = 3 * time.Second // after a cut
-	repairQueue = 60 * time.Millisecond
-)
-
 // lossMeter says what share of the packets was lost of late, and whether a lower rate helped against it.
 type lossMeter struct {
 	arrived, lost float64 // fading
@@ -77,15 +66,3 @@ func (m *lossMeter) settled(sent float64, now time.Time) (before, after float64,
 }
 
 func (m *lossMeter) clear(now time.Time) { *m = lossMeter{own: m.own, at: now} }
-
-// RepairShare is what part of the packets is worth sending against loss: none where asking again is quick, or the loss is our own doing.
-func (r *Control) RepairShare(now time.Time) float64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	share, ok := r.loss.share(now)
-	ours := now.Sub(r.cutAt) < repairCalm || r.queue > repairQueue
-	if !ok || ours || share < repairFrom || r.rtt < repairTrip {
-		return 0
-	}
-	return min(share*repairShare, repairMost)
-}

@@ -58,6 +58,7 @@ type link struct {
 	keyAt      time.Time
 	keyBytes   int // a keyframe has at least
 	keyframes  int
+	parities   []parityOnWay // that may be of use yet
 }
 
 type frameOnWay struct {
@@ -66,6 +67,11 @@ type frameOnWay struct {
 	first     uint16
 	num, have int
 	key       bool
+}
+
+type parityOnWay struct {
+	seqs  []uint16
+	stamp uint32
 }
 
 type lack struct {
@@ -178,19 +184,34 @@ func covered(b []byte) (seqs []uint16) {
 func (l *link) arrive(number uint16, seqs []uint16, stamp uint32, size int, repair bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, seq := time.Now(), seqs[0]
-	if repair {
-		lack := slices.DeleteFunc(seqs, func(s uint16) bool { return l.seqs[s] })
-		if len(lack) != 1 {
-			lack = []uint16{l.highest} // of no use
-		} else {
-			l.repaired++
-		}
-		seq = lack[0]
-	}
+	now := time.Now()
 	l.wire += size
 	l.got[number] = now.Sub(l.began)
 	l.newest = number
+	if repair {
+		l.parities = append(l.parities, parityOnWay{seqs, stamp})
+		l.parities = l.parities[max(len(l.parities)-12, 0):]
+	} else {
+		l.take(seqs[0], stamp)
+	}
+	for again := true; again; { // one that is restored may restore the next
+		again = false
+		l.parities = slices.DeleteFunc(l.parities, func(p parityOnWay) bool {
+			lack := slices.DeleteFunc(slices.Clone(p.seqs), func(s uint16) bool { return l.seqs[s] })
+			if len(lack) != 1 {
+				return len(lack) == 0
+			}
+			l.take(lack[0], p.stamp)
+			l.repaired++
+			again = true
+			return true
+		})
+	}
+	l.show(now)
+}
+
+// take takes in a packet of the picture, however it came.
+func (l *link) take(seq uint16, stamp uint32) {
 	if l.seqs[seq] {
 		return
 	}
@@ -210,7 +231,6 @@ func (l *link) arrive(number uint16, seqs []uint16, stamp uint32, size int, repa
 			f.have++
 		}
 	}
-	l.show(now)
 }
 
 // show shows what can be: frames in order, or from a whole keyframe on.

@@ -141,7 +141,7 @@ func (p *Pacer) BindLocalStream(info *interceptor.StreamInfo, out interceptor.RT
 		l.kept = l.kept[:maxAudio]
 		p.audio = l
 	} else {
-		p.video, p.repair = l, newRepair(info)
+		p.video, p.repair = l, newRepair(info, l.twcc)
 		p.rate.Hears(l.twcc != 0)
 	}
 	return interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, _ interceptor.Attributes) (int, error) {
@@ -185,7 +185,7 @@ func (p *Pacer) push(l *lane, h *rtp.Header, payload []byte) error {
 		p.keySize += len(payload)
 	}
 	if l == p.video {
-		p.repair.push(l, l.at(h.SequenceNumber), p.rate.RepairShare(time.Now()))
+		p.repair.push(l.at(h.SequenceNumber), p.rate, time.Now())
 	}
 	p.poke()
 	return nil

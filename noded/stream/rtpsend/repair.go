@@ -1,77 +1,119 @@
 package rtpsend
 
 import (
-	"math"
 	"time"
 
+	"easel/noded/stream/congestion"
+
 	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/flexfec"
 	"github.com/pion/rtp"
 )
 
-// repairBlock is how many packets one set against loss covers (FlexFEC-03, which Chromium takes).
+// repairBlock is the most packets that one set against loss covers.
 const repairBlock = 40
 
-// repair makes packets from which the viewer restores what was lost, a frame at a time.
+// repair makes packets from which the viewer restores what was lost, a frame at a time (FlexFEC-03, which Chromium takes).
 type repair struct {
-	ssrc    uint32
-	payload uint8
-	encoder *flexfec.FlexEncoder03
-	block   []rtp.Packet
-	ready   []rtp.Packet
-	sent    uint64
+	header rtp.Header // of the next one
+	number [2]byte    // its transport-wide one
+	block  []*keptPacket
+	ready  []parity
+	spare  [][]byte // memory of those that were sent
+	whole  []byte   // a packet as it goes over
+	sent   uint64
 }
 
-// newRepair is nil where the viewer takes no such packets.
-func newRepair(info *interceptor.StreamInfo) *repair {
+// parity is one packet against loss that waits.
+type parity struct {
+	payload   []byte
+	timestamp uint32
+}
+
+// newRepair is nil where the viewer takes no such packets. twcc is the extension for transport-wide numbers, 0 for none.
+func newRepair(info *interceptor.StreamInfo, twcc uint8) *repair {
 	if info.SSRCForwardErrorCorrection == 0 || info.PayloadTypeForwardErrorCorrection == 0 {
 		return nil
 	}
-	r := &repair{ssrc: info.SSRCForwardErrorCorrection, payload: info.PayloadTypeForwardErrorCorrection}
-	r.encoder = flexfec.NewFlexEncoder03(r.payload, r.ssrc)
+	r := &repair{header: rtp.Header{Version: 2, PayloadType: info.PayloadTypeForwardErrorCorrection, SSRC: info.SSRCForwardErrorCorrection}}
+	if twcc != 0 {
+		_ = r.header.SetExtension(twcc, r.number[:])
+	}
 	return r
 }
 
-// push takes in a video packet that will be sent. share is what part of it and its like is repeated; 0 for none.
-func (r *repair) push(l *lane, k *keptPacket, share float64) {
+// push takes in a video packet that will be sent. Those against loss are made with the last one of a frame, as the rate allows.
+func (r *repair) push(k *keptPacket, rate *congestion.Control, now time.Time) {
 	if r == nil {
 		return
 	}
-	if share == 0 {
-		r.block = r.block[:0]
-		return
+	if n := len(r.block); n > 0 && r.block[n-1].seq+1 != k.seq {
+		r.block = r.block[:0] // the rest of that frame was left out
 	}
-	r.block = append(r.block, rtp.Packet{Header: l.headerOf(k), Payload: k.payload})
+	r.block = append(r.block, k)
 	if !k.header.Marker && len(r.block) < repairBlock {
 		return
 	}
-	n := uint32(math.Ceil(float64(len(r.block)) * share))
-	for _, p := range r.encoder.EncodeFec(r.block, n) {
-		p.Timestamp = k.header.Timestamp
-		r.ready = append(r.ready, p)
-	}
+	loss, share := rate.Repair(now)
+	r.cover(enough(len(r.block), loss, share))
 	r.block = r.block[:0]
+}
+
+// cover makes the parities of the block.
+func (r *repair) cover(c cover) {
+	for i := range c.parities {
+		r.ready = append(r.ready, parity{r.make(c, i), r.block[len(r.block)-1].header.Timestamp})
+	}
+}
+
+// make is the payload of the parity i of the block.
+func (r *repair) make(c cover, i int) []byte {
+	var memory []byte
+	if n := len(r.spare); n > 0 {
+		memory, r.spare = r.spare[n-1], r.spare[:n-1]
+	}
+	f := newFlexFEC(memory, r.block[0].header.SSRC, r.block[0].seq)
+	for at, k := range r.block {
+		if c.covers(i, at) {
+			r.whole = k.asCounted(r.whole[:0])
+			f = f.add(at, r.whole)
+		}
+	}
+	return f
 }
 
 // clear forgets what waits.
 func (r *repair) clear() {
 	if r != nil {
-		r.block, r.ready = r.block[:0], nil
+		r.block, r.ready = r.block[:0], r.ready[:0]
 	}
+}
+
+// asCounted appends a packet as the viewer's error correction counts it: without its transport-wide number, which it gets as it leaves.
+func (k *keptPacket) asCounted(b []byte) []byte {
+	number := k.number
+	k.number = [2]byte{}
+	size := k.header.MarshalSize()
+	if cap(b) < size+len(k.payload) {
+		b = make([]byte, 0, maxPacket)
+	}
+	n, _ := k.header.MarshalTo(b[:size]) // errs where the memory is too small
+	k.number = number
+	return append(b[:n], k.payload...)
 }
 
 // sendRepair sends one packet against loss, and tells whether there was one.
 func (p *Pacer) sendRepair(now time.Time) bool {
+	r := p.repair
 	// They go after the frame that they are for.
-	if p.repair == nil || len(p.repair.ready) == 0 || p.video == nil || p.video.waiting() > 0 {
+	if r == nil || len(r.ready) == 0 || p.video == nil || p.video.waiting() > 0 {
 		return false
 	}
-	packet := p.repair.ready[0]
-	p.repair.ready = p.repair.ready[1:]
-	if l := p.video; l.twcc != 0 {
-		_ = packet.SetExtension(l.twcc, make([]byte, 2))
-	}
-	p.repair.sent++
-	p.write(p.video, &packet.Header, packet.Payload, departure{more: true}, now)
+	next := r.ready[0]
+	r.ready = r.ready[:copy(r.ready, r.ready[1:])]
+	r.header.SequenceNumber++
+	r.header.Timestamp = next.timestamp
+	r.sent++
+	p.write(p.video, &r.header, next.payload, departure{more: true}, now)
+	r.spare = append(r.spare, next.payload)
 	return true
 }

@@ -5,15 +5,14 @@ import (
 	"time"
 
 	"easel/noded/stream/congestion"
-
-	"github.com/pion/rtp"
 )
 
 const (
 	// maxLost is how many packets may wait to be sent again, resendShare what part of the rate they may take.
 	maxLost     = 256
 	resendShare = 0.5
-	// resendRest is the least time between two copies of a packet, beside the round trip that the first one needs to arrive.
+	// resendRest is the least time between two copies of a packet. Chromium asks again a round trip after it asked, and that is shorter than the one that
+	// its reports tell of: half of that rests too.
 	resendRest = 10 * time.Millisecond
 	// resendTime is how old a packet may be to be worth it: after that a keyframe is sooner there than all that is missing.
 	resendTime = 500 * time.Millisecond
@@ -43,7 +42,7 @@ func (p *Pacer) ask(seqs []uint16, now time.Time) (key bool) {
 	// What is sent again takes part of the rate; who lacks more is better served by a keyframe.
 	kbps := float64(p.rate.Plan().Kbps)*resendShare - p.again.Kbps(now)
 	most := int(min(max(kbps*1000/8*resendTime.Seconds()/rtpPayload, 1), maxLost))
-	rest, old := trip+resendRest, max(resendTime, 3*trip)
+	rest, old := max(trip/2, resendRest), max(resendTime, 3*trip)
 	for _, s := range seqs {
 		k, ofKey, tooOld := p.video.at(s), p.ofKey(s), old
 		if ofKey { // another would be as long on its way, and lose as much
@@ -208,14 +207,4 @@ func (p *Pacer) sendCall(now time.Time) bool {
 	}
 	p.repeat(k, now)
 	return true
-}
-
-// headerOf is a copy of a packet's header as the viewer's error correction sees it: without its transport-wide number.
-func (l *lane) headerOf(k *keptPacket) rtp.Header {
-	h := k.header
-	h.Extensions = append([]rtp.Extension(nil), k.header.Extensions...)
-	if l.twcc != 0 {
-		_ = h.SetExtension(l.twcc, []byte{0, 0})
-	}
-	return h
 }
