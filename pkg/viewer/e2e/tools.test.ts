@@ -1,7 +1,7 @@
 import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { SESSION } from "./fake-node";
-import { connected, control, hears, input, keys, node, reaches } from "./setup";
+import { connected, control, hears, input, keys, node, peer, reaches } from "./setup";
 import { tools } from "./strip";
 
 describe("tools", () => {
@@ -50,6 +50,26 @@ describe("tools", () => {
 		await page.locator("#strip").waitFor();
 		await page.mouse.click(300, 500);
 		expect(await page.locator("#strip").isVisible()).toBe(false);
+	});
+
+	it("leave the keyboard to GIMP where a pointer uses them", async () => {
+		const page = await connected();
+		const focused = () => page.evaluate(() => document.activeElement?.id);
+		await page.locator("#handle").click();
+		expect(await focused()).toBe("keys");
+		for (const tool of ["ink", "figures", "capture"]) {
+			await page.locator(`#${tool}`).click();
+			expect(await focused()).toBe("keys");
+		}
+		const quality = page.locator("#quality");
+		await quality.focus();
+		await quality.press("ArrowDown");
+		expect(await focused()).toBe("quality");
+		await quality.dispatchEvent("pointerdown");
+		await quality.selectOption("fast");
+		expect(await focused()).toBe("keys");
+		await page.keyboard.press("t");
+		await expect.poll(async () => keys(await peer.heard())).toContain("+74");
 	});
 
 	it("stay where they are while the picture is exact and not", async () => {

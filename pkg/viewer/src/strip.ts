@@ -59,6 +59,8 @@ export class Strip {
 	private hiding: ReturnType<typeof setTimeout> | null = null;
 	private dwelling: ReturnType<typeof setTimeout> | null = null;
 	private available = false;
+	/** What in it the pointer was pressed on, since the last key. */
+	private pointing: EventTarget | null = null;
 
 	/** `enabled` is false where nothing may lie over the picture: then the strip never shows. */
 	constructor(
@@ -69,14 +71,17 @@ export class Strip {
 		this.quality.value = storedQuality();
 		this.quality.addEventListener("change", () => this.qualityChosen(), { signal });
 		this.handle.addEventListener("click", this.handled, { signal });
-		this.on(this.fullscreen, () => void this.toggleFullscreen());
-		this.on(this.capture, () => this.toggleCapture());
-		this.on(this.sound, () => this.host.sound());
-		this.on(this.clipboard, () => this.host.clipboard());
-		this.on(this.figures, () => this.toggleOverlay());
+		this.fullscreen.addEventListener("click", () => void this.toggleFullscreen(), { signal });
+		this.capture.addEventListener("click", () => this.toggleCapture(), { signal });
+		this.sound.addEventListener("click", () => this.host.sound(), { signal });
+		this.clipboard.addEventListener("click", () => this.host.clipboard(), { signal });
+		this.figures.addEventListener("click", () => this.toggleOverlay(), { signal });
 		this.end.addEventListener("click", () => this.confirm.showModal(), { signal });
 		this.wireConfirm(signal);
 		this.root.addEventListener("keydown", this.key, { signal });
+		this.root.addEventListener("pointerdown", this.pointed, { signal });
+		this.root.addEventListener("click", this.clicked, { signal });
+		this.root.addEventListener("change", this.picked, { signal });
 		this.root.addEventListener("pointerleave", () => this.hideSoon(LINGER), { signal });
 		this.root.addEventListener("pointerenter", () => this.stay(), { signal });
 		this.root.addEventListener("focusout", () => this.hideSoon(LINGER), { signal });
@@ -160,15 +165,6 @@ export class Strip {
 		if (this.confirm.open) this.confirm.close();
 	}
 
-	// A click by pointer gives the keyboard back to the picture; a press by keyboard keeps it in the strip.
-	private on(button: HTMLButtonElement, act: () => void): void {
-		const clicked = (e: MouseEvent): void => {
-			act();
-			if (e.detail > 0) this.host.leave();
-		};
-		button.addEventListener("click", clicked, { signal: this.stop.signal });
-	}
-
 	private wireConfirm(signal: AbortSignal): void {
 		const yes = byId("confirm-yes", HTMLButtonElement);
 		const no = byId("confirm-no", HTMLButtonElement);
@@ -244,12 +240,27 @@ export class Strip {
 		this.handle.setAttribute("aria-expanded", "false");
 	}
 
+	// What is used by pointer gives the keyboard back to the picture, whoever's tool it is; what is used by keyboard keeps it in the strip.
+	private readonly pointed = (e: PointerEvent): void => {
+		this.pointing = e.target;
+	};
+
+	private readonly clicked = (e: MouseEvent): void => {
+		if (e.detail > 0 && e.target instanceof Element && e.target.closest("button")) this.host.leave();
+	};
+
+	private readonly picked = (e: Event): void => {
+		if (e.target === this.pointing) this.host.leave();
+	};
+
 	private readonly handled = (e: MouseEvent): void => {
 		this.show(e.detail === 0);
+		if (e.detail > 0) this.host.leave();
 		if ((e as PointerEvent).pointerType === "touch") this.hideSoon(READ);
 	};
 
 	private readonly key = (e: KeyboardEvent): void => {
+		this.pointing = null;
 		if (e.key !== "Escape") return;
 		e.preventDefault();
 		this.hide();
