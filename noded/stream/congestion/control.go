@@ -109,6 +109,7 @@ type Control struct {
 	rtt      time.Duration
 	cutAt    time.Time
 	cutFrom  float64
+	filledAt time.Time // the last cut that left less room than what was sent used
 	drained  time.Time // when the queue that was there at the last cut is gone
 	grownAt  time.Time
 	probes   probes
@@ -197,7 +198,9 @@ func (r *Control) Took(arrived []Arrival, lost int, rtt time.Duration, idle bool
 			r.back.add(rtt-(arrived[n].At-arrived[n].Sent), now)
 		}
 	}
-	r.loss.add(len(arrived), lost, now)
+	if now.After(r.drained.Add(r.rtt)) { // before, what a queue lost that the last cut was for is told of
+		r.loss.add(len(arrived), lost, now)
+	}
 	for _, a := range arrived {
 		r.trend.packet(a.Sent, a.At)
 		if p, ok := r.train.packet(a.Sent, a.At, a.Size, r.short()); ok {
@@ -310,6 +313,9 @@ func (r *Control) cut(to float64, why string, now time.Time) {
 	r.log.Debug("rate cut", "from", int(r.kbps), "to", int(to), "why", why)
 	r.cutFrom, r.kbps, r.found = r.kbps, max(to, MinKbps), true
 	r.cutAt, r.grownAt, r.queued = now, now, 0
+	if r.gone.Kbps(now) > r.kbps*busyShare {
+		r.filledAt = now
+	}
 	r.stretch = stretch{}
 	r.probes.cut(now)
 }

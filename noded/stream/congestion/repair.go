@@ -9,7 +9,7 @@ const (
 	repairShare = 2.5                   // times the loss: worth what it takes from the picture
 	repairRoom  = 0.9                   // of the rate: what the picture leaves of that is free
 	// What is lost because too much was sent is not mended by sending more.
-	repairCalm  = 3 * time.Second // after a cut
+	repairCalm  = 3 * time.Second // after such a cut
 	repairQueue = 60 * time.Millisecond
 )
 
@@ -19,11 +19,10 @@ func (r *Control) Repair(now time.Time) (loss, share float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	loss, ok := r.loss.share(now)
-	sent := r.gone.Kbps(now)
-	ours := now.Sub(r.cutAt) < repairCalm && sent > r.kbps*busyShare || r.queue > repairQueue
+	ours := now.Sub(r.filledAt) < repairCalm || r.queue > repairQueue
 	if !ok || ours || loss < repairFrom || r.rtt < repairTrip {
 		return 0, 0
 	}
-	picture := max(sent-r.extra.Kbps(now), 1)
+	picture := max(r.gone.Kbps(now)-r.extra.Kbps(now), 1)
 	return loss, min(max(r.kbps*repairRoom/picture-1, loss*repairShare), 1)
 }
