@@ -141,5 +141,10 @@ func TestGPUSessionsLandWhereTheyMust(t *testing.T) {
 	awaitCards(t, c, l40s, 1, api.Room{Class: "shared", Total: 1, Used: 1})
 	wantNone(t, c, "gpu-four", "shared", "hardware", l40s.name+": ")
 	wantOn(t, c, h100, "gpu-four", "shared", "any")
-	wantOn(t, c, cpu, "gpu-five", "none", "")
+	// No slice is free that one without a card could stand in the way of: any node may have it.
+	made, err := ask(t, c, "gpu-five", "none", "")
+	must(t, err)
+	if made.GPU != "" {
+		t.Fatalf("a session without a card was given %q on %s", made.GPU, made.Node)
+	}
 }
