@@ -5,7 +5,7 @@ import "time"
 // When packets against loss are worth sending, and how many.
 const (
 	repairFrom  = 0.005                 // of the packets lost
-	repairTrip  = 10 * time.Millisecond // a shorter one brings what is asked for again within a frame's time
+	repairTrip  = 16 * time.Millisecond // a shorter one brings what is asked for again within a frame's time
 	repairShare = 2.5                   // times the loss: worth what it takes from the picture
 	repairRoom  = 0.9                   // of the rate: what the picture leaves of that is free
 	// What is lost because too much was sent is not mended by sending more.
