@@ -23,6 +23,9 @@ const (
 	starvedBy, starvedFor = 3, 10 * time.Second
 	// narrow is the rate (kilobits a second) from which on video has all that it can use: what is coarse then is no matter of motion.
 	narrow = 20_000
+	// pause is how long after a frame most of a picture that moved is nowhere near where it was, and costs as much as from nothing; of ways below tight
+	// (kilobits a second), where one frame that took far more than was thought delays many.
+	pause, tight = 250 * time.Millisecond, 8000
 	// leap is by how many steps all of a picture becomes finer at the cost of a refinement.
 	leap = 3.0
 )
@@ -93,7 +96,11 @@ func (g *governor) refill(now time.Time) {
 
 // choose gives the quantiser for a frame with so much detail, no finer than fine.
 func (g *governor) choose(k kind, detail, fine float64, now time.Time) int {
+	paused := now.Sub(g.when) > pause
 	g.refill(now)
+	if k == delta && paused && detail*2 > g.all && g.rate.Kbps < tight {
+		g.cost[delta] = max(g.cost[delta], g.cost[keyframe])
+	}
 	// However much is owed, a frame gets a third of a sixtieth of a second's bytes: less shows nothing.
 	allowed := max(g.left, float64(g.rate.Kbps)*1000/8/60/3)
 	switch {

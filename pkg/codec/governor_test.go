@@ -135,6 +135,37 @@ func TestGovernorMindsWhatAChangeSpills(t *testing.T) {
 	}
 }
 
+// After a pause in which the picture moved, on a narrow way, what moved is taken to cost as much as from nothing: it is nowhere near where it was.
+func TestGovernorIsCautiousAfterAPause(t *testing.T) {
+	const all = 1e6
+	for _, c := range []struct {
+		kbps  int
+		after time.Duration
+		part  float64
+		wary  bool
+	}{
+		{2000, pause + time.Millisecond, all, true},
+		{2000, pause + time.Millisecond, all / 3, false},
+		{2000, pause, all, false},
+		{tight, pause + time.Millisecond, all, false},
+	} {
+		g, now := newGovernor(Rate{Quality: 23, Kbps: 20_000, BufferMS: 50}), time.Now()
+		g.all = all
+		g.learn(keyframe, all, 24, 100_000, now)
+		for range 60 {
+			now = now.Add(time.Second / 60)
+			g.learn(delta, all, 24, 5000, now)
+		}
+		g.rate.Kbps = c.kbps
+		now = now.Add(c.after)
+		before := g.cost[delta]
+		g.choose(delta, c.part, 23, now)
+		if got := g.cost[delta] > before; got != c.wary {
+			t.Errorf("%g of the picture changes on %d kbit/s %v after the last frame: taken to be dear: %v, want %v", c.part/all, c.kbps, c.after, got, c.wary)
+		}
+	}
+}
+
 // Bits are scarce where a way is narrow and changes are coarser than wanted, and for a while after, though then fewer do; neither keyframes nor refinements say so.
 func TestGovernorKnowsWhenBitsAreScarce(t *testing.T) {
 	g, now := newGovernor(Rate{Quality: 23, Kbps: narrow, BufferMS: 50}), time.Now()
