@@ -25,7 +25,7 @@ type repair struct {
 
 // parity is one packet against loss that waits.
 type parity struct {
-	payload   []byte
+	payload   flexFEC
 	timestamp uint32
 }
 
@@ -60,25 +60,34 @@ func (r *repair) push(k *keptPacket, rate *congestion.Control, now time.Time) {
 
 // cover makes the parities of the block.
 func (r *repair) cover(c cover) {
-	for i := range c.parities {
-		r.ready = append(r.ready, parity{r.make(c, i), r.block[len(r.block)-1].header.Timestamp})
+	if c.parities == 0 {
+		return
+	}
+	first, last := r.block[0], r.block[len(r.block)-1]
+	begin := len(r.ready)
+	for range c.parities {
+		r.ready = append(r.ready, parity{newFlexFEC(r.memory(), first.header.SSRC, first.seq), last.header.Timestamp})
+	}
+	for at, k := range r.block {
+		r.whole = k.asCounted(r.whole[:0])
+		for i := range c.parities {
+			if c.covers(i, at) {
+				p := &r.ready[begin+i]
+				p.payload = p.payload.add(at, r.whole)
+			}
+		}
 	}
 }
 
-// make is the payload of the parity i of the block.
-func (r *repair) make(c cover, i int) []byte {
-	var memory []byte
-	if n := len(r.spare); n > 0 {
-		memory, r.spare = r.spare[n-1], r.spare[:n-1]
+// memory is that of a parity that was sent, if there is one.
+func (r *repair) memory() []byte {
+	n := len(r.spare)
+	if n == 0 {
+		return nil
 	}
-	f := newFlexFEC(memory, r.block[0].header.SSRC, r.block[0].seq)
-	for at, k := range r.block {
-		if c.covers(i, at) {
-			r.whole = k.asCounted(r.whole[:0])
-			f = f.add(at, r.whole)
-		}
-	}
-	return f
+	last := r.spare[n-1]
+	r.spare = r.spare[:n-1]
+	return last
 }
 
 // clear forgets what waits.
