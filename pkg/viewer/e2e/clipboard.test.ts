@@ -46,6 +46,15 @@ describe("the clipboard", () => {
 		}, text);
 	}
 
+	/** What was copied elsewhere stays, whatever the artist does, until they take GIMP's. */
+	async function staysUntilTaken(page: Page): Promise<void> {
+		await page.keyboard.press("x");
+		await hears(atLeast(2, input4));
+		expect(await held(page)).toBe("newer");
+		await page.getByRole("button", { name: "Take it" }).click();
+		await vi.waitFor(async () => expect(await held(page)).toBe("from GIMP"), { timeout: 10_000 });
+	}
+
 	/** What waits in the page for a moment or longer waits for as long as this test takes to look. */
 	function patient(): void {
 		const { setTimeout } = window;
@@ -178,11 +187,7 @@ describe("the clipboard", () => {
 		await peer.send("clipboard", "0500000009000000");
 		await page.getByText("not on this computer's clipboard yet").waitFor();
 		await page.evaluate(() => window.dispatchEvent(new Event("focus")));
-		await page.keyboard.press("x");
-		await hears(atLeast(2, input4));
-		expect(await held(page)).toBe("newer");
-		await page.getByRole("button", { name: "Take it" }).click();
-		await vi.waitFor(async () => expect(await held(page)).toBe("from GIMP"), { timeout: 10_000 });
+		await staysUntilTaken(page);
 	});
 
 	it("is not put over what the artist has copied elsewhere since, but for the asking", async () => {
@@ -200,11 +205,7 @@ describe("the clipboard", () => {
 		await copyElsewhere(page, "newer");
 		await page.getByText("not on this computer's clipboard yet").waitFor();
 		await peer.forget();
-		await page.keyboard.press("x");
-		await hears(atLeast(2, input4));
-		expect(await held(page)).toBe("newer");
-		await page.getByRole("button", { name: "Take it" }).click();
-		await vi.waitFor(async () => expect(await held(page)).toBe("from GIMP"), { timeout: 10_000 });
+		await staysUntilTaken(page);
 	});
 
 	it("leaves a picture that is dear to make in GIMP until the artist wants it", async () => {
