@@ -50,7 +50,7 @@ func onDoubles(t *testing.T, cuda []string, models ...nvmltest.Model) (Options, 
 	t.Setenv(machine.Variable())
 	root := machine.DriverRoot()
 	library := filepath.Join(root, "usr/lib/x86_64-linux-gnu/libcuda.so."+nvmltest.Driver)
-	compile(t, library, "testdata/cuda.c", append(cuda, "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1")...)
+	compile(t, library, "testdata/cuda.c", append(cuda, "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-Wl,--no-as-needed", "-lm")...)
 	compute := filepath.Join(t.TempDir(), "compute")
 	compile(t, compute, "compute/compute.c", "-ldl")
 	return Options{Library: nvmltest.BuildDouble(t), DriverRoot: root, Compute: compute, Log: slog.New(slog.DiscardHandler)}, machine

@@ -3,6 +3,7 @@ package gpucard
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,10 +42,10 @@ type bind struct {
 	To   string `json:"to"`
 }
 
-// runJailed runs a program that sees nothing of the host but the binds and what it is linked to, with a user namespace as a session has
-// one. It returns what the program printed.
+// runJailed runs a program that sees nothing of the host but the binds and what it and they are linked to, with a user namespace as a session
+// has one. It returns what the program printed.
 func runJailed(ctx context.Context, program string, binds []bind, env []string) ([]byte, error) {
-	libraries, err := linked(ctx, program)
+	libraries, err := linked(ctx, program, binds)
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +83,28 @@ func runJailed(ctx context.Context, program string, binds []bind, env []string) 
 
 var sharedObject = regexp.MustCompile(`(/\S+)\s+\(0x[0-9a-f]+\)`)
 
-// linked are the libraries that a program is linked to, the loader included.
-func linked(ctx context.Context, program string) (all []bind, err error) {
-	out, err := exec.CommandContext(ctx, "ldd", program).Output()
+// linked are the libraries that a program and the driver's own ones are linked to, the loader included, as far as the driver does not bring them:
+// those that a session's image has.
+func linked(ctx context.Context, program string, driver []bind) (all []bind, err error) {
+	files, there := []string{program}, map[string]bool{}
+	for _, b := range driver {
+		there[b.To] = true
+		if f, err := elf.Open(b.From); err == nil {
+			if f.Type == elf.ET_DYN {
+				files = append(files, b.From)
+			}
+			f.Close()
+		}
+	}
+	out, err := exec.CommandContext(ctx, "ldd", files...).Output()
 	if err != nil {
-		return nil, fmt.Errorf("look what %s is linked to: %w", program, err)
+		return nil, fmt.Errorf("look what %s and the driver are linked to: %w", program, err)
 	}
 	for _, m := range sharedObject.FindAllStringSubmatch(string(out), -1) {
-		all = append(all, bind{m[1], m[1]})
+		if !there[m[1]] {
+			there[m[1]] = true
+			all = append(all, bind{m[1], m[1]})
+		}
 	}
 	return all, nil
 }
