@@ -50,101 +50,93 @@ static void plain_420(const uint8_t *p, const uint8_t *q, uint8_t *u, uint8_t *v
 
 #if defined(__x86_64__)
 #define AVX2 __attribute__((target("avx2")))
+#define INLINE __attribute__((target("avx2"), always_inline)) static inline
 
 /* So many pixels are converted at once. */
 enum { STEP = 32 };
 
-/* The weights for two pixels and two more, and what is added before the shift. */
+/* Eight pixels: blue and red as words, and green, beside which nothing counts. */
+struct eight {
+	__m256i br, g;
+};
+
+/* The weights of these, and what is added before the shift. */
 struct weights {
-	__m256i each, add;
+	__m256i br, g, add;
 };
 
 AVX2 static struct weights weights(const int16_t w[3], int middle, int more)
 {
 	int bits = BITS + more;
-	return (struct weights){_mm256_setr_epi16(w[0], w[1], w[2], 0, w[0], w[1], w[2], 0, w[0], w[1], w[2], 0, w[0], w[1], w[2], 0),
+	return (struct weights){_mm256_set1_epi32((uint16_t)w[0] | (uint32_t)(uint16_t)w[2] << 16), _mm256_set1_epi32((uint16_t)w[1]),
 				_mm256_set1_epi32((middle << bits) + (1 << (bits - 1)))};
 }
 
-/* Four pixels as words. */
-AVX2 static __m256i four(const uint8_t *p)
+INLINE struct eight eight(const uint8_t *p)
 {
-	return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+	__m256i x = _mm256_loadu_si256((const __m256i *)p);
+	return (struct eight){_mm256_and_si256(x, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(x, 8)};
 }
 
-/* Eight pixels as 01 45 | 23 67. */
-AVX2 static __m256i eight(__m256i a, __m256i b, const struct weights *w)
+INLINE __m256i weighed(struct eight e, struct weights w, int more)
 {
-	return _mm256_hadd_epi32(_mm256_madd_epi16(a, w->each), _mm256_madd_epi16(b, w->each));
+	__m256i sum = _mm256_add_epi32(_mm256_madd_epi16(e.br, w.br), _mm256_madd_epi16(e.g, w.g));
+	return _mm256_srai_epi32(_mm256_add_epi32(sum, w.add), BITS + more);
 }
 
-/* The bytes of 32 sums, each eight of which lie as eight() leaves them. */
-AVX2 static void store(uint8_t *to, const __m256i s[4], __m256i add)
+/* One value for each of 32 pixels. */
+INLINE void each(uint8_t *to, const struct eight e[4], struct weights w)
 {
-	__m256i v[4];
-	for (int i = 0; i < 4; i++)
-		v[i] = _mm256_srai_epi32(_mm256_add_epi32(s[i], add), BITS);
-	__m256i all = _mm256_packus_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
-	__m128i even = _mm256_castsi256_si128(all), odd = _mm256_extracti128_si256(all, 1);
-	_mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi16(even, odd));
-	_mm_storeu_si128((__m128i *)(to + 16), _mm_unpackhi_epi16(even, odd));
+	__m256i a = _mm256_packs_epi32(weighed(e[0], w, 0), weighed(e[1], w, 0)), b = _mm256_packs_epi32(weighed(e[2], w, 0), weighed(e[3], w, 0));
+	/* Both packings go by halves: fours of pixels lie as 0 2 4 6 | 1 3 5 7. */
+	__m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+	_mm256_storeu_si256((__m256i *)to, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), order));
 }
 
-AVX2 static int luma_avx2(const uint8_t *p, uint8_t *y, int pixels, int full)
+/* The sums of neighbours among 16 pixels, pairs of which lie as 0 2 | 1 3. */
+INLINE __m256i neighbours(__m256i a, __m256i b)
 {
-	struct weights w = weights(of_y[full], black[full], 0);
+	__m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
+	return _mm256_add_epi16(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
+}
+
+INLINE struct eight squares(const struct eight p[2], const struct eight q[2])
+{
+	return (struct eight){neighbours(_mm256_add_epi16(p[0].br, q[0].br), _mm256_add_epi16(p[1].br, q[1].br)),
+			      neighbours(_mm256_add_epi16(p[0].g, q[0].g), _mm256_add_epi16(p[1].g, q[1].g))};
+}
+
+AVX2 static int yuv444_avx2(const uint8_t *p, uint8_t *y, uint8_t *u, uint8_t *v, int pixels, int full)
+{
+	struct weights wy = weights(of_y[full], black[full], 0), wu = weights(of_u[full], GREY, 0), wv = weights(of_v[full], GREY, 0);
 	int i = 0;
 	for (; i + STEP <= pixels; i += STEP, p += 4 * STEP) {
-		__m256i s[4];
-		for (int j = 0; j < 4; j++)
-			s[j] = eight(four(p + 32 * j), four(p + 32 * j + 16), &w);
-		store(y + i, s, w.add);
+		struct eight e[4] = {eight(p), eight(p + 32), eight(p + 64), eight(p + 96)};
+		if (y)
+			each(y + i, e, wy);
+		each(u + i, e, wu);
+		each(v + i, e, wv);
 	}
 	return i;
 }
 
-AVX2 static int yuv444_avx2(const uint8_t *p, uint8_t *u, uint8_t *v, int pixels, int full)
+AVX2 static int yuv420_avx2(const uint8_t *p, const uint8_t *q, uint8_t *yp, uint8_t *yq, uint8_t *u, uint8_t *v, int pixels, int full)
 {
-	struct weights wu = weights(of_u[full], GREY, 0), wv = weights(of_v[full], GREY, 0);
-	int i = 0;
-	for (; i + STEP <= pixels; i += STEP, p += 4 * STEP) {
-		__m256i su[4], sv[4];
-		for (int j = 0; j < 4; j++) {
-			__m256i a = four(p + 32 * j), b = four(p + 32 * j + 16);
-			su[j] = eight(a, b, &wu);
-			sv[j] = eight(a, b, &wv);
-		}
-		store(u + i, su, wu.add);
-		store(v + i, sv, wv.add);
-	}
-	return i;
-}
-
-/* The sums of pairs among 16 pixels, of which 8 are left: 0 2 4 6 | 1 3 5 7. */
-AVX2 static __m256i pairs(const __m256i s[4], const struct weights *w)
-{
-	return _mm256_hadd_epi32(eight(s[0], s[1], w), eight(s[2], s[3], w));
-}
-
-AVX2 static void store_pairs(uint8_t *to, __m256i a, __m256i b, __m256i add)
-{
-	a = _mm256_srai_epi32(_mm256_add_epi32(a, add), BITS + 2);
-	b = _mm256_srai_epi32(_mm256_add_epi32(b, add), BITS + 2);
-	__m256i all = _mm256_packs_epi32(a, b);
-	__m128i even = _mm256_castsi256_si128(all), odd = _mm256_extracti128_si256(all, 1);
-	_mm_storeu_si128((__m128i *)to, _mm_packus_epi16(_mm_unpacklo_epi16(even, odd), _mm_unpackhi_epi16(even, odd)));
-}
-
-AVX2 static int yuv420_avx2(const uint8_t *p, const uint8_t *q, uint8_t *u, uint8_t *v, int pixels, int full)
-{
-	struct weights wu = weights(of_u[full], GREY, 2), wv = weights(of_v[full], GREY, 2);
+	struct weights wy = weights(of_y[full], black[full], 0), wu = weights(of_u[full], GREY, 2), wv = weights(of_v[full], GREY, 2);
 	int i = 0;
 	for (; i + STEP <= pixels; i += STEP, p += 4 * STEP, q += 4 * STEP) {
-		__m256i s[8];
-		for (int j = 0; j < 8; j++)
-			s[j] = _mm256_add_epi16(four(p + 16 * j), four(q + 16 * j));
-		store_pairs(u + i / 2, pairs(s, &wu), pairs(s + 4, &wu), wu.add);
-		store_pairs(v + i / 2, pairs(s, &wv), pairs(s + 4, &wv), wv.add);
+		struct eight ep[4] = {eight(p), eight(p + 32), eight(p + 64), eight(p + 96)};
+		struct eight eq[4] = {eight(q), eight(q + 32), eight(q + 64), eight(q + 96)};
+		if (yp) {
+			each(yp + i, ep, wy);
+			each(yq + i, eq, wy);
+		}
+		struct eight a = squares(ep, eq), b = squares(ep + 2, eq + 2);
+		__m256i blue = _mm256_packs_epi32(weighed(a, wu, 2), weighed(b, wu, 2)), red = _mm256_packs_epi32(weighed(a, wv, 2), weighed(b, wv, 2));
+		__m256i all = _mm256_packus_epi16(blue, red);
+		__m128i even = _mm256_castsi256_si128(all), odd = _mm256_extracti128_si256(all, 1);
+		_mm_storeu_si128((__m128i *)(u + i / 2), _mm_unpacklo_epi16(even, odd));
+		_mm_storeu_si128((__m128i *)(v + i / 2), _mm_unpackhi_epi16(even, odd));
 	}
 	return i;
 }
@@ -159,25 +151,29 @@ static int vectors(void)
 	return 0;
 }
 
-#define luma_avx2(...) 0
 #define yuv444_avx2(...) 0
 #define yuv420_avx2(...) 0
 #endif
 
-void colour_luma(const uint8_t *bgrx, uint8_t *y, int pixels, int full)
+void colour_444(const uint8_t *bgrx, uint8_t *y, uint8_t *u, uint8_t *v, int pixels, int full)
 {
-	int done = vectors() ? luma_avx2(bgrx, y, pixels, full) : 0;
-	plain_luma(bgrx + 4 * done, y + done, pixels - done, full);
+	int done = vectors() ? yuv444_avx2(bgrx, y, u, v, pixels, full) : 0;
+	bgrx += 4 * done;
+	pixels -= done;
+	if (y)
+		plain_luma(bgrx, y + done, pixels, full);
+	plain_444(bgrx, u + done, v + done, pixels, full);
 }
 
-void colour_444(const uint8_t *bgrx, uint8_t *u, uint8_t *v, int pixels, int full)
+void colour_420(const uint8_t *bgrx, const uint8_t *below, uint8_t *y, uint8_t *y_below, uint8_t *u, uint8_t *v, int pixels, int full)
 {
-	int done = vectors() ? yuv444_avx2(bgrx, u, v, pixels, full) : 0;
-	plain_444(bgrx + 4 * done, u + done, v + done, pixels - done, full);
-}
-
-void colour_420(const uint8_t *bgrx, const uint8_t *below, uint8_t *u, uint8_t *v, int pixels, int full)
-{
-	int done = vectors() ? yuv420_avx2(bgrx, below, u, v, pixels, full) : 0;
-	plain_420(bgrx + 4 * done, below + 4 * done, u + done / 2, v + done / 2, pixels - done, full);
+	int done = vectors() ? yuv420_avx2(bgrx, below, y, y_below, u, v, pixels, full) : 0;
+	bgrx += 4 * done;
+	below += 4 * done;
+	pixels -= done;
+	if (y) {
+		plain_luma(bgrx, y + done, pixels, full);
+		plain_luma(below, y_below + done, pixels, full);
+	}
+	plain_420(bgrx, below, u + done / 2, v + done / 2, pixels, full);
 }
