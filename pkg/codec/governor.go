@@ -21,6 +21,8 @@ const (
 	// starvedBy is how much coarser than wanted a change must be for bits to count as scarce, and starvedFor how long they do: it is by looking for motion
 	// farther away that frames are finer then.
 	starvedBy, starvedFor = 3, 10 * time.Second
+	// starvedSince is how long that must have gone on on ways that are not tight: everything begins coarse, and looking farther takes a sixth more time.
+	starvedSince = time.Second
 	// narrow is the rate (kilobits a second) from which on video has all that it can use: what is coarse then is no matter of motion.
 	narrow = 20_000
 	// pause is how long after a frame most of a picture that moved is nowhere near where it was, and costs as much as from nothing; of ways below tight
@@ -57,6 +59,7 @@ type governor struct {
 	when time.Time
 	// all is the picture's detail, of which coarse was coded with quantisers up to coarseQP since the rest, with settled.
 	all, coarse, coarseQP, settled float64
+	hungry, last                   time.Time // since when, and when last, one change after the other is coarser than wanted
 	scarce                         time.Time // until when bits are
 	// spills tells that the encoder makes what did not change as fine as what did, as x264 does.
 	spills bool
@@ -157,8 +160,18 @@ func (g *governor) spill(detail, fine, allowed float64) float64 {
 
 // starved notes the quantiser that was chosen for a frame, and tells whether bits are scarce.
 func (g *governor) starved(k kind, qp int, now time.Time) bool {
-	if k == delta && float64(qp) >= g.rate.Quality+starvedBy && g.rate.Kbps < narrow {
-		g.scarce = now.Add(starvedFor)
+	switch coarse := float64(qp) >= g.rate.Quality+starvedBy && g.rate.Kbps < narrow; {
+	case k != delta:
+	case !coarse:
+		g.last = time.Time{}
+	default:
+		if now.Sub(g.last) > pause {
+			g.hungry = now
+		}
+		g.last = now
+		if g.rate.Kbps < tight || now.Sub(g.hungry) >= starvedSince {
+			g.scarce = now.Add(starvedFor)
+		}
 	}
 	return now.Before(g.scarce)
 }

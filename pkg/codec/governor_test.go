@@ -167,12 +167,28 @@ func TestGovernorIsCautiousAfterAPause(t *testing.T) {
 }
 
 // Bits are scarce where a way is narrow and changes are coarser than wanted, and for a while after, though then fewer do; neither keyframes nor refinements say so.
+// Where it is not tight, that must have gone on for a while.
 func TestGovernorKnowsWhenBitsAreScarce(t *testing.T) {
 	g, now := newGovernor(Rate{Quality: 23, Kbps: narrow, BufferMS: 50}), time.Now()
 	if g.starved(delta, 50, now) {
 		t.Error("bits are scarce on a way that is not narrow")
 	}
+	g.rate.Kbps = tight - 1
+	if g := g; !g.starved(delta, 23+starvedBy, now) {
+		t.Error("bits are not scarce on a way that is tight")
+	}
 	g.rate.Kbps = narrow - 1
+	const frame = time.Second / 60
+	for i := range 2 {
+		if i > 0 { // a pause, and it begins anew
+			now = now.Add(pause + 1)
+		}
+		for end := now.Add(starvedSince); now.Before(end); now = now.Add(frame) {
+			if g.starved(delta, 50, now) {
+				t.Fatal("bits are scarce at once on a way that is not tight")
+			}
+		}
+	}
 	for _, c := range []struct {
 		kind   kind
 		qp     int
@@ -181,10 +197,11 @@ func TestGovernorKnowsWhenBitsAreScarce(t *testing.T) {
 	}{
 		{keyframe, 50, 0, false},
 		{refinement, 50, 0, false},
-		{delta, 23 + starvedBy - 1, 0, false},
 		{delta, 23 + starvedBy, 0, true},
 		{delta, 23, starvedFor - 1, true},
 		{delta, 23, 1, false},
+		{delta, 23 + starvedBy - 1, 0, false},
+		{delta, 23 + starvedBy, 0, false},
 	} {
 		now = now.Add(c.after)
 		if got := g.starved(c.kind, c.qp, now); got != c.scarce {
