@@ -84,20 +84,20 @@ func (p *painter) toVideo(peer *peer, start time.Time) {
 
 // byTiles sends what has changed as tiles if that costs less than a frame of video.
 func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, converted time.Time) bool {
-	cells := p.tiles.Moved()
-	if cells == 0 || cells > tile.MaxCells || !p.shown {
+	cells, dear := p.tiles.Moved(), p.tiles.Dear()
+	if cells == 0 || dear > tile.MaxCells || !p.shown {
 		return false
 	}
 	rate := p.tileRate(peer)
 	room := p.costs.Room(peer.tiles, tile.Change{
-		Cells: cells, VideoKbps: p.wanted(peer).Kbps, TileKbps: rate, SinceFrame: start.Sub(p.lastSent), SinceTiles: start.Sub(p.lastTiles),
+		Cells: cells, Dear: dear, VideoKbps: p.wanted(peer).Kbps, TileKbps: rate, SinceFrame: start.Sub(p.lastSent), SinceTiles: start.Sub(p.lastTiles),
 	})
 	if room <= 0 {
 		return false
 	}
 	bytes, err := p.tiles.Change(room, &p.stamp, start)
 	sent := time.Now()
-	p.costs.Coded(cells, sent.Sub(converted))
+	p.costs.Coded(dear, sent.Sub(converted))
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false

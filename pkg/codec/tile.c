@@ -4,7 +4,13 @@
 #include <string.h>
 
 /* How a tile is coded: its first byte. */
-enum { FRESH, DELTA, RAW };
+enum { FRESH, DELTA, RAW, PLAIN };
+
+/* What the viewer has of a cell. */
+enum { NOTHING, PIXELS, ONE_COLOUR };
+
+/* FNV-1a (draft-eastlake-fnv). */
+static const uint32_t fnv_basis = 0x811c9dc5, fnv_prime = 0x01000193;
 
 /* The bytes that follow (ARCHITECTURE.md, "Exact tiles"). */
 enum {
@@ -144,24 +150,56 @@ static uint8_t *code(const uint32_t *now, int columns, int n, const uint32_t *ba
 	return out;
 }
 
+static inline uint32_t colour_at(const uint8_t *bgrx)
+{
+	return bgrx[2] | (uint32_t)bgrx[1] << 8 | (uint32_t)bgrx[0] << 16;
+}
+
+static int plain(const uint8_t *from, size_t stride, int columns, int rows)
+{
+	if (memcmp(from, from + 4, (size_t)(columns - 1) * 4))
+		return 0;
+	for (int y = 1; y < rows; y++)
+		if (memcmp(from, from + y * stride, (size_t)columns * 4))
+			return 0;
+	return 1;
+}
+
+int tiles_detailed(const struct tiles *t, const uint16_t *cells, int n)
+{
+	int detailed = 0;
+	for (int i = 0; i < n; i++)
+		detailed += t->picture->detail[cells[i]] > 0;
+	return detailed;
+}
+
 size_t tiles_code(struct tiles *t, int cell, uint8_t *out, uint32_t *hash)
 {
 	const struct picture *p = t->picture;
 	int x0 = cell % p->cells_wide * CELL_W, y0 = cell / p->cells_wide * CELL_H;
 	int columns = p->width - x0 < CELL_W ? p->width - x0 : CELL_W;
 	int rows = p->height - y0 < CELL_H ? p->height - y0 : CELL_H;
-	uint32_t now[TILE_PIXELS], h = 0x811c9dc5u ^ (uint32_t)cell;
-	int n = 0;
-	for (int y = 0; y < rows; y++) {
-		const uint8_t *from = p->bgrx + ((size_t)(y0 + y) * p->width + x0) * 4;
-		for (int x = 0; x < columns; x++, from += 4) {
-			uint32_t v = from[2] | (uint32_t)from[1] << 8 | (uint32_t)from[0] << 16;
-			now[n++] = v;
-			h = (h ^ v) * 0x01000193u;
-		}
+	size_t stride = (size_t)p->width * 4;
+	const uint8_t *from = p->bgrx + y0 * stride + (size_t)x0 * 4;
+	uint32_t now[TILE_PIXELS], h = fnv_basis ^ (uint32_t)cell, *base = t->base + (size_t)cell * TILE_PIXELS;
+	if (plain(from, stride, columns, rows)) {
+		base[0] = colour_at(from);
+		t->known[cell] = ONE_COLOUR;
+		*hash = (h ^ base[0]) * fnv_prime;
+		memcpy(out, (uint8_t[]){PLAIN, from[2], from[1], from[0]}, 4);
+		return 4;
 	}
+	int n = 0;
+	for (int y = 0; y < rows; y++, from += stride)
+		for (int x = 0; x < columns; x++) {
+			uint32_t v = colour_at(from + 4 * x);
+			now[n++] = v;
+			h = (h ^ v) * fnv_prime;
+		}
 	*hash = h;
-	uint32_t *base = t->base + (size_t)cell * TILE_PIXELS;
+	if (t->known[cell] == ONE_COLOUR)
+		for (int i = 1; i < n; i++)
+			base[i] = base[0];
 	uint8_t *end = code(now, columns, n, t->known[cell] ? base : NULL, out + 1);
 	if (end) {
 		out[0] = t->known[cell] ? DELTA : FRESH;
@@ -175,6 +213,6 @@ size_t tiles_code(struct tiles *t, int cell, uint8_t *out, uint32_t *hash)
 		}
 	}
 	memcpy(base, now, n * sizeof *now);
-	t->known[cell] = 1;
+	t->known[cell] = PIXELS;
 	return end - out;
 }

@@ -3,6 +3,8 @@ package codec
 // #include "tile.h"
 // #cgo noescape tiles_code
 // #cgo nocallback tiles_code
+// #cgo noescape tiles_detailed
+// #cgo nocallback tiles_detailed
 import "C"
 
 import (
@@ -40,6 +42,11 @@ func (t *Tiles) Count() int { return int(t.c.count) }
 func (t *Tiles) Changed() []uint16 {
 	n := C.tiles_changed(t.c, (*C.uint16_t)(unsafe.Pointer(&t.changed[0])), t.c.count)
 	return t.changed[:n]
+}
+
+// Detailed is how many of these cells are not of one colour, as far as their luma tells: these take bytes, and the viewer's time.
+func (t *Tiles) Detailed(cells []uint16) int {
+	return int(C.tiles_detailed(t.c, (*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(cells))), C.int(len(cells))))
 }
 
 // Code appends a cell's pixels as the picture has them, and gives their hash. The viewer is taken to have them then.

@@ -78,7 +78,7 @@ func (s *screenTiles) send(i int) (bytes int) {
 	if !slices.Equal(got, want) {
 		s.t.Fatalf("cell %d is not what the screen has", i)
 	}
-	if tiletest.Hash(i, got) != hash {
+	if tiletest.HashOf(i, b, got) != hash {
 		s.t.Fatalf("cell %d: the hash is not of its pixels", i)
 	}
 	return len(b)
@@ -140,6 +140,24 @@ func TestTilesOfNoiseTakeNoMoreThanTheirPixels(t *testing.T) {
 		if n := s.send(i); n > MaxTile {
 			t.Fatalf("cell %d takes %d bytes", i, n)
 		}
+	}
+}
+
+func TestCellsOfOneColourHaveNoDetail(t *testing.T) {
+	s := newScreenTiles(t, 640, 480)
+	fill(s.pix, s.size.X*4, image.Rectangle{Max: s.size}, 200)
+	s.update()
+	if n := s.tiles.Detailed(s.tiles.Changed()); n != 0 {
+		t.Errorf("%d cells of a screen of one colour have detail", n)
+	}
+	fill(s.pix, s.size.X*4, image.Rect(100, 100, 140, 110), 7)
+	s.update()
+	changed := s.tiles.Changed()
+	if n := s.tiles.Detailed(changed); n != len(changed) || n != 2 {
+		t.Errorf("%d of %d cells that a square lies in have detail, want both", n, len(changed))
+	}
+	if n := s.tiles.Detailed(nil); n != 0 {
+		t.Errorf("%d of no cells have detail", n)
 	}
 }
 
@@ -237,6 +255,13 @@ func goldens(t *testing.T) []goldenTile {
 		before, after func(x, y int) uint32
 	}{
 		{"one colour", 64, 16, 0, nil, func(int, int) uint32 { return 0x336699 }},
+		{"one colour over a page", 64, 16, 0, func(x, y int) uint32 { return uint32(x * y) }, func(int, int) uint32 { return 0x0000ff }},
+		{"a stroke over one colour", 64, 16, 0, func(int, int) uint32 { return 0xfafafa }, func(x, y int) uint32 {
+			if x+y == 30 {
+				return 0x102030
+			}
+			return 0xfafafa
+		}},
 		{"a gradient", 64, 16, 0, nil, func(x, y int) uint32 { return uint32(x*3)<<16 | uint32(y*9)<<8 | uint32(x+y) }},
 		{"text", 64, 16, 0, nil, func(x, y int) uint32 {
 			if x*y%5 == 1 || x%9 == 3 {
@@ -376,6 +401,7 @@ func BenchmarkTiles(b *testing.B) {
 	}{
 		{"brush", false, func(i int) image.Rectangle { return image.Rect(600+i%200, 400+i%100, 624+i%200, 424+i%100) }},
 		{"200x200", false, func(int) image.Rectangle { return image.Rect(600, 400, 800, 600) }},
+		{"one colour", false, func(int) image.Rectangle { return image.Rect(0, 0, w, h) }},
 		{"screen", true, func(int) image.Rectangle { return image.Rectangle{} }},
 	} {
 		b.Run(m.name, func(b *testing.B) {

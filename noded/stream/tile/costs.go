@@ -44,9 +44,11 @@ func (c *Costs) Encoded(cells int, took time.Duration, bytes int) {
 	blend(&c.bytes[i], float64(bytes))
 }
 
-// Coded takes in how long tiles took to code.
-func (c *Costs) Coded(cells int, took time.Duration) {
-	blend(&c.code, took.Seconds()/float64(max(cells, 1)))
+// Coded takes in how long tiles took to code, so many of which were not of one colour: the others take next to nothing.
+func (c *Costs) Coded(dear int, took time.Duration) {
+	if dear > 0 {
+		blend(&c.code, took.Seconds()/float64(dear))
+	}
 }
 
 func blend(v *float64, sample float64) {
@@ -60,6 +62,7 @@ func blend(v *float64, sample float64) {
 // Change is one that may go by tiles or by video.
 type Change struct {
 	Cells      int
+	Dear       int // those of them that are not of one colour
 	VideoKbps  int // what video may use of the way
 	TileKbps   int
 	SinceFrame time.Duration // since the last frame of video
@@ -82,7 +85,7 @@ func (c *Costs) room(v client, d Change) int {
 	if d.SinceTiles > RetryAfter { // what was dear may be so no longer
 		v.tiles, v.cell = min(v.tiles, guessed().tiles), min(v.cell, guessed().cell)
 	}
-	left := limit - hold - v.tiles - time.Duration(d.Cells)*v.cell - seconds(2*c.code*float64(d.Cells))
+	left := limit - hold - v.tiles - time.Duration(d.Dear)*v.cell - seconds(2*c.code*float64(d.Dear))
 	return int(left.Seconds() * float64(d.TileKbps) * 1000 / 8)
 }
 

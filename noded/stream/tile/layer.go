@@ -20,7 +20,7 @@ const (
 	stillCells = 256
 	// Pace is the shortest time between two changes that go by tiles.
 	Pace = 4 * time.Millisecond
-	// MaxCells is how many cells one message may bring: the viewer makes room for all of it at once.
+	// MaxCells is how many cells one message may bring that are not of one colour: the viewer makes room for all of it at once.
 	MaxCells = 640
 	// Soon is how long tiles may take to make a still picture exact before the video sharpens it first.
 	Soon = 400 * time.Millisecond
@@ -100,6 +100,9 @@ func (l *Layer) Look(now time.Time) {
 // Moved is how many cells have changed that the viewer has neither by tiles nor by a frame.
 func (l *Layer) Moved() int { return len(l.moved) }
 
+// Dear is how many of these are not of one colour, more or less.
+func (l *Layer) Dear() int { return l.sheet.coder.Detailed(l.moved) }
+
 // brought notes that the viewer is sent what has changed.
 func (l *Layer) brought() {
 	for _, c := range l.moved {
@@ -130,9 +133,10 @@ func (l *Layer) Exact() (confirmed, cells int) {
 func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err error) {
 	limit = min(limit, l.flow.room(true), MaxMessage-HeaderBytes)
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen+1, after)
+	slices.Sort(l.moved) // neighbours of one colour are one record
 	for _, c := range l.moved {
 		l.build.tile(l.sheet, int(c), l.has[c])
-		if len(l.build.buf) > limit {
+		if len(l.build.buf) > limit || l.build.dear > MaxCells {
 			return 0, nil
 		}
 	}
@@ -240,7 +244,7 @@ func (l *Layer) Still(after *uint32, kbps int, now time.Time) (bytes int, err er
 				if ready.Before(next) {
 					next = ready
 				}
-			} else if len(l.build.buf) >= limit || l.build.count == stillCells {
+			} else if len(l.build.buf) >= limit || l.build.dear == stillCells {
 				next = now
 				break
 			} else {
@@ -259,7 +263,7 @@ func (l *Layer) Still(after *uint32, kbps int, now time.Time) (bytes int, err er
 	}
 	l.moved = slices.DeleteFunc(l.moved, func(c uint16) bool { return !l.waits[c] })
 	l.flow.n++
-	l.average += (float64(len(l.build.buf))/float64(l.build.count) - l.average) / 4
+	l.average += (float64(len(l.build.buf))/float64(l.build.cells) - l.average) / 4
 	return len(l.build.buf), l.flow.send(l.build.bytes(), false, now)
 }
 

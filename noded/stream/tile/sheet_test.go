@@ -7,10 +7,11 @@ import (
 // noisyCoder codes every cell as noise, which takes as much as its pixels.
 type noisyCoder struct{ coded, cells int }
 
-func (c *noisyCoder) Count() int        { return c.cells }
-func (c *noisyCoder) Changed() []uint16 { return nil }
-func (c *noisyCoder) Forget(int)        {}
-func (c *noisyCoder) Reset()            {}
+func (c *noisyCoder) Count() int              { return c.cells }
+func (c *noisyCoder) Changed() []uint16       { return nil }
+func (c *noisyCoder) Detailed(d []uint16) int { return len(d) }
+func (c *noisyCoder) Forget(int)              {}
+func (c *noisyCoder) Reset()                  {}
 
 func (c *noisyCoder) Code(b []byte, cell int) ([]byte, uint32) {
 	c.coded++

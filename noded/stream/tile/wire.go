@@ -3,6 +3,7 @@
 package tile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"image"
@@ -17,7 +18,9 @@ const (
 
 	HeaderBytes = 16 // of each message to the viewer
 	RecordBytes = 8  // before each tile
-	ReportBytes = 20
+	// plain begins a tile of one colour, whose record says for how many cells more it holds.
+	plain, plainBytes = 3, 4
+	ReportBytes       = 20
 	// MaxMessage bounds one message, and so what belongs together.
 	MaxMessage = 60 << 10
 	// genBits is how much of the generation a video frame's timestamp carries.
@@ -45,6 +48,8 @@ type Coder interface {
 	Changed() []uint16
 	// Code appends a cell and gives its hash: what is new since it was coded last, or all of it if it was not.
 	Code(b []byte, cell int) ([]byte, uint32)
+	// Detailed is how many of these cells are not of one colour, more or less.
+	Detailed(cells []uint16) int
 	// Forget has a cell be coded whole the next time, Reset all.
 	Forget(cell int)
 	Reset()
@@ -56,13 +61,17 @@ const hasAfter = 1
 // builder makes one message to the viewer after the other in the same memory.
 type builder struct {
 	buf   []byte
-	count int
+	count int // of tiles or runs
+	cells int // that tiles bring
+	dear  int // those that are not of one colour
+	// open is where the record of one colour begins that the next cell may be in: 0 for none. last is the last cell in it.
+	open, last int
 }
 
 // begin begins a message. With after it counts from the moment when that video frame, or a later one, is on show.
 func (b *builder) begin(kind byte, n, gen uint32, after *uint32) {
-	b.count = 0
-	b.buf = append(b.buf[:0], kind, 0, 0, 0)
+	*b = builder{buf: b.buf[:0]}
+	b.buf = append(b.buf, kind, 0, 0, 0)
 	b.buf = binary.LittleEndian.AppendUint32(b.buf, n)
 	b.buf = binary.LittleEndian.AppendUint32(b.buf, gen)
 	rtp := uint32(0)
@@ -83,6 +92,28 @@ func (b *builder) tile(sheet *Sheet, cell int, has uint32) {
 	binary.LittleEndian.PutUint16(record, uint16(cell))
 	binary.LittleEndian.PutUint16(record[2:], uint16(len(record)-RecordBytes))
 	binary.LittleEndian.PutUint32(record[4:], hash)
+	b.cells++
+	if len(record) == RecordBytes+plainBytes && record[RecordBytes] == plain {
+		b.plain(at, cell)
+		return
+	}
+	b.count++
+	b.dear++
+	b.open = 0
+}
+
+// plain has the record of one colour that begins at at be one with that of the cell before, if that has the same.
+func (b *builder) plain(at, cell int) {
+	const code, more = RecordBytes, RecordBytes + plainBytes
+	if b.open > 0 && b.last == cell-1 && bytes.Equal(b.buf[b.open+code:b.open+more], b.buf[at+code:at+more]) {
+		n := b.buf[b.open+more:]
+		binary.LittleEndian.PutUint16(n, binary.LittleEndian.Uint16(n)+1)
+		b.buf, b.last = b.buf[:at], cell
+		return
+	}
+	b.buf = append(b.buf, 0, 0)
+	binary.LittleEndian.PutUint16(b.buf[at+2:], plainBytes+2)
+	b.open, b.last = at, cell
 	b.count++
 }
 

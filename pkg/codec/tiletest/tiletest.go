@@ -35,6 +35,14 @@ func Decode(coded []byte, columns, rows int, pix []uint32) error {
 			pix[i] = rgb(coded[1+3*i:])
 		}
 		return nil
+	case 3:
+		if len(coded) != 4 {
+			return errShort
+		}
+		for i := range n {
+			pix[i] = rgb(coded[1:])
+		}
+		return nil
 	}
 	return errCode
 }
@@ -146,6 +154,14 @@ func pixel(b []byte, guess uint32, cache *[64]uint32) uint32 {
 
 func add(v uint32, r, g, b byte) uint32 {
 	return uint32(byte(v)+r) | uint32(byte(v>>8)+g)<<8 | uint32(byte(v>>16)+b)<<16
+}
+
+// HashOf is the hash that goes with a coded tile, of which Decode has made these pixels: a cell of one colour is hashed by that.
+func HashOf(cell int, coded []byte, pix []uint32) uint32 {
+	if len(coded) > 0 && coded[0] == 3 {
+		pix = pix[:1]
+	}
+	return Hash(cell, pix)
 }
 
 // Hash is the hash of a cell's pixels.

@@ -43,15 +43,23 @@ func (s *Screen) Read(b []byte) error {
 			s.pix[i] = make([]uint32, 0, tile.CellWidth*tile.CellHeight)
 		}
 	case tile.TilesMessage:
-		if count > tile.MaxCells {
-			return fmt.Errorf("%d cells in one message, at most %d may be", count, tile.MaxCells)
-		}
+		dear := 0
 		for range count {
-			length := le16(body, 2)
-			if err := s.show(le16(body, 0), body[tile.RecordBytes:tile.RecordBytes+length], le32(body, 4)); err != nil {
+			cell, hash, code := le16(body, 0), le32(body, 4), body[tile.RecordBytes:tile.RecordBytes+le16(body, 2)]
+			body = body[tile.RecordBytes+len(code):]
+			if len(code) == 6 && code[0] == 3 { // of one colour, and so are some that follow
+				for c := cell + 1; c <= cell+le16(code, 4); c++ {
+					if err := s.show(c, code[:4]); err != nil {
+						return err
+					}
+				}
+				code = code[:4]
+			} else if dear++; dear > tile.MaxCells {
+				return fmt.Errorf("more than %d cells of more than one colour in one message", tile.MaxCells)
+			}
+			if err := s.check(cell, code, hash); err != nil {
 				return err
 			}
-			body = body[tile.RecordBytes+length:]
 		}
 	case tile.VideoMessage:
 		for i := range count {
@@ -66,13 +74,23 @@ func (s *Screen) Read(b []byte) error {
 	return nil
 }
 
-func (s *Screen) show(cell int, code []byte, hash uint32) error {
+func (s *Screen) show(cell int, code []byte) error {
+	if cell >= len(s.pix) {
+		return fmt.Errorf("there is no cell %d", cell)
+	}
 	r := s.cell(cell)
 	s.pix[cell] = s.pix[cell][:r.Dx()*r.Dy()]
 	if err := tiletest.Decode(code, r.Dx(), r.Dy(), s.pix[cell]); err != nil {
 		return fmt.Errorf("cell %d: %w", cell, err)
 	}
-	if tiletest.Hash(cell, s.pix[cell]) != hash {
+	return nil
+}
+
+func (s *Screen) check(cell int, code []byte, hash uint32) error {
+	if err := s.show(cell, code); err != nil {
+		return err
+	}
+	if tiletest.HashOf(cell, code, s.pix[cell]) != hash {
 		return fmt.Errorf("cell %d has another hash", cell)
 	}
 	return nil

@@ -5,13 +5,15 @@ import golden from "../testdata/tiles.json";
 import { ExactLayer } from "./exact";
 import { TileReader } from "./reader";
 import { Ring, Word } from "./ring";
+import { hashPlain } from "./tile";
 import { Kind, writeReport } from "./wire";
 
 interface Tile {
 	coded: string;
 	hash: number;
 }
-const [flat, , text] = golden as unknown as [Tile, Tile, Tile];
+const named = (name: string): Tile => golden.find((g) => g.name === name) as Tile;
+const [flat, text] = [named("a gradient"), named("text")];
 // Two cells: the golden tiles are of number 0, whose hash differs from that of others.
 const W = 128;
 const H = 16;
@@ -29,6 +31,13 @@ const size = (gen: number, after: number | null, w = W, h = H) =>
 	message(Kind.size, gen, after, 0, [...u16(w), ...u16(h)]);
 const tile = (gen: number, after: number | null, t: Tile, hash = t.hash) =>
 	message(Kind.tiles, gen, after, 1, [...u16(0), ...u16(t.coded.length / 2), ...u32(hash), ...hex(t.coded)]);
+/** A tile of one colour, 0xRRGGBB, for `more` cells too. */
+function plain(gen: number, cell: number, rgb: number, more: number, hash?: number): ArrayBuffer {
+	const colour = [rgb >> 16, (rgb >> 8) & 255, rgb & 255];
+	const swapped = (rgb >> 16) | (rgb & 0xff00) | ((rgb & 255) << 16);
+	const record = [...u16(cell), ...u16(6), ...u32(hash ?? hashPlain(cell, swapped)), 3, ...colour, ...u16(more)];
+	return message(Kind.tiles, gen, null, 1, record);
+}
 const covered = (gen: number, after: number) => message(Kind.video, gen, after, 1, [...u16(0), ...u16(2)]);
 /** A frame's timestamp: when, and what it goes with. */
 const frame = (at: number, gen: number): number => ((at << 6) | (gen & 63)) >>> 0;
@@ -53,6 +62,8 @@ beforeEach(() => {
 	const context = {
 		putImageData: (image: FakeImage, x: number) => drawn.push(`${x}:${[...image.data.subarray(0, 3)]}`),
 		clearRect: (x: number) => drawn.push(`${x}:clear`),
+		fillStyle: "",
+		fillRect: (...r: number[]) => drawn.push(`${r}:${context.fillStyle}`),
 	};
 	canvas.getContext = (() => context) as unknown as HTMLCanvasElement["getContext"];
 	ring = new Ring(new ArrayBuffer(Ring.bytes(1 << 13)));
@@ -102,6 +113,33 @@ describe("the exact layer", () => {
 		expect(layer.tiles).toMatchObject({ all: 2, exact: 1 });
 		expect(reports).toBe(2);
 		expect(ring.control[Word.n]).toBe(2);
+	});
+
+	it("fills cells of one colour, whole rows of them at once", () => {
+		comes(size(1, null, 3 * 64, 4 * 16), plain(1, 1, 0x0a141e, 10));
+		const colour = "rgb(10 20 30)";
+		expect(drawn).toEqual([`64,0,128,16:${colour}`, `0,16,192,48:${colour}`]);
+		expect(layer.tiles).toMatchObject({ all: 12, exact: 11 });
+		comes(plain(2, 0, 0xffffff, 0));
+		expect(told).toEqual([true]);
+		expect(drawn.slice(2)).toEqual(["0,0,64,16:rgb(255 255 255)"]);
+		vi.advanceTimersByTime(20);
+	});
+
+	it("reads what is new of a cell that had one colour", () => {
+		const stroke = named("a stroke over one colour");
+		comes(size(1, null), plain(1, 0, 0xfafafa, 1), tile(2, null, stroke));
+		expect(ring.control[Word.bad]).toBe(0);
+		expect(drawn.slice(1)).toEqual([`0:${pixel(stroke)}`]);
+		vi.advanceTimersByTime(20);
+	});
+
+	it.each([
+		["reaches beyond the screen", 1, undefined],
+		["has another hash", 0, 1],
+	])("does not understand a tile of one colour that %s", (_, more, hash) => {
+		comes(size(1, null));
+		expect(reader.take(plain(1, 1, 0x0a141e, more, hash))).toBe(false);
 	});
 
 	it("waits for the frame that a message is for, and with what comes after it", () => {

@@ -5,7 +5,7 @@
 import { OffBeat, type OffBeatCounts } from "./off-beat";
 import { stamp } from "./reader";
 import { Rhythm } from "./rhythm";
-import { ENTRY, Field, Ring, Word } from "./ring";
+import { ENTRY, Field, Ring, RUN, Word } from "./ring";
 import { CELL_H, CELL_PIXELS, CELL_W } from "./tile";
 import { Kind } from "./wire";
 
@@ -203,7 +203,10 @@ export class ExactLayer {
 			case Kind.tiles: {
 				const read = performance.now();
 				const age = (stamp() - (data[at + Field.came] as number)) / 10;
-				this.draw(body, count);
+				const runs = data[at + Field.runs] as number;
+				this.tidy();
+				this.paint(body, runs);
+				if (count > 0) this.draw(body + runs * RUN, count);
 				if (data[at + Field.gen] !== this.gen) this.host.drawn(data[at + Field.n] as number, read - age, read);
 				// Only a change of the picture is of a new generation; what was still may take its time.
 				if (!this.waited && data[at + Field.gen] !== this.gen)
@@ -222,10 +225,20 @@ export class ExactLayer {
 		this.gen = data[at + Field.gen] as number;
 	}
 
+	/** Paints runs of cells of one colour. */
+	private paint(at: number, runs: number): void {
+		const { data } = this.ring;
+		for (let i = 0; i < runs; i++, at += RUN) {
+			const [first, length, colour] = [data[at] as number, data[at + 1] as number, data[at + 2] as number];
+			this.context.fillStyle = `rgb(${colour & 0xff} ${(colour >> 8) & 0xff} ${(colour >> 16) & 0xff})`;
+			this.pieces(first, length, (x, y, w, h) => this.context.fillRect(x, y, w, h));
+			this.fill(first, length);
+		}
+	}
+
 	private draw(cells: number, count: number): void {
 		const { data } = this.ring;
 		const began = performance.now();
-		this.tidy();
 		let pixels = cells + count;
 		for (let i = 0; i < count; ) {
 			const first = data[cells + i] as number;
@@ -283,12 +296,18 @@ export class ExactLayer {
 			this.littered = true;
 			return;
 		}
-		// A run may go over several rows.
+		this.pieces(first, length, (x, y, w, h) => this.context.clearRect(x, y, w, h));
+	}
+
+	/** The rectangles of the canvas that a run of cells takes, which may go over several rows. */
+	private pieces(first: number, length: number, each: (x: number, y: number, w: number, h: number) => void): void {
 		for (let cell = first; cell < first + length; ) {
 			const column = cell % this.wide;
-			const run = Math.min(this.wide - column, first + length - cell);
-			this.context.clearRect(column * CELL_W, Math.floor(cell / this.wide) * CELL_H, run * CELL_W, CELL_H);
-			cell += run;
+			const left = first + length - cell;
+			const rows = column === 0 ? Math.max(Math.floor(left / this.wide), 1) : 1;
+			const run = Math.min(this.wide - column, left);
+			each(column * CELL_W, Math.floor(cell / this.wide) * CELL_H, run * CELL_W, rows * CELL_H);
+			cell += rows * run;
 		}
 	}
 

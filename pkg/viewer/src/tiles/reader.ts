@@ -1,8 +1,8 @@
 // The worker's half of exact tiles: reads messages into what the viewer has of each cell, proves each by its hash, and puts
 // it into the ring.
 
-import { ENTRY, Field, type Ring, Word } from "./ring";
-import { CELL_H, CELL_PIXELS, CELL_W, decodeTile, hashTile } from "./tile";
+import { ENTRY, Field, type Ring, RUN, Word } from "./ring";
+import { CELL_H, CELL_PIXELS, CELL_W, decodeTile, hashPlain, hashTile, plainColour, plainMore } from "./tile";
 import { eachRun, eachTile, type Header, Kind, readHeader, readSize } from "./wire";
 
 /** Messages that wait for room in the ring, in bytes; the node sends less. */
@@ -10,6 +10,8 @@ const MAX_WAITING = 8 << 20;
 
 export class TileReader {
 	private store: Int32Array = new Int32Array(0);
+	/** The colour of each cell of which the store says nothing, because it has but one; 0 for the others. */
+	private plain: Int32Array = new Int32Array(0);
 	private size = { w: 0, h: 0 };
 	private wide = 0;
 	private cells = 0;
@@ -60,7 +62,7 @@ export class TileReader {
 		return false;
 	}
 
-	private entry(h: Header, body: number): number | null {
+	private entry(h: Header, body: number, count = h.count): number | null {
 		const words = ENTRY + body;
 		if (words > this.ring.longest) return -1;
 		const at = this.ring.reserve(words);
@@ -72,37 +74,72 @@ export class TileReader {
 		data[at + Field.gen] = h.gen;
 		data[at + Field.held] = h.after === undefined ? 0 : 1;
 		data[at + Field.after] = h.after ?? 0;
-		data[at + Field.count] = h.count;
+		data[at + Field.count] = count;
 		data[at + Field.came] = stamp();
+		data[at + Field.runs] = h.count - count;
 		return at;
 	}
 
-	// In the ring, the cells' numbers come first and then their pixels, each cell's in as many words.
+	// In the ring, what is of one colour comes first, then the other cells' numbers and then their pixels, each cell's in as many words.
 	private tiles(v: DataView, data: ArrayBuffer, h: Header): boolean | null {
-		const at = this.entry(h, h.count * (1 + CELL_PIXELS));
-		if (at === null || at < 0) return at === null ? null : false;
-		const began = this.now();
 		const bytes = new Uint8Array(data);
-		const { ring, store } = this;
-		let number = at + ENTRY;
-		let pixels = number + h.count;
+		let dear = 0;
+		const sound = eachTile(v, h.count, (_cell, _hash, from, end) => {
+			if (plainColour(bytes, from, end) === 0) dear++;
+			return true;
+		});
+		if (!sound) return false;
+		const at = this.entry(h, (h.count - dear) * RUN + dear * (1 + CELL_PIXELS), dear);
+		if (at === null || at < 0) return at === null ? null : false;
+		const { ring } = this;
+		let run = at + ENTRY;
+		let number = run + (h.count - dear) * RUN;
+		let pixels = number + dear;
+		let took = 0;
 		const whole = eachTile(v, h.count, (cell, hash, from, end) => {
+			const colour = plainColour(bytes, from, end);
+			if (colour !== 0) {
+				const good = this.fill(cell, 1 + plainMore(bytes, from), colour, hash, run);
+				run += RUN;
+				return good;
+			}
 			if (cell >= this.cells) return false;
+			const began = this.now();
+			ring.data[number++] = this.read(bytes, from, end, cell, hash) ? cell : -1;
 			const off = cell * CELL_PIXELS;
-			const columns = Math.min(CELL_W, this.size.w - (cell % this.wide) * CELL_W);
-			const rows = Math.min(CELL_H, this.size.h - Math.floor(cell / this.wide) * CELL_H);
-			const good =
-				decodeTile(bytes, from, end, columns, rows, store, off) && hashTile(cell, store, off, columns * rows) === hash;
-			// A wrong one is told as no cell at all: the page shows none of them then.
-			ring.data[number++] = good ? cell : -1;
-			if (!good) Atomics.add(ring.control, Word.bad, 1);
-			ring.data.set(store.subarray(off, off + CELL_PIXELS), pixels);
+			ring.data.set(this.store.subarray(off, off + CELL_PIXELS), pixels);
 			pixels += CELL_PIXELS;
+			took += this.now() - began;
 			return true;
 		});
 		if (!whole) return false;
-		ring.control[Word.decode] = Math.round(((this.now() - began) * 10_000) / Math.max(h.count, 1));
+		if (dear > 0) ring.control[Word.decode] = Math.round((took * 10_000) / dear);
 		ring.publish(ring.data[at + Field.length] as number);
+		return true;
+	}
+
+	/** Reads a cell; false for a wrong one, which is told as no cell at all: the page shows none of them then. */
+	private read(bytes: Uint8Array, from: number, end: number, cell: number, hash: number): boolean {
+		const { store } = this;
+		const off = cell * CELL_PIXELS;
+		const columns = Math.min(CELL_W, this.size.w - (cell % this.wide) * CELL_W);
+		const rows = Math.min(CELL_H, this.size.h - Math.floor(cell / this.wide) * CELL_H);
+		const colour = this.plain[cell] as number;
+		if (colour !== 0) store.fill(colour, off, off + columns * rows);
+		this.plain[cell] = 0;
+		if (decodeTile(bytes, from, end, columns, rows, store, off) && hashTile(cell, store, off, columns * rows) === hash)
+			return true;
+		Atomics.add(this.ring.control, Word.bad, 1);
+		return false;
+	}
+
+	/** Notes a run of cells of one colour, and puts it into the ring. */
+	private fill(first: number, length: number, colour: number, hash: number, at: number): boolean {
+		if (first + length > this.cells || hashPlain(first, colour) !== hash) return false;
+		this.plain.fill(colour, first, first + length);
+		this.ring.data[at] = first;
+		this.ring.data[at + 1] = length;
+		this.ring.data[at + 2] = colour;
 		return true;
 	}
 
@@ -128,6 +165,7 @@ export class TileReader {
 		this.wide = Math.ceil(size.w / CELL_W);
 		this.cells = this.wide * Math.ceil(size.h / CELL_H);
 		this.store = new Int32Array(this.cells * CELL_PIXELS);
+		this.plain = new Int32Array(this.cells);
 		this.ring.data[at + ENTRY] = size.w;
 		this.ring.data[at + ENTRY + 1] = size.h;
 		this.ring.publish(ENTRY + 2);

@@ -5,7 +5,9 @@ export const CELL_W = 64;
 export const CELL_H = 16;
 export const CELL_PIXELS = CELL_W * CELL_H;
 
-const Mode = { fresh: 0, delta: 1, raw: 2 } as const;
+const Mode = { fresh: 0, delta: 1, raw: 2, plain: 3 } as const;
+/** What a tile of one colour takes, and how many more cells it holds. */
+const PLAIN_BYTES = 4;
 const OPAQUE = 0xff << 24;
 const cache = new Int32Array(64);
 
@@ -27,7 +29,9 @@ export function decodeTile(
 	if (mode === Mode.raw) return decodeRaw(src, at + 1, end, n, pix, off);
 	if (mode === Mode.fresh || mode === Mode.delta)
 		return decode(src, at + 1, end, columns, n, pix, off, mode === Mode.delta);
-	return false;
+	if (mode !== Mode.plain || end - at !== PLAIN_BYTES) return false;
+	pix.fill(rgb(src, at + 1), off, off + n);
+	return true;
 }
 
 /** The hash of a cell's pixels. */
@@ -35,6 +39,21 @@ export function hashTile(cell: number, pix: Int32Array, off: number, n: number):
 	let h = 0x811c9dc5 ^ cell;
 	for (let i = off; i < off + n; i++) h = Math.imul(h ^ ((pix[i] as number) & 0xffffff), 0x01000193);
 	return h >>> 0;
+}
+
+/** The colour of a tile that has one, as a cell's pixels have it; 0 for another tile. */
+export function plainColour(src: Uint8Array, at: number, end: number): number {
+	return end - at === PLAIN_BYTES + 2 && src[at] === Mode.plain ? rgb(src, at + 1) : 0;
+}
+
+/** How many cells after its own a tile of one colour holds. */
+export function plainMore(src: Uint8Array, at: number): number {
+	return (src[at + PLAIN_BYTES] as number) | ((src[at + PLAIN_BYTES + 1] as number) << 8);
+}
+
+/** The hash of a cell of one colour. */
+export function hashPlain(cell: number, colour: number): number {
+	return Math.imul(0x811c9dc5 ^ cell ^ (colour & 0xffffff), 0x01000193) >>> 0;
 }
 
 function decodeRaw(src: Uint8Array, at: number, end: number, n: number, pix: Int32Array, off: number): boolean {
