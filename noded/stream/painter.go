@@ -175,9 +175,9 @@ func (p *painter) look(ctx context.Context) error {
 		return nil
 	}
 	plan := peer.rate.Plan()
-	if plan.Found && !p.found {
-		p.found = true
-		if now := time.Now(); p.debt.After(now) { // what is owed was counted by a guess
+	if plan.Found != p.found {
+		p.found = plan.Found
+		if now := time.Now(); p.found && p.debt.After(now) { // what is owed was counted by a guess
 			p.debt = now.Add(p.debt.Sub(now) * congestion.StartKbps / time.Duration(plan.Kbps))
 		}
 	}

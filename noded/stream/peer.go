@@ -139,6 +139,9 @@ func (p *peer) negotiate(offer string) (string, error) {
 	p.pc.OnDataChannel(p.channel)
 	p.pc.OnConnectionStateChange(p.state)
 	p.sender.Transport().ICETransport().OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) {
+		if p.connected.Load() && p.pacer.Turn(time.Now()) {
+			p.keyWanted.Store(true)
+		}
 		p.screen.viewers.tell() // it may begin by the relay and then find a direct way
 	})
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {

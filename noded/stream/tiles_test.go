@@ -125,6 +125,32 @@ func TestTilesMakeAStillPictureExact(t *testing.T) {
 	}
 }
 
+// TestFilledScreenGoesByTiles: cells of one colour take next to nothing, so that all of them at once need no frame of video.
+func TestFilledScreenGoesByTiles(t *testing.T) {
+	s := startSession(t)
+	a := newArtist(t, s.x)
+	s.ready(t)
+	v := connectTiles(t, s, false)
+	v.say(t, `{"t":"seen","rtp":1}`)
+	v.awaitPicture(t, a, "an exact picture")
+	var before, after Stats
+	s.get(t, "/stats", &before)
+	v.mu.Lock()
+	had, size := v.bytes, v.screen.Size
+	v.mu.Unlock()
+	a.fill(t, image.Rectangle{Max: size}, 0x3366cc)
+	v.awaitPicture(t, a, "the filled screen")
+	v.mu.Lock()
+	took := v.bytes - had
+	v.mu.Unlock()
+	if s.get(t, "/stats", &after); after.ByTiles == before.ByTiles {
+		t.Error("a filled screen went by video")
+	}
+	if took > 4<<10 { // the cursor lies on some cells
+		t.Errorf("a filled screen took %d bytes of tiles", took)
+	}
+}
+
 // TestSecondViewerBecomesExactToo: who comes later has nothing of what the first one had.
 func TestSecondViewerBecomesExactToo(t *testing.T) {
 	s := startSession(t)

@@ -25,9 +25,11 @@ const (
 	starvedSince = time.Second
 	// narrow is the rate (kilobits a second) from which on video has all that it can use: what is coarse then is no matter of motion.
 	narrow = 20_000
-	// pause is how long after a frame most of a picture that moved is nowhere near where it was, and costs as much as from nothing; of ways below tight
-	// (kilobits a second), where one frame that took far more than was thought delays many.
-	pause, tight = 250 * time.Millisecond, 8000
+	// pause is how long after a frame most of a picture that moved is nowhere near where it was, and costs as much as from nothing: on a narrow way one
+	// frame that takes far more than was thought delays many.
+	pause = 250 * time.Millisecond
+	// tight is the rate below which coarse changes are reason to look farther at once.
+	tight = 8000
 	// leap is by how many steps all of a picture becomes finer at the cost of a refinement.
 	leap = 3.0
 )
@@ -101,7 +103,7 @@ func (g *governor) refill(now time.Time) {
 func (g *governor) choose(k kind, detail, fine float64, now time.Time) int {
 	paused := now.Sub(g.when) > pause
 	g.refill(now)
-	if k == delta && paused && detail*2 > g.all && g.rate.Kbps < tight {
+	if k == delta && paused && detail*2 > g.all && g.rate.Kbps < narrow {
 		g.cost[delta] = max(g.cost[delta], g.cost[keyframe])
 	}
 	// However much is owed, a frame gets a third of a sixtieth of a second's bytes: less shows nothing.

@@ -147,7 +147,8 @@ func TestGovernorIsCautiousAfterAPause(t *testing.T) {
 		{2000, pause + time.Millisecond, all, true},
 		{2000, pause + time.Millisecond, all / 3, false},
 		{2000, pause, all, false},
-		{tight, pause + time.Millisecond, all, false},
+		{narrow - 1, pause + time.Millisecond, all, true},
+		{narrow, pause + time.Millisecond, all, false},
 	} {
 		g, now := newGovernor(Rate{Quality: 23, Kbps: 20_000, BufferMS: 50}), time.Now()
 		g.all = all

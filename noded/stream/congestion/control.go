@@ -237,12 +237,30 @@ func (r *Control) waits(arrived []Arrival, now time.Time) {
 	}
 }
 
-// Restart forgets what was measured on the viewer's clock, which is another now.
+// Restart forgets what was measured on the viewer's clock, which is another now, or on another way.
 func (r *Control) Restart() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forget()
+}
+
+func (r *Control) forget() {
 	r.trend.reset()
-	r.train, r.stretch, r.least, r.queued, r.back = train{}, stretch{}, least{}, 0, lag{}
+	r.train, r.stretch, r.least, r.queue, r.queued, r.back = train{}, stretch{}, least{}, 0, 0, lag{}
+}
+
+// Anew begins as with a new viewer: what is sent goes another way from now on, of which nothing is known.
+func (r *Control) Anew(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.deaf {
+		return
+	}
+	r.forget()
+	r.found, r.early, r.heardAt, r.blank = false, 0, time.Time{}, false
+	r.kbps, r.frame = StartKbps, startFrame
+	r.cutAt, r.drained, r.silent = time.Time{}, time.Time{}, false
+	r.probes, r.loss = probes{}, lossMeter{at: now}
 }
 
 // passed takes in what a train found.
@@ -383,8 +401,7 @@ func (r *Control) Wakes(now time.Time) bool {
 		return false
 	}
 	r.silent = false
-	r.trend.reset()
-	r.train, r.stretch, r.least, r.queued, r.back = train{}, stretch{}, least{}, 0, lag{}
+	r.forget()
 	r.kbps = max(r.kbps/2, MinKbps)
 	r.grownAt = now
 	r.probes = probes{}

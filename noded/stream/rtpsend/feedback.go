@@ -9,6 +9,9 @@ import (
 	"github.com/pion/rtcp"
 )
 
+// deadAfter is how much longer than a round trip the viewer must have said nothing of what was sent for its way to count as dead. It tells every 50 to 100 ms.
+const deadAfter = 150 * time.Millisecond
+
 // errUnsent means that a viewer claims what cannot be.
 var errUnsent = errors.New("feedback tells of packets that were not sent")
 
@@ -19,6 +22,21 @@ func (p *Pacer) Nack(n *rtcp.TransportLayerNack, now time.Time) bool {
 		seqs = append(seqs, pair.PacketList()...)
 	}
 	return p.ask(seqs, now)
+}
+
+// Turn notes that packets go another way from now on. Where the one before was dead, nothing is known of this one, and the viewer lacks so much that
+// only a keyframe helps: that is given.
+func (p *Pacer) Turn(now time.Time) (anew bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.quiet.IsZero() || now.Sub(p.quiet) < p.rate.Trip()+deadAfter {
+		p.rate.Restart()
+		return false
+	}
+	p.turned, p.quiet = now.Sub(p.epoch), time.Time{}
+	p.drop()
+	p.rate.Anew(now)
+	return true
 }
 
 // Heed takes in the viewer's feedback on what arrived. woke tells that the viewer had been silent.
@@ -36,7 +54,7 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 				unsent++
 			}
 		case arrived && !d.arrived:
-			if d.missing && !d.replay {
+			if d.missing && !d.replay && d.at >= p.turned {
 				lost--
 			}
 			d.arrived, d.missing, news = true, false, true
@@ -47,9 +65,11 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 				p.heardOf, p.heard = seq, true
 				trip = now.Sub(p.epoch) - d.at
 			}
-			came = append(came, congestion.Arrival{Sent: d.at, At: at, Size: int(d.size) + wireOverhead})
+			if d.at >= p.turned {
+				came = append(came, congestion.Arrival{Sent: d.at, At: at, Size: int(d.size) + wireOverhead})
+			}
 		case !arrived && !d.arrived && !d.missing:
-			if d.missing = true; !d.replay {
+			if d.missing = true; !d.replay && d.at >= p.turned {
 				lost++
 			}
 		}

@@ -139,17 +139,47 @@ func TestPictureIsBackAfterABlackout(t *testing.T) {
 	}
 }
 
-// A viewer's packets take another way: the clock stays, the delay jumps.
+// A viewer's packets take another way: the clock stays, the delay jumps. Told of it, nothing that the dead way lost counts against the new one.
 func TestRateFollowsAChangeOfNetwork(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		t.Run(fmt.Sprintf("told %v", told), func(t *testing.T) {
+			bubble(t, 20000, 20*time.Millisecond, func(l *link) {
+				l.watch(10*time.Second, 1)
+				l.set(func() { l.dead = true })
+				l.play(700*time.Millisecond, 1)
+				l.set(func() { l.dead, l.delay, l.kbps = false, 80*time.Millisecond, 5000 })
+				if told {
+					if !l.pacer.Turn(time.Now()) {
+						t.Error("the dead way counts as alive")
+					}
+					l.set(func() { l.keys++ })
+					l.play(time.Second, 1)
+					if got := l.rate.Plan().Kbps; got < 3000 || got > 6000 {
+						t.Errorf("a second later the plan is %d kbps on a way of 5000", got)
+					}
+				}
+				l.watch(2*time.Second, 1)
+				_, freeze, p50, p95, used := l.watch(10*time.Second, 1)
+				if freeze > time.Second || p50 > 200*time.Millisecond || p95 > 600*time.Millisecond || used < 2500 {
+					t.Errorf("freeze %v, age %v, %v at 95 %%, %.0f kbps used", freeze, p50, p95, used)
+				}
+			})
+		})
+	}
+}
+
+// A way that is left while it lives, as the relay's for a direct one, has shown what can be sent until the new one tells otherwise.
+func TestRateIsKeptWhereTheWayBeforeLived(t *testing.T) {
 	bubble(t, 20000, 20*time.Millisecond, func(l *link) {
-		l.watch(10*time.Second, 1)
-		l.set(func() { l.dead = true })
-		l.play(700*time.Millisecond, 1)
-		l.set(func() { l.dead, l.delay, l.kbps = false, 80*time.Millisecond, 5000 })
-		l.watch(2*time.Second, 1)
-		_, freeze, p50, p95, used := l.watch(10*time.Second, 1)
-		if freeze > time.Second || p50 > 200*time.Millisecond || p95 > 600*time.Millisecond || used < 2500 {
-			t.Errorf("freeze %v, age %v, %v at 95 %%, %.0f kbps used", freeze, p50, p95, used)
+		l.watch(5*time.Second, 1)
+		before := l.rate.Plan().Kbps
+		l.set(func() { l.delay = 40 * time.Millisecond })
+		if l.pacer.Turn(time.Now()) {
+			t.Error("a way that lives counts as dead")
+		}
+		l.play(time.Second, 1)
+		if got := l.rate.Plan().Kbps; got < before*9/10 {
+			t.Errorf("the plan is %d kbps, and was %d on the way before", got, before)
 		}
 	})
 }
