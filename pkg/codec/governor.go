@@ -25,8 +25,8 @@ const (
 	starvedSince = time.Second
 	// narrow is the rate (kilobits a second) from which on video has all that it can use: what is coarse then is no matter of motion.
 	narrow = 20_000
-	// pause is how long after a frame most of a picture that moved is nowhere near where it was, and costs as much as from nothing: on a narrow way one
-	// frame that takes far more than was thought delays many.
+	// pause is how long after a frame most of a picture that moved is nowhere near where it was, and costs as much as from nothing; so does the first after a
+	// keyframe that is coarser by starvedBy, as all of it becomes finer. On a narrow way one frame that takes far more than was thought delays many.
 	pause = 250 * time.Millisecond
 	// tight is the rate below which coarse changes are reason to look farther at once.
 	tight = 8000
@@ -61,6 +61,7 @@ type governor struct {
 	when time.Time
 	// all is the picture's detail, of which coarse was coded with quantisers up to coarseQP since the rest, with settled.
 	all, coarse, coarseQP, settled float64
+	rough                          bool      // the last frame was a keyframe that is coarser than wanted
 	hungry, last                   time.Time // since when, and when last, one change after the other is coarser than wanted
 	scarce                         time.Time // until when bits are
 	// spills tells that the encoder makes what did not change as fine as what did, as x264 does.
@@ -103,7 +104,7 @@ func (g *governor) refill(now time.Time) {
 func (g *governor) choose(k kind, detail, fine float64, now time.Time) int {
 	paused := now.Sub(g.when) > pause
 	g.refill(now)
-	if k == delta && paused && detail*2 > g.all && g.rate.Kbps < narrow {
+	if k == delta && (paused || g.rough) && detail*2 > g.all && g.rate.Kbps < narrow {
 		g.cost[delta] = max(g.cost[delta], g.cost[keyframe])
 	}
 	// However much is owed, a frame gets a third of a sixtieth of a second's bytes: less shows nothing.
@@ -201,6 +202,7 @@ func (g *governor) note(k kind, detail, qp float64) float64 {
 func (g *governor) learn(k kind, detail float64, qp, bytes int, now time.Time) {
 	g.refill(now)
 	g.left = max(g.left-float64(bytes), -g.bucket())
+	g.rough = k == keyframe && float64(qp) >= g.rate.Quality+starvedBy
 	settled, steps := g.settled, g.leap(float64(qp))
 	spilt := k == delta && g.spills && float64(qp) < settled && detail*2 < g.all
 	detail = g.note(k, detail, float64(qp))

@@ -167,6 +167,29 @@ func TestGovernorIsCautiousAfterAPause(t *testing.T) {
 	}
 }
 
+// After a keyframe that the rate had no room for, what scrolls on becomes finer as a whole, however little scrolling took before.
+func TestGovernorIsCautiousAfterACoarseKeyframe(t *testing.T) {
+	const all = 1e6
+	for _, qp := range []int{23 + starvedBy - 1, 50} {
+		g, now := newGovernor(Rate{Quality: 23, Kbps: 9000, BufferMS: 50}), time.Now()
+		g.all = all
+		for range 60 {
+			g.learn(delta, all, 24, 5000, now)
+			now = now.Add(time.Second / 60)
+		}
+		g.learn(keyframe, all, qp, 50_000, now)
+		for i := range 2 {
+			before := g.cost[delta]
+			now = now.Add(time.Second / 60)
+			finer := g.choose(delta, all, 23, now)
+			if got, want := g.cost[delta] > before, i == 0 && qp == 50; got != want {
+				t.Errorf("frame %d after a keyframe of quantiser %d, made with %d: taken to be dear: %v, want %v", i+1, qp, finer, got, want)
+			}
+			g.learn(delta, all, finer, 50_000, now)
+		}
+	}
+}
+
 // Bits are scarce where a way is narrow and changes are coarser than wanted, and for a while after, though then fewer do; neither keyframes nor refinements say so.
 // Where it is not tight, that must have gone on for a while.
 func TestGovernorKnowsWhenBitsAreScarce(t *testing.T) {
