@@ -54,7 +54,7 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 				unsent++
 			}
 		case arrived && !d.arrived:
-			if d.missing && !d.replay && d.at >= p.turned {
+			if d.missing && !d.replay && d.at > p.turned {
 				lost--
 			}
 			d.arrived, d.missing, news = true, false, true
@@ -65,11 +65,11 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 				p.heardOf, p.heard = seq, true
 				trip = now.Sub(p.epoch) - d.at
 			}
-			if d.at >= p.turned {
+			if d.at > p.turned {
 				came = append(came, congestion.Arrival{Sent: d.at, At: at, Size: int(d.size) + wireOverhead})
 			}
 		case !arrived && !d.arrived && !d.missing:
-			if d.missing = true; !d.replay && d.at >= p.turned {
+			if d.missing = true; !d.replay && d.at > p.turned {
 				lost++
 			}
 		}

@@ -79,7 +79,7 @@ type Pacer struct {
 	asked    time.Time // until when reports are wanted though nothing moves
 	quiet    time.Time // since when the viewer has said nothing of a packet; zero: it has told of all
 	calledAt time.Time
-	turned   time.Duration // since the pacer began: what left before went another way
+	turned   time.Duration // since the pacer began: what left until then went another way
 	feedback congestion.Feedback
 	odd      uint64 // feedback that cannot be true
 	resent   uint64
