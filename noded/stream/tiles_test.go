@@ -97,13 +97,20 @@ func (v *tileViewer) awaitPicture(t *testing.T, a *artist, what string) {
 	}
 }
 
-func TestTilesMakeAStillPictureExact(t *testing.T) {
+// startExact starts a session and an artist in it, and a viewer who has its picture exactly.
+func startExact(t *testing.T) (*session, *artist, *tileViewer) {
+	t.Helper()
 	s := startSession(t)
 	a := newArtist(t, s.x)
 	s.ready(t)
 	v := connectTiles(t, s, false)
 	v.say(t, `{"t":"seen","rtp":1}`)
 	v.awaitPicture(t, a, "an exact picture")
+	return s, a, v
+}
+
+func TestTilesMakeAStillPictureExact(t *testing.T) {
+	s, a, v := startExact(t)
 	a.fill(t, image.Rect(100, 100, 130, 130), 0xff8800)
 	v.awaitPicture(t, a, "a stroke")
 	a.put(t, a.screen(), image.Rect(0, 0, 1280, 600), noise(1280, 600, 1))
@@ -127,12 +134,7 @@ func TestTilesMakeAStillPictureExact(t *testing.T) {
 
 // TestFilledScreenGoesByTiles: cells of one colour take next to nothing, so that all of them at once need no frame of video.
 func TestFilledScreenGoesByTiles(t *testing.T) {
-	s := startSession(t)
-	a := newArtist(t, s.x)
-	s.ready(t)
-	v := connectTiles(t, s, false)
-	v.say(t, `{"t":"seen","rtp":1}`)
-	v.awaitPicture(t, a, "an exact picture")
+	s, a, v := startExact(t)
 	var before, after Stats
 	s.get(t, "/stats", &before)
 	v.mu.Lock()
@@ -193,12 +195,7 @@ func TestViewerThatConfirmsNothingIsSentLittle(t *testing.T) {
 
 // TestViewerThatLiesAboutTilesHarmsNobody: what it confirms wrongly is refused and counted, and the stream goes on.
 func TestViewerThatLiesAboutTilesHarmsNobody(t *testing.T) {
-	s := startSession(t)
-	a := newArtist(t, s.x)
-	s.ready(t)
-	v := connectTiles(t, s, false)
-	v.say(t, `{"t":"seen","rtp":1}`)
-	v.awaitPicture(t, a, "an exact picture")
+	s, a, v := startExact(t)
 	for _, b := range [][]byte{
 		{}, {tile.ReportMessage}, tiletest.Report(tile.Report{N: 1 << 30}), tiletest.Report(tile.Report{N: 0}), append(tiletest.Report(tile.Report{N: v.screen.N}), 0), {99, 1, 2, 3}, bytes.Repeat([]byte{255}, tile.ReportBytes),
 	} {
@@ -215,12 +212,7 @@ func TestViewerThatLiesAboutTilesHarmsNobody(t *testing.T) {
 
 // TestTilesThatAreReadWrongAreSentAgain: the viewer says only that there was one.
 func TestTilesThatAreReadWrongAreSentAgain(t *testing.T) {
-	s := startSession(t)
-	a := newArtist(t, s.x)
-	s.ready(t)
-	v := connectTiles(t, s, false)
-	v.say(t, `{"t":"seen","rtp":1}`)
-	v.awaitPicture(t, a, "an exact picture")
+	_, a, v := startExact(t)
 	v.mu.Lock()
 	v.screen.Spoil() // what is coded against them is read wrong too
 	err := v.channel.Send(tiletest.Report(tile.Report{N: v.screen.N, Bad: 1}))

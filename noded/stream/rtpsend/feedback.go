@@ -39,6 +39,9 @@ func (p *Pacer) Turn(now time.Time) (anew bool) {
 	return true
 }
 
+// counts tells whether a packet went the present way, and so says something of it.
+func (p *Pacer) counts(d *departure) bool { return d.at > p.turned }
+
 // Heed takes in the viewer's feedback on what arrived. woke tells that the viewer had been silent.
 func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 	p.mu.Lock()
@@ -54,7 +57,7 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 				unsent++
 			}
 		case arrived && !d.arrived:
-			if d.missing && !d.replay && d.at > p.turned {
+			if d.missing && !d.replay && p.counts(d) {
 				lost--
 			}
 			d.arrived, d.missing, news = true, false, true
@@ -65,11 +68,11 @@ func (p *Pacer) Heed(b []byte, now time.Time) (woke bool, err error) {
 				p.heardOf, p.heard = seq, true
 				trip = now.Sub(p.epoch) - d.at
 			}
-			if d.at > p.turned {
+			if p.counts(d) {
 				came = append(came, congestion.Arrival{Sent: d.at, At: at, Size: int(d.size) + wireOverhead})
 			}
 		case !arrived && !d.arrived && !d.missing:
-			if d.missing = true; !d.replay && d.at > p.turned {
+			if d.missing = true; !d.replay && p.counts(d) {
 				lost++
 			}
 		}

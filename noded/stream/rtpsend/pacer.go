@@ -79,7 +79,7 @@ type Pacer struct {
 	asked    time.Time // until when reports are wanted though nothing moves
 	quiet    time.Time // since when the viewer has said nothing of a packet; zero: it has told of all
 	calledAt time.Time
-	turned   time.Duration // since the pacer began: what left until then went another way
+	turned   time.Duration // since the pacer began: what left until then went another way; -1 before any turn
 	feedback congestion.Feedback
 	odd      uint64 // feedback that cannot be true
 	resent   uint64
@@ -115,7 +115,7 @@ var ErrQueueFull = errors.New("more waits for this viewer than it can take")
 
 // NewPacer makes one whose pace is the control's.
 func NewPacer(rate *congestion.Control, log *slog.Logger) *Pacer {
-	return &Pacer{rate: rate, log: log, wake: make(chan struct{}, 1), epoch: time.Now()}
+	return &Pacer{rate: rate, log: log, wake: make(chan struct{}, 1), epoch: time.Now(), turned: -1}
 }
 
 // Repeats says by which payload types the viewer takes packets that are sent again, by their own.
