@@ -24,7 +24,7 @@ func arrange(t testing.TB, d *Display, sizes ...image.Point) {
 // monitors are what applications take for monitors.
 func monitors(t testing.TB, c *client) (found []image.Rectangle) {
 	t.Helper()
-	if err := randr.Init(c.xc); err != nil {
+	if err := xorgtest.Use(c.xc, "RANDR"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := randr.QueryVersion(c.xc, 1, 5).Reply(); err != nil {

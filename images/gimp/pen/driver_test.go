@@ -18,6 +18,7 @@ import (
 
 	"easel/images/gimp/pen/pentest"
 	"easel/integration/xclient"
+	"easel/pkg/display/xorgtest"
 )
 
 const patience = 20 * time.Second
@@ -62,7 +63,7 @@ func (s *server) at(x, y int, mask uint16) {
 // resize gives the screen another of its modes' sizes.
 func (s *server) resize(width, height uint16) {
 	s.t.Helper()
-	if err := randr.Init(s.conn); err != nil {
+	if err := xorgtest.Use(s.conn, "RANDR"); err != nil {
 		s.t.Fatal(err)
 	}
 	all, err := randr.GetScreenResourcesCurrent(s.conn, s.root).Reply()
@@ -218,7 +219,7 @@ func everyButtonAndTheWheelArrive(t *testing.T, s *server) {
 
 // Keys reach the server by another way, which has no queue: without the answer they would overtake the pointer.
 func keysComeAfterWhatWasSyncedBeforeThem(t *testing.T, s *server) {
-	if err := xtest.Init(s.conn); err != nil {
+	if err := xorgtest.Use(s.conn, "XTEST"); err != nil {
 		t.Fatal(err)
 	}
 	s.listenFor(xproto.EventMaskButtonPress | xproto.EventMaskKeyPress)

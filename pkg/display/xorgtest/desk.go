@@ -32,7 +32,7 @@ func (a *Application) Enter(t testing.TB, class string) xproto.Window {
 		err = xproto.SetInputFocusChecked(a.xc, xproto.InputFocusNone, w, xproto.TimeCurrentTime).Check()
 	}
 	if err == nil {
-		err = xtest.Init(a.xc)
+		err = Use(a.xc, "XTEST")
 	}
 	x, y := at.X+int16(at.Width/2), at.Y+int16(at.Height/2)
 	for _, kind := range []byte{xproto.MotionNotify, xproto.ButtonPress, xproto.ButtonRelease} {

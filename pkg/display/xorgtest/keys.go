@@ -27,7 +27,7 @@ func (a *Application) Type(t testing.TB, keys ...xproto.Keysym) {
 }
 
 func (a *Application) tap(k xproto.Keysym) error {
-	if err := xtest.Init(a.xc); err != nil {
+	if err := Use(a.xc, "XTEST"); err != nil {
 		return err
 	}
 	code, err := a.keycode(k)
