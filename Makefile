@@ -58,7 +58,7 @@ image: need-root build ## Builds the GIMP session image into the cache, without 
 test: need-root ## Runs every test, installing what it needs: lint, unit with -race, web, fuzz, integration, cluster. Needs root.
 	@packaging/test.sh all
 
-unit: need-go deps-test web ## Runs the unit tests with the race detector.
+unit: need-go deps-test web tools ## Runs the unit tests with the race detector.
 	@packaging/test.sh unit
 
 web-test: need-node deps-test ## Runs the browser pages' tests.
@@ -67,7 +67,7 @@ web-test: need-node deps-test ## Runs the browser pages' tests.
 fuzz: need-go deps-test ## Runs every fuzz target for FUZZTIME (5s).
 	@packaging/test.sh fuzz
 
-integration: need-root need-go deps-test build containerd ## Runs the tests against real containerd, GIMP and browsers. Needs root.
+integration: need-root need-go deps-test build containerd tools ## Runs the tests against real containerd, GIMP and browsers. Needs root.
 	@packaging/test.sh integration
 
 cluster: need-root need-go deps-test build containerd tools ## Breaks a cluster of three nodes and three coordinators, and checks what must hold. Needs root.
