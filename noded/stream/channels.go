@@ -75,6 +75,11 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 			p.obey(m.Data)
 		})
 	case "tiles":
+		if d.Protocol() != tile.Protocol {
+			p.refuse(fmt.Errorf("the page means tiles of kind %.20q, want %q: load it anew", d.Protocol(), tile.Protocol))
+			_ = d.Close()
+			return
+		}
 		d.OnOpen(p.screen.viewers.poke)
 		p.hears(d, func(b []byte) error {
 			r, err := tile.ParseReport(b)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"easel/noded/stream/contract"
+	"easel/noded/stream/tile/tiletest"
 
 	"github.com/pion/webrtc/v4"
 )
@@ -47,7 +48,7 @@ func flooded(t *testing.T, s *session, label string, number int) bool {
 	var tiles *webrtc.DataChannel
 	v := newViewer(t, func(pc *webrtc.PeerConnection) {
 		var err error
-		if tiles, err = pc.CreateDataChannel("tiles", nil); err != nil {
+		if tiles, err = pc.CreateDataChannel("tiles", tiletest.Channel()); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -19,7 +19,7 @@ func (p *painter) offerTiles(peer *peer) {
 // beginTiles begins with a peer's tiles over a frame. Where that fails there are none, and nil is returned.
 func (p *painter) beginTiles(peer *peer, frame uint32) *tile.Layer {
 	if p.sheet == nil {
-		p.sheet = tile.NewSheet(p.enc.Tiles())
+		p.sheet = tile.NewSheet(p.enc.Tiles(), p.frame.Size.X)
 	}
 	l, err := tile.NewLayer(p.sheet, peer.tiles, p.frame.Size, frame, time.Now(), peer.log)
 	if err != nil {
@@ -85,19 +85,27 @@ func (p *painter) toVideo(peer *peer, start time.Time) {
 // byTiles sends what has changed as tiles if that costs less than a frame of video.
 func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, converted time.Time) bool {
 	cells, dear := p.tiles.Moved(), p.tiles.Dear()
+	shifted, shifts := 0, false
+	if !p.watched() { // guests would have all of it by video
+		if moved, beside, found := p.tiles.Shift(start); found {
+			shifted, dear, shifts = moved, beside, true
+		}
+	}
 	if cells == 0 || dear > tile.MaxCells || !p.shown {
 		return false
 	}
 	rate := p.tileRate(peer)
 	room := p.costs.Room(peer.tiles, tile.Change{
-		Cells: cells, Dear: dear, VideoKbps: p.wanted(peer).Kbps, TileKbps: rate, SinceFrame: start.Sub(p.lastSent), SinceTiles: start.Sub(p.lastTiles),
+		Cells: cells, Dear: dear, Shifted: shifted, VideoKbps: p.wanted(peer).Kbps, TileKbps: rate, SinceFrame: start.Sub(p.lastSent), SinceTiles: start.Sub(p.lastTiles),
 	})
 	if room <= 0 {
 		return false
 	}
 	bytes, err := p.tiles.Change(room, &p.stamp, start)
 	sent := time.Now()
-	p.costs.Coded(dear, sent.Sub(converted))
+	if !shifts {
+		p.costs.Coded(dear, sent.Sub(converted))
+	}
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false

@@ -48,7 +48,7 @@ func connectTilesAs(t testing.TB, s *session, who contract.Viewer, silent bool) 
 func (v *tileViewer) reads(t testing.TB) func(*webrtc.PeerConnection) {
 	return func(pc *webrtc.PeerConnection) {
 		var err error
-		if v.channel, err = pc.CreateDataChannel("tiles", nil); err != nil {
+		if v.channel, err = pc.CreateDataChannel("tiles", tiletest.Channel()); err != nil {
 			t.Fatal(err)
 		}
 		v.channel.OnMessage(func(m webrtc.DataChannelMessage) {

@@ -6,9 +6,6 @@
 /* How a tile is coded: its first byte. */
 enum { FRESH, DELTA, RAW, PLAIN };
 
-/* What the viewer has of a cell. */
-enum { NOTHING, PIXELS, ONE_COLOUR };
-
 /* FNV-1a (draft-eastlake-fnv). */
 static const uint32_t fnv_basis = 0x811c9dc5, fnv_prime = 0x01000193;
 
@@ -31,7 +28,7 @@ struct tiles *tiles_new(struct picture *p)
 		return NULL;
 	t->picture = p;
 	t->count = p->cells_wide * ((p->height + CELL_H - 1) / CELL_H);
-	t->base = malloc((size_t)t->count * TILE_PIXELS * sizeof *t->base);
+	t->base = malloc((size_t)p->width * p->height * 4);
 	t->known = calloc(t->count, 1);
 	if (!t->base || !t->known) {
 		tiles_free(t);
@@ -173,34 +170,71 @@ int tiles_detailed(const struct tiles *t, const uint16_t *cells, int n)
 	return detailed;
 }
 
+/* A cell's place in the picture. */
+struct place {
+	int x, y, columns, rows;
+};
+
+static struct place place_of(const struct picture *p, int cell)
+{
+	struct place c = {.x = cell % p->cells_wide * CELL_W, .y = cell / p->cells_wide * CELL_H};
+	c.columns = p->width - c.x < CELL_W ? p->width - c.x : CELL_W;
+	c.rows = p->height - c.y < CELL_H ? p->height - c.y : CELL_H;
+	return c;
+}
+
+/* Writes out what the viewer has of a cell of one colour. */
+static void spread(struct tiles *t, int cell)
+{
+	if (t->known[cell] != ONE_COLOUR)
+		return;
+	struct place c = place_of(t->picture, cell);
+	size_t stride = (size_t)t->picture->width * 4;
+	uint8_t *base = t->base + c.y * stride + (size_t)c.x * 4;
+	uint32_t colour;
+	memcpy(&colour, base, 4);
+	for (int x = 1; x < c.columns; x++)
+		memcpy(base + 4 * x, &colour, 4);
+	for (int y = 1; y < c.rows; y++)
+		memcpy(base + y * stride, base, (size_t)c.columns * 4);
+	t->known[cell] = PIXELS;
+}
+
+void tiles_spread(struct tiles *t)
+{
+	for (int i = 0; i < t->count; i++)
+		spread(t, i);
+}
+
 size_t tiles_code(struct tiles *t, int cell, uint8_t *out, uint32_t *hash)
 {
 	const struct picture *p = t->picture;
-	int x0 = cell % p->cells_wide * CELL_W, y0 = cell / p->cells_wide * CELL_H;
-	int columns = p->width - x0 < CELL_W ? p->width - x0 : CELL_W;
-	int rows = p->height - y0 < CELL_H ? p->height - y0 : CELL_H;
-	size_t stride = (size_t)p->width * 4;
-	const uint8_t *from = p->bgrx + y0 * stride + (size_t)x0 * 4;
-	uint32_t now[TILE_PIXELS], h = fnv_basis ^ (uint32_t)cell, *base = t->base + (size_t)cell * TILE_PIXELS;
-	if (plain(from, stride, columns, rows)) {
-		base[0] = colour_at(from);
+	struct place c = place_of(p, cell);
+	size_t stride = (size_t)p->width * 4, at = c.y * stride + (size_t)c.x * 4, row = (size_t)c.columns * 4;
+	const uint8_t *from = p->bgrx + at;
+	uint8_t *base = t->base + at;
+	uint32_t now[TILE_PIXELS], before[TILE_PIXELS], h = fnv_basis ^ (uint32_t)cell;
+	if (plain(from, stride, c.columns, c.rows)) {
+		memcpy(base, from, 4);
 		t->known[cell] = ONE_COLOUR;
-		*hash = (h ^ base[0]) * fnv_prime;
+		*hash = (h ^ colour_at(from)) * fnv_prime;
 		memcpy(out, (uint8_t[]){PLAIN, from[2], from[1], from[0]}, 4);
 		return 4;
 	}
+	spread(t, cell);
 	int n = 0;
-	for (int y = 0; y < rows; y++, from += stride)
-		for (int x = 0; x < columns; x++) {
-			uint32_t v = colour_at(from + 4 * x);
+	for (int y = 0; y < c.rows; y++)
+		for (int x = 0; x < c.columns; x++) {
+			uint32_t v = colour_at(from + y * stride + 4 * x);
 			now[n++] = v;
 			h = (h ^ v) * fnv_prime;
 		}
 	*hash = h;
-	if (t->known[cell] == ONE_COLOUR)
-		for (int i = 1; i < n; i++)
-			base[i] = base[0];
-	uint8_t *end = code(now, columns, n, t->known[cell] ? base : NULL, out + 1);
+	if (t->known[cell])
+		for (int y = 0, i = 0; y < c.rows; y++)
+			for (int x = 0; x < c.columns; x++)
+				before[i++] = colour_at(base + y * stride + 4 * x);
+	uint8_t *end = code(now, c.columns, n, t->known[cell] ? before : NULL, out + 1);
 	if (end) {
 		out[0] = t->known[cell] ? DELTA : FRESH;
 	} else {
@@ -212,7 +246,8 @@ size_t tiles_code(struct tiles *t, int cell, uint8_t *out, uint32_t *hash)
 			*end++ = now[i] >> 16;
 		}
 	}
-	memcpy(base, now, n * sizeof *now);
+	for (int y = 0; y < c.rows; y++)
+		memcpy(base + y * stride, from + y * stride, row);
 	t->known[cell] = PIXELS;
 	return end - out;
 }

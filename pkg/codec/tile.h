@@ -4,12 +4,15 @@
 /* A tile is one cell of the picture, coded exactly and by itself. */
 enum { TILE_PIXELS = CELL_W * CELL_H, TILE_RAW = 1 + 3 * TILE_PIXELS };
 
+/* What the viewer has of a cell. */
+enum { NOTHING, PIXELS, ONE_COLOUR };
+
 /* What the viewer has of a picture's cells, so that a tile need only say what is new. */
 struct tiles {
 	struct picture *picture;
 	int count;
-	/* Each cell's pixels in a row, 0x00BBGGRR, as the viewer was last told; known says for which cells that is so, or that the first stands for all. */
-	uint32_t *base;
+	/* The picture's pixels as the viewer was last told; known says for which cells that is so, or that a cell's first stands for all of it. */
+	uint8_t *base;
 	uint8_t *known;
 };
 
@@ -21,6 +24,27 @@ int tiles_detailed(const struct tiles *t, const uint16_t *cells, int n);
 
 /* Codes a cell as the picture has it into out, which has room for TILE_RAW bytes, and returns how many it took. */
 size_t tiles_code(struct tiles *t, int cell, uint8_t *out, uint32_t *hash);
+
+/* Writes out in base what the viewer has of cells of one colour. */
+void tiles_spread(struct tiles *t);
+
+/* Finds from where most of these cells' pixels came, as the viewer has them: (x, y) is now what was at (x + dx, y + dy). dx and dy come as what is tried
+ * first. Returns 0 if it finds nothing, or that they did not move. */
+int tiles_find(struct tiles *t, const uint16_t *cells, int n, int *dx, int *dy);
+
+/* A rectangle, [x0, x1) by [y0, y1), of cells or of pixels. */
+struct rect {
+	int x0, y0, x1, y1;
+};
+
+/* Says of each cell of a rectangle, row by row, whether it is what the viewer has so far away. A cell whose pixels come from beyond the picture is not. */
+void tiles_same(struct tiles *t, struct rect cells, int dx, int dy, uint8_t *same);
+
+/* Grows a rectangle of pixels, by less than a cell at each side, as far as most of what is beside it is what the viewer has so far away. */
+struct rect tiles_grow(struct tiles *t, struct rect pixels, int dx, int dy);
+
+/* Has the viewer's pixels in a rectangle be those from so far away, as the viewer itself does. These are within the picture. */
+void tiles_shift(struct tiles *t, struct rect pixels, int dx, int dy);
 
 /* Lists up to room cells that changed since they were last listed. */
 int tiles_changed(struct tiles *t, uint16_t *cells, int room);

@@ -5,10 +5,15 @@ package codec
 // #cgo nocallback tiles_code
 // #cgo noescape tiles_detailed
 // #cgo nocallback tiles_detailed
+// #cgo noescape tiles_find
+// #cgo nocallback tiles_find
+// #cgo noescape tiles_same
+// #cgo nocallback tiles_same
 import "C"
 
 import (
 	"fmt"
+	"image"
 	"unsafe"
 )
 
@@ -20,6 +25,7 @@ const MaxTile = C.TILE_RAW
 type Tiles struct {
 	c       *C.struct_tiles
 	changed []uint16
+	dx, dy  C.int // by which something moved last
 }
 
 // newTiles makes a coder for a viewer that has nothing yet.
@@ -61,6 +67,46 @@ func (t *Tiles) Code(b []byte, cell int) ([]byte, uint32) {
 	var hash C.uint32_t
 	took := C.tiles_code(t.c, C.int(cell), (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(b[n:n+1:cap(b)]))), &hash)
 	return b[:n+int(took)], uint32(hash)
+}
+
+// Find tells from how far away most of these cells' pixels came, as the viewer has them: (x, y) is now what was at (x, y) + by. False: they did not
+// come from anywhere that can be found.
+func (t *Tiles) Find(cells []uint16) (by image.Point, found bool) {
+	found = C.tiles_find(t.c, (*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(cells))), C.int(len(cells)), &t.dx, &t.dy) != 0
+	return image.Pt(int(t.dx), int(t.dy)), found
+}
+
+// Same says of each cell of a rectangle of cells, row by row, whether it is what the viewer has so far away.
+func (t *Tiles) Same(cells image.Rectangle, by image.Point, same []bool) {
+	wide := int(t.c.picture.cells_wide)
+	if whole := image.Rect(0, 0, wide, int(t.c.count)/wide); cells.Empty() || !cells.In(whole) || len(same) != cells.Dx()*cells.Dy() {
+		panic(fmt.Sprintf("codec: %d answers of the cells %v of %v", len(same), cells, whole))
+	}
+	C.tiles_same(t.c, rectangle(cells), C.int(by.X), C.int(by.Y), (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(same))))
+}
+
+// Grow grows a rectangle of pixels that are what the viewer has so far away, by less than a cell at each side, as far as most of those beside it are that too.
+func (t *Tiles) Grow(pixels image.Rectangle, by image.Point) image.Rectangle {
+	t.check(pixels, by)
+	r := C.tiles_grow(t.c, rectangle(pixels), C.int(by.X), C.int(by.Y))
+	return image.Rect(int(r.x0), int(r.y0), int(r.x1), int(r.y1))
+}
+
+// Shift has the viewer's pixels in a rectangle be those from so far away.
+func (t *Tiles) Shift(pixels image.Rectangle, by image.Point) {
+	t.check(pixels, by)
+	C.tiles_shift(t.c, rectangle(pixels), C.int(by.X), C.int(by.Y))
+}
+
+func (t *Tiles) check(pixels image.Rectangle, by image.Point) {
+	whole := image.Rect(0, 0, int(t.c.picture.width), int(t.c.picture.height))
+	if pixels.Empty() || !pixels.In(whole) || !pixels.Add(by).In(whole) {
+		panic(fmt.Sprintf("codec: pixels %v from %v away are not all in %v", pixels, by, whole))
+	}
+}
+
+func rectangle(r image.Rectangle) C.struct_rect {
+	return C.struct_rect{x0: C.int(r.Min.X), y0: C.int(r.Min.Y), x1: C.int(r.Max.X), y1: C.int(r.Max.Y)}
 }
 
 // Forget has the cell be coded whole the next time, because the viewer has something else.

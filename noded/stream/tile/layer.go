@@ -60,7 +60,11 @@ type Layer struct {
 	moved   []uint16 // cells that have changed and that neither tiles nor a frame have brought
 	waits   []bool   // whether a cell is one of these
 	covered []uint16 // that a frame takes the place of
-	build   builder
+	shift   shift
+	// unproven says which cells came by being moved, and have not been proven by their hash since; proofs is how many.
+	unproven []bool
+	proofs   int
+	build    builder
 }
 
 // NewLayer tells the viewer the screen's size and begins with a picture that is the video's alone. after is the frame from which on that is so.
@@ -69,6 +73,7 @@ func NewLayer(sheet *Sheet, flow *Flow, size image.Point, after uint32, now time
 	l := &Layer{
 		sheet: sheet, flow: flow, size: size, log: log, sent: make([]uint32, n), has: make([]uint32, n), changed: make([]time.Time, n), missing: n,
 		due: now.Add(stillFor), average: guessBytes, moved: make([]uint16, 0, n), waits: make([]bool, n), covered: make([]uint16, 0, n),
+		shift: shift{average: guessShiftBytes}, unproven: make([]bool, n),
 	}
 	for i := range l.changed {
 		l.changed[i] = now
@@ -114,14 +119,14 @@ func (l *Layer) brought() {
 // Due is when to look for still cells: zero for never.
 func (l *Layer) Due() time.Time { return l.due }
 
-// Whole tells whether there is no cell left that the video shows, or that has changed since.
-func (l *Layer) Whole() bool { return l.missing+len(l.moved) == 0 }
+// Whole tells whether there is no cell left that the video shows, that has changed since or that is to be proven.
+func (l *Layer) Whole() bool { return l.missing+len(l.moved)+l.proofs == 0 }
 
 // Exact tells how many cells there are, and how many of them the viewer has confirmed.
 func (l *Layer) Exact() (confirmed, cells int) {
 	acked, _ := l.flow.confirmed()
-	for _, n := range l.sent {
-		if n != 0 && !after(n, acked) {
+	for c, n := range l.sent {
+		if n != 0 && !after(n, acked) && !l.unproven[c] {
 			confirmed++
 		}
 	}
@@ -134,16 +139,26 @@ func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err 
 	limit = min(limit, l.flow.room(true), MaxMessage-HeaderBytes)
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen+1, after)
 	slices.Sort(l.moved) // neighbours of one colour are one record
-	for _, c := range l.moved {
+	tiles, shifts := l.moved, l.shift.ready
+	if l.shift.ready = false; shifts {
+		tiles = l.beginShift()
+	}
+	for _, c := range tiles {
 		l.build.tile(l.sheet, int(c), l.has[c])
 		if len(l.build.buf) > limit || l.build.dear > MaxCells {
+			if shifts {
+				l.dropShift()
+			}
 			return 0, nil
 		}
 	}
 	l.flow.n++
 	l.flow.Next()
-	for _, c := range l.moved {
+	for _, c := range tiles {
 		l.bring(int(c), l.flow.n)
+	}
+	if shifts {
+		l.endShift(l.flow.n, len(l.build.buf), now)
 	}
 	l.brought()
 	l.coded = time.Now()
@@ -159,6 +174,15 @@ func (l *Layer) bring(c int, n uint32) {
 		l.missing--
 	}
 	l.sent[c], l.has[c] = n, l.sheet.version[c]
+	l.proven(c)
+}
+
+// proven notes that a cell need not be proven, or no longer.
+func (l *Layer) proven(c int) {
+	if l.unproven[c] {
+		l.unproven[c] = false
+		l.proofs--
+	}
 }
 
 // Video gives what has just changed to a frame that is about to be encoded, and tells the viewer which tiles it takes the place of. stamp is called
@@ -207,6 +231,7 @@ func (l *Layer) uncover(c uint16) {
 		l.sent[c] = 0
 		l.missing++
 		l.covered = append(l.covered, c)
+		l.proven(int(c))
 	}
 }
 
@@ -239,7 +264,7 @@ func (l *Layer) Still(after *uint32, kbps int, now time.Time) (bytes int, err er
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, after)
 	for range l.sent {
 		c := l.cursor
-		if l.sent[c] == 0 || l.waits[c] {
+		if l.sent[c] == 0 || l.waits[c] || l.unproven[c] {
 			if ready := l.changed[c].Add(stillFor); ready.After(now) {
 				if ready.Before(next) {
 					next = ready
@@ -269,7 +294,8 @@ func (l *Layer) Still(after *uint32, kbps int, now time.Time) (bytes int, err er
 
 // Soon tells whether still tiles will have made the picture exact shortly, at kbps.
 func (l *Layer) Soon(kbps int) bool {
-	left := time.Duration(float64(l.missing+len(l.moved)) * l.average * 8 / float64(max(kbps, 1)) * float64(time.Millisecond))
+	bytes := float64(l.missing+len(l.moved))*l.average + float64(l.proofs*proofBytes)
+	left := time.Duration(bytes * 8 / float64(max(kbps, 1)) * float64(time.Millisecond))
 	return left < Soon
 }
 

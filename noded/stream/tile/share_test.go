@@ -73,7 +73,7 @@ func newShared(t *testing.T) *shared {
 	t.Cleanup(p.Close)
 	s.picture, s.pix, s.coder = p, make([]byte, s.size.X*s.size.Y*4), &counted{Coder: p.Tiles()}
 	s.draw(image.Rectangle{Max: s.size}, 1)
-	s.sheet = tile.NewSheet(s.coder)
+	s.sheet = tile.NewSheet(s.coder, s.size.X)
 	s.sheet.Share(true)
 	return s
 }

@@ -1,5 +1,10 @@
 package tile
 
+import (
+	"image"
+	"iter"
+)
+
 // maxKept bounds what is kept of coded cells for others who may want them: some screens of detail.
 const maxKept = 4 << 20
 
@@ -7,6 +12,7 @@ const maxKept = 4 << 20
 // that viewer has. It belongs to the painter.
 type Sheet struct {
 	coder   Coder
+	wide    int      // how many cells a row has
 	moved   []uint16 // cells that the last look at the picture found changed
 	version []uint32 // of a cell's pixels when it was coded last: 0 for never
 	stale   []bool   // the picture has other pixels now
@@ -22,11 +28,11 @@ type coded struct {
 	bytes               []byte
 }
 
-// NewSheet begins with a picture of which nobody has anything.
-func NewSheet(coder Coder) *Sheet {
+// NewSheet begins with a picture of which nobody has anything, so many pixels wide.
+func NewSheet(coder Coder, width int) *Sheet {
 	coder.Reset()
 	coder.Changed()
-	return &Sheet{coder: coder, version: make([]uint32, coder.Count()), stale: make([]bool, coder.Count())}
+	return &Sheet{coder: coder, wide: (width + CellWidth - 1) / CellWidth, version: make([]uint32, coder.Count()), stale: make([]bool, coder.Count())}
 }
 
 // Look finds the cells that have changed. Each layer is to look after that.
@@ -53,9 +59,7 @@ func (s *Sheet) cell(b []byte, c int, has uint32) ([]byte, uint32) {
 	if s.stale[c] || from == 0 {
 		b, hash := s.coder.Code(b, c)
 		s.stale[c] = false
-		if s.version[c]++; s.version[c] == 0 {
-			s.version[c] = 1
-		}
+		s.version[c] = max(s.version[c]+1, 1)
 		s.keep(s.news, c, from, b[at:], hash)
 		if has == from {
 			return b, hash
@@ -75,6 +79,39 @@ func (s *Sheet) cell(b []byte, c int, has uint32) ([]byte, uint32) {
 	b, hash := s.coder.Code(b, c)
 	s.keep(s.whole, c, 0, b[at:], hash)
 	return b, hash
+}
+
+// shift has all that was coded of some pixels be what was so far away. That is right, but for cells that are to be coded again; some of these are coded whole.
+func (s *Sheet) shift(pixels image.Rectangle, by image.Point, again, whole []uint16) {
+	s.coder.Shift(pixels, by)
+	for c := range s.touched(pixels) {
+		s.version[c], s.stale[c] = max(s.version[c]+1, 1), false
+	}
+	for _, c := range again {
+		s.stale[c] = true
+	}
+	for _, c := range whole {
+		s.coder.Forget(int(c))
+	}
+}
+
+// at is a cell's place among the cells.
+func (s *Sheet) at(c int) image.Rectangle {
+	p := image.Pt(c%s.wide, c/s.wide)
+	return image.Rectangle{Min: p, Max: p.Add(image.Pt(1, 1))}
+}
+
+// touched are the cells in which pixels of a rectangle lie, in order.
+func (s *Sheet) touched(pixels image.Rectangle) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for y := pixels.Min.Y / CellHeight; y*CellHeight < pixels.Max.Y; y++ {
+			for x := pixels.Min.X / CellWidth; x*CellWidth < pixels.Max.X; x++ {
+				if !yield(y*s.wide + x) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // keep keeps a cell as it was coded, in the memory of what was kept of it before.

@@ -5,7 +5,10 @@ import (
 )
 
 // noisyCoder codes every cell as noise, which takes as much as its pixels.
-type noisyCoder struct{ coded, cells int }
+type noisyCoder struct {
+	Coder
+	coded, cells int
+}
 
 func (c *noisyCoder) Count() int              { return c.cells }
 func (c *noisyCoder) Changed() []uint16       { return nil }
@@ -21,7 +24,7 @@ func (c *noisyCoder) Code(b []byte, cell int) ([]byte, uint32) {
 // TestKeptCellsAreBounded: a screen of noise that is larger than what may be kept is coded again for who comes later, and no more is kept.
 func TestKeptCellsAreBounded(t *testing.T) {
 	coder := &noisyCoder{cells: 8000} // 24 MB
-	s := NewSheet(coder)
+	s := NewSheet(coder, 8000*CellWidth)
 	s.Share(true)
 	var b []byte
 	for range 2 {

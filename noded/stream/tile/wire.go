@@ -9,6 +9,9 @@ import (
 	"image"
 )
 
+// Protocol is what the channel says that its two ends mean by all this. A page of another time shows the video alone.
+const Protocol = "2"
+
 // Messages of the tiles channel (ARCHITECTURE.md, "Exact tiles").
 const (
 	TilesMessage  = 1 // tiles to show
@@ -20,7 +23,9 @@ const (
 	RecordBytes = 8  // before each tile
 	// plain begins a tile of one colour, whose record says for how many cells more it holds.
 	plain, plainBytes = 3, 4
-	ReportBytes       = 20
+	// shifted begins what is no tile, and comes before all tiles: a rectangle of pixels that are to be what the viewer has elsewhere.
+	shifted, ShiftBytes = 4, 13
+	ReportBytes         = 20
 	// MaxMessage bounds one message, and so what belongs together.
 	MaxMessage = 60 << 10
 	// genBits is how much of the generation a video frame's timestamp carries.
@@ -50,6 +55,14 @@ type Coder interface {
 	Code(b []byte, cell int) ([]byte, uint32)
 	// Detailed is how many of these cells are not of one colour, more or less.
 	Detailed(cells []uint16) int
+	// Find tells from how far away most of these cells' pixels came, if they did: (x, y) is now what was at (x, y) + by.
+	Find(cells []uint16) (by image.Point, found bool)
+	// Same says of each cell of a rectangle of cells, row by row, whether it is what was so far away.
+	Same(cells image.Rectangle, by image.Point, same []bool)
+	// Grow grows a rectangle of pixels that are what was so far away, by less than a cell at each side, as far as most of those beside it are that too.
+	Grow(pixels image.Rectangle, by image.Point) image.Rectangle
+	// Shift has what a rectangle of pixels was coded as before be what was so far away.
+	Shift(pixels image.Rectangle, by image.Point)
 	// Forget has a cell be coded whole the next time, Reset all.
 	Forget(cell int)
 	Reset()
@@ -114,6 +127,17 @@ func (b *builder) plain(at, cell int) {
 	b.buf = append(b.buf, 0, 0)
 	binary.LittleEndian.PutUint16(b.buf[at+2:], plainBytes+2)
 	b.open, b.last = at, cell
+	b.count++
+}
+
+// shift begins a message of tiles with a rectangle of pixels that are to be what the viewer has so far away.
+func (b *builder) shift(pixels image.Rectangle, by image.Point) {
+	b.buf = append(b.buf, make([]byte, RecordBytes)...) // no cell, and no hash: what it makes is proven once it rests
+	binary.LittleEndian.PutUint16(b.buf[len(b.buf)-RecordBytes+2:], ShiftBytes)
+	b.buf = append(b.buf, shifted)
+	for _, v := range [...]int{pixels.Min.X, pixels.Min.Y, pixels.Dx(), pixels.Dy(), by.X, by.Y} {
+		b.buf = binary.LittleEndian.AppendUint16(b.buf, uint16(v))
+	}
 	b.count++
 }
 

@@ -8,13 +8,23 @@ import (
 
 	"easel/noded/stream/tile"
 	"easel/pkg/codec/tiletest"
+
+	"github.com/pion/webrtc/v4"
 )
 
 // Screen is what a viewer has of the picture by tiles.
 type Screen struct {
 	Size image.Point
-	N    uint32     // the last message
-	pix  [][]uint32 // of each cell, empty where the video shows it
+	N    uint32 // the last message
+	// Shifts is how many messages had a part of the picture moved.
+	Shifts int
+	pix    [][]uint32 // of each cell, empty where the video shows it
+}
+
+// Channel is how a viewer opens the channel.
+func Channel() *webrtc.DataChannelInit {
+	protocol := tile.Protocol
+	return &webrtc.DataChannelInit{Protocol: &protocol}
 }
 
 // Report is the message by which a viewer reports.
@@ -44,9 +54,15 @@ func (s *Screen) Read(b []byte) error {
 		}
 	case tile.TilesMessage:
 		dear := 0
-		for range count {
+		for i := range count {
 			cell, hash, code := le16(body, 0), le32(body, 4), body[tile.RecordBytes:tile.RecordBytes+le16(body, 2)]
 			body = body[tile.RecordBytes+len(code):]
+			if i == 0 && len(code) == tile.ShiftBytes && code[0] == 4 {
+				s.Shifts++
+				at, size := image.Pt(le16(code, 1), le16(code, 3)), image.Pt(le16(code, 5), le16(code, 7))
+				s.shift(image.Rectangle{at, at.Add(size)}, image.Pt(int(int16(le16(code, 9))), int(int16(le16(code, 11)))))
+				continue
+			}
 			if len(code) == 6 && code[0] == 3 { // of one colour, and so are some that follow
 				for c := cell + 1; c <= cell+le16(code, 4); c++ {
 					if err := s.show(c, code[:4]); err != nil {
@@ -84,6 +100,30 @@ func (s *Screen) show(cell int, code []byte) error {
 		return fmt.Errorf("cell %d: %w", cell, err)
 	}
 	return nil
+}
+
+// shift has pixels be what was so far away. A cell of which that makes but a part is to follow as a tile.
+func (s *Screen) shift(of image.Rectangle, by image.Point) {
+	before := make([]uint32, s.Size.X*s.Size.Y)
+	for i, pix := range s.pix {
+		r := s.cell(i)
+		for j, p := range pix[:r.Dx()*r.Dy()] {
+			before[(r.Min.Y+j/r.Dx())*s.Size.X+r.Min.X+j%r.Dx()] = p
+		}
+	}
+	for i := range s.pix {
+		r := s.cell(i)
+		if part := r.Intersect(of); part == r {
+			s.pix[i] = s.pix[i][:r.Dx()*r.Dy()]
+		}
+		all := s.pix[i][:r.Dx()*r.Dy()]
+		for j := range all {
+			if p := r.Min.Add(image.Pt(j%r.Dx(), j/r.Dx())); p.In(of) {
+				p = p.Add(by)
+				all[j] = before[p.Y*s.Size.X+p.X]
+			}
+		}
+	}
 }
 
 func (s *Screen) check(cell int, code []byte, hash uint32) error {

@@ -5,10 +5,11 @@ import golden from "../testdata/tiles.json";
 import { ExactLayer } from "./exact";
 import { TileReader } from "./reader";
 import { Ring, Word } from "./ring";
-import { hashPlain } from "./tile";
+import { hashPlain, hashTile } from "./tile";
 import { Kind, writeReport } from "./wire";
 
 interface Tile {
+	pixels: string;
 	coded: string;
 	hash: number;
 }
@@ -21,6 +22,16 @@ const H = 16;
 const hex = (s: string): number[] => (s.match(/../g) ?? []).map((h) => Number.parseInt(h, 16));
 const u16 = (v: number): number[] => [v & 255, v >> 8];
 const u32 = (v: number): number[] => [v & 255, (v >>> 8) & 255, (v >>> 16) & 255, v >>> 24];
+
+/** Pixels as the page has them. */
+const words = (rgb: string): Int32Array => {
+	const b = hex(rgb);
+	const at = (i: number): number => b[i] as number;
+	return Int32Array.from(
+		{ length: b.length / 3 },
+		(_, i) => (0xff << 24) | (at(3 * i + 2) << 16) | (at(3 * i + 1) << 8) | at(3 * i),
+	);
+};
 
 let n: number;
 function message(kind: number, gen: number, after: number | null, count: number, body: number[]): ArrayBuffer {
@@ -38,6 +49,21 @@ function plain(gen: number, cell: number, rgb: number, more: number, hash?: numb
 	const record = [...u16(cell), ...u16(6), ...u32(hash ?? hashPlain(cell, swapped)), 3, ...colour, ...u16(more)];
 	return message(Kind.tiles, gen, null, 1, record);
 }
+/** What is at (x, y) is now what was at (x + dx, y + dy), and then come records of tiles. */
+function shifted(gen: number, [x, y, w, h, dx, dy]: number[], ...records: number[][]): ArrayBuffer {
+	const body = [x, y, w, h, dx, dy].flatMap((v) => u16((v as number) & 0xffff));
+	const record = [...u16(0), ...u16(13), ...u32(0), 4, ...body];
+	return message(Kind.tiles, gen, null, 1 + records.length, [...record, ...records.flat()]);
+}
+/** A record that only proves what a cell is. */
+const proof = (cell: number, pixels: Int32Array): number[] => [
+	...u16(cell),
+	...u16(4),
+	...u32(hashTile(cell, pixels, 0, pixels.length)),
+	1,
+	0xfd,
+	...u16(pixels.length),
+];
 const covered = (gen: number, after: number) => message(Kind.video, gen, after, 1, [...u16(0), ...u16(2)]);
 /** A frame's timestamp: when, and what it goes with. */
 const frame = (at: number, gen: number): number => ((at << 6) | (gen & 63)) >>> 0;
@@ -60,7 +86,9 @@ beforeEach(() => {
 	reports = 0;
 	canvas = document.createElement("canvas");
 	const context = {
-		putImageData: (image: FakeImage, x: number) => drawn.push(`${x}:${[...image.data.subarray(0, 3)]}`),
+		// The piece from (left, top) on, by its first pixel.
+		putImageData: (image: FakeImage, _x: number, _y: number, left: number, top: number) =>
+			drawn.push(`${left}:${[...image.data.subarray((top * image.width + left) * 4).subarray(0, 3)]}`),
 		clearRect: (x: number) => drawn.push(`${x}:clear`),
 		fillStyle: "",
 		fillRect: (...r: number[]) => drawn.push(`${r}:${context.fillStyle}`),
@@ -92,8 +120,11 @@ const visible = (): boolean => canvas.style.visibility === "visible";
 
 class FakeImage {
 	readonly data: Uint8ClampedArray;
-	constructor(w: number, h: number) {
-		this.data = new Uint8ClampedArray(w * h * 4);
+	constructor(
+		readonly width: number,
+		h: number,
+	) {
+		this.data = new Uint8ClampedArray(width * h * 4);
 	}
 }
 
@@ -132,6 +163,50 @@ describe("the exact layer", () => {
 		expect(ring.control[Word.bad]).toBe(0);
 		expect(drawn.slice(1)).toEqual([`0:${pixel(stroke)}`]);
 		vi.advanceTimersByTime(20);
+	});
+
+	it("moves what it has, and counts it as exact once it is proven", () => {
+		comes(size(1, null, 64, 48), tile(1, null, text), plain(2, 1, 0x0a141e, 0));
+		expect(layer.tiles).toMatchObject({ all: 3, exact: 2 });
+		comes(shifted(3, [0, 16, 64, 32, 0, -16]));
+		expect(drawn.slice(2)).toEqual([`0:${pixel(text)}`]);
+		expect([visible(), layer.tiles]).toMatchObject([true, { all: 3, exact: 1 }]);
+		// What was one colour is written out, and goes along.
+		const [written, one] = [words(text.pixels), new Int32Array(64 * 16).fill(0xff1e140a | 0)];
+		comes(message(Kind.tiles, 3, null, 2, [...proof(1, written), ...proof(2, one)]));
+		expect(ring.control[Word.bad]).toBe(0);
+		expect(layer.tiles).toMatchObject({ all: 3, exact: 3 });
+		expect(told).toEqual([true]);
+		vi.advanceTimersByTime(20);
+	});
+
+	it("takes a cell of which only a part moves from the tile that comes with it", () => {
+		comes(size(1, null, 64, 32), tile(1, null, text), plain(2, 1, 0x0a141e, 0));
+		const half = new Int32Array(64 * 16).fill(0xff1e140a | 0);
+		const from = words(text.pixels);
+		for (let y = 0; y < 8; y++) half.set(from.subarray((y + 6) * 64, (y + 6) * 64 + 64), y * 64);
+		comes(shifted(3, [0, 16, 64, 8, 0, -10], proof(1, half)));
+		expect(ring.control[Word.bad]).toBe(0);
+		expect(layer.tiles).toMatchObject({ all: 2, exact: 2 });
+		vi.advanceTimersByTime(20);
+	});
+
+	it("goes by the video where a cell is not what moved", () => {
+		comes(size(1, null, 64, 32), tile(1, null, text));
+		comes(shifted(2, [0, 16, 64, 16, 0, -16]));
+		comes(message(Kind.tiles, 2, null, 1, proof(1, new Int32Array(64 * 16))));
+		expect([ring.control[Word.bad], visible()]).toEqual([1, false]);
+		vi.advanceTimersByTime(20);
+	});
+
+	it.each([
+		["from beyond the screen", [0, 16, 64, 16, 0, 1]],
+		["from before it", [0, 0, 64, 16, -1, 0]],
+		["to beyond it", [1, 0, 64, 16, 0, 0]],
+		["nothing", [0, 0, 0, 16, 0, 0]],
+	])("does not understand what moves %s", (_, to) => {
+		comes(size(1, null, 64, 32));
+		expect(reader.take(shifted(2, to))).toBe(false);
 	});
 
 	it.each([

@@ -3,11 +3,12 @@
 // So the canvas is on show only while nothing on it is older than the video below.
 
 import { OffBeat, type OffBeatCounts } from "./off-beat";
+import { Picture, type Shift } from "./picture";
 import { stamp } from "./reader";
 import { Rhythm } from "./rhythm";
-import { ENTRY, Field, Ring, RUN, Word } from "./ring";
+import { ENTRY, Field, Ring, RUN, SHIFT, Word } from "./ring";
 import { CELL_H, CELL_PIXELS, CELL_W } from "./tile";
-import { Kind } from "./wire";
+import { Kind, PROTOCOL } from "./wire";
 
 const GEN_BITS = 6;
 const GEN_MASK = (1 << GEN_BITS) - 1;
@@ -23,6 +24,10 @@ const KNOWN = 1000;
 const LAYER = "exact";
 /** How much of a new measurement is believed. */
 const NEWS = 0.2;
+
+/** What the canvas has of a cell. */
+const State = { hidden: 0, moved: 1, proven: 2 } as const;
+type State = (typeof State)[keyof typeof State];
 
 export interface LayerHost {
 	/** The timestamp of the frame that the video element has now; null where the browser does not tell. */
@@ -42,12 +47,13 @@ export interface Port {
 
 export class ExactLayer {
 	private readonly context: CanvasRenderingContext2D;
-	/** A row of cells, so that neighbours go to the canvas in one piece. */
-	private strip = new ImageData(CELL_W, CELL_H);
-	private words = new Int32Array(this.strip.data.buffer);
+	/** What the canvas shows, or would show. */
+	private image = new ImageData(1, 1);
+	private picture = new Picture(0, 0);
+	/** Of each cell, whether the canvas shows it; one that came by being moved is shown, but not proven. */
 	private filled = new Uint8Array(0);
-	private wide = 0;
 	private count = 0;
+	private proven = 0;
 	private gen = 0;
 	private shown: number | null = null;
 	/** The generation that the frame on show goes with. */
@@ -90,7 +96,7 @@ export class ExactLayer {
 	/** Tiles of the screen, and how many of them are shown exactly. */
 	get tiles(): { all: number; exact: number; offBeat: OffBeatCounts } {
 		const sure = this.on && this.ring.peek() < 0;
-		return { all: this.filled.length, exact: sure ? this.count : 0, offBeat: this.offBeat.counts };
+		return { all: this.filled.length, exact: sure ? this.proven : 0, offBeat: this.offBeat.counts };
 	}
 
 	/** The worker has put something into the ring. */
@@ -131,6 +137,7 @@ export class ExactLayer {
 		this.canvas.remove();
 		this.filled = new Uint8Array(0);
 		this.count = 0;
+		this.proven = 0;
 		this.on = false;
 		this.tell();
 		this.port.close();
@@ -204,9 +211,12 @@ export class ExactLayer {
 				const read = performance.now();
 				const age = (stamp() - (data[at + Field.came] as number)) / 10;
 				const runs = data[at + Field.runs] as number;
+				const shift = data[at + Field.shifts] === 1 ? this.shift(body) : null;
+				const first = body + (shift === null ? 0 : SHIFT);
 				this.tidy();
-				this.paint(body, runs);
-				if (count > 0) this.draw(body + runs * RUN, count);
+				this.paint(first, runs);
+				if (count > 0) this.draw(first + runs * RUN, count);
+				if (shift !== null) this.put(shift);
 				if (data[at + Field.gen] !== this.gen) this.host.drawn(data[at + Field.n] as number, read - age, read);
 				// Only a change of the picture is of a new generation; what was still may take its time.
 				if (!this.waited && data[at + Field.gen] !== this.gen)
@@ -225,6 +235,29 @@ export class ExactLayer {
 		this.gen = data[at + Field.gen] as number;
 	}
 
+	/** Has a part of the picture move. It goes to the canvas when all that comes with it has been drawn. */
+	private shift(at: number): Shift {
+		const [x, y, w, h, dx, dy] = this.ring.data.subarray(at, at + SHIFT) as unknown as number[];
+		const shift = { x, y, w, h, dx, dy } as Shift;
+		const { picture } = this;
+		picture.shift(shift);
+		// A cell of which this is but a part comes as a tile too.
+		const within = (from: number, length: number, end: number, cell: number): [number, number] => [
+			Math.ceil(from / cell),
+			from + length === end ? Math.ceil(end / cell) : Math.floor((from + length) / cell),
+		];
+		const [left, right] = within(shift.x, shift.w, picture.w, CELL_W);
+		const [top, bottom] = within(shift.y, shift.h, picture.h, CELL_H);
+		for (let row = top; row < bottom; row++)
+			if (right > left) this.fill(row * picture.wide + left, right - left, State.moved);
+		return shift;
+	}
+
+	private put({ x, y, w, h }: Shift): void {
+		this.picture.spread({ x, y, w, h });
+		this.context.putImageData(this.image, 0, 0, x, y, w, h);
+	}
+
 	/** Paints runs of cells of one colour. */
 	private paint(at: number, runs: number): void {
 		const { data } = this.ring;
@@ -232,7 +265,8 @@ export class ExactLayer {
 			const [first, length, colour] = [data[at] as number, data[at + 1] as number, data[at + 2] as number];
 			this.context.fillStyle = `rgb(${colour & 0xff} ${(colour >> 8) & 0xff} ${(colour >> 16) & 0xff})`;
 			this.pieces(first, length, (x, y, w, h) => this.context.fillRect(x, y, w, h));
-			this.fill(first, length);
+			this.picture.paint(first, length, colour);
+			this.fill(first, length, State.proven);
 		}
 	}
 
@@ -248,30 +282,19 @@ export class ExactLayer {
 				pixels += CELL_PIXELS;
 				continue;
 			}
-			const column = first % this.wide;
+			// Neighbours go to the canvas in one piece.
+			const column = first % this.picture.wide;
 			let run = 0;
-			for (; i < count && column + run < this.wide && data[cells + i] === first + run; i++, run++) {
-				this.copy(pixels, run, Math.min(CELL_W, this.canvas.width - (column + run) * CELL_W));
+			for (; i < count && column + run < this.picture.wide && data[cells + i] === first + run; i++, run++) {
+				this.picture.write(first + run, data, pixels);
 				pixels += CELL_PIXELS;
 			}
-			const y = Math.floor(first / this.wide) * CELL_H;
-			this.context.putImageData(this.strip, column * CELL_W, y, 0, 0, run * CELL_W, CELL_H);
-			this.fill(first, run);
+			const y = Math.floor(first / this.picture.wide) * CELL_H;
+			this.context.putImageData(this.image, 0, 0, column * CELL_W, y, run * CELL_W, CELL_H);
+			this.fill(first, run, State.proven);
 		}
 		const tenths = ((performance.now() - began) * 10_000) / Math.max(count, 1);
 		this.drawTenths += (tenths - this.drawTenths) * NEWS;
-	}
-
-	// What lies beyond the canvas's edge is cut off by the canvas.
-	private copy(from: number, cell: number, columns: number): void {
-		const { words } = this;
-		const { data } = this.ring;
-		const wide = this.wide * CELL_W;
-		for (let y = 0; y < CELL_H; y++) {
-			const to = y * wide + cell * CELL_W;
-			const row = from + y * columns;
-			for (let x = 0; x < columns; x++) words[to + x] = data[row + x] as number;
-		}
 	}
 
 	private tidy(): void {
@@ -279,17 +302,20 @@ export class ExactLayer {
 		this.littered = false;
 	}
 
-	private fill(first: number, run: number): void {
+	private fill(first: number, run: number, state: State): void {
 		for (let cell = first; cell < first + run; cell++) {
-			if (this.filled[cell] === 0) this.count++;
-			this.filled[cell] = 1;
+			if (this.filled[cell] === State.hidden) this.count++;
+			if (this.filled[cell] === State.proven) this.proven--;
+			if (state === State.proven) this.proven++;
+			this.filled[cell] = state;
 		}
 	}
 
 	private clear(first: number, length: number): void {
 		for (let cell = first; cell < first + length; cell++) {
-			if (this.filled[cell] === 1) this.count--;
-			this.filled[cell] = 0;
+			if (this.filled[cell] !== State.hidden) this.count--;
+			if (this.filled[cell] === State.proven) this.proven--;
+			this.filled[cell] = State.hidden;
 		}
 		// What nobody sees is cleared when there is time.
 		if (this.count === 0) {
@@ -302,11 +328,12 @@ export class ExactLayer {
 	/** The rectangles of the canvas that a run of cells takes, which may go over several rows. */
 	private pieces(first: number, length: number, each: (x: number, y: number, w: number, h: number) => void): void {
 		for (let cell = first; cell < first + length; ) {
-			const column = cell % this.wide;
+			const { wide } = this.picture;
+			const column = cell % wide;
 			const left = first + length - cell;
-			const rows = column === 0 ? Math.max(Math.floor(left / this.wide), 1) : 1;
-			const run = Math.min(this.wide - column, left);
-			each(column * CELL_W, Math.floor(cell / this.wide) * CELL_H, run * CELL_W, rows * CELL_H);
+			const rows = column === 0 ? Math.max(Math.floor(left / wide), 1) : 1;
+			const run = Math.min(wide - column, left);
+			each(column * CELL_W, Math.floor(cell / wide) * CELL_H, run * CELL_W, rows * CELL_H);
 			cell += rows * run;
 		}
 	}
@@ -314,12 +341,12 @@ export class ExactLayer {
 	private resize(w: number, h: number): void {
 		this.canvas.width = w;
 		this.canvas.height = h;
-		this.wide = Math.ceil(w / CELL_W);
-		this.filled = new Uint8Array(this.wide * Math.ceil(h / CELL_H));
+		this.image = new ImageData(w, h);
+		this.picture = new Picture(w, h, new Int32Array(this.image.data.buffer));
+		this.filled = new Uint8Array(this.picture.cells);
 		this.count = 0;
+		this.proven = 0;
 		this.littered = false;
-		this.strip = new ImageData(this.wide * CELL_W, CELL_H);
-		this.words = new Int32Array(this.strip.data.buffer);
 	}
 
 	// The frame on show may know of changes that have not come yet: until then, the video alone is right.
@@ -354,7 +381,7 @@ export class ExactLayer {
 export function offerTiles(pc: RTCPeerConnection, root: HTMLElement, host: LayerHost): ExactLayer | null {
 	if (!crossOriginIsolated || typeof SharedArrayBuffer === "undefined") return null;
 	const worker = new Worker(new URL("./tiles.worker.ts", import.meta.url), { type: "module" });
-	const channel = pc.createDataChannel("tiles");
+	const channel = pc.createDataChannel("tiles", { protocol: PROTOCOL });
 	const memory = new SharedArrayBuffer(Ring.bytes());
 	try {
 		worker.postMessage({ channel, memory }, [channel as unknown as Transferable]);

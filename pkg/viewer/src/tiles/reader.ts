@@ -1,20 +1,18 @@
 // The worker's half of exact tiles: reads messages into what the viewer has of each cell, proves each by its hash, and puts
 // it into the ring.
 
-import { ENTRY, Field, type Ring, RUN, Word } from "./ring";
-import { CELL_H, CELL_PIXELS, CELL_W, decodeTile, hashPlain, hashTile, plainColour, plainMore } from "./tile";
-import { eachRun, eachTile, type Header, Kind, readHeader, readSize } from "./wire";
+import { Picture, type Shift } from "./picture";
+import { ENTRY, Field, type Ring, RUN, SHIFT, Word } from "./ring";
+import { CELL_PIXELS, decodeTile, hashPlain, hashTile, plainColour, plainMore } from "./tile";
+import { eachRun, eachTile, HEADER, type Header, Kind, readHeader, readShift, readSize, SHIFT_RECORD } from "./wire";
 
 /** Messages that wait for room in the ring, in bytes; the node sends less. */
 const MAX_WAITING = 8 << 20;
 
 export class TileReader {
-	private store: Int32Array = new Int32Array(0);
-	/** The colour of each cell of which the store says nothing, because it has but one; 0 for the others. */
-	private plain: Int32Array = new Int32Array(0);
-	private size = { w: 0, h: 0 };
-	private wide = 0;
-	private cells = 0;
+	private picture = new Picture(0, 0);
+	/** The pixels of one cell, one after the other. */
+	private readonly cell = new Int32Array(CELL_PIXELS);
 	private waiting: ArrayBuffer[] = [];
 	private held = 0;
 
@@ -62,7 +60,7 @@ export class TileReader {
 		return false;
 	}
 
-	private entry(h: Header, body: number, count = h.count): number | null {
+	private entry(h: Header, body: number, count = h.count, runs = 0): number | null {
 		const words = ENTRY + body;
 		if (words > this.ring.longest) return -1;
 		const at = this.ring.reserve(words);
@@ -76,38 +74,43 @@ export class TileReader {
 		data[at + Field.after] = h.after ?? 0;
 		data[at + Field.count] = count;
 		data[at + Field.came] = stamp();
-		data[at + Field.runs] = h.count - count;
+		data[at + Field.runs] = runs;
+		data[at + Field.shifts] = 0;
 		return at;
 	}
 
-	// In the ring, what is of one colour comes first, then the other cells' numbers and then their pixels, each cell's in as many words.
+	// In the ring, what moves comes first, then what is of one colour, the other cells' numbers and then their pixels, each cell's in as many words.
 	private tiles(v: DataView, data: ArrayBuffer, h: Header): boolean | null {
 		const bytes = new Uint8Array(data);
+		const shift = readShift(v);
+		if (shift !== null && !this.picture.holds(shift)) return false;
+		const [from, count] = shift === null ? [HEADER, h.count] : [HEADER + SHIFT_RECORD, h.count - 1];
 		let dear = 0;
-		const sound = eachTile(v, h.count, (_cell, _hash, from, end) => {
-			if (plainColour(bytes, from, end) === 0) dear++;
+		const sound = eachTile(v, from, count, (_cell, _hash, at, end) => {
+			if (plainColour(bytes, at, end) === 0) dear++;
 			return true;
 		});
 		if (!sound) return false;
-		const at = this.entry(h, (h.count - dear) * RUN + dear * (1 + CELL_PIXELS), dear);
+		const moves = shift === null ? 0 : SHIFT;
+		const at = this.entry(h, moves + (count - dear) * RUN + dear * (1 + CELL_PIXELS), dear, count - dear);
 		if (at === null || at < 0) return at === null ? null : false;
 		const { ring } = this;
-		let run = at + ENTRY;
-		let number = run + (h.count - dear) * RUN;
+		if (shift !== null) this.shift(shift, at);
+		let run = at + ENTRY + moves;
+		let number = run + (count - dear) * RUN;
 		let pixels = number + dear;
 		let took = 0;
-		const whole = eachTile(v, h.count, (cell, hash, from, end) => {
-			const colour = plainColour(bytes, from, end);
+		const whole = eachTile(v, from, count, (cell, hash, start, end) => {
+			const colour = plainColour(bytes, start, end);
 			if (colour !== 0) {
-				const good = this.fill(cell, 1 + plainMore(bytes, from), colour, hash, run);
+				const good = this.fill(cell, 1 + plainMore(bytes, start), colour, hash, run);
 				run += RUN;
 				return good;
 			}
-			if (cell >= this.cells) return false;
+			if (cell >= this.picture.cells) return false;
 			const began = this.now();
-			ring.data[number++] = this.read(bytes, from, end, cell, hash) ? cell : -1;
-			const off = cell * CELL_PIXELS;
-			ring.data.set(this.store.subarray(off, off + CELL_PIXELS), pixels);
+			ring.data[number++] = this.read(bytes, start, end, cell, hash) ? cell : -1;
+			ring.data.set(this.cell, pixels);
 			pixels += CELL_PIXELS;
 			took += this.now() - began;
 			return true;
@@ -118,25 +121,32 @@ export class TileReader {
 		return true;
 	}
 
+	/** Has a part of the picture move, and puts that into the ring's entry. */
+	private shift(shift: Shift, at: number): void {
+		const { data } = this.ring;
+		this.picture.shift(shift);
+		data[at + Field.shifts] = 1;
+		const { x, y, w, h, dx, dy } = shift;
+		data.set([x, y, w, h, dx, dy], at + ENTRY);
+	}
+
 	/** Reads a cell; false for a wrong one, which is told as no cell at all: the page shows none of them then. */
 	private read(bytes: Uint8Array, from: number, end: number, cell: number, hash: number): boolean {
-		const { store } = this;
-		const off = cell * CELL_PIXELS;
-		const columns = Math.min(CELL_W, this.size.w - (cell % this.wide) * CELL_W);
-		const rows = Math.min(CELL_H, this.size.h - Math.floor(cell / this.wide) * CELL_H);
-		const colour = this.plain[cell] as number;
-		if (colour !== 0) store.fill(colour, off, off + columns * rows);
-		this.plain[cell] = 0;
-		if (decodeTile(bytes, from, end, columns, rows, store, off) && hashTile(cell, store, off, columns * rows) === hash)
+		const { picture, cell: pixels } = this;
+		const [columns, rows] = [picture.columns(cell), picture.rows(cell)];
+		picture.read(cell, pixels);
+		if (decodeTile(bytes, from, end, columns, rows, pixels, 0) && hashTile(cell, pixels, 0, columns * rows) === hash) {
+			picture.write(cell, pixels, 0);
 			return true;
+		}
 		Atomics.add(this.ring.control, Word.bad, 1);
 		return false;
 	}
 
 	/** Notes a run of cells of one colour, and puts it into the ring. */
 	private fill(first: number, length: number, colour: number, hash: number, at: number): boolean {
-		if (first + length > this.cells || hashPlain(first, colour) !== hash) return false;
-		this.plain.fill(colour, first, first + length);
+		if (first + length > this.picture.cells || hashPlain(first, colour) !== hash) return false;
+		this.picture.paint(first, length, colour);
 		this.ring.data[at] = first;
 		this.ring.data[at + 1] = length;
 		this.ring.data[at + 2] = colour;
@@ -150,7 +160,7 @@ export class TileReader {
 		const whole = eachRun(v, h.count, (first, length) => {
 			this.ring.data[word++] = first;
 			this.ring.data[word++] = length;
-			return first + length <= this.cells;
+			return first + length <= this.picture.cells;
 		});
 		if (whole) this.ring.publish(this.ring.data[at + Field.length] as number);
 		return whole;
@@ -161,11 +171,7 @@ export class TileReader {
 		if (size === null) return false;
 		const at = this.entry(h, 2);
 		if (at === null || at < 0) return at === null ? null : false;
-		this.size = size;
-		this.wide = Math.ceil(size.w / CELL_W);
-		this.cells = this.wide * Math.ceil(size.h / CELL_H);
-		this.store = new Int32Array(this.cells * CELL_PIXELS);
-		this.plain = new Int32Array(this.cells);
+		this.picture = new Picture(size.w, size.h);
 		this.ring.data[at + ENTRY] = size.w;
 		this.ring.data[at + ENTRY + 1] = size.h;
 		this.ring.publish(ENTRY + 2);

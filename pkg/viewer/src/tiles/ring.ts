@@ -19,11 +19,25 @@ export const Word = {
 
 const CONTROL = 16;
 const SKIP = -1;
-/** The words of an entry before its body: length, kind, n, gen, whether there is an `after`, after, count, when it came, runs of one colour. */
-export const ENTRY = 9;
-export const Field = { length: 0, kind: 1, n: 2, gen: 3, held: 4, after: 5, count: 6, came: 7, runs: 8 } as const;
+/** The words of an entry before its body: length, kind, n, gen, whether there is an `after`, after, count, when it came, runs of one colour, whether
+ * something moves. */
+export const ENTRY = 10;
+export const Field = {
+	length: 0,
+	kind: 1,
+	n: 2,
+	gen: 3,
+	held: 4,
+	after: 5,
+	count: 6,
+	came: 7,
+	runs: 8,
+	shifts: 9,
+} as const;
 /** The words of a run of cells of one colour: the first, how many, the colour. */
 export const RUN = 3;
+/** The words of what moves: x, y, w, h, dx, dy. */
+export const SHIFT = 6;
 
 const RING_WORDS = 1 << 21;
 

@@ -1,10 +1,19 @@
 // The binary messages of the `tiles` data channel (ARCHITECTURE.md, "Exact tiles"). All numbers are little endian.
 
+import type { Shift } from "./picture";
+
+/** What the channel says that its two ends mean by all this. */
+export const PROTOCOL = "2";
+
 export const Kind = { tiles: 1, video: 2, size: 3, ack: 16 } as const;
 
 export const HEADER = 16;
 const HAS_AFTER = 1;
 const RECORD = 8;
+/** How a record begins that has a part of the picture move; it comes before all tiles. */
+const SHIFTED = 4;
+const SHIFT_BYTES = 13;
+export const SHIFT_RECORD = RECORD + SHIFT_BYTES;
 const RUN = 4;
 const ACK_BYTES = 20;
 
@@ -34,13 +43,26 @@ export function readHeader(v: DataView): Header | null {
 	};
 }
 
-/** Calls `each` for every tile of a message, with where its bytes lie. False: the message is malformed. */
+/** What moves before the tiles of a message; null for nothing. */
+export function readShift(v: DataView): Shift | null {
+	const at = HEADER + RECORD;
+	if (v.byteLength < at + SHIFT_BYTES || v.getUint16(HEADER + 2, true) !== SHIFT_BYTES) return null;
+	if (v.getUint8(at) !== SHIFTED) return null;
+	const [x, y, w, h] = [1, 3, 5, 7].map((i) => v.getUint16(at + i, true)) as [number, number, number, number];
+	return { x, y, w, h, dx: v.getInt16(at + 9, true), dy: v.getInt16(at + 11, true) };
+}
+
+/**
+ * Calls `each` for every tile of a message, from one of its bytes on, with where the tile's bytes lie. False: the message is
+ * malformed.
+ */
 export function eachTile(
 	v: DataView,
+	from: number,
 	count: number,
 	each: (cell: number, hash: number, at: number, end: number) => boolean,
 ): boolean {
-	let at = HEADER;
+	let at = from;
 	for (let i = 0; i < count; i++) {
 		if (at + RECORD > v.byteLength) return false;
 		const end = at + RECORD + v.getUint16(at + 2, true);

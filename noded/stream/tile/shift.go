@@ -1,0 +1,181 @@
+package tile
+
+import (
+	"image"
+	"slices"
+	"time"
+)
+
+// When it is looked whether the screen scrolls.
+const (
+	// leastShift is how many cells of more than one colour must have changed at once.
+	leastShift = 128
+	// shiftRest is how long it is not looked again after it did not.
+	shiftRest = 100 * time.Millisecond
+	// guessShiftBytes is what a cell beside those that only moved takes, until some were sent.
+	guessShiftBytes = 300
+	// lostBytes is taken for what one takes more that is coded whole.
+	lostBytes = 1500
+	// proofBytes is what it takes to prove a cell that the viewer has.
+	proofBytes = RecordBytes + 4
+)
+
+// shift is a part of the picture that moved as a whole, as it does when somebody scrolls.
+type shift struct {
+	of image.Rectangle // pixels
+	by image.Point     // from where each is to where it was
+
+	changed image.Rectangle // the cells about all that have changed
+	same    []bool          // of each of these, whether it is what was so far away
+	tiles   []uint16        // cells that are to be sent beside it, in order
+	lost    []uint16        // those of them for which what the viewer has is of no use
+	only    int             // those that changed by moving only
+
+	ready    bool      // it goes with the next change
+	searched time.Time // in vain
+	average  float64   // bytes that one of tiles took
+}
+
+// Shift looks whether what has changed only moved, for the most part, and tells how many cells must be sent beside that which are not of one
+// colour. Change sends it as that. It is for a sheet that no other layer shows.
+func (l *Layer) Shift(now time.Time) (cells, dear int, found bool) {
+	s := &l.shift
+	s.ready = false
+	if len(l.moved) < leastShift || now.Sub(s.searched) < shiftRest || l.Dear() < leastShift {
+		return 0, 0, false
+	}
+	s.searched = now
+	if !l.find() {
+		return 0, 0, false
+	}
+	dear = l.sheet.coder.Detailed(s.tiles)
+	if bytes := float64(dear)*s.average + float64(len(s.lost)*lostBytes); dear > MaxCells || bytes > MaxMessage {
+		s.average *= 0.9 // it may be less another time
+		return 0, 0, false
+	}
+	s.ready = true
+	return s.only, dear, true
+}
+
+// find finds what moved, and which cells did not.
+func (l *Layer) find() bool {
+	s := &l.shift
+	slices.Sort(l.moved)
+	by, found := l.sheet.coder.Find(l.moved)
+	if !found {
+		return false
+	}
+	s.by, s.changed = by, image.Rectangle{}
+	for _, c := range l.moved {
+		s.changed = s.changed.Union(l.sheet.at(int(c)))
+	}
+	n := s.changed.Dx() * s.changed.Dy()
+	s.same = slices.Grow(s.same[:0], n)[:n]
+	l.sheet.coder.Same(s.changed, by, s.same)
+	s.of, s.only = image.Rectangle{}, 0
+	for _, c := range l.moved {
+		if pixels := l.pixels(int(c)); s.came(l.sheet.at(int(c)).Min) && l.hasFrom(int(c), pixels) {
+			s.of = s.of.Union(pixels)
+			s.only++
+		}
+	}
+	if s.only*2 < len(l.moved) {
+		return false
+	}
+	s.of = l.sheet.coder.Grow(s.of, by)
+	l.beside()
+	return true
+}
+
+// came tells whether a cell is what was so far away.
+func (s *shift) came(at image.Point) bool {
+	p := at.Sub(s.changed.Min)
+	return at.In(s.changed) && s.same[p.Y*s.changed.Dx()+p.X]
+}
+
+// beside lists the cells that are to be sent: what changed elsewhere, and what would be wrong.
+func (l *Layer) beside() {
+	s := &l.shift
+	s.tiles, s.lost = s.tiles[:0], s.lost[:0]
+	for c := range l.sent {
+		part := l.pixels(c).Intersect(s.of)
+		if part.Empty() {
+			if l.waits[c] {
+				s.tiles = append(s.tiles, uint16(c))
+			}
+			continue
+		}
+		has := l.hasFrom(c, part)
+		if has && part == l.pixels(c) && s.came(l.sheet.at(c).Min) {
+			continue
+		}
+		s.tiles = append(s.tiles, uint16(c))
+		if !has {
+			s.lost = append(s.lost, uint16(c))
+		}
+	}
+}
+
+// pixels are those of a cell.
+func (l *Layer) pixels(c int) image.Rectangle {
+	at := l.sheet.at(c).Min
+	return image.Rect(at.X*CellWidth, at.Y*CellHeight, (at.X+1)*CellWidth, (at.Y+1)*CellHeight).Intersect(image.Rectangle{Max: l.size})
+}
+
+// hasFrom tells whether the viewer has all that a cell consists of once a part of it has come from elsewhere.
+func (l *Layer) hasFrom(c int, part image.Rectangle) bool {
+	if part != l.pixels(c) && !l.hasNow(c) {
+		return false
+	}
+	for from := range l.sheet.touched(part.Add(l.shift.by)) {
+		if !l.hasNow(from) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasNow tells whether the viewer has a cell as it was coded last.
+func (l *Layer) hasNow(c int) bool { return l.has[c] != 0 && l.has[c] == l.sheet.version[c] }
+
+// beginShift begins the message with what moved, and gives the cells that are to follow. They are coded against what the viewer has then.
+func (l *Layer) beginShift() []uint16 {
+	s := &l.shift
+	l.build.shift(s.of, s.by)
+	l.sheet.shift(s.of, s.by, s.tiles, s.lost)
+	for c := range l.sheet.touched(s.of) {
+		l.has[c] = l.sheet.version[c]
+	}
+	return s.tiles
+}
+
+// dropShift takes it back: the message was too long to be sent.
+func (l *Layer) dropShift() {
+	s := &l.shift
+	for c := range l.sheet.touched(s.of) {
+		l.has[c] = 0
+	}
+	s.average *= 1.5
+}
+
+// endShift notes that message n, of so many bytes, brings cells by moving them. What they are is proven once they rest.
+func (l *Layer) endShift(n uint32, bytes int, now time.Time) {
+	s := &l.shift
+	s.searched = time.Time{}
+	s.average += (float64(bytes)/float64(max(l.build.dear, 1)) - s.average) / 8
+	tiles := s.tiles
+	for c := range l.sheet.touched(s.of) {
+		for len(tiles) > 0 && int(tiles[0]) < c {
+			tiles = tiles[1:]
+		}
+		if len(tiles) > 0 && int(tiles[0]) == c {
+			continue
+		}
+		l.bring(c, n)
+		l.changed[c], l.unproven[c] = now, true
+		l.proofs++
+	}
+	if l.due.IsZero() {
+		l.due = now.Add(stillFor)
+	}
+}
