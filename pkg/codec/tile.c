@@ -149,7 +149,9 @@ static uint8_t *code(const uint32_t *now, int columns, int n, const uint32_t *ba
 
 static inline uint32_t colour_at(const uint8_t *bgrx)
 {
-	return bgrx[2] | (uint32_t)bgrx[1] << 8 | (uint32_t)bgrx[0] << 16;
+	uint32_t v;
+	memcpy(&v, bgrx, sizeof v);
+	return __builtin_bswap32(v) >> 8;
 }
 
 static int plain(const uint8_t *from, size_t stride, int columns, int rows)
