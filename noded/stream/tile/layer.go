@@ -90,6 +90,7 @@ func (l *Layer) Of(s *Sheet) bool { return l != nil && l.sheet == s }
 
 // Look notes which cells the sheet has just found changed.
 func (l *Layer) Look(now time.Time) {
+	l.shift.ready = false // it was found in the picture of before
 	for _, c := range l.sheet.moved {
 		l.changed[c] = now
 		if !l.waits[c] {

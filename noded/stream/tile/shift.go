@@ -40,7 +40,6 @@ type shift struct {
 // colour. Change sends it as that. It is for a sheet that no other layer shows.
 func (l *Layer) Shift(now time.Time) (cells, dear int, found bool) {
 	s := &l.shift
-	s.ready = false
 	if len(l.moved) < leastShift || now.Sub(s.searched) < shiftRest || l.Dear() < leastShift {
 		return 0, 0, false
 	}

@@ -101,6 +101,25 @@ func TestPartScrolls(t *testing.T) {
 	s.settle()
 }
 
+// TestWhatMovedAndWasNotSentIsForgotten: a guest who has come, or a frame that was cheaper, leaves it unsent, and the picture goes on.
+func TestWhatMovedAndWasNotSentIsForgotten(t *testing.T) {
+	s, v := alone(t)
+	s.now = s.now.Add(time.Second)
+	s.scroll(image.Rectangle{Max: s.size}, image.Pt(0, 6), 1)
+	s.sheet.Look()
+	v.layer.Look(s.now)
+	if _, _, found := v.layer.Shift(s.now); !found {
+		t.Fatal("nothing moved")
+	}
+	s.scroll(image.Rectangle{Max: s.size}, image.Pt(0, 6), 2)
+	s.sheet.Look()
+	v.layer.Look(s.now)
+	if bytes, err := v.layer.Change(tile.MaxMessage, &s.frame, s.now); err != nil || bytes > 0 || v.screen.Shifts > 0 {
+		t.Errorf("%d bytes of a whole screen, with %d moves: %v", bytes, v.screen.Shifts, err)
+	}
+	s.settle()
+}
+
 // TestScrollingOverWhatTheViewerLacks: that comes whole.
 func TestScrollingOverWhatTheViewerLacks(t *testing.T) {
 	s, v := alone(t)
