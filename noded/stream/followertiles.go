@@ -47,7 +47,7 @@ func (f *follower) change(p *painter, now time.Time) bool {
 	if f.lost || !f.hasTiles(p) || f.behind || f.debt.Add(-burst).After(now) {
 		return false
 	}
-	bytes, err := f.peer.layer.Change(tile.MaxMessage, &f.stamp, now)
+	_, bytes, err := f.peer.layer.Change(tile.MaxMessage, &f.stamp, now)
 	return f.sent(p, bytes, f.kbps(), err, now)
 }
 

@@ -87,8 +87,8 @@ func TestGuestsSeeAPictureThatIsEncodedOnce(t *testing.T) {
 		from[i], _ = v.count()
 	}
 	for i := range 30 {
-		a.fill(t, image.Rect(i*30, 100, i*30+200, 300), uint32(i*123456))
 		last, _ := all[0].count()
+		a.fill(t, image.Rect(i*30, 100, i*30+200, 300), uint32((i+1)*123456)) // 0 is what is there
 		s.await(t, "the owner's frame", func() bool { n, _ := all[0].count(); return n > last })
 	}
 	for _, v := range all {

@@ -268,8 +268,8 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	if guests && !key {
 		qp = 0
 	}
-	if changed == 0 && !key && !rescue && qp == 0 && !guests {
-		return nil
+	if changed == 0 && !key && !rescue && !guests && (qp == 0 || p.refineAt.IsZero()) {
+		return nil // damage that is the same again, while nothing is left to sharpen
 	}
 	p.tune(peer)
 	p.toVideo(peer, start)
@@ -291,6 +291,7 @@ func (p *painter) paint(peer *peer, start time.Time) error {
 	p.meter.frame(took, pkt.Bytes, pkt.Key, done)
 	p.echoAll(peer, changed > 0, since, &took)
 	p.account(peer, pkt, changed, qp, start, done)
+	p.follow(peer, done)
 	if guests && changed == 0 {
 		p.blur(done)
 	}

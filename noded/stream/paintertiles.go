@@ -101,16 +101,18 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 	if room <= 0 {
 		return false
 	}
-	bytes, err := p.tiles.Change(room, &p.stamp, start)
+	shows, bytes, err := p.tiles.Change(room, &p.stamp, start)
 	sent := time.Now()
-	if !shifts {
+	if shows && !shifts {
 		p.costs.Coded(dear, sent.Sub(converted))
 	}
 	if err != nil {
 		p.dropTiles(peer, err)
 		return false
 	}
-	if bytes == 0 {
+	p.owe(bytes, rate, start)
+	if !shows {
+		p.meter.tile(bytes, false)
 		return false
 	}
 	coded := p.tiles.Coded()
@@ -118,9 +120,23 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 	p.meter.frame(took, bytes, false, sent)
 	p.echo(peer, byTile, peer.tiles.Sent(), since, &took)
 	p.meter.tile(bytes, true)
-	p.owe(bytes, rate, start)
 	p.next, p.lastTiles = start.Add(tile.Pace), start
 	return true
+}
+
+// follow gives the viewer, beneath the frame that has just been sent, what it needs to be told how the picture moves.
+func (p *painter) follow(peer *peer, now time.Time) {
+	if p.tiles == nil || p.debt.Add(-tile.FollowTime).After(now) {
+		return
+	}
+	rate := p.tileRate(peer)
+	bytes, err := p.tiles.Follow(rate, p.moving.frames >= beatRun, now)
+	if err != nil {
+		p.dropTiles(peer, err)
+		return
+	}
+	p.owe(bytes, rate, now)
+	p.meter.tile(bytes, false)
 }
 
 // still sends cells that have been still as tiles, if nothing more urgent is due.

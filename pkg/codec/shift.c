@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What moved is found by probes: some pixels of what has changed are looked for in what the viewer has, and most of them were as far away. */
+/* What moved is found by probes: some pixels that the viewer has are looked for in the picture, and most of them are as far away. */
 enum {
 	PROBES = 24,
-	PROBE = 8,	 /* pixels */
+	PROBE = 16,	 /* pixels: few are alike, even of letters in two colours */
 	PROBE_STEPS = 3, /* from pixel to pixel that a probe has at least: of one colour there is much */
 	NEAR = 96,	 /* pixels, in which a move may be slanted */
 	FOUND = 8,	 /* places where one probe may be found: more say nothing */
@@ -39,13 +39,14 @@ static int steps_in(const uint8_t *probe)
 	return steps;
 }
 
-/* The place in a cell that is least like others. Returns 0 if all of it is too much like others. */
-static int choose(const struct picture *p, int cell, struct probe *best)
+/* The place in what the viewer has of a cell that is least like others. Returns 0 if all of it is too much like others. */
+static int choose(const struct tiles *t, int cell, struct probe *best)
 {
+	const struct picture *p = t->picture;
 	int x0 = cell % p->cells_wide * CELL_W, y0 = cell / p->cells_wide * CELL_H, most = PROBE_STEPS - 1;
 	for (int y = y0 + 1; y < y0 + CELL_H && y < p->height; y += 2)
 		for (int x = x0; x < x0 + CELL_W && x + PROBE <= p->width; x += PROBE) {
-			int steps = steps_in(pixel(p, p->bgrx, x, y));
+			int steps = steps_in(pixel(p, t->base, x, y));
 			if (steps > most) {
 				most = steps;
 				*best = (struct probe){x, y};
@@ -54,25 +55,26 @@ static int choose(const struct picture *p, int cell, struct probe *best)
 	return most >= PROBE_STEPS;
 }
 
-/* Whether the viewer has at (x, y) what a probe is. */
-static int is_at(const struct tiles *t, const uint8_t *probe, int x, int y)
+/* Whether a probe is in the picture, so far from where the viewer has it. */
+static int is_off(const struct tiles *t, struct probe at, int dx, int dy)
 {
 	const struct picture *p = t->picture;
-	return x >= 0 && y >= 0 && x + PROBE <= p->width && y < p->height && !memcmp(pixel(p, t->base, x, y), probe, PROBE * 4);
+	int x = at.x - dx, y = at.y - dy;
+	return x >= 0 && y >= 0 && x + PROBE <= p->width && y < p->height && !memcmp(pixel(p, p->bgrx, x, y), pixel(p, t->base, at.x, at.y), PROBE * 4);
 }
 
 /* Where a probe is found, but for its own place: straight up or down, left or right, and close by any way. Returns how often. */
 static int look(const struct tiles *t, struct probe at, struct probe *found)
 {
 	const struct picture *p = t->picture;
-	const uint8_t *probe = pixel(p, p->bgrx, at.x, at.y);
+	const uint8_t *probe = pixel(p, t->base, at.x, at.y);
 	int n = 0;
 	for (int y = 0; y < p->height && n < FOUND; y++) {
 		int close = abs(y - at.y) <= NEAR;
 		int x = y == at.y ? 0 : close ? at.x - NEAR : at.x, end = y == at.y ? p->width : close ? at.x + NEAR : at.x + 1;
 		x = x < 0 ? 0 : x;
 		end = end > p->width - PROBE + 1 ? p->width - PROBE + 1 : end;
-		const uint8_t *row = pixel(p, t->base, 0, y);
+		const uint8_t *row = pixel(p, p->bgrx, 0, y);
 		uint64_t first, here;
 		memcpy(&first, probe, 8);
 		for (; x < end && n < FOUND; x++) {
@@ -97,11 +99,10 @@ static void elect(struct poll *poll, int dx, int dy)
 /* Chooses probes among the cells. Those that have not moved tell nothing. */
 static int probes(const struct tiles *t, const uint16_t *cells, int n, struct probe *probe)
 {
-	const struct picture *p = t->picture;
 	int found = 0;
 	for (int i = 0; i < PROBES && i < n; i++) {
 		int cell = cells[(size_t)i * n / (n < PROBES ? n : PROBES)];
-		if (p->detail[cell] > 0 && choose(p, cell, &probe[found]) && !is_at(t, pixel(p, p->bgrx, probe[found].x, probe[found].y), probe[found].x, probe[found].y))
+		if (choose(t, cell, &probe[found]) && !is_off(t, probe[found], 0, 0))
 			found++;
 	}
 	return found;
@@ -109,21 +110,20 @@ static int probes(const struct tiles *t, const uint16_t *cells, int n, struct pr
 
 int tiles_find(struct tiles *t, const uint16_t *cells, int n, int *dx, int *dy)
 {
-	const struct picture *p = t->picture;
 	struct probe probe[PROBES], found[FOUND];
 	tiles_spread(t);
 	int all = probes(t, cells, n, probe), right = 0;
 	if (all < LEAST)
 		return 0;
 	for (int i = 0; i < all && (*dx || *dy); i++)
-		right += is_at(t, pixel(p, p->bgrx, probe[i].x, probe[i].y), probe[i].x + *dx, probe[i].y + *dy);
+		right += is_off(t, probe[i], *dx, *dy);
 	if (right * 2 > all)
 		return 1;
 	struct poll poll = {.n = 0};
 	for (int i = 0; i < all; i++) {
 		int places = look(t, probe[i], found);
 		for (int j = 0; j < places && places < FOUND; j++)
-			elect(&poll, found[j].x - probe[i].x, found[j].y - probe[i].y);
+			elect(&poll, probe[i].x - found[j].x, probe[i].y - found[j].y);
 	}
 	struct vote best = {0};
 	for (int i = 0; i < poll.n; i++)

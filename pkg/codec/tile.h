@@ -28,8 +28,8 @@ size_t tiles_code(struct tiles *t, int cell, uint8_t *out, uint32_t *hash);
 /* Writes out in base what the viewer has of cells of one colour. */
 void tiles_spread(struct tiles *t);
 
-/* Finds from where most of these cells' pixels came, as the viewer has them: (x, y) is now what was at (x + dx, y + dy). dx and dy come as what is tried
- * first. Returns 0 if it finds nothing, or that they did not move. */
+/* Finds where most of these cells went, which the viewer has: (x, y) is now what was at (x + dx, y + dy). dx and dy come as what is tried first. Returns 0 if it
+ * finds nothing, or that they did not move. */
 int tiles_find(struct tiles *t, const uint16_t *cells, int n, int *dx, int *dy);
 
 /* A rectangle, [x0, x1) by [y0, y1), of cells or of pixels. */

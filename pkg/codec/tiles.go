@@ -69,8 +69,7 @@ func (t *Tiles) Code(b []byte, cell int) ([]byte, uint32) {
 	return b[:n+int(took)], uint32(hash)
 }
 
-// Find tells from how far away most of these cells' pixels came, as the viewer has them: (x, y) is now what was at (x, y) + by. False: they did not
-// come from anywhere that can be found.
+// Find tells how far most of these cells went, which the viewer has: (x, y) is now what was at (x, y) + by. False: they cannot be found anywhere.
 func (t *Tiles) Find(cells []uint16) (by image.Point, found bool) {
 	found = C.tiles_find(t.c, (*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(cells))), C.int(len(cells)), &t.dx, &t.dy) != 0
 	return image.Pt(int(t.dx), int(t.dy)), found

@@ -73,7 +73,7 @@ func NewLayer(sheet *Sheet, flow *Flow, size image.Point, after uint32, now time
 	l := &Layer{
 		sheet: sheet, flow: flow, size: size, log: log, sent: make([]uint32, n), has: make([]uint32, n), changed: make([]time.Time, n), missing: n,
 		due: now.Add(stillFor), average: guessBytes, moved: make([]uint16, 0, n), waits: make([]bool, n), covered: make([]uint16, 0, n),
-		shift: shift{average: guessShiftBytes}, unproven: make([]bool, n),
+		shift: shift{average: guessShiftBytes, rest: shiftRest}, unproven: make([]bool, n),
 	}
 	for i := range l.changed {
 		l.changed[i] = now
@@ -90,7 +90,7 @@ func (l *Layer) Of(s *Sheet) bool { return l != nil && l.sheet == s }
 
 // Look notes which cells the sheet has just found changed.
 func (l *Layer) Look(now time.Time) {
-	l.shift.ready = false // it was found in the picture of before
+	l.shift.anew() // it was found in the picture of before
 	for _, c := range l.sheet.moved {
 		l.changed[c] = now
 		if !l.waits[c] {
@@ -134,24 +134,33 @@ func (l *Layer) Exact() (confirmed, cells int) {
 	return confirmed, len(l.sent)
 }
 
-// Change sends what has just changed as tiles if that is dearer than limit allows neither in bytes nor the viewer too far behind. after is the
-// Video frame before it.
-func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err error) {
-	limit = min(limit, l.flow.room(true), MaxMessage-HeaderBytes)
+// Change sends what has just changed as tiles if that is dearer than limit allows neither in bytes nor the viewer too far behind, and tells whether it did: where
+// something moved, the viewer may only have been told that. after is the video frame before it.
+func (l *Layer) Change(limit int, after *uint32, now time.Time) (shows bool, bytes int, err error) {
+	room := l.flow.room(true)
+	if l.shift.found && (!l.shift.ready || room == 0) {
+		return false, 0, nil // it follows the frame
+	}
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen+1, after)
 	slices.Sort(l.moved) // neighbours of one colour are one record
-	tiles, shifts := l.moved, l.shift.ready
-	if l.shift.ready = false; shifts {
+	tiles, shifts := l.moved, l.shift.found
+	if shifts {
+		l.shift.anew()
+		room += shiftShare
 		tiles = l.beginShift()
 	}
-	for _, c := range tiles {
+	limit = min(limit, room, MaxMessage-HeaderBytes)
+	for i, c := range tiles {
 		l.build.tile(l.sheet, int(c), l.has[c])
-		if len(l.build.buf) > limit || l.build.dear > MaxCells {
-			if shifts {
-				l.dropShift()
-			}
-			return 0, nil
+		if len(l.build.buf) <= limit && l.build.dear <= MaxCells {
+			continue
 		}
+		if !shifts {
+			return false, 0, nil
+		}
+		// A frame shows it, but the viewer had better have what was coded.
+		bytes, err = l.endKept(tiles[:i+1], true, now)
+		return false, bytes, err
 	}
 	l.flow.n++
 	l.flow.Next()
@@ -163,7 +172,7 @@ func (l *Layer) Change(limit int, after *uint32, now time.Time) (bytes int, err 
 	}
 	l.brought()
 	l.coded = time.Now()
-	return len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
+	return true, len(l.build.buf), l.flow.send(l.build.bytes(), true, now)
 }
 
 // Coded is when the last change that went as tiles was coded, and its sending began.
@@ -261,7 +270,7 @@ func (l *Layer) Still(after *uint32, kbps int, now time.Time) (bytes int, err er
 		return 0, nil
 	}
 	next := now.Add(stillFor)
-	limit := min(max(kbps*int(StillTime/time.Millisecond)/8, leastStill), stillBatch, room-leastRoom/2)
+	limit := min(batch(kbps, stillBatch), room-leastRoom/2)
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, after)
 	for range l.sent {
 		c := l.cursor
@@ -291,6 +300,11 @@ func (l *Layer) Still(after *uint32, kbps int, now time.Time) (bytes int, err er
 	l.flow.n++
 	l.average += (float64(len(l.build.buf))/float64(l.build.cells) - l.average) / 4
 	return len(l.build.buf), l.flow.send(l.build.bytes(), false, now)
+}
+
+// batch is how many bytes one message of what can wait has, by a way that carries kbps.
+func batch(kbps, most int) int {
+	return min(max(kbps*int(StillTime/time.Millisecond)/8, leastStill), most)
 }
 
 // Soon tells whether still tiles will have made the picture exact shortly, at kbps.

@@ -117,7 +117,7 @@ func (s *shared) change(r image.Rectangle, seed uint64) {
 		if v.behind {
 			continue
 		}
-		if n, err := v.layer.Change(tile.MaxMessage, &s.frame, s.now); err != nil || n == 0 {
+		if _, n, err := v.layer.Change(tile.MaxMessage, &s.frame, s.now); err != nil || n == 0 {
 			s.t.Fatalf("%d bytes of a change: %v", n, err)
 		}
 	}

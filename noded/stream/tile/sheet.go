@@ -16,6 +16,8 @@ type Sheet struct {
 	moved   []uint16 // cells that the last look at the picture found changed
 	version []uint32 // of a cell's pixels when it was coded last: 0 for never
 	stale   []bool   // the picture has other pixels now
+	looks   uint32
+	until   []uint32 // of a stale cell, the last look at which it was not
 
 	// What was coded of the present versions, for others to have: nil while there is one viewer.
 	news, whole []coded
@@ -32,14 +34,22 @@ type coded struct {
 func NewSheet(coder Coder, width int) *Sheet {
 	coder.Reset()
 	coder.Changed()
-	return &Sheet{coder: coder, wide: (width + CellWidth - 1) / CellWidth, version: make([]uint32, coder.Count()), stale: make([]bool, coder.Count())}
+	return &Sheet{coder: coder, wide: (width + CellWidth - 1) / CellWidth, version: make([]uint32, coder.Count()), stale: make([]bool, coder.Count()), until: make([]uint32, coder.Count())}
 }
 
 // Look finds the cells that have changed. Each layer is to look after that.
 func (s *Sheet) Look() {
 	s.moved = s.coder.Changed()
 	for _, c := range s.moved {
-		s.stale[c] = true
+		s.spoil(int(c))
+	}
+	s.looks++
+}
+
+// spoil notes that the picture has other pixels than a cell was coded as.
+func (s *Sheet) spoil(c int) {
+	if !s.stale[c] {
+		s.stale[c], s.until[c] = true, s.looks
 	}
 }
 
@@ -88,7 +98,7 @@ func (s *Sheet) shift(pixels image.Rectangle, by image.Point, again, whole []uin
 		s.version[c], s.stale[c] = max(s.version[c]+1, 1), false
 	}
 	for _, c := range again {
-		s.stale[c] = true
+		s.spoil(int(c))
 	}
 	for _, c := range whole {
 		s.coder.Forget(int(c))

@@ -10,14 +10,16 @@ import (
 const (
 	// leastShift is how many cells of more than one colour must have changed at once.
 	leastShift = 128
-	// shiftRest is how long it is not looked again after it did not.
-	shiftRest = 100 * time.Millisecond
+	// shiftRest is how long it is not looked again after it did not; doubles up to shiftRestMax while it never does.
+	shiftRest, shiftRestMax = 100 * time.Millisecond, 3200 * time.Millisecond
 	// guessShiftBytes is what a cell beside those that only moved takes, until some were sent.
 	guessShiftBytes = 300
 	// lostBytes is taken for what one takes more that is coded whole.
 	lostBytes = 1500
 	// proofBytes is what it takes to prove a cell that the viewer has.
 	proofBytes = RecordBytes + 4
+	// shiftShare is how much more room than another change it has at once: a frame of video is no less.
+	shiftShare = 32 << 10
 )
 
 // shift is a part of the picture that moved as a whole, as it does when somebody scrolls.
@@ -27,24 +29,45 @@ type shift struct {
 
 	changed image.Rectangle // the cells about all that have changed
 	same    []bool          // of each of these, whether it is what was so far away
+	had     []uint16        // those that changed and that the viewer has as they were in one picture of before
 	tiles   []uint16        // cells that are to be sent beside it, in order
 	lost    []uint16        // those of them for which what the viewer has is of no use
 	only    int             // those that changed by moving only
 
-	ready    bool      // it goes with the next change
-	searched time.Time // in vain
-	average  float64   // bytes that one of tiles took
+	found   bool // the viewer may be told of it
+	ready   bool // it is shown with the next change
+	unknown bool // the viewer has nothing by which it is seen from where anything comes
+	seeded  bool // it was given some cells for that
+	fed     int  // how often it was given cells of what moves, and had never enough
+
+	next    time.Time // before which it is not looked
+	rest    time.Duration
+	average float64 // bytes that one of tiles took
 }
+
+// anew forgets what was found.
+func (s *shift) anew() { s.found, s.ready = false, false }
 
 // Shift looks whether what has changed only moved, for the most part, and tells how many cells must be sent beside that which are not of one
 // colour. Change sends it as that. It is for a sheet that no other layer shows.
 func (l *Layer) Shift(now time.Time) (cells, dear int, found bool) {
 	s := &l.shift
-	if len(l.moved) < leastShift || now.Sub(s.searched) < shiftRest || l.Dear() < leastShift {
+	if len(l.moved) < leastShift || now.Before(s.next) || l.Dear() < leastShift {
 		return 0, 0, false
 	}
-	s.searched = now
-	if !l.find() {
+	s.found = l.find()
+	s.unknown = !s.found && !s.seeded
+	switch {
+	case s.unknown:
+		s.next = now.Add(shiftRest)
+	case !s.found:
+		s.vain(now)
+	}
+	if !s.found {
+		return 0, 0, false
+	}
+	s.seeded, s.rest = false, shiftRest
+	if s.only*2 < len(l.moved) {
 		return 0, 0, false
 	}
 	dear = l.sheet.coder.Detailed(s.tiles)
@@ -56,11 +79,18 @@ func (l *Layer) Shift(now time.Time) (cells, dear int, found bool) {
 	return s.only, dear, true
 }
 
+// vain has it not be looked for a while.
+func (s *shift) vain(now time.Time) {
+	s.next, s.seeded, s.fed = now.Add(s.rest), false, 0
+	s.rest = min(2*s.rest, shiftRestMax)
+}
+
 // find finds what moved, and which cells did not.
 func (l *Layer) find() bool {
 	s := &l.shift
 	slices.Sort(l.moved)
-	by, found := l.sheet.coder.Find(l.moved)
+	l.listHad()
+	by, found := l.sheet.coder.Find(s.had)
 	if !found {
 		return false
 	}
@@ -78,12 +108,33 @@ func (l *Layer) find() bool {
 			s.only++
 		}
 	}
-	if s.only*2 < len(l.moved) {
-		return false
+	if s.tiles, s.lost = s.tiles[:0], s.lost[:0]; s.only > 0 {
+		s.of = l.sheet.coder.Grow(s.of, by)
+		l.beside()
 	}
-	s.of = l.sheet.coder.Grow(s.of, by)
-	l.beside()
 	return true
+}
+
+// listHad lists the cells that the viewer has as they were in one picture, the last of which it has enough to see where they went.
+func (l *Layer) listHad() {
+	const leastHad, looks = 8, 64
+	var count [looks]int
+	age := func(c uint16) int { return int(min(l.sheet.looks-l.sheet.until[c], looks) - 1) }
+	for _, c := range l.moved {
+		if l.hasNow(int(c)) {
+			count[age(c)]++
+		}
+	}
+	last := 0
+	for last < looks-1 && count[last] < leastHad {
+		last++
+	}
+	l.shift.had = l.shift.had[:0]
+	for _, c := range l.moved {
+		if l.hasNow(int(c)) && age(c) == last {
+			l.shift.had = append(l.shift.had, c)
+		}
+	}
 }
 
 // came tells whether a cell is what was so far away.
@@ -95,7 +146,6 @@ func (s *shift) came(at image.Point) bool {
 // beside lists the cells that are to be sent: what changed elsewhere, and what would be wrong.
 func (l *Layer) beside() {
 	s := &l.shift
-	s.tiles, s.lost = s.tiles[:0], s.lost[:0]
 	for c := range l.sent {
 		part := l.pixels(c).Intersect(s.of)
 		if part.Empty() {
@@ -140,6 +190,9 @@ func (l *Layer) hasNow(c int) bool { return l.has[c] != 0 && l.has[c] == l.sheet
 // beginShift begins the message with what moved, and gives the cells that are to follow. They are coded against what the viewer has then.
 func (l *Layer) beginShift() []uint16 {
 	s := &l.shift
+	if s.only == 0 {
+		return nil
+	}
 	l.build.shift(s.of, s.by)
 	l.sheet.shift(s.of, s.by, s.tiles, s.lost)
 	for c := range l.sheet.touched(s.of) {
@@ -148,19 +201,10 @@ func (l *Layer) beginShift() []uint16 {
 	return s.tiles
 }
 
-// dropShift takes it back: the message was too long to be sent.
-func (l *Layer) dropShift() {
-	s := &l.shift
-	for c := range l.sheet.touched(s.of) {
-		l.has[c] = 0
-	}
-	s.average *= 1.5
-}
-
 // endShift notes that message n, of so many bytes, brings cells by moving them. What they are is proven once they rest.
 func (l *Layer) endShift(n uint32, bytes int, now time.Time) {
 	s := &l.shift
-	s.searched = time.Time{}
+	s.fed = 0
 	s.average += (float64(bytes)/float64(max(l.build.dear, 1)) - s.average) / 8
 	tiles := s.tiles
 	for c := range l.sheet.touched(s.of) {

@@ -48,13 +48,16 @@ func (s *shared) bring(v *sharer, limit int) (shifted, bytes int) {
 	s.sheet.Look()
 	v.layer.Look(s.now)
 	shifted, _, _ = v.layer.Shift(s.now)
-	bytes, err := v.layer.Change(limit, &s.frame, s.now)
+	shows, bytes, err := v.layer.Change(limit, &s.frame, s.now)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if bytes == 0 {
+	if !shows {
 		stamp := func() uint32 { s.frame = v.flow.Stamp(s.frame+100, s.frame, true); return s.frame }
 		if _, err := v.layer.Video(stamp, s.now); err != nil {
+			s.t.Fatal(err)
+		}
+		if _, err := v.layer.Follow(wide, true, s.now); err != nil {
 			s.t.Fatal(err)
 		}
 		return 0, 0
@@ -114,7 +117,7 @@ func TestWhatMovedAndWasNotSentIsForgotten(t *testing.T) {
 	s.scroll(image.Rectangle{Max: s.size}, image.Pt(0, 6), 2)
 	s.sheet.Look()
 	v.layer.Look(s.now)
-	if bytes, err := v.layer.Change(tile.MaxMessage, &s.frame, s.now); err != nil || bytes > 0 || v.screen.Shifts > 0 {
+	if _, bytes, err := v.layer.Change(tile.MaxMessage, &s.frame, s.now); err != nil || bytes > 0 || v.screen.Shifts > 0 {
 		t.Errorf("%d bytes of a whole screen, with %d moves: %v", bytes, v.screen.Shifts, err)
 	}
 	s.settle()

@@ -10,7 +10,7 @@ import (
 )
 
 // Protocol is what the channel says that its two ends mean by all this. A page of another time shows the video alone.
-const Protocol = "2"
+const Protocol = "3"
 
 // Messages of the tiles channel (ARCHITECTURE.md, "Exact tiles").
 const (
@@ -55,7 +55,7 @@ type Coder interface {
 	Code(b []byte, cell int) ([]byte, uint32)
 	// Detailed is how many of these cells are not of one colour, more or less.
 	Detailed(cells []uint16) int
-	// Find tells from how far away most of these cells' pixels came, if they did: (x, y) is now what was at (x, y) + by.
+	// Find tells how far most of these cells went, as they were coded last, if they did: (x, y) is now what was at (x, y) + by.
 	Find(cells []uint16) (by image.Point, found bool)
 	// Same says of each cell of a rectangle of cells, row by row, whether it is what was so far away.
 	Same(cells image.Rectangle, by image.Point, same []bool)
@@ -68,8 +68,8 @@ type Coder interface {
 	Reset()
 }
 
-// hasAfter says that a message is for after the video frame that it names.
-const hasAfter = 1
+// Flags of a message: it is for after the video frame that it names; or its tiles are only kept, for others to be told against.
+const hasAfter, keeps = 1, 2
 
 // builder makes one message to the viewer after the other in the same memory.
 type builder struct {
@@ -93,6 +93,13 @@ func (b *builder) begin(kind byte, n, gen uint32, after *uint32) {
 		rtp = *after
 	}
 	b.buf = binary.LittleEndian.AppendUint32(b.buf, rtp)
+}
+
+// keep has the message change nothing that is on show, and be of the generation that is.
+func (b *builder) keep(gen uint32) {
+	b.buf[1] = keeps
+	binary.LittleEndian.PutUint32(b.buf[8:], gen)
+	clear(b.buf[12:HeaderBytes])
 }
 
 // tile puts a cell into a message of tiles, for a viewer that has a version of it.

@@ -16,10 +16,14 @@ import (
 type Screen struct {
 	Size image.Point
 	N    uint32 // the last message
-	// Shifts is how many messages had a part of the picture moved.
-	Shifts int
-	pix    [][]uint32 // of each cell, empty where the video shows it
+	// Shifts is how many messages had a part of the picture moved, Kept how many brought what is only kept.
+	Shifts, Kept int
+	pix          [][]uint32 // of each cell, empty where the video shows it
+	has          [][]uint32 // what the next tile of it may be told against
 }
+
+// keeps is the flag of a message whose tiles are not shown.
+const keeps = 2
 
 // Channel is how a viewer opens the channel.
 func Channel() *webrtc.DataChannelInit {
@@ -48,24 +52,33 @@ func (s *Screen) Read(b []byte) error {
 	switch b[0] {
 	case tile.SizeMessage:
 		s.Size = image.Pt(le16(body, 0), le16(body, 2))
-		s.pix = make([][]uint32, tile.Cells(s.Size))
+		s.pix, s.has = make([][]uint32, tile.Cells(s.Size)), make([][]uint32, tile.Cells(s.Size))
 		for i := range s.pix {
-			s.pix[i] = make([]uint32, 0, tile.CellWidth*tile.CellHeight)
+			r := s.cell(i)
+			s.has[i] = make([]uint32, r.Dx()*r.Dy())
+			s.pix[i] = make([]uint32, 0, len(s.has[i]))
 		}
 	case tile.TilesMessage:
-		dear := 0
+		var moved image.Rectangle
+		dear, keep := 0, b[1]&keeps != 0
+		if keep {
+			s.Kept++
+		}
 		for i := range count {
 			cell, hash, code := le16(body, 0), le32(body, 4), body[tile.RecordBytes:tile.RecordBytes+le16(body, 2)]
 			body = body[tile.RecordBytes+len(code):]
 			if i == 0 && len(code) == tile.ShiftBytes && code[0] == 4 {
-				s.Shifts++
+				if !keep {
+					s.Shifts++
+				}
 				at, size := image.Pt(le16(code, 1), le16(code, 3)), image.Pt(le16(code, 5), le16(code, 7))
-				s.shift(image.Rectangle{at, at.Add(size)}, image.Pt(int(int16(le16(code, 9))), int(int16(le16(code, 11)))))
+				moved = image.Rectangle{at, at.Add(size)}
+				s.shift(moved, image.Pt(int(int16(le16(code, 9))), int(int16(le16(code, 11)))))
 				continue
 			}
 			if len(code) == 6 && code[0] == 3 { // of one colour, and so are some that follow
 				for c := cell + 1; c <= cell+le16(code, 4); c++ {
-					if err := s.show(c, code[:4]); err != nil {
+					if err := s.read(c, code[:4], !keep); err != nil {
 						return err
 					}
 				}
@@ -73,9 +86,12 @@ func (s *Screen) Read(b []byte) error {
 			} else if dear++; dear > tile.MaxCells {
 				return fmt.Errorf("more than %d cells of more than one colour in one message", tile.MaxCells)
 			}
-			if err := s.check(cell, code, hash); err != nil {
+			if err := s.check(cell, code, hash, !keep); err != nil {
 				return err
 			}
+		}
+		if !keep {
+			s.put(moved)
 		}
 	case tile.VideoMessage:
 		for i := range count {
@@ -90,47 +106,60 @@ func (s *Screen) Read(b []byte) error {
 	return nil
 }
 
-func (s *Screen) show(cell int, code []byte) error {
-	if cell >= len(s.pix) {
+func (s *Screen) read(cell int, code []byte, show bool) error {
+	if cell >= len(s.has) {
 		return fmt.Errorf("there is no cell %d", cell)
 	}
 	r := s.cell(cell)
-	s.pix[cell] = s.pix[cell][:r.Dx()*r.Dy()]
-	if err := tiletest.Decode(code, r.Dx(), r.Dy(), s.pix[cell]); err != nil {
+	if err := tiletest.Decode(code, r.Dx(), r.Dy(), s.has[cell]); err != nil {
 		return fmt.Errorf("cell %d: %w", cell, err)
+	}
+	if show {
+		s.pix[cell] = append(s.pix[cell][:0], s.has[cell]...)
 	}
 	return nil
 }
 
-// shift has pixels be what was so far away. A cell of which that makes but a part is to follow as a tile.
+// shift has pixels be what was so far away.
 func (s *Screen) shift(of image.Rectangle, by image.Point) {
 	before := make([]uint32, s.Size.X*s.Size.Y)
-	for i, pix := range s.pix {
+	for i, pix := range s.has {
 		r := s.cell(i)
-		for j, p := range pix[:r.Dx()*r.Dy()] {
+		for j, p := range pix {
 			before[(r.Min.Y+j/r.Dx())*s.Size.X+r.Min.X+j%r.Dx()] = p
 		}
 	}
-	for i := range s.pix {
+	for i, pix := range s.has {
 		r := s.cell(i)
-		if part := r.Intersect(of); part == r {
-			s.pix[i] = s.pix[i][:r.Dx()*r.Dy()]
-		}
-		all := s.pix[i][:r.Dx()*r.Dy()]
-		for j := range all {
+		for j := range pix {
 			if p := r.Min.Add(image.Pt(j%r.Dx(), j/r.Dx())); p.In(of) {
 				p = p.Add(by)
-				all[j] = before[p.Y*s.Size.X+p.X]
+				pix[j] = before[p.Y*s.Size.X+p.X]
 			}
 		}
 	}
 }
 
-func (s *Screen) check(cell int, code []byte, hash uint32) error {
-	if err := s.show(cell, code); err != nil {
+// put shows what is known of some pixels. A cell of which these are but a part is shown by a tile, or was.
+func (s *Screen) put(of image.Rectangle) {
+	for i, pix := range s.has {
+		r := s.cell(i)
+		if r.In(of) {
+			s.pix[i] = s.pix[i][:len(pix)]
+		}
+		for j := range s.pix[i] {
+			if r.Min.Add(image.Pt(j%r.Dx(), j/r.Dx())).In(of) {
+				s.pix[i][j] = pix[j]
+			}
+		}
+	}
+}
+
+func (s *Screen) check(cell int, code []byte, hash uint32, show bool) error {
+	if err := s.read(cell, code, show); err != nil {
 		return err
 	}
-	if tiletest.HashOf(cell, code, s.pix[cell]) != hash {
+	if tiletest.HashOf(cell, code, s.has[cell]) != hash {
 		return fmt.Errorf("cell %d has another hash", cell)
 	}
 	return nil
@@ -160,8 +189,9 @@ func (s *Screen) Exact() []byte {
 
 // Spoil has all tiles be as if they had been read wrong.
 func (s *Screen) Spoil() {
-	for i := range s.pix {
+	for i := range s.has {
 		clear(s.pix[i])
+		clear(s.has[i])
 	}
 }
 

@@ -55,6 +55,12 @@ function shifted(gen: number, [x, y, w, h, dx, dy]: number[], ...records: number
 	const record = [...u16(0), ...u16(13), ...u32(0), 4, ...body];
 	return message(Kind.tiles, gen, null, 1 + records.length, [...record, ...records.flat()]);
 }
+/** The same message, as one whose tiles are only kept. */
+function kept(m: ArrayBuffer): ArrayBuffer {
+	const flags = new DataView(m);
+	flags.setUint8(1, flags.getUint8(1) | 2);
+	return m;
+}
 /** A record that only proves what a cell is. */
 const proof = (cell: number, pixels: Int32Array): number[] => [
 	...u16(cell),
@@ -197,6 +203,59 @@ describe("the exact layer", () => {
 		comes(message(Kind.tiles, 2, null, 1, proof(1, new Int32Array(64 * 16))));
 		expect([ring.control[Word.bad], visible()]).toEqual([1, false]);
 		vi.advanceTimersByTime(20);
+	});
+
+	it("shows nothing of what it only keeps, until that moves or is proven", () => {
+		comes(size(1, null, 64, 64), kept(tile(1, null, text)), kept(plain(1, 1, 0x0a141e, 0)));
+		expect([drawn, visible(), layer.tiles]).toMatchObject([[], false, { exact: 0 }]);
+		comes(kept(shifted(1, [0, 16, 64, 32, 0, -16])));
+		expect([drawn, visible(), layer.tiles]).toMatchObject([[], false, { exact: 0 }]);
+		expect(ring.control[Word.n]).toBe(4);
+		comes(message(Kind.tiles, 1, null, 1, proof(1, words(text.pixels))));
+		expect([drawn, visible(), layer.tiles]).toMatchObject([[`0:${pixel(text)}`], true, { exact: 1 }]);
+		comes(shifted(2, [0, 32, 64, 32, 0, -16]));
+		expect(drawn.slice(1)).toEqual([`0:${pixel(text)}`]);
+		comes(message(Kind.tiles, 2, null, 1, proof(3, new Int32Array(64 * 16).fill(0xff1e140a | 0))));
+		expect([ring.control[Word.bad], layer.tiles]).toMatchObject([0, { exact: 2 }]);
+		vi.advanceTimersByTime(20);
+	});
+
+	it("leaves what is on show as it is, whatever it keeps of the same place", () => {
+		comes(size(1, null), tile(1, null, flat), kept(plain(1, 0, 0x0a141e, 0)));
+		expect([drawn, visible(), layer.tiles]).toMatchObject([[`0:${pixel(flat)}`], true, { exact: 1 }]);
+	});
+
+	it("hides the canvas where what it keeps was read wrong", () => {
+		comes(size(1, null), tile(1, null, flat), kept(tile(1, null, text, text.hash ^ 1)));
+		expect([ring.control[Word.bad], visible()]).toEqual([1, false]);
+	});
+
+	it("draws a move right after the beat that shows the one before, if that is near", () => {
+		const moves = (gen: number): void => comes(shifted(gen, [0, 16, 64, 32, 0, -16]));
+		const beat = (): void => {
+			vi.advanceTimersToNextFrame();
+			vi.advanceTimersByTime(1);
+		};
+		comes(size(1, null, 64, 48), plain(2, 0, 0x0a141e, 2));
+		for (let gen = 3; gen < 7; gen++, beat()) moves(gen);
+		drawn = [];
+		moves(7);
+		vi.advanceTimersByTime(3);
+		moves(8);
+		expect(drawn).toHaveLength(2);
+		vi.advanceTimersByTime(9);
+		moves(9);
+		expect([drawn.length, ring.control[Word.n]]).toEqual([2, 8]);
+		beat();
+		expect([drawn.length, ring.control[Word.n]]).toEqual([3, 9]);
+		// One that keeps no pace is left behind.
+		vi.advanceTimersByTime(12);
+		moves(10);
+		moves(11);
+		expect(drawn).toHaveLength(4);
+		beat();
+		expect(drawn).toHaveLength(5);
+		beat();
 	});
 
 	it.each([

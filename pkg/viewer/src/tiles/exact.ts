@@ -8,6 +8,7 @@ import { stamp } from "./reader";
 import { Rhythm } from "./rhythm";
 import { ENTRY, Field, Ring, RUN, SHIFT, Word } from "./ring";
 import { CELL_H, CELL_PIXELS, CELL_W } from "./tile";
+import { Unseen } from "./unseen";
 import { Kind, PROTOCOL } from "./wire";
 
 const GEN_BITS = 6;
@@ -72,6 +73,7 @@ export class ExactLayer {
 	private frame: number | null = null;
 	private readonly rhythm = new Rhythm();
 	private readonly offBeat = new OffBeat(() => this.drain());
+	private readonly unseen = new Unseen(() => this.drain());
 	/** When a video frame was last shown. */
 	private moving = Number.NEGATIVE_INFINITY;
 	private late: ReturnType<typeof setTimeout> | null = null;
@@ -132,6 +134,7 @@ export class ExactLayer {
 		this.over = true;
 		this.rhythm.close();
 		this.offBeat.let();
+		this.unseen.let();
 		if (this.frame !== null) cancelAnimationFrame(this.frame);
 		if (this.late !== null) clearTimeout(this.late);
 		this.canvas.remove();
@@ -143,14 +146,20 @@ export class ExactLayer {
 		this.port.close();
 	}
 
-	private drain(): void {
+	private drain(byThisBeat = false): void {
 		if (this.over) return;
 		const { ring } = this;
 		let at = ring.peek();
 		const before = this.n;
 		const { gen } = this;
+		let moved = false;
 		this.offBeat.let();
 		for (; at >= 0 && this.due(at); at = ring.peek()) {
+			const moves = ring.data[at + Field.shifts] === 1 && ring.data[at + Field.keeps] === 0;
+			// With another one behind it, the browser shows fewer than come.
+			if (moves && this.unseen.soon && ring.newest(at)) break;
+			if (moves) this.unseen.drawn(byThisBeat);
+			moved ||= moves;
 			this.apply(at);
 			ring.release(at);
 			this.waited = false;
@@ -159,7 +168,7 @@ export class ExactLayer {
 		this.show();
 		this.tell();
 		if (this.n !== before) this.report();
-		if (this.gen !== gen && this.quiet()) this.offBeat.drawn();
+		if (this.gen !== gen && !moved && this.quiet()) this.offBeat.drawn();
 		if (at >= 0) this.late ??= setTimeout(this.overdue, OVERDUE);
 		const now = performance.now();
 		if (this.n !== before) this.last = now;
@@ -178,7 +187,7 @@ export class ExactLayer {
 
 	private readonly tick = (): void => {
 		this.frame = null;
-		this.drain();
+		this.drain(true);
 	};
 
 	private readonly overdue = (): void => {
@@ -208,12 +217,17 @@ export class ExactLayer {
 		const body = at + ENTRY;
 		switch (data[at + Field.kind]) {
 			case Kind.tiles: {
+				if (data[at + Field.keeps] === 1) {
+					this.keep(at);
+					break;
+				}
 				const read = performance.now();
 				const age = (stamp() - (data[at + Field.came] as number)) / 10;
 				const runs = data[at + Field.runs] as number;
 				const shift = data[at + Field.shifts] === 1 ? this.shift(body) : null;
 				const first = body + (shift === null ? 0 : SHIFT);
 				this.tidy();
+				if (shift !== null) this.cover(shift);
 				this.paint(first, runs);
 				if (count > 0) this.draw(first + runs * RUN, count);
 				if (shift !== null) this.put(shift);
@@ -235,22 +249,43 @@ export class ExactLayer {
 		this.gen = data[at + Field.gen] as number;
 	}
 
-	/** Has a part of the picture move. It goes to the canvas when all that comes with it has been drawn. */
+	/** Takes over what is not shown: the video does. */
+	private keep(at: number): void {
+		const { data } = this.ring;
+		const [runs, count] = [data[at + Field.runs] as number, data[at + Field.count] as number];
+		let first = at + ENTRY;
+		if (data[at + Field.shifts] === 1) {
+			this.shift(first);
+			first += SHIFT;
+		}
+		for (let i = 0; i < runs; i++, first += RUN)
+			this.picture.paint(data[first] as number, data[first + 1] as number, data[first + 2] as number);
+		for (let i = 0, pixels = first + count; i < count; i++, pixels += CELL_PIXELS) {
+			const cell = data[first + i] as number;
+			if (cell < 0) this.poisoned = true;
+			else this.picture.write(cell, data, pixels);
+		}
+	}
+
+	/** Has a part of the picture move. */
 	private shift(at: number): Shift {
 		const [x, y, w, h, dx, dy] = this.ring.data.subarray(at, at + SHIFT) as unknown as number[];
 		const shift = { x, y, w, h, dx, dy } as Shift;
+		this.picture.shift(shift);
+		return shift;
+	}
+
+	/** Notes the cells that come by being moved. One of which this is but a part comes as a tile too. */
+	private cover({ x, y, w, h }: Shift): void {
 		const { picture } = this;
-		picture.shift(shift);
-		// A cell of which this is but a part comes as a tile too.
 		const within = (from: number, length: number, end: number, cell: number): [number, number] => [
 			Math.ceil(from / cell),
 			from + length === end ? Math.ceil(end / cell) : Math.floor((from + length) / cell),
 		];
-		const [left, right] = within(shift.x, shift.w, picture.w, CELL_W);
-		const [top, bottom] = within(shift.y, shift.h, picture.h, CELL_H);
+		const [left, right] = within(x, w, picture.w, CELL_W);
+		const [top, bottom] = within(y, h, picture.h, CELL_H);
 		for (let row = top; row < bottom; row++)
 			if (right > left) this.fill(row * picture.wide + left, right - left, State.moved);
-		return shift;
 	}
 
 	private put({ x, y, w, h }: Shift): void {

@@ -76,6 +76,7 @@ export class TileReader {
 		data[at + Field.came] = stamp();
 		data[at + Field.runs] = runs;
 		data[at + Field.shifts] = 0;
+		data[at + Field.keeps] = h.keeps ? 1 : 0;
 		return at;
 	}
 

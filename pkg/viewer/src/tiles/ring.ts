@@ -20,8 +20,8 @@ export const Word = {
 const CONTROL = 16;
 const SKIP = -1;
 /** The words of an entry before its body: length, kind, n, gen, whether there is an `after`, after, count, when it came, runs of one colour, whether
- * something moves. */
-export const ENTRY = 10;
+ * something moves, whether all of it is only kept. */
+export const ENTRY = 11;
 export const Field = {
 	length: 0,
 	kind: 1,
@@ -33,6 +33,7 @@ export const Field = {
 	came: 7,
 	runs: 8,
 	shifts: 9,
+	keeps: 10,
 } as const;
 /** The words of a run of cells of one colour: the first, how many, the colour. */
 export const RUN = 3;
@@ -92,6 +93,13 @@ export class Ring {
 			if (data[at] !== SKIP) return at;
 			Atomics.store(control, Word.tail, (tail + data.length - at) | 0);
 		}
+	}
+
+	/** Reader: nothing has come after an entry. */
+	newest(at: number): boolean {
+		const { data, control } = this;
+		const tail = Atomics.load(control, Word.tail);
+		return ((Atomics.load(control, Word.head) - tail) | 0) === data[at + Field.length];
 	}
 
 	/** Reader: the oldest entry is done with. */

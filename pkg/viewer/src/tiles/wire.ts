@@ -3,12 +3,13 @@
 import type { Shift } from "./picture";
 
 /** What the channel says that its two ends mean by all this. */
-export const PROTOCOL = "2";
+export const PROTOCOL = "3";
 
 export const Kind = { tiles: 1, video: 2, size: 3, ack: 16 } as const;
 
 export const HEADER = 16;
 const HAS_AFTER = 1;
+const KEEPS = 2;
 const RECORD = 8;
 /** How a record begins that has a part of the picture move; it comes before all tiles. */
 const SHIFTED = 4;
@@ -26,6 +27,8 @@ export interface Header {
 	gen: number;
 	/** The message is for after the video frame with this timestamp; undefined: for at once. */
 	after: number | undefined;
+	/** The tiles are not shown, only kept: others are told against them. */
+	keeps: boolean;
 	/** Tiles or runs in the body. */
 	count: number;
 }
@@ -33,12 +36,14 @@ export interface Header {
 /** Reads what every message begins with; null when it is none. */
 export function readHeader(v: DataView): Header | null {
 	if (v.byteLength < HEADER) return null;
-	const after = (v.getUint8(1) & HAS_AFTER) !== 0 ? v.getUint32(12, true) : undefined;
+	const flags = v.getUint8(1);
+	const after = (flags & HAS_AFTER) !== 0 ? v.getUint32(12, true) : undefined;
 	return {
 		kind: v.getUint8(0),
 		n: v.getUint32(4, true),
 		gen: v.getUint32(8, true),
 		after,
+		keeps: (flags & KEEPS) !== 0,
 		count: v.getUint16(2, true),
 	};
 }

@@ -1,0 +1,123 @@
+package tile
+
+import (
+	"image"
+	"iter"
+	"time"
+)
+
+// What the video shows scrolling, the viewer is given beneath it: cells that it keeps, and is told how they move, until it has enough to be told
+// nothing else.
+const (
+	// seeds is how many cells the first message of those has, and seedBatch bounds its bytes.
+	seeds     = 24
+	seedBatch = 16 << 10
+	// FollowTime is how much of the rate may be on its way, and how far they may be ahead of it.
+	FollowTime = 40 * time.Millisecond
+	// mostFed is how many such messages are in vain: more comes into sight than they bring.
+	mostFed = 90
+)
+
+// Follow sends the viewer what it needs to be told how the picture moves that a frame has just shown: cells that it keeps and does not show. moving tells
+// that others were shown right before it. It is for right after that frame.
+func (l *Layer) Follow(kbps int, moving bool, now time.Time) (bytes int, err error) {
+	s := &l.shift
+	room := l.flow.roomIn(FollowTime, kbps)
+	unknown := s.unknown && moving && len(l.sheet.moved) >= leastShift
+	if !s.found && !unknown || room < leastRoom {
+		return 0, nil
+	}
+	found := s.found
+	s.anew()
+	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, nil)
+	if !found {
+		l.seed(min(batch(kbps, seedBatch), room-leastRoom/2))
+		s.unknown, s.seeded, s.next = false, true, now
+		return l.endKept(nil, false, now)
+	}
+	if s.fed++; s.fed > mostFed {
+		s.vain(now)
+		return 0, nil
+	}
+	limit := min(batch(kbps, MaxMessage-leastRoom/2), room-leastRoom/2)
+	l.beginShift()
+	for c := range l.entering() {
+		if len(l.build.buf) >= limit || l.build.dear >= stillCells {
+			break
+		}
+		l.keep(c)
+	}
+	return l.endKept(nil, true, now)
+}
+
+// seed codes some of the cells that have changed, from all over the screen.
+func (l *Layer) seed(limit int) {
+	moved := l.sheet.moved
+	for i := range seeds {
+		from, to := i*len(moved)/seeds, (i+1)*len(moved)/seeds
+		for ; from < to; from++ {
+			if l.sheet.coder.Detailed(moved[from:from+1]) > 0 {
+				l.keep(int(moved[from]))
+				break
+			}
+		}
+		if len(l.build.buf) >= limit {
+			return
+		}
+	}
+}
+
+// keep codes a cell that the viewer does not have as it is.
+func (l *Layer) keep(c int) {
+	if l.hasNow(c) && !l.sheet.stale[c] {
+		return
+	}
+	if !l.hasNow(c) {
+		l.sheet.coder.Forget(c)
+		l.has[c] = l.sheet.version[c]
+	}
+	l.build.tile(l.sheet, c, l.has[c])
+	l.has[c] = l.sheet.version[c]
+}
+
+// endKept sends the message as one of cells, sent, that are only kept. If it moves some, the viewer has nothing then of those that are lost and not in it.
+func (l *Layer) endKept(sent []uint16, shifts bool, now time.Time) (bytes int, err error) {
+	for _, c := range sent {
+		l.has[c] = l.sheet.version[c]
+	}
+	if shifts {
+		for _, c := range l.shift.lost {
+			if l.sheet.stale[c] {
+				l.has[c] = 0
+			}
+		}
+	}
+	if l.build.count == 0 {
+		return 0, nil
+	}
+	l.flow.n++
+	l.build.keep(l.flow.gen)
+	return len(l.build.buf), l.flow.send(l.build.bytes(), false, now)
+}
+
+// entering are the cells about all that have changed, from where what comes into sight does: so what is kept of them is lost to no further move.
+func (l *Layer) entering() iter.Seq[int] {
+	of, by, wide := l.shift.changed, l.shift.by, l.sheet.wide
+	last := of.Max.Sub(image.Pt(1, 1))
+	return func(yield func(int) bool) {
+		for n := range of.Dx() * of.Dy() {
+			x, y := of.Min.X+n%of.Dx(), of.Min.Y+n/of.Dx()
+			switch {
+			case by.Y > 0:
+				y = last.Y - n/of.Dx()
+			case by.Y == 0 && by.X > 0:
+				x, y = last.X-n/of.Dy(), of.Min.Y+n%of.Dy()
+			case by.Y == 0:
+				x, y = of.Min.X+n/of.Dy(), of.Min.Y+n%of.Dy()
+			}
+			if !yield(y*wide + x) {
+				return
+			}
+		}
+	}
+}
