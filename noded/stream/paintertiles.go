@@ -126,11 +126,12 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 
 // follow gives the viewer, beneath the frame that has just been sent, what it needs to be told how the picture moves.
 func (p *painter) follow(peer *peer, now time.Time) {
-	if p.tiles == nil || p.debt.Add(-tile.FollowTime).After(now) {
+	if p.tiles == nil {
 		return
 	}
 	rate := p.tileRate(peer)
-	bytes, err := p.tiles.Follow(rate, p.moving.frames >= beatRun, now)
+	left := tile.FollowTime - max(p.debt.Sub(now), 0)
+	bytes, err := p.tiles.Follow(int(left/time.Millisecond)*rate/8, p.moving.frames >= beatRun, now)
 	if err != nil {
 		p.dropTiles(peer, err)
 		return

@@ -104,7 +104,7 @@ func (g *governor) refill(now time.Time) {
 func (g *governor) choose(k kind, detail, fine float64, now time.Time) int {
 	paused := now.Sub(g.when) > pause
 	g.refill(now)
-	if k == delta && (paused || g.rough) && detail*2 > g.all && g.rate.Kbps < narrow {
+	if k == delta && (g.rough || paused && g.rate.Kbps < narrow) && detail*2 > g.all {
 		g.cost[delta] = max(g.cost[delta], g.cost[keyframe])
 	}
 	// However much is owed, a frame gets a third of a sixtieth of a second's bytes: less shows nothing.

@@ -136,15 +136,15 @@ func (f *Flow) room(change bool) int {
 	return max(room, 0)
 }
 
-// roomIn is the room for what can wait, if at least so much of a rate may be on its way.
-func (f *Flow) roomIn(d time.Duration, kbps int) int {
+// roomIn is the room for what can wait, if at least so many bytes may be on their way.
+func (f *Flow) roomIn(bytes int) int {
 	room := f.room(false)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.n-f.acked >= maxMessages/2 {
 		return 0
 	}
-	return max(room, kbps*int(d/time.Millisecond)/8-f.bytes)
+	return max(room, bytes-f.bytes)
 }
 
 // full tells whether the viewer is so far behind that nothing may be on show above the video.

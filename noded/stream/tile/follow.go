@@ -12,43 +12,53 @@ const (
 	// seeds is how many cells the first message of those has, and seedBatch bounds its bytes.
 	seeds     = 24
 	seedBatch = 16 << 10
-	// FollowTime is how much of the rate may be on its way, and how far they may be ahead of it.
+	// FollowTime is how far they may be ahead of the rate, and how much of it may be on its way.
 	FollowTime = 40 * time.Millisecond
-	// mostFed is how many such messages are in vain: more comes into sight than they bring.
+	// mostFed is how often that is in vain: more comes into sight than they bring.
 	mostFed = 90
 )
 
-// Follow sends the viewer what it needs to be told how the picture moves that a frame has just shown: cells that it keeps and does not show. moving tells
-// that others were shown right before it. It is for right after that frame.
-func (l *Layer) Follow(kbps int, moving bool, now time.Time) (bytes int, err error) {
+// Follow sends the viewer what it needs to be told how the picture moves that a frame has just shown, in no more than so many bytes: cells that it keeps and
+// does not show. moving tells that others were shown right before it. It is for right after that frame.
+func (l *Layer) Follow(limit int, moving bool, now time.Time) (bytes int, err error) {
 	s := &l.shift
-	room := l.flow.roomIn(FollowTime, kbps)
 	unknown := s.unknown && moving && len(l.sheet.moved) >= leastShift
-	if !s.found && !unknown || room < leastRoom {
+	limit = min(limit, l.flow.roomIn(limit)) - leastRoom/2
+	if !s.found && !unknown || limit < leastRoom/2 {
 		return 0, nil
 	}
 	found := s.found
 	s.anew()
-	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, nil)
+	l.beginKept()
 	if !found {
-		l.seed(min(batch(kbps, seedBatch), room-leastRoom/2))
+		l.seed(min(limit, seedBatch))
 		s.unknown, s.seeded, s.next = false, true, now
-		return l.endKept(nil, false, now)
+		return l.endKept(now)
 	}
 	if s.fed++; s.fed > mostFed {
 		s.vain(now)
 		return 0, nil
 	}
-	limit := min(batch(kbps, MaxMessage-leastRoom/2), room-leastRoom/2)
 	l.beginShift()
 	for c := range l.entering() {
-		if len(l.build.buf) >= limit || l.build.dear >= stillCells {
+		if bytes+len(l.build.buf) >= limit {
 			break
+		}
+		if len(l.build.buf) >= MaxMessage-leastRoom/2 || l.build.dear >= stillCells {
+			n, err := l.endKept(now)
+			if bytes += n; err != nil {
+				return bytes, err
+			}
+			l.beginKept()
 		}
 		l.keep(c)
 	}
-	return l.endKept(nil, true, now)
+	l.forgetLost()
+	n, err := l.endKept(now)
+	return bytes + n, err
 }
+
+func (l *Layer) beginKept() { l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, nil) }
 
 // seed codes some of the cells that have changed, from all over the screen.
 func (l *Layer) seed(limit int) {
@@ -80,18 +90,17 @@ func (l *Layer) keep(c int) {
 	l.has[c] = l.sheet.version[c]
 }
 
-// endKept sends the message as one of cells, sent, that are only kept. If it moves some, the viewer has nothing then of those that are lost and not in it.
-func (l *Layer) endKept(sent []uint16, shifts bool, now time.Time) (bytes int, err error) {
-	for _, c := range sent {
-		l.has[c] = l.sheet.version[c]
-	}
-	if shifts {
-		for _, c := range l.shift.lost {
-			if l.sheet.stale[c] {
-				l.has[c] = 0
-			}
+// forgetLost has the viewer have nothing of those cells that were lost in the last move and that no message brings.
+func (l *Layer) forgetLost() {
+	for _, c := range l.shift.lost {
+		if l.sheet.stale[c] {
+			l.has[c] = 0
 		}
 	}
+}
+
+// endKept sends the message as one of cells that are only kept.
+func (l *Layer) endKept(now time.Time) (bytes int, err error) {
 	if l.build.count == 0 {
 		return 0, nil
 	}

@@ -94,7 +94,7 @@ func TestOnePictureAfterAnotherIsNotFollowed(t *testing.T) {
 		if _, err := v.layer.Video(stamp, s.now); err != nil {
 			t.Fatal(err)
 		}
-		if bytes, err := v.layer.Follow(wide, false, s.now); err != nil || bytes > 0 {
+		if bytes, err := v.layer.Follow(tile.MaxMessage, false, s.now); err != nil || bytes > 0 {
 			t.Fatalf("%d bytes, %v", bytes, err)
 		}
 	}

@@ -158,8 +158,11 @@ func (l *Layer) Change(limit int, after *uint32, now time.Time) (shows bool, byt
 		if !shifts {
 			return false, 0, nil
 		}
-		// A frame shows it, but the viewer had better have what was coded.
-		bytes, err = l.endKept(tiles[:i+1], true, now)
+		for _, sent := range tiles[:i+1] { // a frame shows it, but the viewer had better have what was coded
+			l.has[sent] = l.sheet.version[sent]
+		}
+		l.forgetLost()
+		bytes, err = l.endKept(now)
 		return false, bytes, err
 	}
 	l.flow.n++

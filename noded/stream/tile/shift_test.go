@@ -57,7 +57,7 @@ func (s *shared) bring(v *sharer, limit int) (shifted, bytes int) {
 		if _, err := v.layer.Video(stamp, s.now); err != nil {
 			s.t.Fatal(err)
 		}
-		if _, err := v.layer.Follow(wide, true, s.now); err != nil {
+		if _, err := v.layer.Follow(tile.MaxMessage, true, s.now); err != nil {
 			s.t.Fatal(err)
 		}
 		return 0, 0

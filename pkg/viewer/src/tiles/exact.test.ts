@@ -287,6 +287,15 @@ describe("the exact layer", () => {
 		expect(layer.tiles.exact).toBe(1);
 	});
 
+	it("does not count as its own time how long a message waited behind one that is for a frame", () => {
+		comes(size(1, null), tile(2, frame(10, 2), flat));
+		vi.advanceTimersByTime(50);
+		comes(tile(3, null, text));
+		vi.advanceTimersByTime(50);
+		layer.video(frame(10, 2), 3);
+		expect([drawn.length, ring.control[Word.tile]]).toEqual([2, 0]);
+	});
+
 	it("is hidden while the frame on show knows of a change that has not come yet", () => {
 		comes(size(1, null), tile(1, null, flat));
 		layer.video(frame(10, 1), 3);

@@ -153,6 +153,8 @@ export class ExactLayer {
 		const before = this.n;
 		const { gen } = this;
 		let moved = false;
+		// So did what came behind it.
+		const waited = this.waited;
 		this.offBeat.let();
 		for (; at >= 0 && this.due(at); at = ring.peek()) {
 			const moves = ring.data[at + Field.shifts] === 1 && ring.data[at + Field.keeps] === 0;
@@ -160,11 +162,10 @@ export class ExactLayer {
 			if (moves && this.unseen.soon && ring.newest(at)) break;
 			if (moves) this.unseen.drawn(byThisBeat);
 			moved ||= moves;
-			this.apply(at);
+			this.apply(at, waited);
 			ring.release(at);
-			this.waited = false;
 		}
-		if (at >= 0) this.waited = true;
+		this.waited = at >= 0;
 		this.show();
 		this.tell();
 		if (this.n !== before) this.report();
@@ -211,7 +212,7 @@ export class ExactLayer {
 		return this.shown !== null && ((this.shown - (data[at + Field.after] as number)) | 0) >= 0;
 	}
 
-	private apply(at: number): void {
+	private apply(at: number, waited: boolean): void {
 		const { data } = this.ring;
 		const count = data[at + Field.count] as number;
 		const body = at + ENTRY;
@@ -233,7 +234,7 @@ export class ExactLayer {
 				if (shift !== null) this.put(shift);
 				if (data[at + Field.gen] !== this.gen) this.host.drawn(data[at + Field.n] as number, read - age, read);
 				// Only a change of the picture is of a new generation; what was still may take its time.
-				if (!this.waited && data[at + Field.gen] !== this.gen)
+				if (!waited && data[at + Field.gen] !== this.gen)
 					this.tileMs += ((stamp() - (data[at + Field.came] as number)) / 10 - this.tileMs) * NEWS;
 				break;
 			}
