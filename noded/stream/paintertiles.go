@@ -87,7 +87,7 @@ func (p *painter) byTiles(peer *peer, took [stages]time.Duration, since, start, 
 	cells, dear := p.tiles.Moved(), p.tiles.Dear()
 	shifted, shifts := 0, false
 	if !p.watched() { // guests would have all of it by video
-		if moved, beside, found := p.tiles.Shift(start); found {
+		if moved, beside, found := p.tiles.Shift(dear, start); found {
 			shifted, dear, shifts = moved, beside, true
 		}
 	}

@@ -97,15 +97,20 @@ func TestWhatMovesIsFound(t *testing.T) {
 	}
 }
 
-// TestPartMoves: about it, nothing does.
-func TestPartMoves(t *testing.T) {
-	s, r := newScreenTiles(t, 640, 480), rand.New(rand.NewPCG(1, 2))
+// begin shows a screen, and has the viewer have all of it.
+func (s *screenTiles) begin() {
 	copy(s.pix, screen(640, 480))
 	s.update()
 	s.tiles.Changed()
 	for i := range s.tiles.Count() {
 		s.send(i)
 	}
+}
+
+// TestPartMoves: about it, nothing does.
+func TestPartMoves(t *testing.T) {
+	s, r := newScreenTiles(t, 640, 480), rand.New(rand.NewPCG(1, 2))
+	s.begin()
 	before := slices.Clone(s.pix)
 	by, frame := image.Pt(0, 5), image.Rect(100, 100, 500, 400)
 	s.scroll(by, r)
@@ -154,12 +159,7 @@ func TestWhatDoesNotMoveIsNotFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, r := newScreenTiles(t, 640, 480), rand.New(rand.NewPCG(1, 2))
-			copy(s.pix, screen(640, 480))
-			s.update()
-			s.tiles.Changed()
-			for i := range s.tiles.Count() {
-				s.send(i)
-			}
+			s.begin()
 			draw(s, r)
 			s.update()
 			if by, found := s.tiles.Find(s.tiles.Changed()); found {

@@ -89,7 +89,7 @@ func TestOnePictureAfterAnotherIsNotFollowed(t *testing.T) {
 		s.draw(image.Rectangle{Max: s.size}, uint64(i)*17)
 		s.sheet.Look()
 		v.layer.Look(s.now)
-		v.layer.Shift(s.now)
+		v.layer.Shift(v.layer.Dear(), s.now)
 		stamp := func() uint32 { s.frame = v.flow.Stamp(s.frame+100, s.frame, true); return s.frame }
 		if _, err := v.layer.Video(stamp, s.now); err != nil {
 			t.Fatal(err)

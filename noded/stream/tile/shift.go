@@ -48,11 +48,11 @@ type shift struct {
 // anew forgets what was found.
 func (s *shift) anew() { s.found, s.ready = false, false }
 
-// Shift looks whether what has changed only moved, for the most part, and tells how many cells must be sent beside that which are not of one
-// colour. Change sends it as that. It is for a sheet that no other layer shows.
-func (l *Layer) Shift(now time.Time) (cells, dear int, found bool) {
+// Shift looks whether what has changed, of which so many cells are Dear, only moved for the most part, and tells how many cells must be sent beside that which
+// are not of one colour. Change sends it as that. It is for a sheet that no other layer shows.
+func (l *Layer) Shift(changed int, now time.Time) (cells, dear int, found bool) {
 	s := &l.shift
-	if len(l.moved) < leastShift || now.Before(s.next) || l.Dear() < leastShift {
+	if changed < leastShift || now.Before(s.next) {
 		return 0, 0, false
 	}
 	s.found = l.find()

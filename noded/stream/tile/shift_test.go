@@ -47,7 +47,7 @@ func (s *shared) bring(v *sharer, limit int) (shifted, bytes int) {
 	s.now = s.now.Add(16 * time.Millisecond)
 	s.sheet.Look()
 	v.layer.Look(s.now)
-	shifted, _, _ = v.layer.Shift(s.now)
+	shifted, _, _ = v.layer.Shift(v.layer.Dear(), s.now)
 	shows, bytes, err := v.layer.Change(limit, &s.frame, s.now)
 	if err != nil {
 		s.t.Fatal(err)
@@ -111,7 +111,7 @@ func TestWhatMovedAndWasNotSentIsForgotten(t *testing.T) {
 	s.scroll(image.Rectangle{Max: s.size}, image.Pt(0, 6), 1)
 	s.sheet.Look()
 	v.layer.Look(s.now)
-	if _, _, found := v.layer.Shift(s.now); !found {
+	if _, _, found := v.layer.Shift(v.layer.Dear(), s.now); !found {
 		t.Fatal("nothing moved")
 	}
 	s.scroll(image.Rectangle{Max: s.size}, image.Pt(0, 6), 2)

@@ -218,15 +218,15 @@ export class ExactLayer {
 		const body = at + ENTRY;
 		switch (data[at + Field.kind]) {
 			case Kind.tiles: {
-				if (data[at + Field.keeps] === 1) {
-					this.keep(at);
-					break;
-				}
 				const read = performance.now();
 				const age = (stamp() - (data[at + Field.came] as number)) / 10;
 				const runs = data[at + Field.runs] as number;
 				const shift = data[at + Field.shifts] === 1 ? this.shift(body) : null;
 				const first = body + (shift === null ? 0 : SHIFT);
+				if (data[at + Field.keeps] === 1) {
+					this.keep(first, runs, count);
+					break;
+				}
 				this.tidy();
 				if (shift !== null) this.cover(shift);
 				this.paint(first, runs);
@@ -251,18 +251,12 @@ export class ExactLayer {
 	}
 
 	/** Takes over what is not shown: the video does. */
-	private keep(at: number): void {
+	private keep(at: number, runs: number, count: number): void {
 		const { data } = this.ring;
-		const [runs, count] = [data[at + Field.runs] as number, data[at + Field.count] as number];
-		let first = at + ENTRY;
-		if (data[at + Field.shifts] === 1) {
-			this.shift(first);
-			first += SHIFT;
-		}
-		for (let i = 0; i < runs; i++, first += RUN)
-			this.picture.paint(data[first] as number, data[first + 1] as number, data[first + 2] as number);
-		for (let i = 0, pixels = first + count; i < count; i++, pixels += CELL_PIXELS) {
-			const cell = data[first + i] as number;
+		for (let i = 0; i < runs; i++, at += RUN)
+			this.picture.paint(data[at] as number, data[at + 1] as number, data[at + 2] as number);
+		for (let i = 0, pixels = at + count; i < count; i++, pixels += CELL_PIXELS) {
+			const cell = data[at + i] as number;
 			if (cell < 0) this.poisoned = true;
 			else this.picture.write(cell, data, pixels);
 		}
