@@ -27,6 +27,7 @@ type keeper struct {
 	health  atomic.Pointer[contract.Health] // what the streamer last said
 	notes   atomic.Pointer[string]          // what befell the session, for the artist
 	crashes []time.Time                     // ends of streamers of late
+	latency contract.Latency                // as the streamer told it last: listen's alone, and kept when a claim has the session watched anew
 
 	heldBack atomic.Pointer[string] // why its slice is not free although it has ended
 	refuses  atomic.Pointer[string] // what its streamer refuses to be told

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -66,7 +67,13 @@ func TestLatencyThatAStreamerTellsIsCounted(t *testing.T) {
 		x.Viewers, x.Path, x.Encoder, x.Latency = 1, contract.PathDirect, "x264", first
 	})
 	n.until(s.ID, "watched", func(s Session) bool { return s.Proto().GetEncoder() == "x264" })
-	h.say(s.ID, func(x *contract.Health) { x.Latency = then })
+	h.say(s.ID, func(x *contract.Health) { // while the keeper looks at the session anew, as it does after a claim
+		n.take(s.ID)
+		for k, end := n.keeperOf(s.ID), time.Now().Add(5*time.Second); len(k.claimed) > 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		x.Latency = then
+	})
 	n.until(s.ID, "counted", func(Session) bool {
 		n.metrics.latency.mu.Lock()
 		defer n.metrics.latency.mu.Unlock()

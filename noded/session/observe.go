@@ -148,7 +148,6 @@ func (k *keeper) listen(ctx context.Context, healths chan<- contract.Health) err
 	pace := rate.NewLimiter(10, 20) // a streamer that chatters costs no more than this
 	pause := backoff{first: 20 * time.Millisecond, most: time.Second}
 	last, seq := time.Now(), uint64(0)
-	var latency contract.Latency
 	var counted time.Time
 	for pace.Wait(ctx) == nil {
 		h, err := k.streamers.Watch(ctx, k.paths.Worker, seq)
@@ -165,8 +164,8 @@ func (k *keeper) listen(ctx context.Context, healths chan<- contract.Health) err
 		}
 		pause.reset()
 		last = time.Now()
-		k.metrics.latency.add(latency, h.Latency)
-		latency = h.Latency
+		k.metrics.latency.add(k.latency, h.Latency)
+		k.latency = h.Latency
 		if last.Sub(counted) >= linkEvery {
 			counted = last
 			k.metrics.links.add(h.Link)
