@@ -22,6 +22,10 @@ type Motion struct {
 // waits for its frame is the luck of when the two began, for all of a part: each part begins at another time of the beat.
 const beats = 8
 
+// lead is how long it is watched before and after what counts: the page sees a picture by its being drawn, so the first that is shown after it began
+// to watch may be none that it saw.
+const lead = 100 * time.Millisecond
+
 // viewing gathers what was seen of a moving picture.
 type viewing struct {
 	Motion
@@ -77,9 +81,9 @@ func (v *viewing) watch(ctx context.Context, t *Target, kind xclient.Kind, d tim
 	if err := sleep(ctx, time.Second); err != nil {
 		return err
 	}
-	from := time.Now()
+	from := time.Now().Add(lead)
 	cores, err := coresOver(t.Groups, func() error {
-		seen, err := t.Page.Watch(d)
+		seen, err := t.Page.Watch(lead + d + lead)
 		if err != nil {
 			return err
 		}
@@ -97,19 +101,23 @@ func (v *viewing) watch(ctx context.Context, t *Target, kind xclient.Kind, d tim
 	return err
 }
 
-// join matches pictures shown with frames drawn, by their counters.
+// join matches pictures shown within d after from with frames drawn, by their counters.
 func (v *viewing) join(frames []xclient.Frame, seen []browser.Shown, from time.Time, d time.Duration) {
 	at := map[uint16]time.Time{}
+	within := func(at time.Time) bool { return !at.Before(from) && at.Before(from.Add(d)) }
 	inside := 0
 	for _, f := range frames {
 		at[f.Counter] = f.At
-		if !f.At.Before(from) && f.At.Before(from.Add(d)) {
+		if within(f.At) {
 			inside++
 		}
 	}
 	counted := map[uint16]bool{}
 	for _, s := range seen {
 		drawn, ok := at[uint16(s.Counter)]
+		if !within(s.At) {
+			continue
+		}
 		if s.Counter < 0 || !ok {
 			v.Unread++
 			continue
