@@ -56,6 +56,7 @@ type painter struct {
 	refineAt time.Time // zero: settled
 	step     int       // of refineQPs
 	small    bool      // the last refinement had little left to do
+	coarse   int       // the last frame's quantiser
 	blurred  time.Time // when the picture last changed
 	shown    bool      // the peer was sent a frame of this size
 	found    bool      // the peer's way is measured
@@ -320,7 +321,7 @@ func (p *painter) another(changed int, since time.Time) bool {
 
 // account plans what comes after a frame.
 func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
-	p.lastSent = done
+	p.lastSent, p.coarse = done, pkt.QP
 	if changed > 0 {
 		p.next = start.Add(peer.rate.Plan().Pace(pace) - p.held)
 	}

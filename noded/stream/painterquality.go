@@ -20,9 +20,13 @@ const (
 // refineQPs are the quantisers through which a still picture sharpens, down to the quality's finest.
 var refineQPs = [...]int{28, 24, 20, 16, 0}
 
-// quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves.
+// quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves. What moves and soon goes by tiles alone stays as coarse
+// as it is: to sharpen it takes what the tiles need, and many times as long.
 func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
-	if changed > 0 {
+	switch {
+	case changed > 0 && p.tiles != nil && p.tiles.Gains():
+		return p.coarse
+	case changed > 0:
 		return 0
 	}
 	finest := p.finest(peer)

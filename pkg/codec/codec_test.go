@@ -56,6 +56,34 @@ func newPair(t testing.TB, w, h int) (*Picture, Encoder) {
 	return p, e
 }
 
+// TestChangeIsNoFinerThanAsked: a picture that moves may stay as coarse as it is, for few bytes.
+func TestChangeIsNoFinerThanAsked(t *testing.T) {
+	const w, h, coarse = 640, 480, 40
+	page := make([]byte, w*2*h*4)
+	for i := range page {
+		x, y := i/4%w, i/4/w
+		page[i] = byte(uint32(x/24+y/24*w) * 0x9e3779b1 >> 24)
+	}
+	move := func(qp int) Packet {
+		p, e := newPair(t, w, h)
+		var out Packet
+		for i, o := range []FrameOptions{{Key: true, QP: coarse}, {QP: qp}} {
+			if _, err := p.Update(page[i*8*w*4:], w*4, full(w, h)); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if out, err = e.Encode(p, o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return out
+	}
+	kept, fine := move(coarse), move(0)
+	if kept.QP != coarse || kept.Bytes*4 > fine.Bytes {
+		t.Errorf("what moves takes %d bytes with a quantiser of %d, asked for no finer than %d; %d bytes with one of %d", kept.Bytes, kept.QP, coarse, fine.Bytes, fine.QP)
+	}
+}
+
 func full(w, h int) []image.Rectangle { return []image.Rectangle{image.Rect(0, 0, w, h)} }
 
 func TestUpdateCountsOnlyWhatDiffers(t *testing.T) {

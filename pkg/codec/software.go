@@ -112,7 +112,7 @@ func (e *software) Encode(p *Picture, o FrameOptions) (Packet, error) {
 	switch {
 	case o.Key:
 		e.wish.key = 1
-	case o.QP > 0:
+	case k == refinement:
 		e.wish.refine = 1
 	}
 	if e.gov.starved(k, qp, now) {

@@ -16,6 +16,8 @@ const (
 	FollowTime = 40 * time.Millisecond
 	// mostFed is how often that is in vain: more comes into sight than they bring.
 	mostFed = 90
+	// gainsFor is how often, at most, it is soon over.
+	gainsFor = 45
 )
 
 // Follow sends the viewer what it needs to be told how the picture moves that a frame has just shown, in no more than so many bytes: cells that it keeps and
@@ -57,6 +59,9 @@ func (l *Layer) Follow(limit int, moving bool, now time.Time) (bytes int, err er
 	n, err := l.endKept(now)
 	return bytes + n, err
 }
+
+// Gains tells whether the viewer, given cells behind the last frames, will soon be told of all that now moves without any.
+func (l *Layer) Gains() bool { return l.shift.gains }
 
 func (l *Layer) beginKept() { l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, nil) }
 

@@ -23,16 +23,22 @@ func lacking(t *testing.T) (*shared, *sharer) {
 func TestWhatScrollsByVideoIsSoonMoved(t *testing.T) {
 	for _, by := range []image.Point{{0, 6}, {0, -30}, {5, 0}, {-7, 0}, {-7, 3}} {
 		s, v := lacking(t)
-		first := 0
+		first, gains := 0, 0
 		for i := 1; i <= 40; i++ {
 			s.scroll(image.Rectangle{Max: s.size}, by, uint64(i))
 			s.draw(image.Rect(300, 200, 310, 210), uint64(i))
 			if shifted, _ := s.bring(v, tile.MaxMessage); first == 0 && shifted > 100 {
 				first = i
 			}
+			if v.layer.Gains() && first == 0 {
+				gains++
+			}
 		}
 		if first == 0 || first > 30 || v.screen.Shifts < 40-first {
 			t.Errorf("by %v: %d of 40 frames by what moved, from frame %d on", by, v.screen.Shifts, first)
+		}
+		if least := first - 5; gains < least || v.layer.Gains() { // until it moves, and given a few for a start
+			t.Errorf("by %v: in %d frames the viewer was about to be told of all that moves, and is still: %v; from frame %d on it was", by, gains, v.layer.Gains(), first)
 		}
 		s.settle()
 	}
@@ -74,6 +80,9 @@ func TestPicturesThatDoNotScrollAreHardlyFollowed(t *testing.T) {
 	for i := range seconds * rate {
 		s.draw(image.Rectangle{Max: s.size}, uint64(i)*17)
 		s.bring(v, 0)
+		if v.layer.Gains() {
+			t.Fatalf("picture %d is taken to be about to go by moves", i)
+		}
 	}
 	if kept, bytes := v.screen.Kept, v.bytes-before; kept == 0 || bytes > 6*17<<10 { // ever more rarely
 		t.Errorf("%d messages, %d bytes in %d s", kept, bytes, seconds)

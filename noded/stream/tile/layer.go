@@ -91,6 +91,7 @@ func (l *Layer) Of(s *Sheet) bool { return l != nil && l.sheet == s }
 // Look notes which cells the sheet has just found changed.
 func (l *Layer) Look(now time.Time) {
 	l.shift.anew() // it was found in the picture of before
+	l.shift.gains = false
 	for _, c := range l.sheet.moved {
 		l.changed[c] = now
 		if !l.waits[c] {
@@ -138,7 +139,7 @@ func (l *Layer) Exact() (confirmed, cells int) {
 // something moved, the viewer may only have been told that. after is the video frame before it.
 func (l *Layer) Change(limit int, after *uint32, now time.Time) (shows bool, bytes int, err error) {
 	room := l.flow.room(true)
-	if l.shift.found && (!l.shift.ready || room == 0) {
+	if l.shift.found && (!l.shift.ready || room <= 0) {
 		return false, 0, nil // it follows the frame
 	}
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen+1, after)

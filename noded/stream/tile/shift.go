@@ -39,6 +39,7 @@ type shift struct {
 	unknown bool // the viewer has nothing by which it is seen from where anything comes
 	seeded  bool // it was given some cells for that
 	fed     int  // how often it was given cells of what moves, and had never enough
+	gains   bool // it will soon have enough of what the picture shows now
 
 	next    time.Time // before which it is not looked
 	rest    time.Duration
@@ -66,7 +67,7 @@ func (l *Layer) Shift(changed int, now time.Time) (cells, dear int, found bool) 
 	if !s.found {
 		return 0, 0, false
 	}
-	s.seeded, s.rest = false, shiftRest
+	s.seeded, s.rest, s.gains = false, shiftRest, s.fed > 0 && s.fed < gainsFor
 	if s.only*2 < len(l.moved) {
 		return 0, 0, false
 	}
