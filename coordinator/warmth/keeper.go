@@ -67,12 +67,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 	var pruned time.Time
 	failures := 0 // rounds in a row in which a node was not reached
 	for {
-		now := time.Now()
+		now, seen := time.Now(), k.look()
 		if err := k.Book.Write(ctx, now); err != nil && ctx.Err() == nil {
 			k.Log.Warn("what was asked for is kept in memory for now", "error", err)
 		}
 		pause := every
-		if k.Leads() {
+		if seen.leads {
 			all, err := k.step(ctx, now)
 			if err != nil && ctx.Err() == nil {
 				k.Log.Warn("nodes keep the warm sessions that they were told of before", "error", err)
@@ -91,7 +91,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		} else {
 			clear(k.told) // another one tells them: what it said is not known here
 		}
-		if !k.rest(ctx, pause) {
+		if !k.rest(ctx, pause, seen) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 			defer cancel()
 			if err := k.Book.Write(last, time.Now()); err != nil {
@@ -102,14 +102,30 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// rest waits for pause, or until policies change; it returns false when ctx has ended.
-func (k *Keeper) rest(ctx context.Context, pause time.Duration) bool {
-	before, err := k.Book.Policies()
+// outset is by what a round goes.
+type outset struct {
+	leads    bool
+	policies []Policy
+	err      error
+}
+
+func (k *Keeper) look() outset {
+	policies, err := k.Book.Policies()
+	return outset{k.Leads(), policies, err}
+}
+
+// differs tells whether another round would be about something else.
+func (o outset) differs(before outset) bool {
+	return o.leads != before.leads || o.err == nil && before.err == nil && !reflect.DeepEqual(o.policies, before.policies)
+}
+
+// rest waits for pause, or until what the last round went by is so no longer; it returns false when ctx has ended.
+func (k *Keeper) rest(ctx context.Context, pause time.Duration, before outset) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
 		changed := k.Book.Changed()
-		if now, e := k.Book.Policies(); err == nil && e == nil && !reflect.DeepEqual(before, now) {
+		if k.look().differs(before) {
 			return true
 		}
 		select {

@@ -151,6 +151,32 @@ func TestChangedPolicyIsToldAtOnce(t *testing.T) {
 	}
 }
 
+// TestNoRestOnceARoundWentByWhatIsOld: that may have changed while it went on.
+func TestNoRestOnceARoundWentByWhatIsOld(t *testing.T) {
+	var leads atomic.Bool
+	k := newKeeper(t, &fleet{})
+	k.Leads = leads.Load
+	for name, change := range map[string]func() error{
+		"another policy":    func() error { return k.Book.SetPolicy(t.Context(), Policy{Mode: Fixed, Desktop: 1}) },
+		"another one leads": func() error { leads.Store(!leads.Load()); return nil },
+	} {
+		before := k.look()
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if !k.rest(ctx, time.Hour, before) {
+			t.Errorf("%s: it rests", name)
+		}
+		cancel()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if k.rest(ctx, time.Hour, k.look()) {
+		t.Error("nothing has changed, and it does not rest")
+	}
+}
+
 func TestWhatWasAskedForOutlivesTheCoordinator(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.db")
 	book, store := openBook(t, path)
