@@ -33,7 +33,8 @@ struct picture *picture_new(int width, int height, int yuv444, int full)
 	p->plane[0] = malloc(pixels);
 	p->mb_info = calloc((size_t)p->mb_width * p->mb_height, 1);
 	p->cells_wide = (width + CELL_W - 1) / CELL_W;
-	size_t cells = (size_t)p->cells_wide * ((height + CELL_H - 1) / CELL_H);
+	p->cells_high = (height + CELL_H - 1) / CELL_H;
+	size_t cells = (size_t)p->cells_wide * p->cells_high;
 	p->detail = calloc(cells, sizeof *p->detail);
 	p->state = calloc(cells, 1);
 	/* Black in both forms, so that the two agree from the start. */
@@ -209,8 +210,7 @@ int picture_update(struct picture *p, const uint8_t *src, size_t src_stride, int
 void picture_encoded(struct picture *p)
 {
 	memset(p->mb_info, X264_MBINFO_CONSTANT, (size_t)p->mb_width * p->mb_height);
-	int cells = p->cells_wide * ((p->height + CELL_H - 1) / CELL_H);
-	for (int i = 0; i < cells; i++)
+	for (int i = 0; i < p->cells_wide * p->cells_high; i++)
 		p->state[i] &= ~CELL_UNENCODED;
 	p->detail_changed = 0;
 }
@@ -223,10 +223,9 @@ struct box {
 static struct box unencoded(const struct picture *p)
 {
 	struct box b = {p->width, p->height, 0, 0};
-	int wide = p->cells_wide, high = (p->height + CELL_H - 1) / CELL_H;
-	for (int y = 0; y < high; y++)
-		for (int x = 0; x < wide; x++) {
-			if (!(p->state[y * wide + x] & CELL_UNENCODED))
+	for (int y = 0; y < p->cells_high; y++)
+		for (int x = 0; x < p->cells_wide; x++) {
+			if (!(p->state[y * p->cells_wide + x] & CELL_UNENCODED))
 				continue;
 			b.x0 = x * CELL_W < b.x0 ? x * CELL_W : b.x0;
 			b.y0 = y * CELL_H < b.y0 ? y * CELL_H : b.y0;

@@ -22,7 +22,7 @@ struct picture {
 	/* How much there is to see in each cell: the sum of the steps between neighbouring pixels of its luma. */
 	uint32_t *detail;
 	uint8_t *state;
-	int cells_wide;
+	int cells_wide, cells_high;
 	/* That of the whole picture, and of what has changed since the last encoded frame. */
 	uint64_t detail_all, detail_changed;
 };

@@ -43,9 +43,10 @@ static int steps_in(const uint8_t *probe)
 static int choose(const struct tiles *t, int cell, struct probe *best)
 {
 	const struct picture *p = t->picture;
-	int x0 = cell % p->cells_wide * CELL_W, y0 = cell / p->cells_wide * CELL_H, most = PROBE_STEPS - 1;
-	for (int y = y0 + 1; y < y0 + CELL_H && y < p->height; y += 2)
-		for (int x = x0; x < x0 + CELL_W && x + PROBE <= p->width; x += PROBE) {
+	struct place c = place_of(p, cell);
+	int most = PROBE_STEPS - 1;
+	for (int y = c.y + 1; y < c.y + c.rows; y += 2)
+		for (int x = c.x; x + PROBE <= c.x + c.columns; x += PROBE) {
 			int steps = steps_in(pixel(p, t->base, x, y));
 			if (steps > most) {
 				most = steps;
@@ -138,8 +139,8 @@ int tiles_find(struct tiles *t, const uint16_t *cells, int n, int *dx, int *dy)
 static void same_row(const struct tiles *t, struct rect of, int row, int dx, int dy, uint8_t *same)
 {
 	const struct picture *p = t->picture;
-	int rows = p->height - row * CELL_H < CELL_H ? p->height - row * CELL_H : CELL_H;
-	for (int y = row * CELL_H; y < row * CELL_H + rows; y++)
+	struct place first = place_of(p, row * p->cells_wide);
+	for (int y = first.y; y < first.y + first.rows; y++)
 		for (int column = of.x0; column < of.x1; column++) {
 			int x = column * CELL_W, pixels = p->width - x < CELL_W ? p->width - x : CELL_W;
 			if (!same[column - of.x0])

@@ -27,7 +27,7 @@ struct tiles *tiles_new(struct picture *p)
 	if (!t)
 		return NULL;
 	t->picture = p;
-	t->count = p->cells_wide * ((p->height + CELL_H - 1) / CELL_H);
+	t->count = p->cells_wide * p->cells_high;
 	t->base = malloc((size_t)p->width * p->height * 4);
 	t->known = calloc(t->count, 1);
 	if (!t->base || !t->known) {
@@ -172,12 +172,7 @@ int tiles_detailed(const struct tiles *t, const uint16_t *cells, int n)
 	return detailed;
 }
 
-/* A cell's place in the picture. */
-struct place {
-	int x, y, columns, rows;
-};
-
-static struct place place_of(const struct picture *p, int cell)
+struct place place_of(const struct picture *p, int cell)
 {
 	struct place c = {.x = cell % p->cells_wide * CELL_W, .y = cell / p->cells_wide * CELL_H};
 	c.columns = p->width - c.x < CELL_W ? p->width - c.x : CELL_W;

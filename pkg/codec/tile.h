@@ -4,6 +4,13 @@
 /* A tile is one cell of the picture, coded exactly and by itself. */
 enum { TILE_PIXELS = CELL_W * CELL_H, TILE_RAW = 1 + 3 * TILE_PIXELS };
 
+/* A cell's place in the picture, in pixels: those at the right and lower edges may be less than whole ones. */
+struct place {
+	int x, y, columns, rows;
+};
+
+struct place place_of(const struct picture *p, int cell);
+
 /* What the viewer has of a cell. */
 enum { NOTHING, PIXELS, ONE_COLOUR };
 

@@ -24,19 +24,19 @@ const (
 // does not show. moving tells that others were shown right before it. It is for right after that frame.
 func (l *Layer) Follow(limit int, moving bool, now time.Time) (bytes int, err error) {
 	s := &l.shift
-	unknown := s.unknown && moving && len(l.sheet.moved) >= leastShift
+	moves := s.sight == found || s.sight == ready
+	seeds := s.lacks && moving && len(l.sheet.moved) >= leastShift
 	limit = min(limit, l.flow.roomIn(limit)) - leastRoom/2
-	if !s.found && !unknown || limit < leastRoom/2 {
+	if !moves && !seeds || limit < leastRoom/2 {
 		return 0, nil
 	}
-	found := s.found
-	s.anew()
 	l.beginKept()
-	if !found {
+	if !moves {
 		l.seed(min(limit, seedBatch))
-		s.unknown, s.seeded, s.next = false, true, now
+		s.lacks, s.seeded, s.next = false, true, now
 		return l.endKept(now)
 	}
+	s.sight = told
 	if s.fed++; s.fed > mostFed {
 		s.vain(now)
 		return 0, nil
@@ -61,7 +61,9 @@ func (l *Layer) Follow(limit int, moving bool, now time.Time) (bytes int, err er
 }
 
 // Gains tells whether the viewer, given cells behind the last frames, will soon be told of all that now moves without any.
-func (l *Layer) Gains() bool { return l.shift.gains }
+func (l *Layer) Gains() bool {
+	return l.shift.sight != unseen && l.shift.fed > 0 && l.shift.fed < gainsFor
+}
 
 func (l *Layer) beginKept() { l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen, nil) }
 

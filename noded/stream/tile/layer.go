@@ -90,8 +90,7 @@ func (l *Layer) Of(s *Sheet) bool { return l != nil && l.sheet == s }
 
 // Look notes which cells the sheet has just found changed.
 func (l *Layer) Look(now time.Time) {
-	l.shift.anew() // it was found in the picture of before
-	l.shift.gains = false
+	l.shift.sight = unseen
 	for _, c := range l.sheet.moved {
 		l.changed[c] = now
 		if !l.waits[c] {
@@ -138,15 +137,15 @@ func (l *Layer) Exact() (confirmed, cells int) {
 // Change sends what has just changed as tiles if that is dearer than limit allows neither in bytes nor the viewer too far behind, and tells whether it did: where
 // something moved, the viewer may only have been told that. after is the video frame before it.
 func (l *Layer) Change(limit int, after *uint32, now time.Time) (shows bool, bytes int, err error) {
-	room := l.flow.room(true)
-	if l.shift.found && (!l.shift.ready || room <= 0) {
+	room, shifts := l.flow.room(true), l.shift.sight == ready
+	if l.shift.sight == found || shifts && room <= 0 {
 		return false, 0, nil // it follows the frame
 	}
 	l.build.begin(TilesMessage, l.flow.n+1, l.flow.gen+1, after)
 	slices.Sort(l.moved) // neighbours of one colour are one record
-	tiles, shifts := l.moved, l.shift.found
+	tiles := l.moved
 	if shifts {
-		l.shift.anew()
+		l.shift.sight = told
 		room += shiftShare
 		tiles = l.beginShift()
 	}

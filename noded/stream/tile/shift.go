@@ -34,40 +34,42 @@ type shift struct {
 	lost    []uint16        // those of them for which what the viewer has is of no use
 	only    int             // those that changed by moving only
 
-	found   bool // the viewer may be told of it
-	ready   bool // it is shown with the next change
-	unknown bool // the viewer has nothing by which it is seen from where anything comes
-	seeded  bool // it was given some cells for that
-	fed     int  // how often it was given cells of what moves, and had never enough
-	gains   bool // it will soon have enough of what the picture shows now
+	sight  sight
+	lacks  bool // the viewer has nothing by which it is seen from where anything comes
+	seeded bool // it was given some cells for that
+	fed    int  // how often it was given cells of what moves, and had never enough
 
 	next    time.Time // before which it is not looked
 	rest    time.Duration
 	average float64 // bytes that one of tiles took
 }
 
-// anew forgets what was found.
-func (s *shift) anew() { s.found, s.ready = false, false }
+// sight is what is made of how the present picture moved.
+type sight int
+
+const (
+	unseen sight = iota
+	found        // the viewer may be told behind a frame
+	ready        // the viewer may be told instead of a frame
+	told
+)
 
 // Shift looks whether what has changed, of which so many cells are Dear, only moved for the most part, and tells how many cells must be sent beside that which
 // are not of one colour. Change sends it as that. It is for a sheet that no other layer shows.
-func (l *Layer) Shift(changed int, now time.Time) (cells, dear int, found bool) {
+func (l *Layer) Shift(changed int, now time.Time) (cells, dear int, shifts bool) {
 	s := &l.shift
 	if changed < leastShift || now.Before(s.next) {
 		return 0, 0, false
 	}
-	s.found = l.find()
-	s.unknown = !s.found && !s.seeded
-	switch {
-	case s.unknown:
-		s.next = now.Add(shiftRest)
-	case !s.found:
-		s.vain(now)
-	}
-	if !s.found {
+	if !l.find() {
+		if s.lacks = !s.seeded; s.lacks {
+			s.next = now.Add(shiftRest)
+		} else {
+			s.vain(now)
+		}
 		return 0, 0, false
 	}
-	s.seeded, s.rest, s.gains = false, shiftRest, s.fed > 0 && s.fed < gainsFor
+	s.sight, s.lacks, s.seeded, s.rest = found, false, false, shiftRest
 	if s.only*2 < len(l.moved) {
 		return 0, 0, false
 	}
@@ -76,7 +78,7 @@ func (l *Layer) Shift(changed int, now time.Time) (cells, dear int, found bool) 
 		s.average *= 0.9 // it may be less another time
 		return 0, 0, false
 	}
-	s.ready = true
+	s.sight = ready
 	return s.only, dear, true
 }
 

@@ -268,6 +268,13 @@ describe("the exact layer", () => {
 		expect(reader.take(shifted(2, to))).toBe(false);
 	});
 
+	it("does not understand what moves in a message of no records", () => {
+		comes(size(1, null, 64, 32));
+		const moves = shifted(2, [0, 16, 64, 16, 0, -16]);
+		new DataView(moves).setUint16(2, 0, true);
+		expect(reader.take(moves)).toBe(false);
+	});
+
 	it.each([
 		["reaches beyond the screen", 1, undefined],
 		["has another hash", 0, 1],

@@ -84,7 +84,7 @@ export class TileReader {
 	private tiles(v: DataView, data: ArrayBuffer, h: Header): boolean | null {
 		const bytes = new Uint8Array(data);
 		const shift = readShift(v);
-		if (shift !== null && !this.picture.holds(shift)) return false;
+		if (shift !== null && (h.count === 0 || !this.picture.holds(shift))) return false;
 		const [from, count] = shift === null ? [HEADER, h.count] : [HEADER + SHIFT_RECORD, h.count - 1];
 		let dear = 0;
 		const sound = eachTile(v, from, count, (_cell, _hash, at, end) => {
