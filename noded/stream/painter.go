@@ -56,7 +56,8 @@ type painter struct {
 	refineAt time.Time // zero: settled
 	step     int       // of refineQPs
 	small    bool      // the last refinement had little left to do
-	coarse   int       // the last frame's quantiser
+	last     int       // the last frame's quantiser
+	coarse   int       // the finest for a picture that moves, which is kept coarse: 0 for none
 	blurred  time.Time // when the picture last changed
 	shown    bool      // the peer was sent a frame of this size
 	found    bool      // the peer's way is measured
@@ -321,7 +322,7 @@ func (p *painter) another(changed int, since time.Time) bool {
 
 // account plans what comes after a frame.
 func (p *painter) account(peer *peer, pkt Packet, changed, qp int, start, done time.Time) {
-	p.lastSent, p.coarse = done, pkt.QP
+	p.lastSent, p.last = done, pkt.QP
 	if changed > 0 {
 		p.next = start.Add(peer.rate.Plan().Pace(pace) - p.held)
 	}

@@ -15,6 +15,8 @@ const (
 	finestSmall = 24
 	// settledBytes is the size of a frame in which nothing was left to better; two in a row, as the rate makes small ones too.
 	settledBytes = 3000
+	// sharpening is by how much a picture that moves becomes finer with each frame, after it was kept coarse.
+	sharpening = 2
 )
 
 // refineQPs are the quantisers through which a still picture sharpens, down to the quality's finest.
@@ -23,20 +25,32 @@ var refineQPs = [...]int{28, 24, 20, 16, 0}
 // quantiser chooses a fine one for a picture that is still, and 0, the rate's own, for one that moves. What moves and soon goes by tiles alone stays as coarse
 // as it is: to sharpen it takes what the tiles need, and many times as long.
 func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
-	switch {
-	case changed > 0 && p.tiles != nil && p.tiles.Gains():
+	if changed > 0 {
+		gains := p.tiles != nil && p.tiles.Gains()
+		p.coarse = soften(p.coarse, p.last, gains, p.quality.Factor)
 		return p.coarse
-	case changed > 0:
+	}
+	if now.Before(p.refineAt) {
 		return 0
 	}
 	finest := p.finest(peer)
-	switch {
-	case p.refineAt.IsZero():
+	p.coarse = 0
+	if p.refineAt.IsZero() {
 		return finest // settled: a keyframe must not spoil it
-	case now.Before(p.refineAt):
-		return 0
 	}
 	return max(refineQPs[p.step], finest)
+}
+
+// soften is the finest quantiser for a picture that moves, 0 for the rate's own: the last one while tiles gain on the video, and from there finer by steps. At
+// once it would take what a keyframe does, and is not known to.
+func soften(coarse, last int, gains bool, factor float64) int {
+	switch coarse -= sharpening; {
+	case gains:
+		return last
+	case float64(coarse) <= factor:
+		return 0
+	}
+	return coarse
 }
 
 // finest is the quantiser at which a still picture is left alone: no fine one for video that is smaller than the screen.

@@ -17,7 +17,7 @@ const (
 	// mostFed is how often that is in vain: more comes into sight than they bring.
 	mostFed = 90
 	// gainsFor is how often, at most, it is soon over.
-	gainsFor = 45
+	gainsFor = 24
 )
 
 // Follow sends the viewer what it needs to be told how the picture moves that a frame has just shown, in no more than so many bytes: cells that it keeps and
