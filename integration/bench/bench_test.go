@@ -69,7 +69,7 @@ func TestJoinCountsEachFrameOnceWithItsAge(t *testing.T) {
 	t0 := time.Unix(100, 0)
 	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
 	var m viewing
-	m.join([]xclient.Frame{{Counter: 1, At: at(0)}, {Counter: 2, At: at(100)}, {Counter: 3, At: at(990)}, {Counter: 4, At: at(-20)}},
+	m.join([]xclient.Frame{{Counter: 1, At: at(0)}, {Counter: 2, At: at(100)}, {Counter: 3, At: at(990)}, {Counter: 4, At: at(-20)}, {Counter: 5, At: at(5000)}},
 		[]browser.Shown{{Counter: 4, At: at(-3)}, {Counter: -1, At: at(-2)}, {Counter: 1, At: at(10)}, {Counter: 1, At: at(30)}, {Counter: 2, At: at(110)}, {Counter: -1, At: at(120)}, {Counter: 77, At: at(130)}, {Counter: 3, At: at(1005)}},
 		t0, time.Second)
 	if m.Shown != 2 || m.Drawn != 3 || m.Unread != 2 || !slices.Equal(m.ages, []time.Duration{10 * time.Millisecond, 10 * time.Millisecond}) {

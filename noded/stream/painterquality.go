@@ -44,13 +44,13 @@ func (p *painter) quantiser(peer *peer, changed int, now time.Time) int {
 // soften is the finest quantiser for a picture that moves, 0 for the rate's own: the last one while tiles gain on the video, and from there finer by steps. At
 // once it would take what a keyframe does, and is not known to.
 func soften(coarse, last int, gains bool, factor float64) int {
-	switch coarse -= sharpening; {
-	case gains:
+	if gains {
 		return last
-	case float64(coarse) <= factor:
-		return 0
 	}
-	return coarse
+	if coarse -= sharpening; float64(coarse) > factor {
+		return coarse
+	}
+	return 0
 }
 
 // finest is the quantiser at which a still picture is left alone: no fine one for video that is smaller than the screen.
