@@ -3,6 +3,7 @@
 package gpustream
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"easel/integration/browser"
 	"easel/integration/devstack"
 	"easel/integration/gpunode"
+	"easel/integration/xclient"
 	"easel/noded/gpu"
 	"easel/noded/gpu/nvmltest"
 	easelv1 "easel/pkg/api/easel/v1"
@@ -57,6 +59,32 @@ func until(t *testing.T, what string, is func() error) {
 		}
 	}
 	t.Fatalf("waited 30 s until %s: %v", what, err)
+}
+
+// noise covers a session's screen with what goes by video alone, until the test ends.
+func noise(t *testing.T, stack *devstack.Stack, id string) {
+	t.Helper()
+	s, err := artist.Inspect(t.Context(), stack, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := artist.X(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := x.Play(ctx, xclient.Noise, func() {})
+		done <- err
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		x.Close()
+	})
 }
 
 func TestSessionsPictureIsMadeByItsCard(t *testing.T) {
@@ -104,9 +132,7 @@ func TestSessionsPictureIsMadeByItsCard(t *testing.T) {
 	}
 
 	d.Fault("lost", 1)
-	if err := artist.Control(p, browser.Key{Key: "n", Code: "KeyN", Windows: 78}); err != nil { // something to show
-		t.Fatal(err)
-	}
+	noise(t, stack, made.ID)
 	until(t, "x264 stands in", encoder("x264 (software)"))
 	until(t, "the node says why", func() error {
 		s, err := artist.Await(t.Context(), artist.Node(stack), made.ID, time.Minute, easelv1.State_STATE_CONNECTED)
