@@ -260,7 +260,8 @@ func TestPenOfADeskInFirefox(t *testing.T) {
 	}
 	desk := pentest.Start(t)
 	f, err := browser.StartFirefoxOn(t.Context(), append(desk.Env(), "MOZ_USE_XINPUT2=1")) // without which it takes a pen for a mouse
-	w.showsIn(t, s.ID, f, err, "&scale=1&chrome=0&size=1200x800",                          // GIMP's canvas stays where it is
+	// At the size of before, as another would move GIMP's canvas.
+	w.showsIn(t, s.ID, f, err, "&scale=1&chrome=0&size=1200x800",
 		"window.easel?.state === 'connected' && __probe.size().width === 1200 && __probe.size().height === 800")
 	pen := holdPen(t, desk, func(js string, into any) error { return f.Eval(t.Context(), js, into) })
 	middle := canvas.Min.Add(canvas.Max).Div(2)
