@@ -353,7 +353,7 @@ func (p *painter) owe(bytes, kbps int, now time.Time) {
 
 // adopt begins anew for a peer that has nothing yet.
 func (p *painter) adopt(peer *peer) {
-	p.peer, p.tiles, p.shown, p.costs = peer, nil, false, tile.Costs{}
+	p.peer, p.tiles, p.shown, p.coarse, p.costs = peer, nil, false, 0, tile.Costs{}
 	if peer.layer.Of(p.sheet) { // it has seen the picture as a guest
 		p.tiles = peer.layer
 	}
@@ -381,7 +381,7 @@ func (p *painter) fit() error {
 		frame.Close()
 		return err
 	}
-	p.frame, p.enc, p.coding, p.sheet, p.tiles, p.shown = frame, enc, coding, nil, nil, false
+	p.frame, p.enc, p.coding, p.sheet, p.tiles, p.shown, p.coarse = frame, enc, coding, nil, nil, false, 0
 	p.keys.must()
 	p.viewers.setInfo(enc.Info(), size, coding.Scale)
 	p.d.Damage.Add(image.Rectangle{Max: size})
@@ -398,7 +398,7 @@ func (p *painter) turn(to Coding) error {
 	if err != nil {
 		return err
 	}
-	p.enc, p.coding = enc, to
+	p.enc, p.coding, p.coarse = enc, to, 0
 	p.keys.must()
 	p.viewers.setInfo(enc.Info(), size, to.Scale)
 	return nil

@@ -34,7 +34,7 @@ type coded struct {
 func NewSheet(coder Coder, width int) *Sheet {
 	coder.Reset()
 	coder.Changed()
-	return &Sheet{coder: coder, wide: (width + CellWidth - 1) / CellWidth, version: make([]uint32, coder.Count()), stale: make([]bool, coder.Count()), until: make([]uint32, coder.Count())}
+	return &Sheet{coder: coder, wide: CellsWide(width), version: make([]uint32, coder.Count()), stale: make([]bool, coder.Count()), until: make([]uint32, coder.Count())}
 }
 
 // Look finds the cells that have changed. Each layer is to look after that.

@@ -43,8 +43,11 @@ const (
 
 // Cells is how many a screen has.
 func Cells(size image.Point) int {
-	return ((size.X + CellWidth - 1) / CellWidth) * ((size.Y + CellHeight - 1) / CellHeight)
+	return CellsWide(size.X) * ((size.Y + CellHeight - 1) / CellHeight)
 }
+
+// CellsWide is how many stand side by side.
+func CellsWide(width int) int { return (width + CellWidth - 1) / CellWidth }
 
 // Coder codes cells of an encoder's picture exactly, each by itself, against how it coded them before. Cells are numbered in rows.
 type Coder interface {

@@ -166,7 +166,7 @@ func (s *Screen) check(cell int, code []byte, hash uint32, show bool) error {
 }
 
 func (s *Screen) cell(i int) image.Rectangle {
-	wide := (s.Size.X + tile.CellWidth - 1) / tile.CellWidth
+	wide := tile.CellsWide(s.Size.X)
 	at := image.Pt(i%wide*tile.CellWidth, i/wide*tile.CellHeight)
 	return image.Rectangle{Min: at, Max: at.Add(image.Pt(tile.CellWidth, tile.CellHeight))}.Intersect(image.Rectangle{Max: s.Size})
 }
