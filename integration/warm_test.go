@@ -112,7 +112,7 @@ func TestReadySessionIsClaimed(t *testing.T) {
 		return err
 	})
 	if s.GetGimpRestarts() != 0 {
-		t.Errorf("GIMP was started again %d times", s.GetGimpRestarts())
+		t.Errorf("GIMP was started again %d times:\n%s", s.GetGimpRestarts(), containerLog(s))
 	}
 	// GIMP began in another home; its dialogs begin in the artist's.
 	out, err := inside(t, s, "/bin/sh", "-c", `for p in /proc/[0-9]*; do if [ "$(cat $p/comm)" = gimp-3.0 ]; then readlink $p/cwd; fi; done`)
