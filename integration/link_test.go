@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -120,14 +119,10 @@ func TestPictureStandsABadNetwork(t *testing.T) {
 	s := w.session(t)
 	p := w.linked(t, s.ID, first, 1280, 720)
 	x := w.x(t, s.ID)
-	ctx, cancel := context.WithCancel(t.Context())
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		_, err := x.Play(ctx, xclient.Scroll, func() { close(ready) })
-		ended <- err
-	}()
-	defer cancel()
-	<-ready
+	stop, err := x.Start(t.Context(), xclient.Scroll)
+	if err != nil {
+		t.Fatal(err)
+	}
 	moves(t, p, "at first", 20)
 	if path, err := pathOf(p); err != nil || path != "direct" {
 		t.Fatalf("the picture's path is %q, %v; the page says:\n%s", path, err, p.Console())
@@ -150,8 +145,7 @@ func TestPictureStandsABadNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	moves(t, p, "from another network", 20)
-	cancel()
-	if err := <-ended; err != nil {
+	if err := stop(); err != nil {
 		t.Errorf("X client: %v", err)
 	}
 	if err := p.Until(60*time.Second, "window.easel.stats().exact"); err != nil {

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"testing"
@@ -94,23 +93,15 @@ func TestRelayedViewerIsBackAfterKillOfNoded(t *testing.T) {
 // gapAfter shows a moving picture, has something restarted, and returns the longest time without a picture from then on.
 func (w *world) gapAfter(t *testing.T, p *browser.Page, x *xclient.Screen, limit time.Duration, restart func() (time.Time, error)) (time.Duration, error) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		_, err := x.Play(ctx, xclient.Paint, func() { close(ready) })
-		ended <- err
-	}()
+	stop, err := x.Start(t.Context(), xclient.Paint)
+	if err != nil {
+		return 0, err
+	}
 	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
+		if err := stop(); err != nil {
 			t.Errorf("X client: %v", err)
 		}
 	}()
-	select {
-	case <-ready:
-	case <-t.Context().Done():
-		return 0, t.Context().Err()
-	}
 	var at time.Time
 	end := time.Now().Add(limit)
 	seen, err := p.WatchWhile(limit, func() (err error) {

@@ -64,20 +64,15 @@ const away = 2500 * time.Millisecond
 // showed in between.
 func (w *world) framesWhileAway(t *testing.T, p *browser.Page, x *xclient.Screen, daemon *devstack.Process, end func(context.Context) error) int {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ready := make(chan struct{})
-	ended := make(chan error, 1)
-	go func() {
-		_, err := x.Play(ctx, xclient.Paint, func() { close(ready) })
-		ended <- err
-	}()
+	stop, err := x.Start(t.Context(), xclient.Paint)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
+		if err := stop(); err != nil {
 			t.Errorf("X client: %v", err)
 		}
 	}()
-	<-ready
 	if _, err := p.Watch(500 * time.Millisecond); err != nil { // the picture gets under way
 		t.Fatal(err)
 	}

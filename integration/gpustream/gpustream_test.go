@@ -3,7 +3,6 @@
 package gpustream
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -72,18 +71,15 @@ func noise(t *testing.T, stack *devstack.Stack, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		_, err := x.Play(ctx, xclient.Noise, func() {})
-		done <- err
-	}()
+	t.Cleanup(x.Close)
+	stop, err := x.Start(t.Context(), xclient.Noise)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
+		if err := stop(); err != nil {
 			t.Error(err)
 		}
-		x.Close()
 	})
 }
 

@@ -75,6 +75,23 @@ func (s *Screen) Play(ctx context.Context, kind Kind, ready func()) ([]Frame, er
 	}
 }
 
+// Start plays as Play does until stop is called, which says why it did not. It returns before the first frame.
+func (s *Screen) Start(ctx context.Context, kind Kind) (stop func() error, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := s.Play(ctx, kind, func() { close(ready) })
+		ended <- err
+	}()
+	select {
+	case <-ready:
+		return func() error { cancel(); return <-ended }, nil
+	case err := <-ended:
+		cancel()
+		return nil, err
+	}
+}
+
 // player returns the function that draws frame n of a kind, everything but the marker.
 func (w *window) player(kind Kind) (func(n int), error) {
 	switch kind {
